@@ -1,0 +1,45 @@
+# The project's own commands. Each sets up what it needs in .venv, so that none has to be run before another.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+SOURCES := $(shell find rust -name '*.rs' -not -path '*/target/*') Cargo.toml Cargo.lock $(wildcard rust/*/Cargo.toml)
+
+.PHONY: test rust-test python-test lint check build clean bench
+.DEFAULT_GOAL := test
+
+SHELL := bash
+
+test: rust-test python-test  ## set up, then every test; ends with pytest's summary
+
+rust-test:
+	cargo test --workspace --locked --quiet
+
+python-test: build
+	$(BIN)/python -m pytest
+
+build: $(VENV)/.built  ## the package, built into .venv
+
+# Dependencies change with pyproject.toml only; the extension is rebuilt when a Rust source changed.
+$(VENV)/.setup: pyproject.toml
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet 'maturin>=1.9,<2'
+	touch $@
+
+$(VENV)/.built: $(VENV)/.setup $(SOURCES)
+	VIRTUAL_ENV=$(abspath $(VENV)) $(BIN)/maturin develop --release --locked --quiet --extras dev
+	touch $@
+
+lint: build  ## formats, lints, types
+	cargo fmt --all --check
+	cargo clippy --workspace --all-targets --locked --quiet -- -D warnings
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+check: lint test  ## every gate
+
+bench: build  ## the benchmark suite; figures in bench/README.md
+	$(BIN)/python -m pytest bench --benchmark-enable -q -o python_files="bench_*.py" -o python_functions="bench_*" -o timeout=600
+
+clean:
+	rm -rf $(VENV) target python/hpc/_core*.so
