@@ -1,0 +1,235 @@
+//! One batch of the log: its canonical body and its place in the chain.
+//!
+//! The body is `{"events":[{"at","counter","kind","payload","settles"}],"pokes":[…]}`, canonical.
+//! The chain value of a row is blake3 over the former row's chain value and this row's header and
+//! body, so a batch that is changed, missing or moved is named when the log is read.
+
+use super::json::{Map, Value, decode};
+use super::json_write::{ObjectWriter, write_display, write_list, write_str};
+use crate::lattice::last::Stamp;
+
+/// Flag of a row that registers a namespace or a generator.
+pub const FLAG_CONTROL: u32 = 1;
+
+/// A digest or chain value.
+pub type Digest = [u8; 32];
+
+/// One batch as it lies in the log.
+#[derive(Clone, Debug, PartialEq)]
+pub struct LogRow {
+    /// Seq of its first event.
+    pub first_seq: u64,
+    /// Number of events.
+    pub count: u32,
+    /// Idempotency key.
+    pub batch_id: String,
+    /// Digest of the content as it was sent.
+    pub digest: Digest,
+    /// Chain value.
+    pub chain: Digest,
+    /// See [`FLAG_CONTROL`].
+    pub flags: u32,
+    /// Canonical body.
+    pub body: Vec<u8>,
+    /// The jobs that it speaks of.
+    pub job_ids: Vec<String>,
+}
+
+impl LogRow {
+    /// The chain value that the row must have after `former`.
+    #[must_use]
+    pub fn chain_after(&self, former: &Digest) -> Digest {
+        let mut hasher = blake3::Hasher::new();
+        hasher.update(former);
+        hasher.update(&self.first_seq.to_le_bytes());
+        hasher.update(&self.count.to_le_bytes());
+        hasher.update(&self.flags.to_le_bytes());
+        hasher.update(&(self.batch_id.len() as u64).to_le_bytes());
+        hasher.update(self.batch_id.as_bytes());
+        hasher.update(&self.digest);
+        hasher.update(&self.body);
+        *hasher.finalize().as_bytes()
+    }
+}
+
+/// The digest of a batch's content: of its canonical text.
+#[must_use]
+pub fn digest(events: &Value<'_>) -> Digest {
+    let mut text = Vec::with_capacity(4096);
+    events.write(&mut text);
+    *blake3::hash(&text).as_bytes()
+}
+
+/// One event as it stands in a body.
+#[derive(Clone, Debug)]
+pub struct StoredEvent<'e> {
+    /// Its stamp.
+    pub stamp: Stamp,
+    /// Its kind.
+    pub kind: &'e str,
+    /// Context.
+    pub ctx: &'e Map<'e>,
+    /// Spec.
+    pub spec: &'e Map<'e>,
+    /// What it settles, in the form of the log.
+    pub settles: Option<&'e Map<'e>>,
+}
+
+impl StoredEvent<'_> {
+    /// Appends the canonical text.
+    pub fn write(&self, out: &mut Vec<u8>) {
+        out.extend_from_slice(b"{\"at\":");
+        write_display(out, self.stamp.at);
+        if self.stamp.counter != 0 {
+            out.extend_from_slice(b",\"counter\":");
+            write_display(out, self.stamp.counter);
+        }
+        out.extend_from_slice(b",\"kind\":");
+        write_str(out, self.kind);
+        out.extend_from_slice(b",\"payload\":{\"ctx\":");
+        self.ctx.write(out);
+        out.extend_from_slice(b",\"spec\":");
+        self.spec.write(out);
+        out.push(b'}');
+        if let Some(settles) = self.settles {
+            out.extend_from_slice(b",\"settles\":");
+            settles.write(out);
+        }
+        out.push(b'}');
+    }
+}
+
+/// Closes a body whose events were appended, comma-separated, after [`BODY_OPEN`].
+pub fn close_body(body: &mut Vec<u8>, pokes: &[String]) {
+    body.extend_from_slice(b"],\"pokes\":");
+    write_list(body, pokes, &mut |out, gid| write_str(out, gid));
+    body.push(b'}');
+}
+
+/// How a body begins.
+pub const BODY_OPEN: &[u8] = b"{\"events\":[";
+
+/// A body, decoded.
+#[derive(Debug)]
+pub struct Body<'b> {
+    events: Vec<Value<'b>>,
+    /// The generators of which a cell grew by this batch.
+    pub pokes: Vec<String>,
+}
+
+impl<'b> Body<'b> {
+    /// Decodes a row's body.
+    ///
+    /// # Errors
+    /// What is wrong with it: the row is damaged, or of another version.
+    pub fn decode(body: &'b [u8]) -> Result<Self, String> {
+        let Value::Map(mut map) = decode(body)? else {
+            return Err("The body of a batch is no map".to_owned());
+        };
+        let Some(Value::List(events)) = map.remove("events") else {
+            return Err("The body of a batch has no events".to_owned());
+        };
+        let pokes = map.get("pokes").and_then(Value::as_list).unwrap_or(&[]);
+        let pokes = pokes.iter().filter_map(Value::as_str).map(str::to_owned);
+        Ok(Self {
+            pokes: pokes.collect(),
+            events,
+        })
+    }
+
+    /// The events, in order.
+    pub fn events(&self) -> impl Iterator<Item = StoredEvent<'_>> {
+        self.events.iter().filter_map(|event| {
+            let event = event.as_map()?;
+            let payload = event.get("payload")?.as_map()?;
+            Some(StoredEvent {
+                stamp: Stamp {
+                    at: event.int("at")?,
+                    counter: event
+                        .int("counter")
+                        .and_then(|n| u32::try_from(n).ok())
+                        .unwrap_or_default(),
+                },
+                kind: event.str("kind")?,
+                ctx: payload.get("ctx")?.as_map()?,
+                spec: payload.get("spec")?.as_map()?,
+                settles: event.get("settles").and_then(Value::as_map),
+            })
+        })
+    }
+
+    /// Number of events.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.events.len()
+    }
+
+    /// Whether there is none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.events.is_empty()
+    }
+}
+
+/// The body of `GET /events`: the events after a cursor, at most `limit`.
+///
+/// # Errors
+/// Names the row whose body cannot be read.
+pub fn events_page(
+    rows: &[LogRow],
+    cursor: u64,
+    limit: usize,
+    head: u64,
+) -> Result<Vec<u8>, String> {
+    let mut out = Vec::with_capacity(1024);
+    let mut last = cursor;
+    let mut written = 0;
+    let mut cut = false;
+    out.extend_from_slice(b"{\"data\":[");
+    'rows: for row in rows {
+        let body = Body::decode(&row.body)
+            .map_err(|e| format!("Batch {} at seq {}: {e}", row.batch_id, row.first_seq))?;
+        for (index, event) in body.events().enumerate() {
+            let seq = row.first_seq + index as u64;
+            if seq <= cursor {
+                continue;
+            }
+            if written == limit {
+                cut = true;
+                break 'rows;
+            }
+            if written > 0 {
+                out.push(b',');
+            }
+            written += 1;
+            last = seq;
+            let mut object = ObjectWriter::new(&mut out);
+            object
+                .int("seq", seq)
+                .str("id", &row.batch_id)
+                .int("index", index)
+                .int("at", event.stamp.at)
+                .str("kind", event.kind);
+            let payload = object.key("payload");
+            let mut inner = ObjectWriter::new(payload);
+            event.ctx.write(inner.key("ctx"));
+            event.spec.write(inner.key("spec"));
+            inner.end();
+            if let Some(settles) = event.settles {
+                settles.write(object.key("settles"));
+            }
+            object.end();
+        }
+    }
+    let more = cut || last < head;
+    out.extend_from_slice(b"],\"cursor\":");
+    write_display(&mut out, last);
+    out.extend_from_slice(b",\"next\":");
+    if more {
+        write_display(&mut out, last);
+    } else {
+        out.extend_from_slice(b"null");
+    }
+    out.push(b'}');
+    Ok(out)
+}

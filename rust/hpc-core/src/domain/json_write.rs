@@ -1,0 +1,143 @@
+//! Writing JSON: canonical scalars, and objects and lists under construction.
+
+use std::fmt;
+
+use super::json::Value;
+
+/// Appends a number's decimal text.
+pub fn write_display(out: &mut Vec<u8>, value: impl fmt::Display) {
+    use std::io::Write as _;
+    // Writing to a vector cannot fail.
+    let _ = write!(out, "{value}");
+}
+
+/// Appends a float so that it parses back as the same float, never as an integer.
+pub fn write_float(out: &mut Vec<u8>, x: f64) {
+    use std::io::Write as _;
+    let x = if x == 0.0 { 0.0 } else { x };
+    // Debug is the shortest text that parses back, and has a point or an exponent.
+    let _ = write!(out, "{x:?}");
+}
+
+/// Appends a string with quotes and the fewest escapes.
+pub fn write_str(out: &mut Vec<u8>, text: &str) {
+    const HEX: &[u8; 16] = b"0123456789abcdef";
+    out.push(b'"');
+    let bytes = text.as_bytes();
+    let mut from = 0;
+    for (i, &byte) in bytes.iter().enumerate() {
+        let escape: &[u8] = match byte {
+            b'"' => b"\\\"",
+            b'\\' => b"\\\\",
+            b'\n' => b"\\n",
+            b'\r' => b"\\r",
+            b'\t' => b"\\t",
+            0x08 => b"\\b",
+            0x0c => b"\\f",
+            0..=0x1f => &[],
+            _ => continue,
+        };
+        out.extend_from_slice(bytes.get(from..i).unwrap_or_default());
+        if escape.is_empty() {
+            out.extend_from_slice(b"\\u00");
+            out.extend(HEX.get(usize::from(byte >> 4)));
+            out.extend(HEX.get(usize::from(byte & 15)));
+        } else {
+            out.extend_from_slice(escape);
+        }
+        from = i + 1;
+    }
+    out.extend_from_slice(bytes.get(from..).unwrap_or_default());
+    out.push(b'"');
+}
+
+/// An object under construction: writes pairs in the order of the calls.
+///
+/// Canonical only if the caller names its keys in byte order; answers need not be.
+pub struct ObjectWriter<'o> {
+    out: &'o mut Vec<u8>,
+    first: bool,
+}
+
+impl<'o> ObjectWriter<'o> {
+    /// Opens an object.
+    pub fn new(out: &'o mut Vec<u8>) -> Self {
+        out.push(b'{');
+        Self { out, first: true }
+    }
+
+    /// Writes a key; the caller appends the value to what this returns.
+    pub fn key(&mut self, key: &str) -> &mut Vec<u8> {
+        if !self.first {
+            self.out.push(b',');
+        }
+        self.first = false;
+        write_str(self.out, key);
+        self.out.push(b':');
+        self.out
+    }
+
+    /// Writes a string.
+    pub fn str(&mut self, key: &str, text: &str) -> &mut Self {
+        write_str(self.key(key), text);
+        self
+    }
+
+    /// Writes a number.
+    pub fn int(&mut self, key: &str, n: impl fmt::Display) -> &mut Self {
+        write_display(self.key(key), n);
+        self
+    }
+
+    /// Writes a boolean.
+    pub fn bool(&mut self, key: &str, b: bool) -> &mut Self {
+        let text: &[u8] = if b { b"true" } else { b"false" };
+        self.key(key).extend_from_slice(text);
+        self
+    }
+
+    /// Writes a value.
+    pub fn value(&mut self, key: &str, value: &Value<'_>) -> &mut Self {
+        value.write(self.key(key));
+        self
+    }
+
+    /// Writes text that is JSON already.
+    pub fn raw(&mut self, key: &str, json: &str) -> &mut Self {
+        self.key(key).extend_from_slice(json.as_bytes());
+        self
+    }
+
+    /// Writes a list, each element by the given function.
+    pub fn list<T>(
+        &mut self,
+        key: &str,
+        items: impl IntoIterator<Item = T>,
+        mut write: impl FnMut(&mut Vec<u8>, T),
+    ) -> &mut Self {
+        let out = self.key(key);
+        write_list(out, items, &mut write);
+        self
+    }
+
+    /// Closes the object.
+    pub fn end(&mut self) {
+        self.out.push(b'}');
+    }
+}
+
+/// Writes a list, each element by the given function.
+pub fn write_list<T>(
+    out: &mut Vec<u8>,
+    items: impl IntoIterator<Item = T>,
+    write: &mut impl FnMut(&mut Vec<u8>, T),
+) {
+    out.push(b'[');
+    for (i, item) in items.into_iter().enumerate() {
+        if i > 0 {
+            out.push(b',');
+        }
+        write(out, item);
+    }
+    out.push(b']');
+}

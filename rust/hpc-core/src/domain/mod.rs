@@ -1,0 +1,30 @@
+//! The universal domain schema: what every namespace's events have in common.
+//!
+//! | file         | what it defines                                                       |
+//! |--------------|-----------------------------------------------------------------------|
+//! | `json`       | decoding with limits, values, canonical text                          |
+//! | `ids`        | which names are allowed                                               |
+//! | `problem`    | refusals as problem documents (RFC 9457)                              |
+//! | `event`      | batches, events, ctx, the kinds that the kernel understands           |
+//! | `namespace`  | NamespaceSpec: kinds, their fields, resources                         |
+//! | `field`      | what a value must be                                                  |
+//! | `generator`  | GeneratorSpec: rules as data                                          |
+//! | `expression` | what rules and resources read from an event                           |
+//! | `reader`     | the fields of one JSON object, with errors                            |
+//! | `control`    | requests that register them                                           |
+//! | `facts`      | tables of cells with an index by last change                          |
+//! | `entry`      | one batch of the log: its canonical body and its place in the chain   |
+
+pub mod control;
+pub mod entry;
+pub mod event;
+pub mod expression;
+pub mod facts;
+pub mod field;
+pub mod generator;
+pub mod ids;
+pub mod json;
+pub mod json_write;
+pub mod namespace;
+pub mod problem;
+pub mod reader;

@@ -1,0 +1,282 @@
+//! NamespaceSpec: what a namespace's events look like and how its tasks are run, as data.
+
+use super::control::{REGISTER_GENERATOR, REGISTER_NAMESPACE};
+use super::event::KernelKind;
+use super::expression::Expression;
+use super::field::{ExpectedType, KindSpec, parse_field};
+use super::ids::{ID_EXPECTED, is_id};
+use super::json::{Map, Value};
+use super::problem::FieldError;
+use super::reader::{Reader, as_bool, as_int, as_string};
+
+/// What a namespace's events look like and how its tasks are run.
+#[derive(Clone, Debug, PartialEq)]
+pub struct NamespaceSpec {
+    /// Greater than that of the specs it supersedes.
+    pub revision: i64,
+    /// Name of the relay's handler.
+    pub handler_type: Option<String>,
+    /// What a task takes of each resource.
+    pub resources: Vec<(String, Expression)>,
+    /// Schema by kind, in byte order of the names.
+    pub kinds: Vec<(String, KindSpec)>,
+    /// Own kinds that are a lifecycle kind.
+    pub acts_as: Vec<(String, KernelKind)>,
+    /// The spec as it came, canonical.
+    pub text: String,
+}
+
+impl NamespaceSpec {
+    /// The schema of a kind.
+    #[must_use]
+    pub fn kind(&self, kind: &str) -> Option<&KindSpec> {
+        self.kinds
+            .iter()
+            .find_map(|(name, spec)| (name == kind).then_some(spec))
+    }
+
+    /// The lifecycle kind that a kind is in this namespace.
+    #[must_use]
+    pub fn acts_as(&self, kind: &str) -> Option<KernelKind> {
+        self.acts_as
+            .iter()
+            .find_map(|(name, acts)| (name == kind).then_some(*acts))
+    }
+}
+
+impl NamespaceSpec {
+    /// Reads a spec from the wire.
+    ///
+    /// # Errors
+    /// Every field that is wrong, with its path from `spec` on.
+    pub fn parse(spec: &Map<'_>) -> Result<Self, Vec<FieldError>> {
+        let mut errors = Vec::new();
+        let known = [
+            "revision",
+            "preemptible",
+            "handler_type",
+            "resources",
+            "schema",
+            "acts_as",
+            "by",
+            "open",
+        ];
+        let mut reader = Reader::new(spec, "spec", &known, &mut errors);
+        let revision = reader.optional("revision", "Int from 1", |v| as_int(v).filter(|n| *n >= 1));
+        reader.optional("preemptible", "Bool", as_bool);
+        let handler_type = reader.optional("handler_type", "String or null", |v| match v {
+            Value::Null => Some(None),
+            _ => as_string(v).map(Some),
+        });
+        let resources = reader
+            .optional("resources", "Map of resource to expression", Value::as_map)
+            .cloned();
+        let schema = reader
+            .required("schema", "Map of kind to a list of fields", Value::as_map)
+            .cloned();
+        let acts_as = reader
+            .optional(
+                "acts_as",
+                "Map of own kind to lifecycle kind",
+                Value::as_map,
+            )
+            .cloned();
+        let by = reader
+            .optional(
+                "by",
+                "Map of own kind to submit, relay, monitor or admin",
+                Value::as_map,
+            )
+            .cloned();
+        let open = reader
+            .optional("open", "List of kinds", Value::as_list)
+            .map(<[Value<'_>]>::to_vec);
+        let kinds = schema.map_or_else(Vec::new, |s| parse_kinds(&s, &mut errors));
+        let mut spec_read = Self {
+            revision: revision.unwrap_or(1),
+            handler_type: handler_type.flatten(),
+            resources: resources.map_or_else(Vec::new, |r| parse_resources(&r, &mut errors)),
+            kinds,
+            acts_as: Vec::new(),
+            text: Value::Map(spec.clone()).to_text(),
+        };
+        spec_read.read_acts_as(acts_as.as_ref(), &mut errors);
+        spec_read.read_senders(by.as_ref(), &mut errors);
+        spec_read.read_open(open.as_deref(), &mut errors);
+        spec_read.check_resources(&mut errors);
+        if errors.is_empty() {
+            Ok(spec_read)
+        } else {
+            Err(errors)
+        }
+    }
+
+    fn read_acts_as(&mut self, acts_as: Option<&Map<'_>>, errors: &mut Vec<FieldError>) {
+        for (kind, value) in acts_as.iter().flat_map(|map| map.iter()) {
+            let acts = value.as_str().and_then(KernelKind::from_wire);
+            match acts {
+                Some(acts) if self.kind(kind).is_some() => {
+                    self.acts_as.push((kind.to_owned(), acts));
+                }
+                Some(_) => errors.push(FieldError::new(
+                    format!("spec.acts_as.{kind}"),
+                    "a kind of `schema`",
+                    "a kind that it does not list",
+                )),
+                None => errors.push(FieldError::new(
+                    format!("spec.acts_as.{kind}"),
+                    "a lifecycle kind",
+                    value.shown(),
+                )),
+            }
+        }
+    }
+
+    fn read_senders(&self, by: Option<&Map<'_>>, errors: &mut Vec<FieldError>) {
+        for (kind, value) in by.iter().flat_map(|map| map.iter()) {
+            let field = format!("spec.by.{kind}");
+            if self.kind(kind).is_none() {
+                errors.push(FieldError::new(
+                    field,
+                    "a kind of `schema`",
+                    "a kind that it does not list",
+                ));
+            } else if !matches!(
+                value.as_str(),
+                Some("submit" | "relay" | "monitor" | "admin")
+            ) {
+                errors.push(FieldError::new(
+                    field,
+                    "submit, relay, monitor or admin",
+                    value.shown(),
+                ));
+            }
+        }
+    }
+
+    fn read_open(&mut self, open: Option<&[Value<'_>]>, errors: &mut Vec<FieldError>) {
+        for value in open.into_iter().flatten() {
+            let kind = value.as_str().unwrap_or_default();
+            match self.kinds.iter_mut().find(|(name, _)| name == kind) {
+                Some((_, spec)) => spec.open = true,
+                None => errors.push(FieldError::new(
+                    "spec.open",
+                    "kinds of `schema`",
+                    value.shown(),
+                )),
+            }
+        }
+    }
+
+    fn check_resources(&self, errors: &mut Vec<FieldError>) {
+        let submits = self.kinds.iter().filter(|(name, _)| {
+            name == "SubmitJob" || self.acts_as(name) == Some(KernelKind::SubmitJob)
+        });
+        for (kind, schema) in submits {
+            for (resource, expression) in &self.resources {
+                let field = format!("spec.resources.{resource}");
+                let fits = match expression {
+                    Expression::Literal(Value::Int(n)) => *n >= 0,
+                    Expression::Spec(key) => {
+                        schema.open
+                            || schema
+                                .field(key)
+                                .is_some_and(|field| field.expected_type == ExpectedType::Int)
+                    }
+                    _ => false,
+                };
+                if !fits {
+                    errors.push(FieldError::new(
+                        field,
+                        format!("an Int from 0, or `$spec.x` of an Int field of {kind}"),
+                        format!("{expression:?}"),
+                    ));
+                }
+            }
+        }
+    }
+}
+
+fn parse_resources(map: &Map<'_>, errors: &mut Vec<FieldError>) -> Vec<(String, Expression)> {
+    let mut resources = Vec::new();
+    for (name, value) in map.iter() {
+        match Expression::parse(value) {
+            Ok(expression) if is_id(name) => resources.push((name.to_owned(), expression)),
+            Ok(_) => errors.push(FieldError::new(
+                format!("spec.resources.{name}"),
+                ID_EXPECTED,
+                name,
+            )),
+            Err(expected) => errors.push(FieldError::new(
+                format!("spec.resources.{name}"),
+                expected,
+                value.shown(),
+            )),
+        }
+    }
+    resources
+}
+
+fn parse_kinds(schema: &Map<'_>, errors: &mut Vec<FieldError>) -> Vec<(String, KindSpec)> {
+    let mut kinds = Vec::new();
+    for (kind, value) in schema.iter() {
+        let path = format!("spec.schema.{kind}");
+        if !is_id(kind) {
+            errors.push(FieldError::new(&path, ID_EXPECTED, kind));
+        }
+        let is_registration = matches!(kind, REGISTER_NAMESPACE | REGISTER_GENERATOR);
+        let reserved = kind != "SubmitJob"
+            && (KernelKind::from_wire(kind).is_some()
+                || KernelKind::NOT_BUILT.contains(&kind)
+                || is_registration);
+        if reserved {
+            errors.push(FieldError::new(
+                &path,
+                "SubmitJob or a kind of the namespace's own",
+                "a kind of the kernel",
+            ));
+        }
+        // Either the plain list of fields, or {"fields": […], "open": true}.
+        let (list, open) = match value {
+            Value::List(list) => (Some(list.as_slice()), false),
+            Value::Map(map) => {
+                let mut reader = Reader::new(map, &path, &["fields", "open"], errors);
+                let open = reader.optional("open", "Bool", as_bool).unwrap_or(false);
+                (
+                    reader.required("fields", "List of fields", Value::as_list),
+                    open,
+                )
+            }
+            _ => {
+                errors.push(FieldError::new(&path, "List of fields", value.shown()));
+                (None, false)
+            }
+        };
+        let mut spec = KindSpec {
+            fields: Vec::new(),
+            open,
+        };
+        for (i, field) in list.into_iter().flatten().enumerate() {
+            let path = format!("{path}[{i}]");
+            // An element {"open": true} opens the kind from within the plain list.
+            match field {
+                Value::Map(map)
+                    if map.len() == 1 && map.get("open").and_then(as_bool).is_some() =>
+                {
+                    spec.open = map.get("open").and_then(as_bool) == Some(true);
+                }
+                Value::Map(map) => {
+                    if let Some(field) = parse_field(map, &path, errors) {
+                        if spec.field(&field.key).is_some() {
+                            errors.push(FieldError::new(&path, "each key once", field.key.clone()));
+                        }
+                        spec.fields.push(field);
+                    }
+                }
+                _ => errors.push(FieldError::new(path, "Map", field.shown())),
+            }
+        }
+        kinds.push((kind.to_owned(), spec));
+    }
+    kinds
+}

@@ -1,0 +1,11 @@
+//! hpc-core: lattices, the domain and the Hub's state machine.
+//!
+//! Pure: no I/O, clock, threads, randomness, PyO3 or `unsafe`. Time enters as an argument.
+#![forbid(unsafe_code)]
+
+/// The version of the protocol that a Hub of this build speaks; it serves this one and the former.
+pub const PROTOCOL_VERSION: u32 = 1;
+
+pub mod domain;
+pub mod lattice;
+pub mod logic;

@@ -1,0 +1,122 @@
+//! Attempts and outcomes: what can be said of tasks that were leased.
+
+use super::columns::Ending;
+use crate::lattice::tasks::TaskSet;
+
+/// Index of a node in [`super::nodes::Nodes`].
+pub type NodeIx = u32;
+
+/// How a task was settled.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Outcome {
+    /// The first `ok` of any attempt.
+    Succeeded,
+    /// A failure of the active attempt, or poison.
+    Failed,
+    /// On request.
+    Cancelled,
+}
+
+impl Outcome {
+    /// All outcomes.
+    pub const ALL: [Self; 3] = [Self::Succeeded, Self::Failed, Self::Cancelled];
+
+    /// Name on the wire.
+    #[must_use]
+    pub fn wire(self) -> &'static str {
+        match self {
+            Self::Succeeded => "succeeded",
+            Self::Failed => "failed",
+            Self::Cancelled => "cancelled",
+        }
+    }
+}
+
+/// What one event settles: the stamp of the deciding log entry (protocol R5).
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Settles([TaskSet; 3]);
+
+impl Settles {
+    /// The tasks of an outcome.
+    #[must_use]
+    pub fn of(&self, outcome: Outcome) -> &TaskSet {
+        let [succeeded, failed, cancelled] = &self.0;
+        match outcome {
+            Outcome::Succeeded => succeeded,
+            Outcome::Failed => failed,
+            Outcome::Cancelled => cancelled,
+        }
+    }
+
+    /// The tasks of an outcome, to be changed.
+    pub fn of_mut(&mut self, outcome: Outcome) -> &mut TaskSet {
+        let [succeeded, failed, cancelled] = &mut self.0;
+        match outcome {
+            Outcome::Succeeded => succeeded,
+            Outcome::Failed => failed,
+            Outcome::Cancelled => cancelled,
+        }
+    }
+
+    /// Whether nothing is settled.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.0.iter().all(TaskSet::is_empty)
+    }
+
+    /// All tasks that are settled.
+    #[must_use]
+    pub fn all(&self) -> TaskSet {
+        let [succeeded, failed, cancelled] = &self.0;
+        succeeded.union(failed).union(cancelled)
+    }
+}
+
+/// Why tasks were settled as they were, by outcome.
+pub type Causes = Vec<(Outcome, String, TaskSet)>;
+
+/// An active attempt: tasks leased to one node under one epoch.
+#[derive(Clone, Debug)]
+pub struct Lease {
+    /// The attempt's number: a fence, raised by every lease.
+    pub attempt: u32,
+    /// Whose it is.
+    pub node: NodeIx,
+    /// Under which epoch.
+    pub epoch: u32,
+    /// Tasks that have not ended.
+    pub tasks: TaskSet,
+    /// Those of them that have started.
+    pub started: TaskSet,
+}
+
+/// Where an attempt has come to.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum AttemptState {
+    /// Leased, not started.
+    Leased,
+    /// Started.
+    Running,
+    /// Ended by a report.
+    Ended(Ending),
+    /// The lease ended without a result.
+    Lost {
+        /// Whether it is known to have started.
+        started: bool,
+    },
+    /// Given back; counts for nothing.
+    Returned(String),
+    /// The task was settled otherwise meanwhile; the relay is told.
+    Closed,
+}
+
+/// Attempts that share their number, node and state.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct AttemptKey {
+    /// Number.
+    pub attempt: u32,
+    /// Node.
+    pub node: NodeIx,
+    /// State.
+    pub state: AttemptState,
+}

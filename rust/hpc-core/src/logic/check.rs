@@ -1,0 +1,414 @@
+//! The check of one event before anything of its batch is recorded; it changes nothing.
+
+use std::borrow::Cow;
+use std::collections::HashMap;
+
+use super::columns;
+use super::rules::EventView;
+use super::state::State;
+use super::well_formed::check_spec;
+use crate::domain::event::{Ctx, KernelKind, Sender, check_ctx};
+use crate::domain::ids::{ROW_KEY_BYTES_MAX, is_hub_number};
+use crate::domain::json::{Map, Value};
+use crate::domain::problem::{FieldError, Problem, nearest};
+use crate::lattice::last::Stamp;
+
+/// An event that is well-formed, in its stored form but for stamp and seq.
+#[derive(Clone, Debug)]
+pub struct Checked<'b> {
+    /// Kind as it was sent.
+    pub kind: Cow<'b, str>,
+    /// The lifecycle kind that it is, if any.
+    pub kernel: Option<KernelKind>,
+    /// The producer's time.
+    pub at: Option<i64>,
+    /// Context.
+    pub ctx: Map<'b>,
+    /// Spec, defaults filled in.
+    pub spec: Map<'b>,
+}
+
+/// What earlier events of the same batch submit: job id to (namespace, spec).
+pub type Submitted = HashMap<String, (String, String)>;
+
+/// Checks one event. `Ok(None)` comes with field errors, paths from the event on.
+///
+/// # Errors
+/// A problem of the whole batch: an unknown namespace (404), a kind that only the Hub writes (403),
+/// a job with another spec (409).
+pub fn check_event<'b>(
+    state: &State,
+    event: Value<'b>,
+    submitted: &mut Submitted,
+    errors: &mut Vec<FieldError>,
+) -> Result<Option<Checked<'b>>, Box<Problem>> {
+    let Some((kind, at, mut ctx, mut spec)) = take_apart(event, errors) else {
+        return Ok(None);
+    };
+    let kernel = kernel_kind(state, &kind, &ctx, errors)?;
+    if kernel.is_some_and(|kernel| kernel.sender() == Sender::Hub) {
+        let detail = format!("Kind `{kind}` is written by the Hub alone");
+        let problem = Problem::new(403, "not_allowed", "Not allowed", detail);
+        let hint = "relays lease by POST /claim; the Hub records what comes of it";
+        let field = Value::text("kind");
+        return Err(problem.hint(hint).with("field", field).into());
+    }
+    check_ctx(&ctx, errors);
+    for field in kernel.map_or(&["ns_id"][..], KernelKind::required_ctx) {
+        if ctx.get(field).is_none() {
+            let expected = format!("required in {kind}");
+            errors.push(FieldError::new(format!("ctx.{field}"), expected, "nothing"));
+        }
+    }
+    check_payload(state, &kind, kernel, &ctx, &mut spec, errors);
+    if !errors.is_empty() {
+        return Ok(None);
+    }
+    match kernel {
+        Some(KernelKind::SubmitJob) => check_submit(state, &ctx, &spec, submitted, errors)?,
+        Some(kernel) => check_report(state, kernel, &mut ctx, submitted, errors),
+        None => {}
+    }
+    check_row_keys(state, &kind, &ctx, &spec, errors);
+    Ok(errors.is_empty().then_some(Checked {
+        kind,
+        kernel,
+        at,
+        ctx,
+        spec,
+    }))
+}
+
+type Parts<'b> = (Cow<'b, str>, Option<i64>, Map<'b>, Map<'b>);
+
+fn take_apart<'b>(event: Value<'b>, errors: &mut Vec<FieldError>) -> Option<Parts<'b>> {
+    let Value::Map(mut event) = event else {
+        errors.push(FieldError::new("", "Map", event.shown()));
+        return None;
+    };
+    unknown(&event, "", &["kind", "payload", "at"], errors);
+    let kind = match event.remove("kind") {
+        Some(Value::Str(kind)) => Some(kind),
+        other => {
+            errors.push(FieldError::new("kind", "String", shown(other.as_ref())));
+            None
+        }
+    };
+    let at = match event.remove("at") {
+        None => None,
+        Some(Value::Int(at)) if at >= 0 => Some(at),
+        Some(other) => {
+            errors.push(FieldError::new(
+                "at",
+                "Int from 0, ms since 1970",
+                other.shown(),
+            ));
+            None
+        }
+    };
+    let mut payload = match event.remove("payload") {
+        Some(Value::Map(payload)) => payload,
+        other => {
+            errors.push(FieldError::new("payload", "Map", shown(other.as_ref())));
+            return None;
+        }
+    };
+    unknown(&payload, "payload.", &["ctx", "spec"], errors);
+    let ctx = match payload.remove("ctx") {
+        Some(Value::Map(ctx)) => Some(ctx),
+        other => {
+            errors.push(FieldError::new("ctx", "Map", shown(other.as_ref())));
+            None
+        }
+    };
+    let spec = match payload.remove("spec") {
+        Some(Value::Map(spec)) => Some(spec),
+        None => Some(Map::new()),
+        Some(other) => {
+            errors.push(FieldError::new("spec", "Map", other.shown()));
+            None
+        }
+    };
+    Some((kind?, at, ctx?, spec?))
+}
+
+fn shown(value: Option<&Value<'_>>) -> String {
+    value.map_or_else(|| "nothing".to_owned(), Value::shown)
+}
+
+fn unknown(map: &Map<'_>, path: &str, known: &[&str], errors: &mut Vec<FieldError>) {
+    for (key, _) in map.iter().filter(|(key, _)| !known.contains(key)) {
+        let error = FieldError::new(format!("{path}{key}"), "a known field", "an unknown field");
+        errors.push(match nearest(key, known.iter().copied()) {
+            Some(near) => error.hint(format!("did you mean `{near}`?")),
+            None => error.hint(format!("known: {}", known.join(", "))),
+        });
+    }
+}
+
+/// The lifecycle kind of an event; a kind that is neither the kernel's nor its namespace's is an
+/// error.
+fn kernel_kind(
+    state: &State,
+    kind: &str,
+    ctx: &Map<'_>,
+    errors: &mut Vec<FieldError>,
+) -> Result<Option<KernelKind>, Box<Problem>> {
+    if KernelKind::NOT_BUILT.contains(&kind) {
+        let got = Value::text(kind).shown();
+        errors.push(FieldError::new("kind", "another kind: not built yet", got));
+        return Ok(None);
+    }
+    let kernel = KernelKind::from_wire(kind);
+    let ns_id = ctx.str("ns_id");
+    let Some(ns_id) = ns_id else {
+        return Ok(kernel);
+    };
+    let Some(ns) = state.namespaces.get(ns_id) else {
+        return Err(unknown_namespace(state, ns_id));
+    };
+    if ns.spec.kind(kind).is_some() {
+        return Ok(kernel.or_else(|| ns.spec.acts_as(kind)));
+    }
+    if kernel.is_none_or(|kernel| kernel == KernelKind::SubmitJob) {
+        let known = || ns.spec.kinds.iter().map(|(name, _)| name.as_str());
+        let got = Value::text(kind).shown();
+        let error = FieldError::new("kind", format!("a kind of namespace `{ns_id}`"), got);
+        errors.push(match nearest(kind, known()) {
+            Some(near) => error.hint(format!("did you mean `{near}`?")),
+            None => error.hint(format!("known: {}", known().collect::<Vec<_>>().join(", "))),
+        });
+    }
+    Ok(kernel)
+}
+
+/// 404 with the namespaces that exist.
+#[must_use]
+pub fn unknown_namespace(state: &State, ns_id: &str) -> Box<Problem> {
+    let known: Vec<&str> = state.namespaces.ids().collect();
+    let list = Value::List(
+        known
+            .iter()
+            .map(|id| Value::text((*id).to_owned()))
+            .collect(),
+    );
+    let hint = match nearest(ns_id, known.iter().copied()) {
+        Some(near) => format!("did you mean `{near}`?"),
+        None if known.is_empty() => "none is registered yet: POST /control".to_owned(),
+        None => format!("known: {}", known.join(", ")),
+    };
+    let detail = format!("Namespace `{ns_id}` is not registered");
+    let title = "Unknown namespace";
+    let problem = Problem::new(404, "unknown_namespace", title, detail);
+    Box::new(problem.hint(hint).with("known", list))
+}
+
+fn check_payload(
+    state: &State,
+    kind: &str,
+    kernel: Option<KernelKind>,
+    ctx: &Map<'_>,
+    spec: &mut Map<'_>,
+    errors: &mut Vec<FieldError>,
+) {
+    let schema = ctx
+        .str("ns_id")
+        .and_then(|ns| state.namespaces.get(ns))
+        .and_then(|ns| ns.spec.kind(kind));
+    match (kernel, schema) {
+        (Some(KernelKind::JobFinished), _) => {
+            let tasks = Ctx::new(ctx).tasks().unwrap_or_default();
+            columns::check(spec, tasks.len(), errors);
+        }
+        (None | Some(KernelKind::SubmitJob), Some(schema)) => check_spec(schema, spec, errors),
+        (None, None) => {}
+        (Some(kernel), _) => check_kernel_spec(kernel, spec, errors),
+    }
+}
+
+/// The kernel's own schema of the lifecycle kinds without columns.
+fn check_kernel_spec(kernel: KernelKind, spec: &Map<'_>, errors: &mut Vec<FieldError>) {
+    let fields = super::type_check::kernel_fields(kernel);
+    unknown(spec, "spec.", fields, errors);
+    if let Some(reason) = spec.get("reason") {
+        let listed = match kernel {
+            KernelKind::TasksReturned => Some(["fence", "drain", "given_back"]),
+            _ => None,
+        };
+        let fits = reason
+            .as_str()
+            .is_some_and(|text| listed.is_none_or(|listed| listed.contains(&text)));
+        if !fits {
+            let expected = listed.map_or("String".to_owned(), |l| l.join(", "));
+            errors.push(FieldError::new("spec.reason", expected, reason.shown()));
+        }
+    } else if kernel == KernelKind::TasksReturned {
+        errors.push(FieldError::new(
+            "spec.reason",
+            "fence, drain or given_back",
+            "nothing",
+        ));
+    }
+    if let Some(started) = spec.get("started_at") {
+        let is_time = |value: &Value<'_>| matches!(value, Value::Int(_) | Value::Null);
+        let fits = match started {
+            Value::List(list) => list.iter().all(is_time),
+            value => is_time(value),
+        };
+        if !fits {
+            errors.push(FieldError::new(
+                "spec.started_at",
+                "Int, ms since 1970",
+                started.shown(),
+            ));
+        }
+    }
+}
+
+fn check_submit(
+    state: &State,
+    ctx: &Map<'_>,
+    spec: &Map<'_>,
+    submitted: &mut Submitted,
+    errors: &mut Vec<FieldError>,
+) -> Result<(), Box<Problem>> {
+    for field in ["attempt", "epoch", "node_id"] {
+        if let Some(value) = ctx.get(field) {
+            let error =
+                FieldError::new(format!("ctx.{field}"), "absent in a submit", value.shown());
+            errors.push(error);
+        }
+    }
+    let Some(job_id) = ctx.str("job_id") else {
+        return Ok(());
+    };
+    if is_hub_number(job_id) {
+        let expected = "an id that is not digits alone: those are the Hub's";
+        let error = FieldError::new("ctx.job_id", expected, Value::text(job_id).shown());
+        errors.push(error.hint("leave it out, and the Hub gives the next number"));
+        return Ok(());
+    }
+    let ns_id = ctx.str("ns_id").unwrap_or_default();
+    let text = Value::Map(spec.clone()).to_text();
+    let known = match state.jobs.find(job_id).and_then(|ix| state.jobs.get(ix)) {
+        Some(job) => Some((job.ns_id.clone(), job.spec.clone())),
+        None => submitted.get(job_id).cloned(),
+    };
+    let Some((known_ns, known_spec)) = known else {
+        submitted.insert(job_id.to_owned(), (ns_id.to_owned(), text));
+        return Ok(());
+    };
+    if known_ns != ns_id {
+        return Err(job_conflict(job_id, "ctx.ns_id"));
+    }
+    if known_spec != text {
+        let field = differing_field(&known_spec, spec);
+        return Err(job_conflict(job_id, &format!("spec.{field}")));
+    }
+    Ok(())
+}
+
+fn job_conflict(job_id: &str, field: &str) -> Box<Problem> {
+    let detail = format!("Job `{job_id}` exists with another `{field}`");
+    let problem = Problem::new(409, "job_conflict", "The job exists and is another", detail);
+    let problem = problem.with("field", Value::text(field.to_owned()));
+    Box::new(problem.hint("submit under another id, or with the spec of the first submit"))
+}
+
+fn differing_field(known: &str, spec: &Map<'_>) -> String {
+    let known = crate::domain::json::decode(known.as_bytes());
+    let empty = Map::new();
+    let known = match &known {
+        Ok(Value::Map(map)) => map,
+        _ => &empty,
+    };
+    let changed = spec
+        .iter()
+        .find(|(key, value)| known.get(key) != Some(value))
+        .map(|(key, _)| key);
+    let gone = known.iter().map(|(key, _)| key);
+    let gone = gone.into_iter().find(|key| spec.get(key).is_none());
+    changed.or(gone).unwrap_or_default().to_owned()
+}
+
+fn check_report(
+    state: &State,
+    kernel: KernelKind,
+    ctx: &mut Map<'_>,
+    submitted: &Submitted,
+    errors: &mut Vec<FieldError>,
+) {
+    if let Some(job_id) = ctx.str("job_id") {
+        let job = state.jobs.find(job_id).and_then(|ix| state.jobs.get(ix));
+        let ns_id = job
+            .map(|job| job.ns_id.clone())
+            .or_else(|| submitted.get(job_id).map(|(ns, _)| ns.clone()));
+        match (ns_id, ctx.str("ns_id")) {
+            (None, _) => {
+                let got = Value::text(job_id).shown();
+                let error = FieldError::new("ctx.job_id", "the id of a job", got);
+                errors.push(error.hint("submit the job first"));
+            }
+            (Some(ns_id), Some(said)) if ns_id != said => {
+                let expected = format!("`{ns_id}`, the job's namespace");
+                errors.push(FieldError::new("ctx.ns_id", expected, said.to_owned()));
+            }
+            (Some(ns_id), None) => ctx.insert("ns_id", Value::text(ns_id)),
+            (Some(_), Some(_)) => {}
+        }
+    }
+    let is_about_node = matches!(
+        kernel,
+        KernelKind::NodeLost
+            | KernelKind::NodeLeft
+            | KernelKind::NodeDrained
+            | KernelKind::NodeUndrained
+    );
+    if is_about_node && let Some(node_id) = ctx.str("node_id") {
+        let node = state.nodes.find(node_id).and_then(|ix| state.nodes.get(ix));
+        match node {
+            None => {
+                let got = Value::text(node_id).shown();
+                errors.push(FieldError::new("ctx.node_id", "the id of a node", got));
+            }
+            Some(node) if kernel == KernelKind::NodeLost && ctx.get("epoch").is_none() => {
+                ctx.insert("epoch", Value::Int(i64::from(node.epoch)));
+            }
+            Some(_) => {}
+        }
+    }
+}
+
+fn check_row_keys(
+    state: &State,
+    kind: &str,
+    ctx: &Map<'_>,
+    spec: &Map<'_>,
+    errors: &mut Vec<FieldError>,
+) {
+    // Ids have at most 128 bytes, so only an event with a long text can make a long key.
+    let long = |map: &Map<'_>| {
+        map.iter().any(|(_, value)| match value {
+            Value::Str(text) => text.len() > ROW_KEY_BYTES_MAX / 8,
+            Value::List(_) | Value::Map(_) => true,
+            _ => false,
+        })
+    };
+    if !long(spec) && !long(ctx) {
+        return;
+    }
+    let view = EventView {
+        seq: u64::MAX,
+        stamp: Stamp::default(),
+        kind,
+        ctx,
+        spec,
+    };
+    for (gid, generator) in state.generators.iter() {
+        let bytes = generator.key_bytes(&view);
+        if bytes > ROW_KEY_BYTES_MAX {
+            let expected = format!("a row key of at most {ROW_KEY_BYTES_MAX} bytes in `{gid}`");
+            errors.push(FieldError::new("spec", expected, format!("{bytes} bytes")));
+        }
+    }
+}

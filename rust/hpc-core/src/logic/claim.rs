@@ -1,0 +1,358 @@
+//! Claims: a node joins by its first claim of an epoch, renews by each, and is reconciled by what
+//! it holds. The rules are the protocol's R13 to R25.
+
+use super::attempts::NodeIx;
+use super::check::unknown_namespace;
+use super::hub::{Fault, Hub, RowWriter, map};
+use super::jobs::Job;
+use super::nodes::{Hold, Node, NodeState, OpenClaim};
+use super::offer::Offer;
+use super::queue::JobIx;
+use super::schedule::RETELL_MS;
+use crate::domain::json::{Map, Value};
+use crate::domain::problem::Problem;
+use crate::lattice::tasks::TaskSet;
+
+/// What a claim is to the Hub.
+enum Standing {
+    /// The first of an epoch.
+    Join,
+    /// The newest of a live epoch.
+    Renew,
+    /// Older than one that came already: its answer would be dropped.
+    Old,
+    /// The Hub gave this epoch up.
+    Lost(u32),
+    /// Another place is this node.
+    Taken(NodeIx),
+}
+
+impl Hub {
+    /// Answers or holds a claim.
+    ///
+    /// # Errors
+    /// A mistake of ours.
+    pub(super) fn claim(&mut self, token: u64, body: &[u8]) -> Result<(), Fault> {
+        let offer = match self.check_claim(body) {
+            Ok(offer) => offer,
+            Err(problem) => {
+                self.refuse(token, &problem);
+                return Ok(());
+            }
+        };
+        let ix = match self.standing(&offer) {
+            Standing::Lost(last) => {
+                self.refuse(token, &lost_epoch(&offer.node_id, offer.epoch, last));
+                return Ok(());
+            }
+            Standing::Taken(by) => {
+                let problem = self.taken(&offer, by);
+                self.refuse(token, &problem);
+                return Ok(());
+            }
+            Standing::Old => {
+                let body = self.render_answer(&offer.node_id, offer.n, &[], &[]);
+                self.reply(token, 200, body);
+                return Ok(());
+            }
+            Standing::Join => self.join(&offer)?,
+            Standing::Renew => match self.state.nodes.find(&offer.node_id) {
+                Some(ix) => ix,
+                None => return Ok(()),
+            },
+        };
+        self.renew(ix, token, offer);
+        self.adopt(ix)
+    }
+
+    fn check_claim(&self, body: &[u8]) -> Result<Offer, Box<Problem>> {
+        let offer = Offer::parse(body)?;
+        let namespaces = &self.state.namespaces;
+        match offer
+            .namespaces
+            .iter()
+            .find(|ns| namespaces.get(ns).is_none())
+        {
+            Some(ns) => Err(unknown_namespace(&self.state, ns)),
+            None => Ok(offer),
+        }
+    }
+
+    fn standing(&self, offer: &Offer) -> Standing {
+        let known = self.state.nodes.find(&offer.node_id);
+        let known = known.and_then(|ix| Some((ix, self.state.nodes.get(ix)?)));
+        let Some((ix, node)) = known.filter(|(_, node)| node.epoch > 0) else {
+            return Standing::Join;
+        };
+        let is_up = node.state == NodeState::Up;
+        if node.place != offer.place {
+            return match () {
+                () if is_up && !offer.takeover => Standing::Taken(ix),
+                () if offer.epoch > node.epoch => Standing::Join,
+                () if offer.takeover => Standing::Lost(node.epoch),
+                () => Standing::Taken(ix),
+            };
+        }
+        match offer.epoch.cmp(&node.epoch) {
+            std::cmp::Ordering::Greater => Standing::Join,
+            std::cmp::Ordering::Less => Standing::Lost(node.epoch),
+            std::cmp::Ordering::Equal if !is_up || node.session != offer.session => {
+                Standing::Lost(node.epoch)
+            }
+            std::cmp::Ordering::Equal if offer.n <= node.n => Standing::Old,
+            std::cmp::Ordering::Equal => Standing::Renew,
+        }
+    }
+
+    /// A new epoch: what it holds passes over, the rest is lost in the same commit (R19).
+    fn join(&mut self, offer: &Offer) -> Result<NodeIx, Fault> {
+        let ix = self.state.nodes.find_or_make(&offer.node_id);
+        let former = self.state.nodes.get_mut(ix).and_then(|node| {
+            let open = node.open.take()?;
+            Some((open.token, node.epoch, node.place.clone()))
+        });
+        let mut row = self.begin_row();
+        for (job, attempt, tasks) in self.leases_of(ix) {
+            let held = held_tasks(&offer.holds, &job_id(&self.state.jobs.get(job)), attempt);
+            let missing = tasks.difference(&held);
+            self.lose_attempt(
+                &mut row,
+                ix,
+                job,
+                attempt,
+                &missing,
+                "a newer epoch does not hold it",
+            )?;
+        }
+        let resources: Map<'static> = offer
+            .resources
+            .iter()
+            .map(|(name, amount)| (name.clone(), Value::Int(*amount)))
+            .collect();
+        let namespaces = offer.namespaces.iter().cloned().map(Value::text).collect();
+        let spec = map([
+            ("resources", Value::Map(resources)),
+            ("host", Value::text(offer.host.clone())),
+            ("place", Value::text(offer.place.clone())),
+            ("session", Value::text(offer.session.clone())),
+            ("lease_ms", Value::Int(self.config.lease_ms)),
+            ("namespaces", Value::List(namespaces)),
+        ]);
+        let ctx = map([
+            ("node_id", Value::text(offer.node_id.clone())),
+            ("epoch", Value::Int(i64::from(offer.epoch))),
+        ]);
+        self.record(&mut row, "NodeJoined", &ctx, &spec, None)?;
+        self.end_own_row(row);
+        if let Some(node) = self.state.nodes.get_mut(ix) {
+            node.n = -1;
+            node.told.clear();
+            node.asked.clear();
+            node.reclaim = None;
+        }
+        if let Some((token, epoch, place)) = former {
+            // A claim of the former epoch still waits: it must not renew anybody's fence.
+            let problem = if place == offer.place {
+                lost_epoch(&offer.node_id, epoch, offer.epoch)
+            } else {
+                self.taken(offer, ix)
+            };
+            self.refuse(token, &problem);
+        }
+        Ok(ix)
+    }
+
+    /// Takes the newest claim as the open one; an older open one is answered empty.
+    fn renew(&mut self, ix: NodeIx, token: u64, offer: Offer) {
+        let (now, lease_ms) = (self.now.mono, self.config.lease_ms);
+        let Some(node) = self.state.nodes.get_mut(ix) else {
+            return;
+        };
+        node.n = offer.n;
+        node.deadline = Some(now + node.lease_ms);
+        node.holds = offer.holds;
+        node.attention = true;
+        node.dirty = true;
+        // What was asked for and not given back may be asked for again, but not so that claims spin.
+        node.asked.retain(|told| told.at > now - RETELL_MS);
+        // The node counts by what it was promised, which may be less than this Hub's lease.
+        let until = now + offer.wait_ms.min(lease_ms.min(node.lease_ms) / 4);
+        let former = node.open.replace(OpenClaim {
+            token,
+            n: offer.n,
+            max: offer.max,
+            until,
+        });
+        // What is leased and not held is granted again, and counts.
+        let again: u64 = self.regrants(ix, &[]).iter().map(|g| g.tasks.len()).sum();
+        let node = self.state.nodes.get_mut(ix);
+        if let Some(open) = node.and_then(|node| node.open.as_mut()) {
+            open.max = open.max.saturating_sub(again);
+        }
+        if let Some(former) = former {
+            let body = self.render_answer(&offer.node_id, former.n, &[], &[]);
+            self.reply(former.token, 200, body);
+        }
+    }
+
+    /// Adopts attempts that were given up and are held still: undecided, not ended, nothing active
+    /// beside them, and not of the kind that must never overlap (R20, R21).
+    fn adopt(&mut self, ix: NodeIx) -> Result<(), Fault> {
+        let Some(node) = self.state.nodes.get(ix) else {
+            return Ok(());
+        };
+        let mut adopted: Vec<(JobIx, u32, TaskSet)> = Vec::new();
+        for hold in &node.holds {
+            let Some((job_ix, job)) = self.job_of(hold) else {
+                continue;
+            };
+            if job.stops
+                || job
+                    .lease(hold.attempt, ix)
+                    .is_some_and(|l| hold.tasks.is_subset(&l.tasks))
+            {
+                continue;
+            }
+            let mut tasks = hold.tasks.intersection(&job.leased_ever(hold.attempt, ix));
+            tasks.subtract(&job.ended(hold.attempt, ix));
+            tasks = tasks.intersection(&job.unsettled());
+            for lease in &job.leases {
+                tasks.subtract(&lease.tasks);
+            }
+            for (_, _, other) in adopted.iter().filter(|(other, ..)| *other == job_ix) {
+                tasks.subtract(other);
+            }
+            if !tasks.is_empty() {
+                adopted.push((job_ix, hold.attempt, tasks));
+            }
+        }
+        let mut row = self.begin_row();
+        for (job, attempt, tasks) in adopted {
+            self.record_claimed(&mut row, ix, job, attempt, &tasks, true)?;
+        }
+        self.end_own_row(row);
+        Ok(())
+    }
+
+    /// Records that tasks are leased to a node.
+    pub(super) fn record_claimed(
+        &mut self,
+        row: &mut RowWriter,
+        node: NodeIx,
+        job: JobIx,
+        attempt: u32,
+        tasks: &TaskSet,
+        adopted: bool,
+    ) -> Result<(), Fault> {
+        let Some(ctx) = self.execution_ctx(node, job, attempt, tasks) else {
+            return Ok(());
+        };
+        let shape = self.state.jobs.get(job).map_or(0, |job| job.shape);
+        let resources = self.resources_of(shape);
+        let mut spec = map([("resources", Value::Map(resources))]);
+        if adopted {
+            spec.insert("adopted", Value::Bool(true));
+        }
+        self.record(row, "JobClaimed", &ctx, &spec, None)
+    }
+
+    /// What a task of a shape takes, by name.
+    pub(super) fn resources_of(&self, shape: u32) -> Map<'static> {
+        let names = self.state.queue.resources();
+        let needs = self.state.queue.needs(shape).iter();
+        needs
+            .filter_map(|(resource, need)| Some((names.get(*resource)?.clone(), Value::Int(*need))))
+            .collect()
+    }
+
+    /// Records that a lease ended without a result.
+    pub(super) fn lose_attempt(
+        &mut self,
+        row: &mut RowWriter,
+        node: NodeIx,
+        job: JobIx,
+        attempt: u32,
+        tasks: &TaskSet,
+        reason: &'static str,
+    ) -> Result<(), Fault> {
+        if tasks.is_empty() {
+            return Ok(());
+        }
+        let Some(ctx) = self.execution_ctx(node, job, attempt, tasks) else {
+            return Ok(());
+        };
+        let spec = map([("reason", Value::text(reason))]);
+        self.record(row, "AttemptLost", &ctx, &spec, None)
+    }
+
+    fn execution_ctx(
+        &self,
+        node: NodeIx,
+        job: JobIx,
+        attempt: u32,
+        tasks: &TaskSet,
+    ) -> Option<Map<'static>> {
+        let (node, job) = (self.state.nodes.get(node)?, self.state.jobs.get(job)?);
+        Some(map([
+            ("ns_id", Value::text(job.ns_id.clone())),
+            ("job_id", Value::text(job.id.to_string())),
+            ("node_id", Value::text(node.id.to_string())),
+            ("tasks", Value::text(tasks.to_string())),
+            ("attempt", Value::Int(i64::from(attempt))),
+            ("epoch", Value::Int(i64::from(node.epoch))),
+        ]))
+    }
+
+    /// The active leases of a node.
+    pub(super) fn leases_of(&self, ix: NodeIx) -> Vec<(JobIx, u32, TaskSet)> {
+        let jobs = self.state.nodes.get(ix).map(|node| &node.leases);
+        let jobs = jobs.into_iter().flatten();
+        jobs.filter_map(|job| Some((*job, self.state.jobs.get(*job)?)))
+            .flat_map(|(job_ix, job)| {
+                let leases = job.leases.iter().filter(move |lease| lease.node == ix);
+                leases.map(move |lease| (job_ix, lease.attempt, lease.tasks.clone()))
+            })
+            .collect()
+    }
+
+    pub(super) fn job_of(&self, hold: &Hold) -> Option<(JobIx, &Job)> {
+        let ix = self.state.jobs.find(&hold.job_id)?;
+        Some((ix, self.state.jobs.get(ix)?))
+    }
+
+    fn taken(&self, offer: &Offer, by: NodeIx) -> Problem {
+        let none = Node::new("");
+        let node = self.state.nodes.get(by).unwrap_or(&none);
+        let detail = format!(
+            "Node id `{}` is taken by {} (place {})",
+            offer.node_id, node.host, node.place
+        );
+        let hint = "stop that relay, choose another --node-id, or say --takeover";
+        Problem::new(409, "taken", "The node id is taken", detail)
+            .hint(hint)
+            .with("last_epoch", Value::Int(i64::from(node.epoch)))
+            .with("host", Value::text(node.host.clone()))
+            .with("place", Value::text(node.place.clone()))
+    }
+}
+
+fn job_id(job: &Option<&Job>) -> String {
+    job.map_or_else(String::new, |job| job.id.to_string())
+}
+
+/// The tasks that a relay holds of an attempt; `holds` are sorted by (job, attempt).
+pub(super) fn held_tasks(holds: &[Hold], job_id: &str, attempt: u32) -> TaskSet {
+    let key = (job_id, attempt);
+    let found = holds.binary_search_by(|hold| (hold.job_id.as_str(), hold.attempt).cmp(&key));
+    let hold = found.ok().and_then(|at| holds.get(at));
+    hold.map_or_else(TaskSet::new, |hold| hold.tasks.clone())
+}
+
+/// 409 for an epoch that the Hub gave up.
+pub(super) fn lost_epoch(node_id: &str, epoch: u32, last_epoch: u32) -> Problem {
+    let detail =
+        format!("Epoch {epoch} of node `{node_id}` is over; the last one was {last_epoch}");
+    Problem::new(409, "lost", "The epoch is over", detail)
+        .hint("claim again under a higher epoch with all that is held")
+        .with("last_epoch", Value::Int(i64::from(last_epoch)))
+}

@@ -1,0 +1,234 @@
+//! Generators: materialised views over the log, each the join of what its rules say of every event.
+//!
+//! One that is registered late, or replaced, is built over the whole log in chunks, in log order,
+//! so that the last-changed seqs are what they would be had it been there from the start; the old
+//! version serves until the new one has caught up.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use super::rules::{EventView, Rules};
+use crate::domain::facts::{Facts, Page};
+use crate::domain::generator::GeneratorSpec;
+use crate::lattice::KindMismatch;
+
+/// Rules with the facts that they made.
+#[derive(Clone, Debug)]
+struct View {
+    spec: GeneratorSpec,
+    rules: Rules,
+    facts: Facts,
+    /// While it is built: how far it has come.
+    built: Option<u64>,
+    version: u64,
+    seq: u64,
+}
+
+/// One registered generator.
+#[derive(Clone, Debug)]
+pub struct Generator {
+    serving: View,
+    /// A replacement on its way.
+    next: Option<View>,
+}
+
+/// All registered generators by id; the kernel's own is not among them.
+#[derive(Clone, Debug, Default)]
+pub struct Generators(BTreeMap<String, Generator>);
+
+impl View {
+    fn new(spec: GeneratorSpec, version: u64, seq: u64, built: Option<u64>) -> Self {
+        let mut facts = Facts::new();
+        let rules = Rules::compile(&spec, &mut facts);
+        Self {
+            spec,
+            rules,
+            facts,
+            built,
+            version,
+            seq,
+        }
+    }
+}
+
+impl Generator {
+    /// The newest spec, which may still be building.
+    #[must_use]
+    pub fn spec(&self) -> &GeneratorSpec {
+        &self.newest().spec
+    }
+
+    /// The newest version and the seq of its registration.
+    #[must_use]
+    pub fn version(&self) -> (u64, u64) {
+        (self.newest().version, self.newest().seq)
+    }
+
+    /// The version that pulls are answered from.
+    #[must_use]
+    pub fn serving_version(&self) -> u64 {
+        self.serving.version
+    }
+
+    /// Whether the newest version has not caught up.
+    #[must_use]
+    pub fn is_building(&self) -> bool {
+        self.newest().built.is_some()
+    }
+
+    /// The cursor up to which the serving version has come, given the end of the log.
+    #[must_use]
+    pub fn head(&self, head: u64) -> u64 {
+        self.serving.built.unwrap_or(head)
+    }
+
+    /// The cells that changed after a cursor.
+    #[must_use]
+    pub fn pull(&self, cursor: u64, head: u64, limit: usize, table: Option<&str>) -> Page {
+        self.serving
+            .facts
+            .pull(cursor, self.head(head), limit, table)
+    }
+
+    /// The longest row key that an event leads to, in bytes.
+    #[must_use]
+    pub fn key_bytes(&self, event: &EventView<'_>) -> usize {
+        self.newest().rules.key_bytes(event)
+    }
+
+    fn newest(&self) -> &View {
+        self.next.as_ref().unwrap_or(&self.serving)
+    }
+
+    fn views(&mut self) -> impl Iterator<Item = &mut View> {
+        std::iter::once(&mut self.serving).chain(self.next.as_mut())
+    }
+}
+
+impl Generators {
+    /// The generator of this id.
+    #[must_use]
+    pub fn get(&self, gid: &str) -> Option<&Generator> {
+        self.0.get(gid)
+    }
+
+    /// All of them in byte order of their ids.
+    pub fn iter(&self) -> impl Iterator<Item = (&str, &Generator)> {
+        self.0
+            .iter()
+            .map(|(gid, generator)| (gid.as_str(), generator))
+    }
+
+    /// Registers or replaces; `head` is the end of the log before the registration.
+    ///
+    /// Where the log is empty there is nothing to build.
+    pub fn put(&mut self, gid: &str, spec: GeneratorSpec, seq: u64, head: u64) -> u64 {
+        let built = (head > 0).then_some(0);
+        match self.0.get_mut(gid) {
+            None => {
+                let serving = View::new(spec, 1, seq, built);
+                let generator = Generator {
+                    serving,
+                    next: None,
+                };
+                self.0.insert(gid.to_owned(), generator);
+                1
+            }
+            Some(generator) => {
+                let version = generator.version().0 + 1;
+                let view = View::new(spec, version, seq, built);
+                // A first version that never caught up has nothing that is worth serving.
+                if generator.serving.built.is_some() || built.is_none() {
+                    generator.serving = view;
+                    generator.next = None;
+                } else {
+                    generator.next = Some(view);
+                }
+                version
+            }
+        }
+    }
+
+    /// Recovery: a generator as its last registration made it, live from the first event on.
+    pub fn restore(&mut self, gid: &str, spec: GeneratorSpec, version: u64, seq: u64) {
+        let serving = View::new(spec, version, seq, None);
+        self.0.insert(
+            gid.to_owned(),
+            Generator {
+                serving,
+                next: None,
+            },
+        );
+    }
+
+    /// Joins one new event into every view that has caught up; pushes the ids of those that grew.
+    ///
+    /// # Errors
+    /// A mistake of ours: see [`Rules::apply`].
+    pub fn apply(
+        &mut self,
+        event: &EventView<'_>,
+        hub_id: &Arc<str>,
+        grew: &mut Vec<String>,
+    ) -> Result<(), KindMismatch> {
+        for (gid, generator) in &mut self.0 {
+            let view = &mut generator.serving;
+            if view.built.is_none()
+                && view.rules.apply(event, hub_id, &mut view.facts)?
+                && !grew.contains(gid)
+            {
+                grew.push(gid.clone());
+            }
+        }
+        Ok(())
+    }
+
+    /// The least cursor of the views that are being built.
+    #[must_use]
+    pub fn build_cursor(&self) -> Option<u64> {
+        self.0
+            .values()
+            .flat_map(|g| [Some(&g.serving), g.next.as_ref()])
+            .flatten()
+            .filter_map(|view| view.built)
+            .min()
+    }
+
+    /// Gives an event of the log to the views that are being built and have not had it.
+    ///
+    /// # Errors
+    /// A mistake of ours: see [`Rules::apply`].
+    pub fn build(&mut self, event: &EventView<'_>, hub_id: &Arc<str>) -> Result<(), KindMismatch> {
+        for view in self.0.values_mut().flat_map(Generator::views) {
+            if view.built.is_some_and(|built| event.seq == built + 1) {
+                view.rules.apply(event, hub_id, &mut view.facts)?;
+                view.built = Some(event.seq);
+            }
+        }
+        Ok(())
+    }
+
+    /// Ends the building of views that have reached `head`; returns the ids that advanced.
+    pub fn caught_up(&mut self, head: u64) -> Vec<String> {
+        let mut advanced = Vec::new();
+        for (gid, generator) in &mut self.0 {
+            if generator.is_building() {
+                advanced.push(gid.clone());
+            }
+            for view in generator.views() {
+                if view.built == Some(head) {
+                    view.built = None;
+                }
+            }
+            if generator
+                .next
+                .as_ref()
+                .is_some_and(|next| next.built.is_none())
+                && let Some(next) = generator.next.take()
+            {
+                generator.serving = next;
+            }
+        }
+        advanced
+    }
+}

@@ -1,0 +1,427 @@
+//! One turn of the Hub: inputs in, log rows and replies out. Nothing leaves before its commit.
+//!
+//! `step` is deterministic: the same inputs at the same times give the same rows and replies. The
+//! caller appends the rows, commits, and only then sends the replies (protocol R1). If the append
+//! fails, this Hub has seen what never happened: it is thrown away and rebuilt from the log.
+
+use std::fmt;
+
+use super::attempts::Settles;
+use super::pull::HeldPull;
+use super::receipts::Receipts;
+use super::rules::EventView;
+use super::state::{LogEvent, State};
+use super::tail::Watch;
+use super::verdict;
+use crate::domain::entry::{BODY_OPEN, Body, Digest, LogRow, StoredEvent, close_body};
+use crate::domain::event::{AHEAD_MS_MAX, Ctx, KernelKind};
+use crate::domain::ids::OWN_ID_SIGN;
+use crate::domain::json::{Map, Value};
+use crate::domain::problem::Problem;
+use crate::lattice::KindMismatch;
+use crate::lattice::last::Stamp;
+
+/// What one Hub is told at its start.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Id of the log.
+    pub hub_id: String,
+    /// The lease that nodes are promised, ms.
+    pub lease_ms: i64,
+    /// How long leases of a lost node stay its own, ms.
+    pub reclaim_ms: i64,
+}
+
+/// The times of a turn, ms.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Now {
+    /// Since 1970, UTC; may be set back.
+    pub wall: i64,
+    /// Never goes back.
+    pub mono: i64,
+}
+
+/// One request.
+#[derive(Clone, Copy, Debug)]
+pub struct Input<'b> {
+    /// Names it in the reply.
+    pub token: u64,
+    /// Which of the verbs.
+    pub verb: &'b str,
+    /// Raw query string.
+    pub query: &'b str,
+    /// Raw body.
+    pub body: &'b [u8],
+}
+
+/// One answer.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Reply {
+    /// Of the request.
+    pub token: u64,
+    /// HTTP status.
+    pub status: u16,
+    /// JSON.
+    pub body: Vec<u8>,
+}
+
+/// What a turn leads to.
+#[derive(Clone, Debug, Default)]
+pub struct Turn {
+    /// To be appended, in order, before any reply leaves.
+    pub rows: Vec<LogRow>,
+    /// To be sent after the commit.
+    pub replies: Vec<Reply>,
+    /// Generators that grew, with the seq.
+    pub pokes: Vec<(String, u64)>,
+    /// When `step` wants to be called again, monotonic ms.
+    pub wake: Option<i64>,
+    /// From where a generator wants the log.
+    pub build_from: Option<u64>,
+}
+
+/// A mistake of ours, or a damaged log; the Hub must not go on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Fault(pub String);
+
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl From<KindMismatch> for Fault {
+    fn from(mismatch: KindMismatch) -> Self {
+        Self(format!("A column changes its lattice: {mismatch}"))
+    }
+}
+
+/// The Hub's state machine.
+#[derive(Clone, Debug)]
+pub struct Hub {
+    pub(super) config: Config,
+    pub(super) state: State,
+    pub(super) receipts: Receipts,
+    pub(super) now: Now,
+    pub(super) pulls: Vec<HeldPull>,
+    pub(super) watches: Vec<Watch>,
+    pub(super) turn: Turn,
+    pub(super) last_seq: u64,
+    pub(super) chain: Digest,
+    pub(super) stamp: Stamp,
+    pub(super) wake: Option<i64>,
+}
+
+/// A batch that is being recorded.
+#[derive(Debug)]
+pub(super) struct RowWriter {
+    pub first_seq: u64,
+    pub count: u32,
+    body: Vec<u8>,
+    grew: Vec<String>,
+    job_ids: Vec<String>,
+}
+
+impl Hub {
+    /// A Hub with an empty log.
+    #[must_use]
+    pub fn new(config: Config) -> Self {
+        Self {
+            state: State::new(&config.hub_id),
+            config,
+            receipts: Receipts::default(),
+            now: Now::default(),
+            pulls: Vec::new(),
+            watches: Vec::new(),
+            turn: Turn::default(),
+            last_seq: 0,
+            chain: [0; 32],
+            stamp: Stamp::default(),
+            wake: None,
+        }
+    }
+
+    /// Seq of the last event, 0 if there is none.
+    #[must_use]
+    pub fn last_seq(&self) -> u64 {
+        self.last_seq
+    }
+
+    /// The state, to be looked at.
+    #[must_use]
+    pub fn state(&self) -> &State {
+        &self.state
+    }
+
+    /// Takes one turn.
+    ///
+    /// # Errors
+    /// A mistake of ours; the Hub must not go on.
+    pub fn step(
+        &mut self,
+        inputs: &[Input<'_>],
+        now: Now,
+        build: &[LogRow],
+    ) -> Result<Turn, Fault> {
+        self.now = now;
+        self.turn = Turn::default();
+        // A turn that is late by more than a quarter of the lease slept: nobody could renew
+        // (protocol R29).
+        let late = self.wake.map_or(0, |wake| now.mono - wake);
+        if late > self.config.lease_ms / 4 {
+            self.renew_all();
+        }
+        self.build(build)?;
+        for input in inputs {
+            self.take(input)?;
+        }
+        self.expire_leases()?;
+        self.schedule()?;
+        self.answer_pulls();
+        let head = self.last_seq;
+        self.turn.build_from = self.state.generators.build_cursor().map(|c| c + 1);
+        if self.turn.build_from.is_some_and(|from| from > head) {
+            self.turn.build_from = None;
+        }
+        self.wake = self.next_wake();
+        self.turn.wake = self.wake;
+        Ok(std::mem::take(&mut self.turn))
+    }
+
+    fn take(&mut self, input: &Input<'_>) -> Result<(), Fault> {
+        match input.verb {
+            "ingest" => return self.ingest(input.token, input.query, input.body),
+            "claim" => return self.claim(input.token, input.body),
+            "control" => return self.control(input.token, input.body),
+            "pull" => self.pull(input.token, input.query),
+            "jobs" => self.read_jobs(input.token, input.query),
+            "job" => self.read_job(input.token, input.query),
+            "nodes" => self.read_nodes(input.token, input.query),
+            "namespaces" => self.read_namespaces(input.token),
+            "tail" => self.tail(input.token, input.query),
+            "untail" => self.untail(input.query),
+            "gone" => self.gone(input.query),
+            other => return Err(Fault(format!("No verb is called `{other}`"))),
+        }
+        Ok(())
+    }
+
+    /// Gives rows of the log to the generators that are being built.
+    fn build(&mut self, rows: &[LogRow]) -> Result<(), Fault> {
+        if rows.is_empty() || self.state.generators.build_cursor().is_none() {
+            return Ok(());
+        }
+        let hub_id = self.state.hub_id.clone();
+        for row in rows {
+            let body = Body::decode(&row.body).map_err(|e| damaged(row, &e))?;
+            for (seq, event) in (row.first_seq..).zip(body.events()) {
+                let view = EventView {
+                    seq,
+                    stamp: event.stamp,
+                    kind: event.kind,
+                    ctx: event.ctx,
+                    spec: event.spec,
+                };
+                self.state.generators.build(&view, &hub_id)?;
+            }
+        }
+        for gid in self.state.generators.caught_up(self.last_seq) {
+            self.turn.pokes.push((gid, self.last_seq));
+        }
+        Ok(())
+    }
+
+    /// The stamp of an event: the producer's time, or one that is greater than all before.
+    fn stamp_for(&mut self, at: Option<i64>) -> Stamp {
+        let stamp = match at {
+            Some(at) if at <= self.now.wall.saturating_add(AHEAD_MS_MAX) => {
+                Stamp { at, counter: 0 }
+            }
+            _ if self.now.wall > self.stamp.at => Stamp {
+                at: self.now.wall,
+                counter: 0,
+            },
+            _ => Stamp {
+                at: self.stamp.at,
+                counter: self.stamp.counter.saturating_add(1),
+            },
+        };
+        self.stamp = self.stamp.max(stamp);
+        stamp
+    }
+
+    /// Begins a batch of the log.
+    pub(super) fn begin_row(&self) -> RowWriter {
+        RowWriter {
+            first_seq: self.last_seq + 1,
+            count: 0,
+            body: BODY_OPEN.to_vec(),
+            grew: Vec::new(),
+            job_ids: Vec::new(),
+        }
+    }
+
+    /// Records one event: stamps it, decides what it settles, writes it down and applies it.
+    pub(super) fn record(
+        &mut self,
+        row: &mut RowWriter,
+        kind: &str,
+        ctx: &Map<'_>,
+        spec: &Map<'_>,
+        at: Option<i64>,
+    ) -> Result<(), Fault> {
+        let stamp = self.stamp_for(at);
+        let settles = self.decide(kind, ctx, spec);
+        let settles_map = settles.to_map();
+        if row.count > 0 {
+            row.body.push(b',');
+        }
+        let stored = StoredEvent {
+            stamp,
+            kind,
+            ctx,
+            spec,
+            settles: (!settles.is_empty()).then_some(&settles_map),
+        };
+        stored.write(&mut row.body);
+        row.count += 1;
+        self.last_seq += 1;
+        if let Some(job_id) = ctx.str("job_id")
+            && row.job_ids.last().is_none_or(|last| last != job_id)
+        {
+            row.job_ids.push(job_id.to_owned());
+        }
+        let event = LogEvent {
+            seq: self.last_seq,
+            stamp,
+            kind,
+            ctx,
+            spec,
+            settles: &settles,
+        };
+        self.state.apply(&event, &mut row.grew)?;
+        Ok(())
+    }
+
+    /// What an event settles, from the state before it.
+    fn decide(&self, kind: &str, ctx: &Map<'_>, spec: &Map<'_>) -> Settles {
+        let jobs = &self.state.jobs;
+        let job = ctx.str("job_id").and_then(|id| jobs.get(jobs.find(id)?));
+        let (Some(job), Some(kernel)) = (job, self.state.kernel_kind(kind, ctx)) else {
+            return Settles::default();
+        };
+        let ctx = Ctx::new(ctx);
+        let node = ctx.node_id().and_then(|id| self.state.nodes.find(id));
+        let tasks = ctx.tasks();
+        match (kernel, node, tasks) {
+            (KernelKind::CancelJob, _, tasks) => verdict::of_cancel(job, tasks.as_ref()),
+            (KernelKind::JobFinished, Some(node), Some(tasks)) => {
+                verdict::of_finish(job, spec, &tasks, ctx.attempt(), node)
+            }
+            (KernelKind::AttemptLost, Some(node), Some(tasks)) => {
+                verdict::of_loss(job, &tasks, ctx.attempt(), node)
+            }
+            _ => Settles::default(),
+        }
+    }
+
+    /// Ends a batch: chains it to the one before, and pokes what grew. Returns the pokes.
+    pub(super) fn end_row(
+        &mut self,
+        mut row: RowWriter,
+        batch_id: &str,
+        digest: Digest,
+        flags: u32,
+    ) -> Vec<String> {
+        row.grew.sort_unstable();
+        row.job_ids.sort_unstable();
+        row.job_ids.dedup();
+        close_body(&mut row.body, &row.grew);
+        let mut row_done = LogRow {
+            first_seq: row.first_seq,
+            count: row.count,
+            batch_id: batch_id.to_owned(),
+            digest,
+            chain: [0; 32],
+            flags,
+            body: row.body,
+            job_ids: row.job_ids,
+        };
+        row_done.chain = row_done.chain_after(&self.chain);
+        self.chain = row_done.chain;
+        self.turn.rows.push(row_done);
+        for gid in &row.grew {
+            match self.turn.pokes.iter_mut().find(|(have, _)| have == gid) {
+                Some((_, seq)) => *seq = self.last_seq,
+                None => self.turn.pokes.push((gid.clone(), self.last_seq)),
+            }
+        }
+        row.grew
+    }
+
+    /// Ends a batch of the Hub's own; one without events is dropped.
+    pub(super) fn end_own_row(&mut self, row: RowWriter) {
+        if row.count > 0 {
+            let id = self.own_id(row.first_seq);
+            let digest = *blake3::hash(&row.body).as_bytes();
+            self.end_row(row, &id, digest, 0);
+        }
+    }
+
+    /// The id of a batch that came without one.
+    pub(super) fn own_batch_id(&self) -> String {
+        self.own_id(self.last_seq + 1)
+    }
+
+    /// An id that no client can send: the log takes each id once.
+    fn own_id(&self, first_seq: u64) -> String {
+        format!("{}{OWN_ID_SIGN}{first_seq}", self.config.hub_id)
+    }
+
+    pub(super) fn reply(&mut self, token: u64, status: u16, body: Vec<u8>) {
+        self.turn.replies.push(Reply {
+            token,
+            status,
+            body,
+        });
+    }
+
+    pub(super) fn refuse(&mut self, token: u64, problem: &Problem) {
+        self.reply(token, problem.status, problem.to_json());
+    }
+
+    /// A client left: nothing that it waits for is kept.
+    fn gone(&mut self, query: &str) {
+        let token: Option<u64> = query.strip_prefix("token=").and_then(|t| t.parse().ok());
+        let Some(token) = token else {
+            return;
+        };
+        self.pulls.retain(|pull| pull.token != token);
+        for (_, node) in self.state.nodes.iter_mut() {
+            if node.open.as_ref().is_some_and(|open| open.token == token) {
+                node.open = None;
+            }
+        }
+    }
+
+    pub(super) fn next_wake(&self) -> Option<i64> {
+        let pulls = self.pulls.iter().map(|pull| pull.until);
+        let nodes = self.state.nodes.iter().flat_map(|(_, node)| {
+            let open = node.open.as_ref().map(|open| open.until);
+            [node.deadline, node.reclaim, open]
+        });
+        pulls.chain(nodes.flatten()).min()
+    }
+}
+
+pub(super) fn damaged(row: &LogRow, why: &str) -> Fault {
+    Fault(format!(
+        "Batch `{}` at seq {} is damaged: {why}",
+        row.batch_id, row.first_seq
+    ))
+}
+
+/// A map of the Hub's own making.
+pub(super) fn map<const N: usize>(pairs: [(&'static str, Value<'static>); N]) -> Map<'static> {
+    pairs.into_iter().collect()
+}

@@ -1,0 +1,337 @@
+//! Ingest: a batch is decoded, de-duplicated, checked as a whole, and only then recorded.
+//!
+//! All its events are well-formed and recorded, or none is. The check changes nothing; recording
+//! cannot fail for anything that a client sent.
+
+use std::collections::HashMap;
+
+use super::check::{Checked, check_event};
+use super::hub::{Fault, Hub};
+use super::query::Query;
+use super::receipts::{Receipt, half};
+use crate::domain::entry::{Digest, digest};
+use crate::domain::event::{BATCH_EVENTS_MAX, EVENT_BYTES_MAX, KernelKind};
+use crate::domain::ids::{BatchId, OWN_ID_SIGN};
+use crate::domain::json::{Map, Value, decode};
+use crate::domain::json_write::{ObjectWriter, write_str};
+use crate::domain::problem::{ERRORS_MAX, FieldError, Problem, nearest};
+
+/// The largest body, in bytes.
+pub const BODY_BYTES_MAX: usize = 64 << 20;
+
+impl Hub {
+    /// Answers one ingest.
+    ///
+    /// # Errors
+    /// A mistake of ours; what the client sent is answered, never an error.
+    pub(super) fn ingest(&mut self, token: u64, query: &str, body: &[u8]) -> Result<(), Fault> {
+        match self.try_ingest(query, body)? {
+            Ok(receipt) => self.reply(token, 200, receipt),
+            Err(problem) => self.refuse(token, &problem),
+        }
+        Ok(())
+    }
+
+    fn try_ingest(&mut self, query: &str, body: &[u8]) -> Result<Result<Vec<u8>, Problem>, Fault> {
+        let (id, events, content) = match self.open(query, body) {
+            Ok(Opened::New {
+                id,
+                events,
+                content,
+            }) => (id, events, content),
+            Ok(Opened::Duplicate(receipt)) => return Ok(Ok(receipt)),
+            Err(problem) => return Ok(Err(*problem)),
+        };
+        let checked = match self.check_all(events) {
+            Ok(checked) => checked,
+            Err(problem) => return Ok(Err(*problem)),
+        };
+        self.record_batch(id, &content, checked).map(Ok)
+    }
+
+    /// Decodes the envelope and looks for the id among the receipts.
+    fn open<'b>(&self, query: &str, body: &'b [u8]) -> Result<Opened<'b>, Box<Problem>> {
+        if body.len() > BODY_BYTES_MAX {
+            let detail = format!(
+                "The body has {} bytes: at most {BODY_BYTES_MAX}",
+                body.len()
+            );
+            return Err(too_large(detail));
+        }
+        let query = Query::parse(query, &["dry_run", "key"])?;
+        if query.bool("dry_run")?.unwrap_or(false) {
+            let error = FieldError::new("dry_run", "absent: not built yet", "true");
+            return Err(Problem::not_well_formed(vec![error]).into());
+        }
+        let mut map = match decode(body).map_err(Problem::bad_request)? {
+            Value::Map(map) => map,
+            other => {
+                let error = FieldError::new("", "a map with `events`", other.type_name());
+                return Err(Problem::not_well_formed(vec![error]).into());
+            }
+        };
+        let events = check_envelope(&mut map)?;
+        let id = batch_id(&map, query.get("key"))?;
+        let content = digest(&events);
+        if let Some(id) = &id
+            && let Some(receipt) = self.find_duplicate(id, &content)?
+        {
+            return Ok(Opened::Duplicate(receipt));
+        }
+        let Value::List(events) = events else {
+            return Err(Problem::bad_request("`events` is no list").into());
+        };
+        Ok(Opened::New {
+            id,
+            events,
+            content,
+        })
+    }
+
+    fn find_duplicate(&self, id: &str, content: &Digest) -> Result<Option<Vec<u8>>, Box<Problem>> {
+        if let Some(receipt) = self.receipts.get(id) {
+            if receipt.digest == half(content) {
+                return Ok(Some(self.render_receipt(id, receipt, true)));
+            }
+            let detail = format!("Batch id `{id}` was recorded with another content");
+            let problem = Problem::new(409, "id_conflict", "Another batch has this id", detail)
+                .hint("give every batch an id of its own; repeat one only as it was")
+                .with("first_seq", int(receipt.first_seq));
+            return Err(problem.into());
+        }
+        let Some(BatchId::Numbered { origin, n }) = BatchId::parse(id) else {
+            return Ok(None);
+        };
+        let expected = self.receipts.last_of(origin) + 1;
+        if n < expected {
+            // Recorded, but its receipt is no longer kept.
+            let mut out = Vec::new();
+            let mut object = ObjectWriter::new(&mut out);
+            object.str("id", id).bool("duplicate", true).end();
+            return Ok(Some(out));
+        }
+        if n > expected {
+            let detail = format!("Origin `{origin}` sent number {n} before {expected}");
+            let problem = Problem::new(409, "gap", "A batch is missing", detail)
+                .hint("send the missing batches first, each under its own number")
+                .with("expected", int(expected));
+            return Err(problem.into());
+        }
+        Ok(None)
+    }
+
+    fn check_all<'b>(&self, events: Vec<Value<'b>>) -> Result<Vec<Checked<'b>>, Box<Problem>> {
+        let mut checked = Vec::with_capacity(events.len());
+        let mut errors: Vec<FieldError> = Vec::new();
+        let mut submitted: HashMap<String, (String, String)> = HashMap::new();
+        for (index, event) in events.into_iter().enumerate() {
+            let mut found = Vec::new();
+            let event = check_event(&self.state, event, &mut submitted, &mut found);
+            errors.extend(found.into_iter().map(|error| error.at(index)));
+            match event.map_err(|problem| name_event(problem, index))? {
+                Some(event) => checked.push(event),
+                None if errors.len() >= ERRORS_MAX => break,
+                None => {}
+            }
+        }
+        if errors.is_empty() {
+            Ok(checked)
+        } else {
+            Err(Problem::not_well_formed(errors).into())
+        }
+    }
+
+    fn record_batch(
+        &mut self,
+        id: Option<String>,
+        content: &Digest,
+        events: Vec<Checked<'_>>,
+    ) -> Result<Vec<u8>, Fault> {
+        let id = id.unwrap_or_else(|| self.own_batch_id());
+        let mut row = self.begin_row();
+        let mut jobs = Vec::new();
+        for mut event in events {
+            if event.kernel == Some(KernelKind::SubmitJob) {
+                let job_id = match event.ctx.str("job_id") {
+                    Some(job_id) => job_id.to_owned(),
+                    None => (self.state.jobs.numbered() + 1).to_string(),
+                };
+                event.ctx.insert("job_id", Value::text(job_id.clone()));
+                self.record(&mut row, &event.kind, &event.ctx, &event.spec, event.at)?;
+                jobs.extend(self.state.jobs.find(&job_id));
+                continue;
+            }
+            match event.kernel {
+                Some(KernelKind::NodeLost) => {
+                    self.end_node(&mut row, &event, "given up on request")?;
+                }
+                Some(KernelKind::NodeLeft) => {
+                    self.end_node(&mut row, &event, "its relay left")?;
+                }
+                _ => self.record(&mut row, &event.kind, &event.ctx, &event.spec, event.at)?,
+            }
+        }
+        let (first_seq, count) = (row.first_seq, row.count);
+        let pokes = self.end_row(row, &id, *content, 0);
+        let receipt = Receipt {
+            first_seq,
+            count,
+            digest: half(content),
+            jobs: jobs.into(),
+            pokes: self.receipts.intern_pokes(&pokes),
+        };
+        let rendered = self.render_receipt(&id, &receipt, false);
+        self.remember(&id, receipt);
+        Ok(rendered)
+    }
+
+    /// Remembers a receipt under its batch id, and its number where it has one. Nobody can ask for
+    /// an id of the Hub's own.
+    pub(super) fn remember(&mut self, id: &str, receipt: Receipt) {
+        if id.contains(OWN_ID_SIGN) {
+            return;
+        }
+        let origin = match BatchId::parse(id) {
+            Some(BatchId::Numbered { origin, n }) => Some((origin, n)),
+            _ => None,
+        };
+        self.receipts.put(id, origin, receipt);
+    }
+
+    fn render_receipt(&self, id: &str, receipt: &Receipt, duplicate: bool) -> Vec<u8> {
+        let mut out = Vec::with_capacity(160);
+        let mut object = ObjectWriter::new(&mut out);
+        let jobs = receipt
+            .jobs
+            .iter()
+            .filter_map(|ix| self.state.jobs.get(*ix));
+        object
+            .str("id", id)
+            .int("first_seq", receipt.first_seq)
+            .int("count", receipt.count)
+            .bool("duplicate", duplicate)
+            .list("jobs", jobs, |out, job| write_str(out, &job.id))
+            .list("pokes", self.receipts.pokes(receipt.pokes), |out, gid| {
+                write_str(out, gid);
+            })
+            .end();
+        out
+    }
+}
+
+enum Opened<'b> {
+    New {
+        id: Option<String>,
+        events: Vec<Value<'b>>,
+        content: Digest,
+    },
+    Duplicate(Vec<u8>),
+}
+
+fn check_envelope<'b>(map: &mut Map<'b>) -> Result<Value<'b>, Box<Problem>> {
+    let known = ["id", "events"];
+    let mut errors = Vec::new();
+    for (key, _) in map.iter().filter(|(key, _)| !known.contains(key)) {
+        let error = FieldError::new(key, "a field of a batch", "an unknown field");
+        errors.push(match nearest(key, known) {
+            Some(near) => error.hint(format!("did you mean `{near}`?")),
+            None => error.hint("known: id, events"),
+        });
+    }
+    let events = map.remove("events");
+    let count = match &events {
+        Some(Value::List(list)) if !list.is_empty() => list.len(),
+        other => {
+            let got = other.as_ref().map_or("nothing".to_owned(), Value::shown);
+            let expected = "List of at least one event";
+            errors.push(FieldError::new("events", expected, got));
+            0
+        }
+    };
+    if count > BATCH_EVENTS_MAX {
+        let detail = format!("The batch has {count} events: at most {BATCH_EVENTS_MAX}");
+        return Err(too_large(detail));
+    }
+    match events {
+        Some(events) if errors.is_empty() => {
+            check_sizes(&events)?;
+            Ok(events)
+        }
+        _ => Err(Problem::not_well_formed(errors).into()),
+    }
+}
+
+fn check_sizes(events: &Value<'_>) -> Result<(), Box<Problem>> {
+    let mut text = Vec::new();
+    for (index, event) in events.as_list().into_iter().flatten().enumerate() {
+        // Only what holds a long list, map or text can be too large.
+        if !may_be_large(event) {
+            continue;
+        }
+        text.clear();
+        event.write(&mut text);
+        if text.len() > EVENT_BYTES_MAX {
+            let detail = format!(
+                "Event {index} has {} bytes: at most {EVENT_BYTES_MAX}",
+                text.len()
+            );
+            return Err(too_large(detail));
+        }
+    }
+    Ok(())
+}
+
+/// Whether a value may have more than 1 MiB of text: a cheap upper bound of its size.
+fn may_be_large(value: &Value<'_>) -> bool {
+    fn bound(value: &Value<'_>) -> usize {
+        match value {
+            Value::Str(text) => 6 * text.len() + 2,
+            Value::List(list) => list.iter().map(|v| bound(v) + 1).sum::<usize>() + 2,
+            Value::Map(map) => map
+                .iter()
+                .map(|(key, v)| 6 * key.len() + bound(v) + 4)
+                .sum::<usize>(),
+            _ => 25,
+        }
+    }
+    bound(value) > EVENT_BYTES_MAX
+}
+
+fn batch_id(map: &Map<'_>, header: Option<&str>) -> Result<Option<String>, Box<Problem>> {
+    let expected = "an id, a UUID or ORIGIN/N";
+    let refuse = |field: &str, got: String| {
+        Box::new(Problem::not_well_formed(vec![FieldError::new(
+            field, expected, got,
+        )]))
+    };
+    let in_body = match map.get("id") {
+        None => None,
+        Some(Value::Str(id)) if BatchId::parse(id).is_some() => Some(id.as_ref()),
+        Some(other) => return Err(refuse("id", other.shown())),
+    };
+    match (in_body, header) {
+        (_, Some(header)) if BatchId::parse(header).is_none() => {
+            Err(refuse("Idempotency-Key", Value::text(header).shown()))
+        }
+        (Some(id), Some(header)) if id != header => {
+            let error = FieldError::new("id", format!("as in Idempotency-Key: {header}"), id);
+            Err(Problem::not_well_formed(vec![error]).into())
+        }
+        (Some(id), _) => Ok(Some(id.to_owned())),
+        (None, header) => Ok(header.map(str::to_owned)),
+    }
+}
+
+fn too_large(detail: String) -> Box<Problem> {
+    let hint = "send several smaller batches, each under an id of its own";
+    Box::new(Problem::new(413, "too_large", "Too large", detail).hint(hint))
+}
+
+fn name_event(mut problem: Box<Problem>, index: usize) -> Box<Problem> {
+    problem.detail = format!("Event {index}: {}", problem.detail);
+    problem
+}
+
+fn int(n: u64) -> Value<'static> {
+    Value::Int(i64::try_from(n).unwrap_or(i64::MAX))
+}

@@ -1,0 +1,125 @@
+//! Leases over time: deadlines, losses and reclaims. Silent is not lost at once (protocol R24, R25).
+
+use super::attempts::NodeIx;
+use super::check::Checked;
+use super::hub::{Fault, Hub, RowWriter, map};
+use super::nodes::NodeState;
+use crate::domain::json::Value;
+
+impl Hub {
+    /// Gives every live node a whole lease from now, and every lost one a whole reclaim time.
+    pub(super) fn renew_all(&mut self) {
+        let (now, reclaim_ms) = (self.now.mono, self.config.reclaim_ms);
+        for (_, node) in self.state.nodes.iter_mut() {
+            match node.state {
+                NodeState::Up => node.deadline = Some(now + node.lease_ms),
+                NodeState::Unreachable | NodeState::Left if !node.leases.is_empty() => {
+                    node.reclaim = Some(now + reclaim_ms);
+                }
+                NodeState::Unreachable | NodeState::Left => {}
+            }
+        }
+    }
+
+    /// Ends what is due: epochs that were silent for their lease, leases past their reclaim time.
+    pub(super) fn expire_leases(&mut self) -> Result<(), Fault> {
+        let now = self.now.mono;
+        let due = |at: Option<i64>| at.is_some_and(|at| at <= now);
+        let nodes = self.state.nodes.iter();
+        let due: Vec<(NodeIx, bool, bool)> = nodes
+            .map(|(ix, node)| (ix, due(node.deadline), due(node.reclaim)))
+            .filter(|(_, silent, reclaim)| *silent || *reclaim)
+            .collect();
+        for (ix, silent, reclaim) in due {
+            let mut row = self.begin_row();
+            if silent {
+                self.lose_node(&mut row, ix)?;
+            }
+            if reclaim {
+                self.reclaim(&mut row, ix, "reclaimed: the node did not come back")?;
+            }
+            self.end_own_row(row);
+        }
+        Ok(())
+    }
+
+    /// Commits that a node was silent: `stop` attempts are lost, `finish` attempts stay its own
+    /// until the reclaim time.
+    fn lose_node(&mut self, row: &mut RowWriter, ix: NodeIx) -> Result<(), Fault> {
+        let reclaim_at = self.now.mono + self.config.reclaim_ms;
+        let Some(node) = self.state.nodes.get(ix) else {
+            return Ok(());
+        };
+        let ctx = map([
+            ("node_id", Value::text(node.id.to_string())),
+            ("epoch", Value::Int(i64::from(node.epoch))),
+        ]);
+        let spec = map([("reason", Value::text("silent for its lease"))]);
+        self.record(row, "NodeLost", &ctx, &spec, None)?;
+        for (job, attempt, tasks) in self.leases_of(ix) {
+            if self.state.jobs.get(job).is_some_and(|job| job.stops) {
+                self.lose_attempt(row, ix, job, attempt, &tasks, "its relay was silent")?;
+            }
+        }
+        self.close_claim(ix);
+        if let Some(node) = self.state.nodes.get_mut(ix) {
+            node.reclaim = (!node.leases.is_empty()).then_some(reclaim_at);
+        }
+        Ok(())
+    }
+
+    fn reclaim(
+        &mut self,
+        row: &mut RowWriter,
+        ix: NodeIx,
+        reason: &'static str,
+    ) -> Result<(), Fault> {
+        for (job, attempt, tasks) in self.leases_of(ix) {
+            self.lose_attempt(row, ix, job, attempt, &tasks, reason)?;
+        }
+        if let Some(node) = self.state.nodes.get_mut(ix) {
+            node.reclaim = None;
+        }
+        Ok(())
+    }
+
+    /// A person says that a node will not come back, or its relay says that it has left: all its
+    /// attempts are lost now.
+    pub(super) fn end_node(
+        &mut self,
+        row: &mut RowWriter,
+        event: &Checked<'_>,
+        reason: &'static str,
+    ) -> Result<(), Fault> {
+        self.record(row, &event.kind, &event.ctx, &event.spec, event.at)?;
+        let ix = event
+            .ctx
+            .str("node_id")
+            .and_then(|id| self.state.nodes.find(id));
+        let Some(ix) = ix else {
+            return Ok(());
+        };
+        let epoch = self
+            .state
+            .nodes
+            .get(ix)
+            .map_or(0, |node| i64::from(node.epoch));
+        if event.ctx.int("epoch") == Some(epoch) {
+            self.close_claim(ix);
+            self.reclaim(row, ix, reason)?;
+        }
+        Ok(())
+    }
+
+    /// A claim that waits is answered 409: its epoch is over.
+    fn close_claim(&mut self, ix: NodeIx) {
+        let Some(node) = self.state.nodes.get_mut(ix) else {
+            return;
+        };
+        let (id, epoch) = (node.id.clone(), node.epoch);
+        if let Some(open) = node.open.take() {
+            let problem = super::claim::lost_epoch(&id, epoch, epoch);
+            self.refuse(open.token, &problem);
+        }
+    }
+}

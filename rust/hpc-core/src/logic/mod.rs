@@ -1,0 +1,50 @@
+//! The Hub's state machine: sans-IO and deterministic. Time and bytes come in as arguments.
+//!
+//! The way of an event, by file names:
+//!
+//! | file            | what happens there                                                      |
+//! |-----------------|-------------------------------------------------------------------------|
+//! | `hub`, `recovery` | one turn: inputs in, log rows and replies out; the state from the log  |
+//! | `ingest`        | a batch: decoded, de-duplicated, checked as a whole, recorded           |
+//! | `check`         | one event, before anything is recorded                                  |
+//! | `well_formed`   | is its spec as the schema says?                                         |
+//! | `verdict`       | what it settles, decided once                                           |
+//! | `state`         | the one function that applies it, live and in replay                    |
+//! | `jobs`, `attempts`, `columns` | live jobs: tasks, leases, attempts, and how reports say what became of them |
+//! | `nodes`         | live nodes: epochs, deadlines, what they hold                           |
+//! | `kernel`        | the kernel's own facts                                                  |
+//! | `generator`, `rules` | everyone else's facts                                              |
+//! | `queue`, `schedule` | ready tasks, and which open claim gets them                         |
+//! | `claim`, `offer`, `leases` | a claim; what it says; what silence leads to                 |
+//! | `pull`, `read`, `why`, `tail` | what readers are told                                     |
+//! | `control`, `type_check`, `registry` | registrations                                       |
+//! | `receipts`, `query` | what was recorded under which id; query strings                     |
+
+pub mod attempts;
+pub mod check;
+pub mod claim;
+pub mod columns;
+pub mod control;
+pub mod generator;
+pub mod hub;
+pub mod ingest;
+pub mod jobs;
+pub mod kernel;
+mod leases;
+pub mod nodes;
+pub mod offer;
+pub mod pull;
+pub mod query;
+pub mod queue;
+pub mod read;
+pub mod receipts;
+mod recovery;
+pub mod registry;
+pub mod rules;
+pub mod schedule;
+pub mod state;
+mod tail;
+pub mod type_check;
+pub mod verdict;
+pub mod well_formed;
+mod why;

@@ -1,0 +1,262 @@
+//! Live nodes: epochs, what they offer and hold, and until when they are believed.
+//!
+//! An epoch belongs to one place and session (protocol R22, R23). What is durable of a node comes
+//! from events; deadlines, open claims and holds are volatile and rebuilt by the next claims.
+
+use std::collections::{BTreeSet, HashMap};
+use std::sync::Arc;
+
+use super::attempts::NodeIx;
+use super::queue::JobIx;
+use crate::lattice::last::Stamp;
+use crate::lattice::tasks::TaskSet;
+
+/// Whether a node's newest epoch lives.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NodeState {
+    /// It claims.
+    Up,
+    /// It was not heard of for its lease.
+    Unreachable,
+    /// It went by its own will.
+    Left,
+}
+
+impl NodeState {
+    /// Name on the wire.
+    #[must_use]
+    pub fn wire(self) -> &'static str {
+        match self {
+            Self::Up => "up",
+            Self::Unreachable => "unreachable",
+            Self::Left => "left",
+        }
+    }
+}
+
+/// What a claim says the relay holds: running, queued, or ended and not yet acknowledged.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Hold {
+    /// Job, which the Hub may not know.
+    pub job_id: String,
+    /// Attempt.
+    pub attempt: u32,
+    /// Tasks.
+    pub tasks: TaskSet,
+}
+
+/// A claim that waits for work.
+#[derive(Clone, Debug)]
+pub struct OpenClaim {
+    /// Names the request to the transport.
+    pub token: u64,
+    /// The relay's number of it.
+    pub n: i64,
+    /// The most tasks that it takes.
+    pub max: u64,
+    /// When it is answered at the latest, monotonic ms.
+    pub until: i64,
+}
+
+/// Something a relay was told and need not be told at once again.
+#[derive(Clone, Debug)]
+pub struct Told {
+    /// Job.
+    pub job_id: String,
+    /// Attempt.
+    pub attempt: u32,
+    /// Tasks.
+    pub tasks: TaskSet,
+    /// When, monotonic ms.
+    pub at: i64,
+}
+
+/// One node.
+#[derive(Clone, Debug)]
+pub struct Node {
+    /// Its id.
+    pub id: Arc<str>,
+    /// Newest epoch.
+    pub epoch: u32,
+    /// Name of the machine.
+    pub host: String,
+    /// Folder and boot.
+    pub place: String,
+    /// One start of the relay.
+    pub session: String,
+    /// Whether it lives.
+    pub state: NodeState,
+    /// Which namespaces it serves.
+    pub namespaces: Vec<String>,
+    /// What it offers, by resource index.
+    pub total: Vec<i64>,
+    /// What its leases take, the backlog included, by resource index.
+    pub used: Vec<i64>,
+    /// The lease that this epoch was promised, ms.
+    pub lease_ms: i64,
+    /// Newest word on draining.
+    pub drained: (Stamp, bool),
+    /// When it joined, ms since 1970.
+    pub joined_at: i64,
+    /// Jobs with a lease here.
+    pub leases: BTreeSet<JobIx>,
+    /// Volatile: when it is lost, monotonic ms.
+    pub deadline: Option<i64>,
+    /// Volatile: when leases of a lost epoch are given to others, monotonic ms.
+    pub reclaim: Option<i64>,
+    /// Volatile: newest number of a claim.
+    pub n: i64,
+    /// Volatile: the claim that waits.
+    pub open: Option<OpenClaim>,
+    /// Volatile: what the newest claim holds, in the order of (job, attempt).
+    pub holds: Vec<Hold>,
+    /// Volatile: cancels that it was told, in the same order.
+    pub told: Vec<Told>,
+    /// Volatile: tasks that it was asked to give back.
+    pub asked: Vec<Told>,
+    /// Volatile: whether it was not told yet of all that it is asked to give back.
+    pub must_ask: bool,
+    /// Volatile: whether more may fit than at the last match.
+    pub dirty: bool,
+    /// Volatile: whether something may have to be told.
+    pub attention: bool,
+}
+
+impl Node {
+    /// A node that has not joined.
+    #[must_use]
+    pub fn new(id: &str) -> Self {
+        Self {
+            id: id.into(),
+            epoch: 0,
+            host: String::new(),
+            place: String::new(),
+            session: String::new(),
+            state: NodeState::Left,
+            namespaces: Vec::new(),
+            total: Vec::new(),
+            used: Vec::new(),
+            lease_ms: 0,
+            drained: (Stamp::default(), false),
+            joined_at: 0,
+            leases: BTreeSet::new(),
+            deadline: None,
+            reclaim: None,
+            n: -1,
+            open: None,
+            holds: Vec::new(),
+            told: Vec::new(),
+            asked: Vec::new(),
+            must_ask: false,
+            dirty: false,
+            attention: false,
+        }
+    }
+
+    /// Whether it takes new work.
+    #[must_use]
+    pub fn takes_work(&self) -> bool {
+        self.state == NodeState::Up && !self.drained.1
+    }
+
+    /// How many tasks that need this fit beside `used` into the offer.
+    #[must_use]
+    pub fn room(&self, needs: &[(usize, i64)]) -> u64 {
+        self.fit(needs, |resource| {
+            at(&self.total, resource) - at(&self.used, resource)
+        })
+    }
+
+    /// How many tasks that need this fit into the whole offer.
+    #[must_use]
+    pub fn capacity(&self, needs: &[(usize, i64)]) -> u64 {
+        self.fit(needs, |resource| at(&self.total, resource))
+    }
+
+    fn fit(&self, needs: &[(usize, i64)], free: impl Fn(usize) -> i64) -> u64 {
+        let fits = needs
+            .iter()
+            .map(|(resource, need)| free(*resource).max(0) / (*need).max(1));
+        // What needs nothing fits as often as one claim can say.
+        fits.min().map_or(u64::from(u32::MAX), |n| {
+            u64::try_from(n).unwrap_or_default()
+        })
+    }
+
+    /// How many tasks that need this are leased beyond the whole offer.
+    #[must_use]
+    pub fn excess(&self, needs: &[(usize, i64)]) -> u64 {
+        let over = needs.iter().map(|(resource, need)| {
+            let over = at(&self.used, *resource) - at(&self.total, *resource);
+            over.max(0).div_euclid((*need).max(1))
+                + i64::from(over > 0 && over % (*need).max(1) != 0)
+        });
+        u64::try_from(over.max().unwrap_or_default()).unwrap_or_default()
+    }
+
+    /// Books `count` tasks in (or, negative, out).
+    pub fn book(&mut self, needs: &[(usize, i64)], count: i64) {
+        self.dirty |= count < 0;
+        for (resource, need) in needs {
+            if self.used.len() <= *resource {
+                self.used.resize(resource + 1, 0);
+            }
+            if let Some(used) = self.used.get_mut(*resource) {
+                *used += need * count;
+            }
+        }
+    }
+}
+
+/// An entry of a vector that is 0 beyond its end.
+#[must_use]
+pub fn at(amounts: &[i64], resource: usize) -> i64 {
+    amounts.get(resource).copied().unwrap_or_default()
+}
+
+/// All nodes.
+#[derive(Clone, Debug, Default)]
+pub struct Nodes {
+    list: Vec<Node>,
+    by_id: HashMap<Arc<str>, NodeIx>,
+}
+
+impl Nodes {
+    /// The index of a node.
+    #[must_use]
+    pub fn find(&self, id: &str) -> Option<NodeIx> {
+        self.by_id.get(id).copied()
+    }
+
+    /// The index of a node; made if it is not there.
+    pub fn find_or_make(&mut self, id: &str) -> NodeIx {
+        self.find(id).unwrap_or_else(|| {
+            let ix = NodeIx::try_from(self.list.len()).unwrap_or(NodeIx::MAX);
+            let node = Node::new(id);
+            self.by_id.insert(node.id.clone(), ix);
+            self.list.push(node);
+            ix
+        })
+    }
+
+    /// The node of an index.
+    #[must_use]
+    pub fn get(&self, ix: NodeIx) -> Option<&Node> {
+        self.list.get(ix as usize)
+    }
+
+    /// The node of an index, to be changed.
+    pub fn get_mut(&mut self, ix: NodeIx) -> Option<&mut Node> {
+        self.list.get_mut(ix as usize)
+    }
+
+    /// All nodes in the order of their first joins.
+    pub fn iter(&self) -> impl Iterator<Item = (NodeIx, &Node)> {
+        (0..).zip(&self.list)
+    }
+
+    /// All nodes, to be changed.
+    pub fn iter_mut(&mut self) -> impl Iterator<Item = (NodeIx, &mut Node)> {
+        (0..).zip(&mut self.list)
+    }
+}

@@ -1,0 +1,161 @@
+//! What a claim says: a relay's offer and what it holds, decoded and checked.
+
+use super::nodes::Hold;
+use crate::domain::ids::ID_EXPECTED;
+use crate::domain::json::{Map, Value, decode};
+use crate::domain::problem::{FieldError, Problem};
+use crate::domain::reader::{Reader, as_bool, as_id, as_int, as_string};
+use crate::lattice::Lattice as _;
+use crate::lattice::tasks::TaskSet;
+
+/// The most tasks that one claim takes.
+pub const CLAIM_TASKS_MAX: u64 = 100_000;
+const CLAIM_TASKS_DEFAULT: u64 = 64;
+
+/// A claim.
+#[derive(Clone, Debug)]
+pub struct Offer {
+    /// Node.
+    pub node_id: String,
+    /// Machine.
+    pub host: String,
+    /// Folder and boot.
+    pub place: String,
+    /// One start of the relay.
+    pub session: String,
+    /// The relay's own counter.
+    pub epoch: u32,
+    /// Number of this send.
+    pub n: i64,
+    /// Namespaces that it serves.
+    pub namespaces: Vec<String>,
+    /// All that it has.
+    pub resources: Vec<(String, i64)>,
+    /// The most tasks that it takes.
+    pub max: u64,
+    /// How long it waits, ms.
+    pub wait_ms: i64,
+    /// What it holds, in the order of (job, attempt), each once.
+    pub holds: Vec<Hold>,
+    /// Whether it takes the name over from another place.
+    pub takeover: bool,
+}
+
+impl Offer {
+    /// Reads a claim's body.
+    ///
+    /// # Errors
+    /// 400 or 422.
+    pub fn parse(body: &[u8]) -> Result<Self, Box<Problem>> {
+        let Value::Map(map) = decode(body).map_err(Problem::bad_request)? else {
+            let error = FieldError::new("", "a map with `node_id`", "another value");
+            return Err(Problem::not_well_formed(vec![error]).into());
+        };
+        let mut errors = Vec::new();
+        let offer = Self::read(&map, &mut errors);
+        match offer {
+            Some(offer) if errors.is_empty() => Ok(offer),
+            _ => Err(Problem::not_well_formed(errors).into()),
+        }
+    }
+
+    fn read(map: &Map<'_>, errors: &mut Vec<FieldError>) -> Option<Self> {
+        let known = [
+            "node_id",
+            "host",
+            "place",
+            "session",
+            "epoch",
+            "n",
+            "ns",
+            "resources",
+            "max",
+            "wait",
+            "holds",
+            "takeover",
+        ];
+        let mut reader = Reader::new(map, "", &known, errors);
+        let node_id = reader.required("node_id", ID_EXPECTED, as_id);
+        let host = reader.required("host", "String", as_string);
+        let place = reader.required("place", "String", as_string);
+        let session = reader.required("session", ID_EXPECTED, as_id);
+        let epoch = reader.required("epoch", "Int from 1", |v| {
+            as_int(v)
+                .and_then(|n| u32::try_from(n).ok())
+                .filter(|n| *n >= 1)
+        });
+        let n = reader.required("n", "Int from 0", |v| as_int(v).filter(|n| *n >= 0));
+        let namespaces = reader.required("ns", "List of namespace ids", |v| {
+            v.as_list()?.iter().map(as_id).collect::<Option<Vec<_>>>()
+        });
+        let resources = reader.required("resources", "Map of resource to Int from 0", |v| {
+            let pairs = v.as_map()?.iter().map(|(name, amount)| {
+                let amount = as_int(amount).filter(|n| *n >= 0)?;
+                Some((name.to_owned(), amount))
+            });
+            pairs.collect::<Option<Vec<_>>>()
+        });
+        let max = reader.optional("max", "Int from 0 to 100000", |v| {
+            as_int(v)
+                .and_then(|n| u64::try_from(n).ok())
+                .filter(|n| *n <= CLAIM_TASKS_MAX)
+        });
+        let wait_ms = reader.optional("wait", "seconds from 0 to 60", wait_ms);
+        let takeover = reader.optional("takeover", "Bool", as_bool);
+        let holds = reader.optional("holds", "List of {job_id, attempt, tasks}", |v| {
+            v.as_list()?
+                .iter()
+                .map(read_hold)
+                .collect::<Option<Vec<_>>>()
+        });
+        Some(Self {
+            node_id: node_id?,
+            host: host?,
+            place: place?,
+            session: session?,
+            epoch: epoch?,
+            n: n?,
+            namespaces: namespaces?,
+            resources: resources?,
+            max: max.unwrap_or(CLAIM_TASKS_DEFAULT),
+            wait_ms: wait_ms.unwrap_or(0),
+            holds: merged(holds.unwrap_or_default()),
+            takeover: takeover.unwrap_or(false),
+        })
+    }
+}
+
+fn wait_ms(value: &Value<'_>) -> Option<i64> {
+    #[expect(clippy::cast_precision_loss, reason = "bounded right after")]
+    let seconds = match value {
+        Value::Int(n) => *n as f64,
+        Value::Float(x) => *x,
+        _ => return None,
+    };
+    #[expect(clippy::cast_possible_truncation, reason = "at most 60,000")]
+    (0.0..=60.0)
+        .contains(&seconds)
+        .then_some((seconds * 1000.0) as i64)
+}
+
+fn read_hold(value: &Value<'_>) -> Option<Hold> {
+    let map = value.as_map()?;
+    Some(Hold {
+        job_id: as_id(map.get("job_id")?)?,
+        attempt: u32::try_from(map.int("attempt")?).ok()?,
+        tasks: TaskSet::parse(map.str("tasks")?).ok()?,
+    })
+}
+
+/// Sorts by job and attempt, so that each can be found by bisection, and joins what is said twice.
+fn merged(mut holds: Vec<Hold>) -> Vec<Hold> {
+    holds.sort_by(|a, b| (&a.job_id, a.attempt).cmp(&(&b.job_id, b.attempt)));
+    holds.dedup_by(|next, kept| {
+        let same = next.job_id == kept.job_id && next.attempt == kept.attempt;
+        if same {
+            kept.tasks.join(&next.tasks);
+        }
+        same
+    });
+    holds
+}

@@ -1,0 +1,382 @@
+//! What the read routes answer: jobs, one job, nodes, namespaces. They change nothing.
+
+use std::collections::BTreeMap;
+
+use super::attempts::{AttemptKey, AttemptState, Outcome};
+use super::columns::Figures;
+use super::hub::Hub;
+use super::jobs::Job;
+use super::nodes::Node;
+use super::query::Query;
+use super::queue::JobIx;
+use crate::domain::json::Value;
+use crate::domain::json_write::{ObjectWriter, write_str};
+use crate::domain::problem::{Problem, nearest};
+use crate::lattice::tasks::TaskSet;
+
+const PAGE_MAX: u64 = 10_000;
+const PAGE_DEFAULT: u64 = 1_000;
+/// The states of a task, the first that some task has being the job's while it is unsettled.
+const STATES: [&str; 8] = [
+    "running",
+    "leased",
+    "queued",
+    "waiting",
+    "held",
+    "failed",
+    "cancelled",
+    "succeeded",
+];
+
+impl Hub {
+    /// `GET /jobs`.
+    pub(super) fn read_jobs(&mut self, token: u64, query: &str) {
+        match self.jobs_page(query) {
+            Ok(body) => self.reply(token, 200, body),
+            Err(problem) => self.refuse(token, &problem),
+        }
+    }
+
+    fn jobs_page(&self, query: &str) -> Result<Vec<u8>, Box<Problem>> {
+        let query = Query::parse(query, &["after", "limit", "ns", "state", "name", "order"])?;
+        let limit = query.int("limit", 1, PAGE_MAX)?.unwrap_or(PAGE_DEFAULT);
+        let limit = usize::try_from(limit).unwrap_or(usize::MAX);
+        let newest_first = match query.get("order") {
+            None | Some("asc") => false,
+            Some("desc") => true,
+            Some(other) => {
+                let detail = format!("Query parameter `order` must be asc or desc, got `{other}`");
+                return Err(Problem::bad_query("order", detail).into());
+            }
+        };
+        if let Some(state) = query.get("state").filter(|s| !STATES.contains(s)) {
+            let detail = format!(
+                "Query parameter `state` must be one of {}, got `{state}`",
+                STATES.join(", ")
+            );
+            return Err(Problem::bad_query("state", detail).into());
+        }
+        let after = match query.get("after") {
+            None => None,
+            Some(id) => Some(self.state.jobs.find(id).ok_or_else(|| {
+                Problem::not_found(format!("Job `{id}`, after which to go on, is not known"))
+            })?),
+        };
+        let wanted = |job: &Job| {
+            query.get("ns").is_none_or(|ns| ns == job.ns_id)
+                && query.get("state").is_none_or(|s| s == state_of(job))
+                && query
+                    .get("name")
+                    .is_none_or(|n| job.name.as_deref() == Some(n))
+        };
+        let all: Box<dyn Iterator<Item = (JobIx, &Job)>> = if newest_first {
+            Box::new(
+                self.state
+                    .jobs
+                    .iter()
+                    .rev()
+                    .filter(|(ix, _)| after.is_none_or(|a| *ix < a)),
+            )
+        } else {
+            Box::new(
+                self.state
+                    .jobs
+                    .iter()
+                    .filter(|(ix, _)| after.is_none_or(|a| *ix > a)),
+            )
+        };
+        let mut found = all.filter(|(_, job)| wanted(job));
+        let page: Vec<&Job> = found.by_ref().take(limit).map(|(_, job)| job).collect();
+        let next = found
+            .next()
+            .and_then(|_| page.last())
+            .map(|job| job.id.clone());
+        Ok(self.render_list(&page, next.as_deref(), |out, job| self.write_job(out, job)))
+    }
+
+    fn render_list<T>(
+        &self,
+        items: &[T],
+        next: Option<&str>,
+        mut write: impl FnMut(&mut Vec<u8>, &T),
+    ) -> Vec<u8> {
+        let mut out = Vec::with_capacity(1024);
+        let mut object = ObjectWriter::new(&mut out);
+        object
+            .int("cursor", self.last_seq())
+            .list("data", items, |out, item| write(out, item));
+        let next_out = object.key("next");
+        match next {
+            Some(next) => write_str(next_out, next),
+            None => next_out.extend_from_slice(b"null"),
+        }
+        object.end();
+        out
+    }
+
+    /// `GET /jobs/{id}`.
+    pub(super) fn read_job(&mut self, token: u64, query: &str) {
+        match self.job_page(query) {
+            Ok(body) => self.reply(token, 200, body),
+            Err(problem) => self.refuse(token, &problem),
+        }
+    }
+
+    fn job_page(&self, query: &str) -> Result<Vec<u8>, Box<Problem>> {
+        let query = Query::parse(query, &["job_id"])?;
+        let id = query.get("job_id").unwrap_or_default();
+        let job = self
+            .state
+            .jobs
+            .find(id)
+            .and_then(|ix| self.state.jobs.get(ix));
+        let job = job.ok_or_else(|| self.unknown_job(id))?;
+        let mut out = Vec::with_capacity(1024);
+        let mut object = ObjectWriter::new(&mut out);
+        object.int("cursor", self.last_seq());
+        self.write_job(object.key("data"), job);
+        object.end();
+        Ok(out)
+    }
+
+    fn unknown_job(&self, id: &str) -> Problem {
+        let newest = self.state.jobs.iter().rev().take(1000);
+        let problem = Problem::not_found(format!("Job `{id}` is not known"));
+        match nearest(id, newest.map(|(_, job)| job.id.as_ref())) {
+            Some(near) => problem.hint(format!("did you mean `{near}`?")),
+            None => problem.hint("see the jobs that there are: hpc job list"),
+        }
+    }
+
+    fn write_job(&self, out: &mut Vec<u8>, job: &Job) {
+        let counts = counts(job);
+        let mut object = ObjectWriter::new(out);
+        object
+            .str("job_id", &job.id)
+            .str("ns_id", &job.ns_id)
+            .value("name", &optional(job.name.as_deref()))
+            .str("state", state_of(job))
+            .int("phase", phase(job))
+            .int("priority", job.rank.priority.0)
+            .raw("spec", &job.spec)
+            .str("tasks", &job.tasks.to_string());
+        let inner = object.key("counts");
+        let mut tallies = ObjectWriter::new(inner);
+        for state in STATES {
+            tallies.int(state, counts.get(state).copied().unwrap_or_default());
+        }
+        tallies.end();
+        object
+            .int("submitted_at", job.submitted_at)
+            .value("why", &self.why(job).map_or(Value::Null, Value::text));
+        object.list("settled", settled(job), |out, (tasks, outcome, cause)| {
+            ObjectWriter::new(out)
+                .str("tasks", &tasks.to_string())
+                .str("state", outcome.wire())
+                .value("cause", &optional(cause.as_deref()))
+                .end();
+        });
+        object.list("attempts", &job.attempts, |out, (key, figures)| {
+            self.write_attempt(out, key, figures);
+        });
+        object.end();
+    }
+
+    fn write_attempt(&self, out: &mut Vec<u8>, key: &AttemptKey, figures: &Figures) {
+        let node = self.state.nodes.get(key.node);
+        let ending = match &key.state {
+            AttemptState::Ended(ending) => Some(ending),
+            _ => None,
+        };
+        let (state, cause) = match &key.state {
+            AttemptState::Leased => ("leased", None),
+            AttemptState::Running => ("running", None),
+            AttemptState::Ended(ending) if ending.is_ok() => ("succeeded", None),
+            AttemptState::Ended(ending) => ("failed", Some(ending.cause())),
+            AttemptState::Lost { .. } => ("lost", Some("lost")),
+            AttemptState::Returned(reason) => ("returned", Some(reason.as_str())),
+            AttemptState::Closed => ("closed", Some("settled otherwise")),
+        };
+        let int = |n: Option<i64>| n.map_or(Value::Null, Value::Int);
+        let mut object = ObjectWriter::new(out);
+        object
+            .str("tasks", &figures.tasks.to_string())
+            .int("attempt", key.attempt)
+            .str("node_id", node.map_or("", |node| &node.id))
+            .str("state", state)
+            .value("exit_code", &int(ending.and_then(|e| e.exit_code)))
+            .value("signal", &int(ending.and_then(|e| e.signal)))
+            .value("cause", &optional(cause))
+            .value("started_at", &int(figures.started_at))
+            .value("finished_at", &int(figures.finished_at))
+            .value("peak_memory_bytes", &int(figures.peak_memory_bytes))
+            .value("cpu_seconds", &Value::Float(figures.cpu_seconds));
+        if let Some(detail) = &figures.detail {
+            object.str("detail", detail);
+        }
+        object.end();
+    }
+
+    /// `GET /nodes`.
+    pub(super) fn read_nodes(&mut self, token: u64, query: &str) {
+        match self.nodes_page(query) {
+            Ok(body) => self.reply(token, 200, body),
+            Err(problem) => self.refuse(token, &problem),
+        }
+    }
+
+    fn nodes_page(&self, query: &str) -> Result<Vec<u8>, Box<Problem>> {
+        let query = Query::parse(query, &["after", "limit"])?;
+        let limit = query.int("limit", 1, PAGE_MAX)?.unwrap_or(PAGE_DEFAULT);
+        let mut nodes: Vec<&Node> = self
+            .state
+            .nodes
+            .iter()
+            .map(|(_, node)| node)
+            .filter(|node| node.epoch > 0)
+            .filter(|node| query.get("after").is_none_or(|after| &*node.id > after))
+            .collect();
+        nodes.sort_unstable_by(|a, b| a.id.cmp(&b.id));
+        let limit = usize::try_from(limit).unwrap_or(usize::MAX);
+        let is_cut = nodes.len() > limit;
+        nodes.truncate(limit);
+        let next = nodes.last().filter(|_| is_cut).map(|node| node.id.as_ref());
+        Ok(self.render_list(&nodes, next, |out, node| self.write_node(out, node)))
+    }
+
+    fn write_node(&self, out: &mut Vec<u8>, node: &Node) {
+        let names = self.state.queue.resources();
+        let amounts = |amounts: &[i64]| {
+            let pairs = names.iter().zip(amounts).filter(|(_, n)| **n != 0);
+            Value::Map(
+                pairs
+                    .map(|(name, n)| (name.clone(), Value::Int(*n)))
+                    .collect(),
+            )
+        };
+        let leases = node.leases.iter().filter_map(|ix| self.state.jobs.get(*ix));
+        let own = self.state.nodes.find(&node.id);
+        let leases = leases.flat_map(|job| {
+            let leases = job.leases.iter().filter(|lease| Some(lease.node) == own);
+            leases.map(move |lease| (job, lease))
+        });
+        let mut object = ObjectWriter::new(out);
+        object
+            .str("node_id", &node.id)
+            .str("state", node.state.wire())
+            .bool("drained", node.drained.1)
+            .int("epoch", node.epoch)
+            .str("host", &node.host)
+            .str("place", &node.place)
+            .str("session", &node.session)
+            .list("namespaces", &node.namespaces, |out, ns| write_str(out, ns))
+            .value("resources", &amounts(&node.total))
+            .value("used", &amounts(&node.used))
+            .int("joined_at", node.joined_at)
+            .list("leases", leases, |out, (job, lease)| {
+                ObjectWriter::new(out)
+                    .str("job_id", &job.id)
+                    .int("attempt", lease.attempt)
+                    .str("tasks", &lease.tasks.to_string())
+                    .str("started", &lease.started.to_string())
+                    .end();
+            })
+            .end();
+    }
+
+    /// The registered namespaces and generators.
+    pub(super) fn read_namespaces(&mut self, token: u64) {
+        let mut out = Vec::new();
+        let mut object = ObjectWriter::new(&mut out);
+        object.int("cursor", self.last_seq());
+        let namespaces = self.state.namespaces.iter();
+        object.list("data", namespaces, |out, (ns_id, ns)| {
+            let generators = self.state.generators.iter();
+            let generators =
+                generators.filter(|(_, g)| g.spec().namespaces.iter().any(|n| n == ns_id));
+            ObjectWriter::new(out)
+                .str("ns_id", ns_id)
+                .int("version", ns.version)
+                .int("seq", ns.seq)
+                .raw("spec", &ns.spec.text)
+                .list("generators", generators, |out, (gid, _)| {
+                    write_str(out, gid)
+                })
+                .end();
+        });
+        object.list(
+            "generators",
+            self.state.generators.iter(),
+            |out, (gid, generator)| {
+                let (version, seq) = generator.version();
+                ObjectWriter::new(out)
+                    .str("gid", gid)
+                    .int("version", version)
+                    .int("seq", seq)
+                    .bool("building", generator.is_building())
+                    .raw("spec", &generator.spec().text)
+                    .end();
+            },
+        );
+        object.raw("next", "null").end();
+        self.reply(token, 200, out);
+    }
+}
+
+fn optional(text: Option<&str>) -> Value<'_> {
+    text.map_or(Value::Null, Value::text)
+}
+
+fn counts(job: &Job) -> BTreeMap<&'static str, u64> {
+    let running: u64 = job.leases.iter().map(|lease| lease.started.len()).sum();
+    let leased: u64 = job.leases.iter().map(|lease| lease.tasks.len()).sum();
+    BTreeMap::from([
+        ("running", running),
+        ("leased", leased - running.min(leased)),
+        ("queued", job.queued_count()),
+        ("failed", job.settled.of(Outcome::Failed).len()),
+        ("cancelled", job.settled.of(Outcome::Cancelled).len()),
+        ("succeeded", job.settled.of(Outcome::Succeeded).len()),
+    ])
+}
+
+/// The state of a job: the first of [`STATES`] that some task has, while any is unsettled.
+fn state_of(job: &Job) -> &'static str {
+    let counts = counts(job);
+    let has = |state: &&&str| counts.get(**state).is_some_and(|n| *n > 0);
+    STATES.iter().find(has).copied().unwrap_or("queued")
+}
+
+fn phase(job: &Job) -> i64 {
+    use super::kernel::{PHASE_FINISHED, PHASE_RUNNING, PHASE_SUBMITTED};
+    if job.is_settled() {
+        PHASE_FINISHED
+    } else if job
+        .attempts
+        .values()
+        .any(|figures| figures.started_at.is_some())
+    {
+        PHASE_RUNNING
+    } else {
+        PHASE_SUBMITTED
+    }
+}
+
+/// The settled tasks by outcome and cause; causes win over the plain outcome.
+fn settled(job: &Job) -> Vec<(TaskSet, Outcome, Option<String>)> {
+    let mut rows = Vec::new();
+    for outcome in Outcome::ALL {
+        let mut rest = job.settled.of(outcome).clone();
+        for ((of, cause), tasks) in &job.causes {
+            let tasks = tasks.intersection(&rest);
+            if *of == outcome && !tasks.is_empty() {
+                rest.subtract(&tasks);
+                rows.push((tasks, outcome, Some(cause.clone())));
+            }
+        }
+        if !rest.is_empty() {
+            rows.push((rest, outcome, None));
+        }
+    }
+    rows
+}

@@ -1,0 +1,110 @@
+//! Recovery: the state from the log, by the same function that changes it live.
+//!
+//! Generators go first, as the registrations of the log leave them, so that each is there from the
+//! first event on and its last-changed seqs are those of the log's order. The chain is verified row
+//! by row.
+
+use super::attempts::Settles;
+use super::hub::{Fault, Hub, Now, damaged};
+use super::receipts::{Receipt, half};
+use super::state::LogEvent;
+use crate::domain::control::{REGISTER_GENERATOR, Registration};
+use crate::domain::entry::{Body, LogRow};
+use crate::domain::event::KernelKind;
+
+impl Hub {
+    /// Recovery, first: the generators as the registrations of the log leave them.
+    ///
+    /// # Errors
+    /// A row that cannot be read.
+    pub fn preload(&mut self, rows: &[LogRow]) -> Result<(), Fault> {
+        for row in rows {
+            let body = Body::decode(&row.body).map_err(|e| damaged(row, &e))?;
+            for (seq, event) in (row.first_seq..).zip(body.events()) {
+                if event.kind != REGISTER_GENERATOR {
+                    continue;
+                }
+                let Some(Registration::Generator { gid, spec }) =
+                    Registration::from_log(event.kind, event.spec)
+                else {
+                    return Err(damaged(row, "a registration cannot be read"));
+                };
+                let former = self.state.generators.get(&gid);
+                let version = former.map_or(1, |g| g.version().0 + 1);
+                self.state.generators.restore(&gid, spec, version, seq);
+            }
+        }
+        Ok(())
+    }
+
+    /// Recovery, second: every row of the log, in order.
+    ///
+    /// # Errors
+    /// A row that is missing, moved, changed, or cannot be read.
+    pub fn replay(&mut self, rows: &[LogRow]) -> Result<(), Fault> {
+        self.state.is_replay = true;
+        for row in rows {
+            if row.first_seq != self.last_seq + 1 {
+                let expected = self.last_seq + 1;
+                return Err(damaged(row, &format!("expected first seq {expected}")));
+            }
+            if row.chain != row.chain_after(&self.chain) {
+                return Err(damaged(row, "its checksum does not match"));
+            }
+            self.replay_row(row)?;
+            self.chain = row.chain;
+        }
+        Ok(())
+    }
+
+    fn replay_row(&mut self, row: &LogRow) -> Result<(), Fault> {
+        let body = Body::decode(&row.body).map_err(|e| damaged(row, &e))?;
+        if body.len() != row.count as usize {
+            return Err(damaged(row, "its number of events does not match"));
+        }
+        let mut jobs = Vec::new();
+        let mut grew = Vec::new();
+        for event in body.events() {
+            self.last_seq += 1;
+            self.stamp = self.stamp.max(event.stamp);
+            let settles = event.settles.map(Settles::from_map).unwrap_or_default();
+            let entry = LogEvent {
+                seq: self.last_seq,
+                stamp: event.stamp,
+                kind: event.kind,
+                ctx: event.ctx,
+                spec: event.spec,
+                settles: &settles,
+            };
+            self.state.apply(&entry, &mut grew)?;
+            if self.state.kernel_kind(event.kind, event.ctx) == Some(KernelKind::SubmitJob) {
+                jobs.extend(
+                    event
+                        .ctx
+                        .str("job_id")
+                        .and_then(|id| self.state.jobs.find(id)),
+                );
+            }
+        }
+        if self.last_seq + 1 != row.first_seq + u64::from(row.count) {
+            return Err(damaged(row, "an event cannot be read"));
+        }
+        let receipt = Receipt {
+            first_seq: row.first_seq,
+            count: row.count,
+            digest: half(&row.digest),
+            jobs: jobs.into(),
+            pokes: self.receipts.intern_pokes(&body.pokes),
+        };
+        self.remember(&row.batch_id, receipt);
+        Ok(())
+    }
+
+    /// Recovery is over: every live node of the log has a whole lease from now (protocol R24).
+    pub fn start(&mut self, now: Now) {
+        self.state.is_replay = false;
+        self.now = now;
+        self.renew_all();
+        self.wake = self.next_wake();
+    }
+}

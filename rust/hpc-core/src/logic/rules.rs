@@ -1,0 +1,276 @@
+//! Generator rules: type-checked and compiled when they are registered, then run on each event.
+//!
+//! A rule reads one event and never the state, so the facts are a homomorphism of the set of
+//! events: order, repeats and batching cannot matter. A rule whose expression is absent in an
+//! event adds nothing to that column.
+
+use std::borrow::Cow;
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use crate::domain::expression::Expression;
+use crate::domain::facts::{Column, Facts};
+use crate::domain::generator::{GeneratorSpec, JoinSpec, RuleSpec};
+use crate::domain::json::{Map, Value};
+use crate::lattice::epoch::Epoch;
+use crate::lattice::last::{Last, Stamp};
+use crate::lattice::max::Max;
+use crate::lattice::min::Min;
+use crate::lattice::once::Once;
+use crate::lattice::or::Or;
+use crate::lattice::set::Set;
+use crate::lattice::value::{Atom, CanonicalJson};
+use crate::lattice::{Cell, KindMismatch, LatticeKind};
+
+/// One event as rules see it: in its stored form.
+#[derive(Clone, Copy, Debug)]
+pub struct EventView<'e> {
+    /// Place in the log.
+    pub seq: u64,
+    /// Hybrid stamp: ms since 1970 and a counter.
+    pub stamp: Stamp,
+    /// Kind as it was sent.
+    pub kind: &'e str,
+    /// Checked context.
+    pub ctx: &'e Map<'e>,
+    /// Checked spec.
+    pub spec: &'e Map<'e>,
+}
+
+#[derive(Clone, Debug)]
+struct Compiled {
+    rule: RuleSpec,
+    columns: Vec<(Column, JoinSpec)>,
+}
+
+/// The rules of a generator by (namespace, kind).
+#[derive(Clone, Debug, Default)]
+pub struct Rules {
+    namespaces: Vec<String>,
+    rules: Vec<Compiled>,
+    by_kind: HashMap<String, Vec<usize>>,
+}
+
+impl Rules {
+    /// Compiles the rules of a spec and lays out its columns.
+    #[must_use]
+    pub fn compile(spec: &GeneratorSpec, facts: &mut Facts) -> Self {
+        let mut rules = Self {
+            namespaces: spec.namespaces.clone(),
+            ..Self::default()
+        };
+        for (i, rule) in spec.rules.iter().enumerate() {
+            let columns = rule
+                .join
+                .iter()
+                .map(|(name, join)| (facts.column(&rule.table, name), join.clone()))
+                .collect();
+            for kind in &rule.on {
+                let reading = rules.by_kind.entry(kind.clone()).or_default();
+                if reading.last() != Some(&i) {
+                    reading.push(i); // a kind that a rule names twice is read once
+                }
+            }
+            rules.rules.push(Compiled {
+                rule: rule.clone(),
+                columns,
+            });
+        }
+        rules
+    }
+
+    /// Whether the rules read events of this namespace.
+    #[must_use]
+    pub fn reads(&self, ns_id: &str) -> bool {
+        self.namespaces.iter().any(|ns| ns == ns_id)
+    }
+
+    fn of(&self, event: &EventView<'_>) -> impl Iterator<Item = &Compiled> {
+        let ns = event.ctx.str("ns_id").unwrap_or_default();
+        let by_kind = self.by_kind.get(event.kind).filter(|_| self.reads(ns));
+        by_kind
+            .into_iter()
+            .flatten()
+            .filter_map(|i| self.rules.get(*i))
+            .filter(move |compiled| compiled.rule.applies(event))
+    }
+
+    /// The longest row key that an event leads to, in bytes.
+    #[must_use]
+    pub fn key_bytes(&self, event: &EventView<'_>) -> usize {
+        self.of(event)
+            .filter_map(|compiled| compiled.rule.row_key(event))
+            .map(|key| key.len())
+            .max()
+            .unwrap_or_default()
+    }
+
+    /// Joins the delta of one event; whether a cell grew.
+    ///
+    /// # Errors
+    /// Where a cell holds another lattice than its rule: a mistake of ours.
+    pub fn apply(
+        &self,
+        event: &EventView<'_>,
+        hub_id: &Arc<str>,
+        facts: &mut Facts,
+    ) -> Result<bool, KindMismatch> {
+        let mut grew = false;
+        // A tally counts an event once, so what several rules say of one cell is summed first.
+        let mut tallies: Vec<(Column, Cow<'_, str>, LatticeKind, i128)> = Vec::new();
+        for compiled in self.of(event) {
+            let Some(key) = compiled.rule.row_key(event) else {
+                continue;
+            };
+            for (column, join) in &compiled.columns {
+                if let Some((lattice, amount)) = join.tally(event) {
+                    let same = |(c, k, ..): &&mut (Column, Cow<'_, str>, LatticeKind, i128)| {
+                        c == column && *k == key
+                    };
+                    match tallies.iter_mut().find(same) {
+                        Some((.., sum)) => *sum += amount,
+                        None => tallies.push((*column, key.clone(), lattice, amount)),
+                    }
+                } else if let Some(delta) = delta(join, event) {
+                    grew |= facts.join(*column, &key, &delta, event.seq)?;
+                }
+            }
+        }
+        for (column, key, lattice, amount) in tallies.iter().filter(|(.., amount)| *amount != 0) {
+            grew |= facts.update(*column, key, event.seq, |cell| {
+                let cell = cell.get_or_insert_with(|| Cell::bot(*lattice));
+                Ok(match cell {
+                    Cell::Count(count) => count.add(hub_id, event.seq, amount.unsigned_abs()),
+                    Cell::Sum(sum) => sum.add(hub_id, event.seq, *amount),
+                    _ => false,
+                })
+            })?;
+        }
+        Ok(grew)
+    }
+}
+
+impl JoinSpec {
+    /// What the rule adds to a tally, if its lattice is one; a count takes nothing below 0.
+    fn tally(&self, event: &EventView<'_>) -> Option<(LatticeKind, i128)> {
+        let Self::Simple { lattice, value } = self else {
+            return None;
+        };
+        let amount = match (lattice, value.read(event).as_deref()) {
+            (LatticeKind::Count, Some(Value::Int(n))) => (*n).max(0).into(),
+            (LatticeKind::Sum, Some(Value::Int(n))) => (*n).into(),
+            (LatticeKind::Count | LatticeKind::Sum, _) => 0,
+            _ => return None,
+        };
+        Some((*lattice, amount))
+    }
+}
+
+impl RuleSpec {
+    fn applies(&self, event: &EventView<'_>) -> bool {
+        self.conditions
+            .iter()
+            .all(|(expression, expected)| expression.read(event).as_deref() == Some(expected))
+    }
+
+    fn row_key<'e>(&'e self, event: &EventView<'e>) -> Option<Cow<'e, str>> {
+        if let ([expression], false) = (self.key.as_slice(), self.is_compound) {
+            return match expression.read(event)? {
+                Cow::Borrowed(Value::Str(text)) => Some(Cow::Borrowed(text)),
+                Cow::Owned(Value::Str(text)) => Some(Cow::Owned(text.into_owned())),
+                value => Some(Cow::Owned(value.to_text())),
+            };
+        }
+        let parts = self.key.iter().map(|e| e.read(event).map(Cow::into_owned));
+        let parts = parts.collect::<Option<Vec<_>>>()?;
+        Some(Cow::Owned(Value::List(parts).to_text()))
+    }
+}
+
+impl Expression {
+    /// What the expression is in an event; `None` where it is absent.
+    #[must_use]
+    pub fn read<'e>(&'e self, event: &EventView<'e>) -> Option<Cow<'e, Value<'e>>> {
+        let found = match self {
+            Self::Ctx(key) => event.ctx.get(key)?,
+            Self::Spec(key) => event.spec.get(key)?,
+            Self::Literal(value) => value,
+            Self::Map(parts) => {
+                let parts = parts.iter().map(|(key, part)| {
+                    let value = part.read(event)?.into_owned();
+                    Some((key.as_str(), value))
+                });
+                return parts
+                    .collect::<Option<Map<'e>>>()
+                    .map(|map| Cow::Owned(Value::Map(map)));
+            }
+            Self::Kind => return Some(Cow::Owned(Value::text(event.kind))),
+            Self::Seq => {
+                return i64::try_from(event.seq)
+                    .ok()
+                    .map(|n| Cow::Owned(Value::Int(n)));
+            }
+            Self::At => return Some(Cow::Owned(Value::Int(event.stamp.at))),
+        };
+        (*found != Value::Null).then_some(Cow::Borrowed(found))
+    }
+}
+
+/// The delta of one event in one column; tallies are running totals and not made here.
+fn delta(join: &JoinSpec, event: &EventView<'_>) -> Option<Cell> {
+    match join {
+        JoinSpec::Simple { lattice, value } => {
+            let value = value.read(event)?;
+            cell_of(*lattice, &value, event)
+        }
+        JoinSpec::Epoch { at, join } => {
+            let at = at.read(event)?;
+            let at = atom(&at)?;
+            Some(Cell::from(Epoch::of(at, delta(join, event)?)))
+        }
+    }
+}
+
+fn cell_of(lattice: LatticeKind, value: &Value<'_>, event: &EventView<'_>) -> Option<Cell> {
+    if lattice == LatticeKind::Tasks {
+        let tasks = crate::lattice::tasks::TaskSet::parse(value.as_str()?).ok()?;
+        return Some(Cell::Tasks(tasks));
+    }
+    if lattice == LatticeKind::Or {
+        return match value {
+            Value::Bool(b) => Some(Cell::Or(Or(*b))),
+            _ => None,
+        };
+    }
+    let atom = atom(value)?;
+    match lattice {
+        LatticeKind::Max => Some(Cell::Max(Max::of(atom))),
+        LatticeKind::Min => Some(Cell::Min(Min::of(atom))),
+        LatticeKind::Once => Some(Cell::Once(Once::of(atom))),
+        LatticeKind::Set => Some(Cell::Set(Set::of(atom))),
+        LatticeKind::Last => {
+            let node = event.ctx.str("node_id").unwrap_or_default();
+            Some(Cell::Last(Last::of(event.stamp, node.into(), atom)))
+        }
+        LatticeKind::Or
+        | LatticeKind::Tasks
+        | LatticeKind::Count
+        | LatticeKind::Sum
+        | LatticeKind::Epoch => None,
+    }
+}
+
+/// A value as a lattice holds it; `None` for null and for integers that no field takes.
+#[must_use]
+pub fn atom(value: &Value<'_>) -> Option<Atom> {
+    match value {
+        Value::Null | Value::Big(_) => None,
+        Value::Bool(b) => Some(Atom::Bool(*b)),
+        Value::Int(n) => Some(Atom::Int(*n)),
+        Value::Float(x) => Atom::float(*x).ok(),
+        Value::Str(text) => Some(Atom::Str(text.as_ref().into())),
+        Value::List(_) | Value::Map(_) => Some(Atom::Json(CanonicalJson::from_canonical(
+            value.to_text().into(),
+        ))),
+    }
+}

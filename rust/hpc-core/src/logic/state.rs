@@ -1,0 +1,428 @@
+//! The state and the one function that changes it: [`State::apply`], the same live and in replay.
+//!
+//! Protocol R3: the live state changes only by applying entries that are in this commit. Nothing
+//! here decides anything: what an event settles stands in the event.
+
+use std::sync::Arc;
+
+use super::attempts::{Causes, NodeIx, Outcome, Settles};
+use super::columns;
+use super::generator::Generators;
+use super::jobs::{Job, Jobs, NewJob};
+use super::kernel::{Entry, KERNEL_GID, KernelFacts};
+use super::nodes::{NodeState, Nodes};
+use super::queue::{JobIx, Queue, Shape, ShapeIx};
+use super::registry::Namespaces;
+use super::rules::EventView;
+use crate::domain::control::Registration;
+use crate::domain::event::{Ctx, KernelKind};
+use crate::domain::expression::Expression;
+use crate::domain::json::{Map, Value};
+use crate::lattice::KindMismatch;
+use crate::lattice::last::Stamp;
+use crate::lattice::tasks::TaskSet;
+
+/// One event of the log, checked and stamped.
+#[derive(Clone, Copy, Debug)]
+pub struct LogEvent<'e> {
+    /// Place in the log.
+    pub seq: u64,
+    /// Stamp.
+    pub stamp: Stamp,
+    /// Kind as it was sent.
+    pub kind: &'e str,
+    /// Context.
+    pub ctx: &'e Map<'e>,
+    /// Spec.
+    pub spec: &'e Map<'e>,
+    /// What it settles.
+    pub settles: &'e Settles,
+}
+
+/// Everything that is known.
+#[derive(Clone, Debug)]
+pub struct State {
+    /// Of this log; tallies are kept by it.
+    pub hub_id: Arc<str>,
+    /// Registered namespaces.
+    pub namespaces: Namespaces,
+    /// Registered generators.
+    pub generators: Generators,
+    /// The kernel's own facts.
+    pub kernel: KernelFacts,
+    /// Live jobs.
+    pub jobs: Jobs,
+    /// Live nodes.
+    pub nodes: Nodes,
+    /// Ready tasks.
+    pub queue: Queue,
+    /// Whether the log is being replayed: generators are there already, as they ended up.
+    pub is_replay: bool,
+    /// Whether the log holds more than registrations.
+    pub has_events: bool,
+}
+
+impl State {
+    /// Nothing is known.
+    #[must_use]
+    pub fn new(hub_id: &str) -> Self {
+        Self {
+            hub_id: hub_id.into(),
+            namespaces: Namespaces::default(),
+            generators: Generators::default(),
+            kernel: KernelFacts::default(),
+            jobs: Jobs::default(),
+            nodes: Nodes::default(),
+            queue: Queue::default(),
+            is_replay: false,
+            has_events: false,
+        }
+    }
+
+    /// The lifecycle kind that an event is.
+    #[must_use]
+    pub fn kernel_kind(&self, kind: &str, ctx: &Map<'_>) -> Option<KernelKind> {
+        KernelKind::from_wire(kind).or_else(|| {
+            let ns = self.namespaces.get(ctx.str("ns_id")?)?;
+            ns.spec.acts_as(kind)
+        })
+    }
+
+    /// Applies one event; pushes the ids of the generators that grew.
+    ///
+    /// # Errors
+    /// A mistake of ours: a column that changes its lattice.
+    pub fn apply(
+        &mut self,
+        event: &LogEvent<'_>,
+        grew: &mut Vec<String>,
+    ) -> Result<(), KindMismatch> {
+        if let Some(registration) = Registration::from_log(event.kind, event.spec) {
+            self.register(registration, event.seq);
+            return Ok(());
+        }
+        self.has_events = true;
+        if let Some(kind) = self.kernel_kind(event.kind, event.ctx) {
+            let entry = Entry {
+                seq: event.seq,
+                stamp: event.stamp,
+                kind,
+                ctx: Ctx::new(event.ctx),
+                spec: event.spec,
+                settles: event.settles,
+            };
+            let finished = self.apply_kernel(&entry);
+            // A start that nobody leased is evidence in the log and no fact.
+            let counts = kind != KernelKind::JobStarted || self.was_leased(&entry);
+            let has_grown = counts && self.kernel.apply(&entry, finished)?;
+            if has_grown && !grew.iter().any(|g| g == KERNEL_GID) {
+                grew.push(KERNEL_GID.to_owned());
+            }
+        }
+        let view = EventView {
+            seq: event.seq,
+            stamp: event.stamp,
+            kind: event.kind,
+            ctx: event.ctx,
+            spec: event.spec,
+        };
+        self.generators.apply(&view, &self.hub_id, grew)
+    }
+
+    fn register(&mut self, registration: Registration, seq: u64) {
+        match registration {
+            Registration::Namespace { ns_id, spec } => {
+                self.namespaces.put(&ns_id, spec, seq);
+            }
+            Registration::Generator { gid, spec } if !self.is_replay => {
+                // Registrations alone are nothing that a generator could read.
+                let head = if self.has_events {
+                    seq.saturating_sub(1)
+                } else {
+                    0
+                };
+                self.generators.put(&gid, spec, seq, head);
+            }
+            Registration::Generator { .. } => {}
+        }
+    }
+
+    /// Changes jobs and nodes; whether every task of the event's job is settled now, by this event.
+    fn apply_kernel(&mut self, entry: &Entry<'_>) -> bool {
+        match entry.kind {
+            KernelKind::NodeJoined => self.node_joined(entry),
+            KernelKind::NodeLeft => self.node_down(entry, NodeState::Left),
+            KernelKind::NodeLost => self.node_down(entry, NodeState::Unreachable),
+            KernelKind::NodeDrained | KernelKind::NodeUndrained => self.node_drained(entry),
+            KernelKind::SubmitJob => self.submit(entry),
+            KernelKind::ReportRefused => {}
+            _ => return self.apply_to_job(entry),
+        }
+        false
+    }
+
+    /// Whether all tasks of a report were leased to its node under its attempt.
+    fn was_leased(&self, entry: &Entry<'_>) -> bool {
+        let job = entry.ctx.job_id().and_then(|id| self.jobs.find(id));
+        let job = job.and_then(|ix| self.jobs.get(ix));
+        let node = entry.ctx.node_id().and_then(|id| self.nodes.find(id));
+        let (Some(job), Some(node), Some(tasks)) = (job, node, entry.ctx.tasks()) else {
+            return false;
+        };
+        tasks.is_subset(&job.leased_ever(entry.ctx.attempt(), node))
+    }
+
+    fn submit(&mut self, entry: &Entry<'_>) {
+        let Some(job_id) = entry.ctx.job_id() else {
+            return;
+        };
+        let tasks = entry.ctx.tasks().unwrap_or_else(|| TaskSet::one(0));
+        let ix = self
+            .jobs
+            .find(job_id)
+            .unwrap_or_else(|| self.new_job(job_id, entry));
+        let entries = entry.ctx.entries().unwrap_or_default();
+        self.change_job(ix, None, |job| {
+            for (task, value) in tasks.iter().zip(entries) {
+                job.entries.entry(task).or_insert_with(|| value.to_text());
+            }
+            job.add_tasks(&tasks);
+        });
+    }
+
+    fn new_job(&mut self, job_id: &str, entry: &Entry<'_>) -> JobIx {
+        let ns_id = entry.ctx.ns_id().unwrap_or_default();
+        let shape = self.shape_of(ns_id, entry);
+        let mut ctx = entry.ctx.map().clone();
+        for per_task in ["tasks", "entries"] {
+            ctx.remove(per_task);
+        }
+        self.jobs.push(Job::new(NewJob {
+            id: job_id.into(),
+            ns_id: ns_id.to_owned(),
+            name: entry.ctx.name().map(str::to_owned),
+            spec: Value::Map(entry.spec.clone()).to_text(),
+            ctx: Value::Map(ctx).to_text(),
+            priority: entry.ctx.priority(),
+            seq: entry.seq,
+            shape,
+            stops: entry.spec.str("on_cut_off") == Some("stop"),
+            submitted_at: entry.stamp.at,
+        }))
+    }
+
+    /// What a task of a submit takes, by its namespace's expressions.
+    fn shape_of(&mut self, ns_id: &str, entry: &Entry<'_>) -> ShapeIx {
+        let registered = self.namespaces.get(ns_id);
+        let mut needs: Vec<(usize, i64)> = Vec::new();
+        for (name, expression) in registered.iter().flat_map(|ns| &ns.spec.resources) {
+            let amount = match expression {
+                Expression::Literal(Value::Int(n)) => Some(*n),
+                Expression::Spec(key) => entry.spec.int(key),
+                _ => None,
+            };
+            if let Some(amount) = amount.filter(|amount| *amount > 0) {
+                needs.push((self.queue.resource(name), amount));
+            }
+        }
+        if let Some(slots) = entry.ctx.map().int("slots") {
+            needs.push((self.queue.resource("slots"), slots));
+        }
+        needs.sort_unstable();
+        self.queue.shape(Shape(needs))
+    }
+
+    fn apply_to_job(&mut self, entry: &Entry<'_>) -> bool {
+        let Some(ix) = entry.ctx.job_id().and_then(|id| self.jobs.find(id)) else {
+            return false;
+        };
+        let node = entry.ctx.node_id().map(|id| self.nodes.find_or_make(id));
+        let (attempt, epoch) = (entry.ctx.attempt(), entry.ctx.epoch());
+        let tasks = entry.ctx.tasks().unwrap_or_default();
+        let mut causes: Causes = Vec::new();
+        let was_settled = self.jobs.get(ix).is_some_and(Job::is_settled);
+        let settles = entry.settles;
+        let closed = self.change_job(ix, node, |job| {
+            // A report on what the node never had is evidence in the log and nothing here.
+            let had = node.map(|node| job.leased_ever(attempt, node).intersection(&tasks));
+            let had = had.unwrap_or_default();
+            match (entry.kind, node) {
+                (KernelKind::JobClaimed, Some(node)) => job.claim(&tasks, attempt, node, epoch),
+                (KernelKind::JobStarted, Some(node)) => {
+                    job.start(&had, attempt, node, first_int(entry.spec.get("started_at")));
+                }
+                (KernelKind::JobFinished, Some(node)) => {
+                    for (ending, mut figures) in columns::group(entry.spec, &tasks) {
+                        // What has ended stays as it ended: a second report is evidence.
+                        figures.tasks = figures.tasks.intersection(&had);
+                        figures.tasks.subtract(&job.ended(attempt, node));
+                        if !ending.is_ok() {
+                            let cause = ending.cause().to_owned();
+                            causes.push((Outcome::Failed, cause, figures.tasks.clone()));
+                        }
+                        job.finish(&ending, &figures, attempt, node);
+                    }
+                }
+                (KernelKind::TasksReturned, Some(node)) => {
+                    let reason = entry.spec.str("reason").unwrap_or_default();
+                    job.give_back(&had, attempt, node, reason);
+                }
+                (KernelKind::AttemptLost, Some(node)) => {
+                    causes.push((Outcome::Failed, "lost".to_owned(), tasks.clone()));
+                    job.lose(&had, attempt, node, settles);
+                }
+                (KernelKind::CancelJob, _) => {
+                    let all = settles.of(Outcome::Cancelled).clone();
+                    causes.push((Outcome::Cancelled, "cancelled".to_owned(), all));
+                }
+                _ => {}
+            }
+            if settles.is_empty() {
+                Vec::new()
+            } else {
+                job.settle(settles, &causes)
+            }
+        });
+        self.close_elsewhere(ix, node, closed.unwrap_or_default());
+        !was_settled && self.jobs.get(ix).is_some_and(Job::is_settled)
+    }
+
+    /// Books the leases that a verdict closed at other nodes than the event's own.
+    fn close_elsewhere(&mut self, ix: JobIx, own: Option<NodeIx>, closed: Vec<(NodeIx, u64)>) {
+        let Some(job) = self.jobs.get(ix) else {
+            return;
+        };
+        let needs = self.queue.needs(job.shape);
+        for (node_ix, count) in closed {
+            let still = job.leased_to(node_ix) > 0;
+            let Some(node) = self.nodes.get_mut(node_ix) else {
+                continue;
+            };
+            node.attention = true;
+            if Some(node_ix) != own {
+                node.book(needs, -i64::try_from(count).unwrap_or(i64::MAX));
+                if !still {
+                    node.leases.remove(&ix);
+                }
+            }
+        }
+    }
+
+    /// Changes a job and keeps queue and the book of one node in step with it.
+    fn change_job<T>(
+        &mut self,
+        ix: JobIx,
+        node: Option<NodeIx>,
+        change: impl FnOnce(&mut Job) -> T,
+    ) -> Option<T> {
+        let job = self.jobs.get_mut(ix)?;
+        let was_ready = !job.queued.is_empty();
+        let was_queued = job.queued_count();
+        let had = node.map_or(0, |node| job.leased_to(node));
+        let result = change(job);
+        let is_ready = !job.queued.is_empty();
+        if was_ready && !is_ready {
+            self.queue.remove(&job.ns_id, job.shape, job.rank, ix);
+        } else if is_ready && !was_ready {
+            self.queue.insert(&job.ns_id, job.shape, job.rank, ix);
+        }
+        if is_ready && job.queued_count() > was_queued {
+            self.queue.freshen(&job.ns_id, job.shape);
+        }
+        if let Some(node) = node.and_then(|node| Some((node, self.nodes.get_mut(node)?))) {
+            let (node_ix, node) = node;
+            let has = job.leased_to(node_ix);
+            let change = i64::try_from(has).unwrap_or(i64::MAX) - i64::try_from(had).unwrap_or(0);
+            node.book(self.queue.needs(job.shape), change);
+            if has > 0 {
+                node.leases.insert(ix);
+            } else {
+                node.leases.remove(&ix);
+            }
+        }
+        Some(result)
+    }
+
+    fn node_joined(&mut self, entry: &Entry<'_>) {
+        let Some(id) = entry.ctx.node_id() else {
+            return;
+        };
+        let ix = self.nodes.find_or_make(id);
+        let resources = entry.spec.get("resources").and_then(Value::as_map);
+        let resources = resources.into_iter().flat_map(Map::iter);
+        let offered: Vec<(usize, i64)> = resources
+            .filter_map(|(name, value)| match value {
+                Value::Int(n) => Some((self.queue.resource(name), *n)),
+                _ => None,
+            })
+            .collect();
+        let epoch = entry.ctx.epoch();
+        let Some(node) = self.nodes.get_mut(ix) else {
+            return;
+        };
+        let text = |key| entry.spec.str(key).unwrap_or_default().to_owned();
+        node.epoch = epoch;
+        node.host = text("host");
+        node.place = text("place");
+        node.session = text("session");
+        node.state = NodeState::Up;
+        node.lease_ms = entry.spec.int("lease_ms").unwrap_or_default();
+        node.joined_at = entry.stamp.at;
+        let namespaces = entry.spec.get("namespaces").and_then(Value::as_list);
+        let namespaces = namespaces.unwrap_or_default().iter();
+        node.namespaces = namespaces
+            .filter_map(|ns| ns.as_str().map(str::to_owned))
+            .collect();
+        node.total.clear();
+        for (resource, amount) in offered {
+            if node.total.len() <= resource {
+                node.total.resize(resource + 1, 0);
+            }
+            if let Some(total) = node.total.get_mut(resource) {
+                *total = amount;
+            }
+        }
+        for job in node.leases.clone() {
+            if let Some(job) = self.jobs.get_mut(job) {
+                job.pass_over(ix, epoch);
+            }
+        }
+    }
+
+    fn node_down(&mut self, entry: &Entry<'_>, state: NodeState) {
+        let ix = entry.ctx.node_id().and_then(|id| self.nodes.find(id));
+        if let Some(node) = ix.and_then(|ix| self.nodes.get_mut(ix))
+            && node.epoch == entry.ctx.epoch()
+        {
+            node.state = state;
+            node.deadline = None;
+        }
+    }
+
+    fn node_drained(&mut self, entry: &Entry<'_>) {
+        let Some(id) = entry.ctx.node_id() else {
+            return;
+        };
+        let ix = self.nodes.find_or_make(id);
+        if let Some(node) = self.nodes.get_mut(ix) {
+            let said = (entry.stamp, entry.kind == KernelKind::NodeDrained);
+            node.drained = node.drained.max(said);
+            node.dirty = true;
+        }
+    }
+}
+
+/// The least of a value or a column of integers.
+fn first_int(value: Option<&Value<'_>>) -> Option<i64> {
+    match value? {
+        Value::Int(n) => Some(*n),
+        Value::List(list) => list
+            .iter()
+            .filter_map(|v| match v {
+                Value::Int(n) => Some(*n),
+                _ => None,
+            })
+            .min(),
+        _ => None,
+    }
+}

@@ -1,0 +1,240 @@
+//! Type check: a generator's rules against the schemas of the namespaces that it reads.
+//!
+//! A rule set that passes is total on every well-formed event: what a lattice cannot take never
+//! reaches it.
+
+use std::collections::HashMap;
+
+use super::registry::Namespaces;
+use crate::domain::event::KernelKind;
+use crate::domain::expression::Expression;
+use crate::domain::field::ExpectedType;
+use crate::domain::generator::{GeneratorSpec, JoinSpec, RuleSpec};
+use crate::domain::json::Value;
+use crate::domain::problem::FieldError;
+use crate::lattice::LatticeKind;
+
+/// What a reference can be in the events of a rule.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Type {
+    Known(ExpectedType),
+    Any,
+}
+
+/// Checks a generator's rules against the schemas of its namespaces.
+///
+/// # Errors
+/// The rule, the field and the reason, for each that does not fit.
+pub fn type_check(spec: &GeneratorSpec, namespaces: &Namespaces) -> Vec<FieldError> {
+    let mut errors = Vec::new();
+    let mut seen: HashMap<(&str, &str), &JoinSpec> = HashMap::new();
+    for (i, rule) in spec.rules.iter().enumerate() {
+        let path = format!("spec.rules[{i}]");
+        for kind in &rule.on {
+            check_kind(spec, rule, kind, &path, namespaces, &mut errors);
+        }
+        for (column, join) in &rule.join {
+            match seen.get(&(rule.table.as_str(), column.as_str())) {
+                Some(other) if !other.same_lattice(join) => errors.push(FieldError::new(
+                    format!("{path}.join.{column}"),
+                    format!("the lattice of the other rules: {}", other.lattice_name()),
+                    join.lattice_name(),
+                )),
+                _ => {
+                    seen.insert((&rule.table, column), join);
+                }
+            }
+        }
+    }
+    errors
+}
+
+fn check_kind(
+    spec: &GeneratorSpec,
+    rule: &RuleSpec,
+    kind: &str,
+    path: &str,
+    namespaces: &Namespaces,
+    errors: &mut Vec<FieldError>,
+) {
+    let mut known = false;
+    for ns_id in &spec.namespaces {
+        let type_of = |expression: &Expression| type_of(expression, ns_id, kind, namespaces);
+        if !namespaces.has_kind(ns_id, kind) {
+            continue;
+        }
+        known = true;
+        let mut check = |field: String,
+                         expression: &Expression,
+                         fits: &dyn Fn(Type) -> bool,
+                         expected: &str| {
+            match type_of(expression) {
+                Err(reason) => errors.push(FieldError::new(field, "a field of the event", reason)),
+                Ok(found) if !fits(found) => {
+                    errors.push(FieldError::new(field, expected, found.shown()));
+                }
+                Ok(_) => {}
+            }
+        };
+        for part in &rule.key {
+            let fits = |t| !matches!(t, Type::Known(ExpectedType::List | ExpectedType::Map));
+            check(
+                format!("{path}.key"),
+                part,
+                &fits,
+                "String, Int, Float or Bool",
+            );
+        }
+        for (expression, _) in &rule.conditions {
+            check(format!("{path}.where"), expression, &|_| true, "a field");
+        }
+        for (column, join) in &rule.join {
+            let field = format!("{path}.join.{column}");
+            let mut inner = join;
+            while let JoinSpec::Epoch { at, join } = inner {
+                let fits = |t| !matches!(t, Type::Known(ExpectedType::List | ExpectedType::Map));
+                check(field.clone(), at, &fits, "a totally ordered key for epoch");
+                inner = join;
+            }
+            if let JoinSpec::Simple { lattice, value } = inner {
+                let expected = format!("{} for {}", lattice.takes_words(), lattice.wire());
+                check(field, value, &|t| lattice.takes(t), &expected);
+            }
+        }
+    }
+    if !known {
+        errors.push(FieldError::new(
+            format!("{path}.on"),
+            "a kind of the namespaces that it reads",
+            format!("\"{kind}\""),
+        ));
+    }
+}
+
+fn type_of(
+    expression: &Expression,
+    ns_id: &str,
+    kind: &str,
+    namespaces: &Namespaces,
+) -> Result<Type, String> {
+    use ExpectedType as T;
+    match expression {
+        Expression::Kind => Ok(Type::Known(T::String)),
+        Expression::Seq | Expression::At => Ok(Type::Known(T::Int)),
+        Expression::Map(parts) => {
+            for (_, part) in parts {
+                type_of(part, ns_id, kind, namespaces)?;
+            }
+            Ok(Type::Known(T::Map))
+        }
+        Expression::Literal(value) => match value {
+            Value::Null | Value::Big(_) => Err(format!("the literal {}", value.shown())),
+            other => Ok(T::from_wire(other.type_name()).map_or(Type::Any, Type::Known)),
+        },
+        Expression::Ctx(key) => match key.as_str() {
+            "ns_id" | "job_id" | "node_id" | "target" | "name" | "tasks" => {
+                Ok(Type::Known(T::String))
+            }
+            "priority" | "attempt" | "epoch" | "slots" => Ok(Type::Known(T::Int)),
+            "entries" => Ok(Type::Known(T::List)),
+            _ => Err(format!("`$ctx.{key}`, which ctx does not have")),
+        },
+        Expression::Spec(key) => namespaces.field_type(ns_id, kind, key).map_or_else(
+            |known| {
+                Err(format!(
+                    "`$spec.{key}`, which {kind} does not have ({known})"
+                ))
+            },
+            |found| Ok(found.map_or(Type::Any, Type::Known)),
+        ),
+    }
+}
+
+impl Type {
+    fn shown(self) -> String {
+        match self {
+            Self::Known(expected) => expected.wire().to_owned(),
+            Self::Any => "any".to_owned(),
+        }
+    }
+}
+
+impl LatticeKind {
+    fn takes(self, found: Type) -> bool {
+        use ExpectedType as T;
+        let Type::Known(found) = found else {
+            return true;
+        };
+        match self {
+            Self::Max | Self::Min => matches!(found, T::Int | T::Float | T::String),
+            Self::Or => found == T::Bool,
+            Self::Count | Self::Sum => found == T::Int,
+            Self::Tasks => found == T::String,
+            Self::Once | Self::Last | Self::Set => true,
+            Self::Epoch => false,
+        }
+    }
+
+    fn takes_words(self) -> &'static str {
+        match self {
+            Self::Max | Self::Min => "Int, Float or String",
+            Self::Or => "Bool",
+            Self::Count | Self::Sum => "Int",
+            Self::Tasks => "a range list such as $ctx.tasks",
+            Self::Once | Self::Last | Self::Set | Self::Epoch => "any value",
+        }
+    }
+}
+
+impl JoinSpec {
+    fn same_lattice(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Simple { lattice: a, .. }, Self::Simple { lattice: b, .. }) => a == b,
+            (Self::Epoch { join: a, .. }, Self::Epoch { join: b, .. }) => a.same_lattice(b),
+            _ => false,
+        }
+    }
+
+    fn lattice_name(&self) -> String {
+        match self {
+            Self::Simple { lattice, .. } => lattice.wire().to_owned(),
+            Self::Epoch { join, .. } => format!("epoch of {}", join.lattice_name()),
+        }
+    }
+}
+
+/// The kernel kinds' own fields, for rules that read them; their types vary (value or column).
+#[must_use]
+pub fn kernel_fields(kind: KernelKind) -> &'static [&'static str] {
+    match kind {
+        KernelKind::JobFinished => &[
+            "exit_code",
+            "signal",
+            "cause",
+            "detail",
+            "started_at",
+            "finished_at",
+            "peak_memory_bytes",
+            "cpu_seconds",
+        ],
+        KernelKind::JobStarted => &["started_at"],
+        KernelKind::JobClaimed => &["resources", "adopted"],
+        KernelKind::NodeJoined => &[
+            "resources",
+            "place",
+            "session",
+            "host",
+            "lease_ms",
+            "namespaces",
+        ],
+        KernelKind::CancelJob
+        | KernelKind::TasksReturned
+        | KernelKind::AttemptLost
+        | KernelKind::NodeLeft
+        | KernelKind::NodeLost
+        | KernelKind::NodeDrained
+        | KernelKind::NodeUndrained => &["reason"],
+        KernelKind::ReportRefused => &["origin", "count", "detail"],
+        KernelKind::SubmitJob => &[],
+    }
+}

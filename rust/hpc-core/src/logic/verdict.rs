@@ -1,0 +1,95 @@
+//! Verdicts: what an event settles. Decided once, by the Hub that records it, in log order.
+//!
+//! Protocol R5 to R8 and R30: the first `ok` of any attempt; a failure of the active attempt; a
+//! cancel at its commit; poison. There is no precedence among outcomes, and no reader repeats the
+//! choice: it is written into the entry as `settles`.
+
+use super::attempts::{NodeIx, Outcome, Settles};
+use super::columns;
+use super::jobs::Job;
+use crate::domain::json::{Map, Value};
+use crate::lattice::tasks::TaskSet;
+
+/// A task whose relay was lost this often while it ran is poison.
+pub const LOSSES_MAX: u32 = 3;
+
+/// What a report of ended tasks settles.
+#[must_use]
+pub fn of_finish(
+    job: &Job,
+    spec: &Map<'_>,
+    tasks: &TaskSet,
+    attempt: u32,
+    node: NodeIx,
+) -> Settles {
+    let mut settles = Settles::default();
+    let unsettled = job.unsettled();
+    let active = job
+        .lease(attempt, node)
+        .map_or_else(TaskSet::new, |lease| lease.tasks.clone());
+    // Only what was leased to that node can count: anything else is evidence.
+    let leased = if tasks.is_subset(&active) {
+        active.clone()
+    } else {
+        job.leased_ever(attempt, node)
+    };
+    for (ending, figures) in columns::group(spec, tasks) {
+        let counts = if ending.is_ok() { &leased } else { &active };
+        let outcome = if ending.is_ok() {
+            Outcome::Succeeded
+        } else {
+            Outcome::Failed
+        };
+        let settled = figures.tasks.intersection(counts).intersection(&unsettled);
+        let all = settles.of(outcome).union(&settled);
+        *settles.of_mut(outcome) = all;
+    }
+    settles
+}
+
+/// What a cancel settles: everything that has no outcome, whether or not anything runs.
+#[must_use]
+pub fn of_cancel(job: &Job, tasks: Option<&TaskSet>) -> Settles {
+    let mut settles = Settles::default();
+    let unsettled = job.unsettled();
+    *settles.of_mut(Outcome::Cancelled) =
+        tasks.map_or_else(|| unsettled.clone(), |tasks| tasks.intersection(&unsettled));
+    settles
+}
+
+/// What a loss settles: tasks that were lost too often while they ran.
+#[must_use]
+pub fn of_loss(job: &Job, tasks: &TaskSet, attempt: u32, node: NodeIx) -> Settles {
+    let mut settles = Settles::default();
+    let Some(lease) = job.lease(attempt, node) else {
+        return settles;
+    };
+    let started = lease.started.intersection(tasks);
+    let poison = started
+        .iter()
+        .filter(|task| job.losses.get(task).copied().unwrap_or_default() + 1 >= LOSSES_MAX);
+    *settles.of_mut(Outcome::Failed) = poison.collect();
+    settles
+}
+
+impl Settles {
+    /// The form that stands in the log.
+    #[must_use]
+    pub fn to_map(&self) -> Map<'static> {
+        let sets = Outcome::ALL.into_iter().filter(|o| !self.of(*o).is_empty());
+        sets.map(|o| (o.wire(), Value::text(self.of(o).to_string())))
+            .collect()
+    }
+
+    /// Reads the form that stands in the log.
+    #[must_use]
+    pub fn from_map(map: &Map<'_>) -> Self {
+        let mut settles = Self::default();
+        for outcome in Outcome::ALL {
+            if let Some(Ok(tasks)) = map.str(outcome.wire()).map(TaskSet::parse) {
+                *settles.of_mut(outcome) = tasks;
+            }
+        }
+        settles
+    }
+}

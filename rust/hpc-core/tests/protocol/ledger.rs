@@ -1,0 +1,471 @@
+//! A second reading of the log: plain, task by task, and written from the protocol alone.
+//!
+//! It is fed every row that the Hub commits. From each event it says what the event must settle
+//! (R5 to R8, R30, poison) and which attempts are active; the Hub's stamps and its live state must
+//! say the same. What no single event shows, such as who may be given up when, it checks by time.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use hpc_core::domain::entry::LogRow;
+use hpc_core::logic::attempts::Outcome;
+use hpc_core::logic::hub::{Hub, Input, Turn};
+use hpc_core::logic::jobs::Job;
+use serde_json::{Value, json};
+
+use crate::world::tasks;
+
+/// A task lost this often while it ran is poison.
+const POISON: u32 = 3;
+
+/// Who was leased a task: attempt and node.
+type Execution = (u64, String);
+
+#[derive(Clone, Debug, Default)]
+struct Task {
+    decided: Option<&'static str>,
+    active: Option<Execution>,
+    started: bool,
+    losses: u32,
+    /// Executions that were leased, and whether a report says that they ended.
+    had: BTreeMap<Execution, Had>,
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+struct Had {
+    started: bool,
+    ended: bool,
+}
+
+#[derive(Clone, Debug, Default)]
+struct NodeTimes {
+    epoch: u64,
+    lease: i64,
+    /// When the newest claim of the epoch came.
+    heard: i64,
+    newest_n: i64,
+    /// When it was committed as lost, and whether on request.
+    lost: Option<(i64, bool)>,
+}
+
+/// What must be so, by the log.
+#[derive(Clone, Debug, Default)]
+pub struct Ledger {
+    jobs: BTreeMap<String, BTreeMap<u32, Task>>,
+    nodes: BTreeMap<String, NodeTimes>,
+    batch_ids: BTreeSet<String>,
+    /// Newest claim that was served, by node.
+    pub last_claims: BTreeMap<String, Value>,
+    /// Receipts that clients hold.
+    acknowledged: BTreeSet<String>,
+    hub_started: i64,
+    lease: i64,
+    reclaim: i64,
+    seq: u64,
+}
+
+fn text<'v>(value: &'v Value, key: &str) -> &'v str {
+    value[key].as_str().unwrap_or_default()
+}
+
+impl Ledger {
+    pub fn new(lease: i64, reclaim: i64) -> Self {
+        Self {
+            lease,
+            reclaim,
+            ..Self::default()
+        }
+    }
+
+    /// Leases count anew from here: the Hub was started, or woke up late.
+    pub fn hub_started(&mut self, now: i64) {
+        self.hub_started = now;
+    }
+
+    /// Checks what one turn recorded and answered.
+    pub fn check_turn(&mut self, inputs: &[Input<'_>], turn: &Turn, now: i64) {
+        let claims = served_claims(inputs, turn);
+        for claim in &claims {
+            self.hear(claim, now);
+        }
+        for row in &turn.rows {
+            self.check_row(row, &claims, now);
+        }
+        for claim in &claims {
+            self.hear(claim, now); // the first claim of an epoch counts once it has joined
+        }
+        for reply in turn.replies.iter().filter(|reply| reply.status == 200) {
+            let input = inputs.iter().find(|input| input.token == reply.token);
+            if input.is_some_and(|input| input.verb == "ingest") {
+                let receipt: Value = serde_json::from_slice(&reply.body).unwrap();
+                self.acknowledged.insert(text(&receipt, "id").to_owned());
+            }
+        }
+        let lost = self.acknowledged.difference(&self.batch_ids).next();
+        assert_eq!(lost, None, "P1: an acknowledged batch is in the log");
+    }
+
+    fn hear(&mut self, claim: &Value, now: i64) {
+        let node = self
+            .nodes
+            .entry(text(claim, "node_id").to_owned())
+            .or_default();
+        let (epoch, n) = (
+            claim["epoch"].as_u64().unwrap(),
+            claim["n"].as_i64().unwrap(),
+        );
+        if epoch > node.epoch || n > node.newest_n {
+            if epoch == node.epoch {
+                node.newest_n = n;
+            }
+            node.heard = now;
+            self.last_claims
+                .insert(text(claim, "node_id").to_owned(), claim.clone());
+        }
+    }
+
+    fn check_row(&mut self, row: &LogRow, claims: &[Value], now: i64) {
+        assert_eq!(row.first_seq, self.seq + 1, "seqs have no gaps");
+        self.seq += u64::from(row.count);
+        let is_new = self.batch_ids.insert(row.batch_id.clone());
+        assert!(is_new, "P2: batch id {} is recorded twice", row.batch_id);
+        let body: Value = serde_json::from_slice(&row.body).unwrap();
+        let events = body["events"].as_array().unwrap();
+        for event in events {
+            let (ctx, spec) = (&event["payload"]["ctx"], &event["payload"]["spec"]);
+            let kind = text(event, "kind");
+            if kind == "AttemptLost" {
+                self.check_loss(ctx, spec, events, claims, now);
+            }
+            self.apply_to_node(kind, ctx, spec, now, row.batch_id.starts_with("hub"));
+            let expected = self.apply(kind, ctx, spec);
+            let stamped = event["settles"].as_object();
+            let stamped: BTreeMap<&str, BTreeSet<u32>> = stamped
+                .into_iter()
+                .flatten()
+                .map(|(outcome, set)| (outcome.as_str(), tasks(set.as_str().unwrap())))
+                .collect();
+            assert_eq!(stamped, expected, "what {event} settles");
+        }
+    }
+
+    /// P13: no attempt is given up while its relay holds it and its lease lives.
+    fn check_loss(&self, ctx: &Value, spec: &Value, row: &[Value], claims: &[Value], now: i64) {
+        let id = text(ctx, "node_id");
+        let joined = row.iter().find(|event| {
+            text(event, "kind") == "NodeJoined" && text(&event["payload"]["ctx"], "node_id") == id
+        });
+        if let Some(joined) = joined {
+            let epoch = &joined["payload"]["ctx"]["epoch"];
+            assert!(
+                epoch.as_u64() > ctx["epoch"].as_u64(),
+                "R19: only a newer epoch loses"
+            );
+            let same = |claim: &&Value| text(claim, "node_id") == id && claim["epoch"] == *epoch;
+            let claim = claims.iter().find(same).unwrap();
+            let holds = claim["holds"].as_array().unwrap();
+            let held = holds.iter().filter(|hold| {
+                hold["job_id"] == ctx["job_id"] && hold["attempt"] == ctx["attempt"]
+            });
+            let held: BTreeSet<u32> = held.flat_map(|hold| tasks(text(hold, "tasks"))).collect();
+            let lost = tasks(text(ctx, "tasks"));
+            assert!(
+                lost.is_disjoint(&held),
+                "R19: what a newer epoch holds passes over"
+            );
+            return;
+        }
+        let Some((at, on_request)) = self.nodes[id].lost else {
+            panic!("P13: {ctx} is given up, and the lease of {id} lives");
+        };
+        let is_due = now >= at.max(self.hub_started) + self.reclaim;
+        let is_stop = text(spec, "reason") == "its relay was silent";
+        assert!(
+            on_request || is_stop || is_due,
+            "finish: {ctx} is given up before its time"
+        );
+    }
+
+    fn apply_to_node(&mut self, kind: &str, ctx: &Value, spec: &Value, now: i64, is_own: bool) {
+        let lease = self.lease;
+        let started = self.hub_started;
+        let node = self
+            .nodes
+            .entry(text(ctx, "node_id").to_owned())
+            .or_default();
+        let epoch = ctx["epoch"].as_u64().unwrap_or_default();
+        match kind {
+            "NodeJoined" => {
+                assert!(epoch > node.epoch, "R22: epochs rise");
+                *node = NodeTimes {
+                    epoch,
+                    lease: spec["lease_ms"].as_i64().unwrap_or(lease),
+                    heard: now,
+                    ..NodeTimes::default()
+                };
+            }
+            "NodeLost" if epoch == node.epoch => {
+                let silent = now - node.heard.max(started);
+                assert!(
+                    !is_own || silent >= node.lease,
+                    "R25: lost after {silent} ms of silence"
+                );
+                node.lost = Some((now, !is_own));
+            }
+            "NodeLeft" if epoch == node.epoch => node.lost = Some((now, true)),
+            _ => {}
+        }
+    }
+
+    /// Applies one event to the tasks that it names; what it must settle.
+    fn apply(
+        &mut self,
+        kind: &str,
+        ctx: &Value,
+        spec: &Value,
+    ) -> BTreeMap<&'static str, BTreeSet<u32>> {
+        let mut settles: BTreeMap<&'static str, BTreeSet<u32>> = BTreeMap::new();
+        let job = self.jobs.entry(text(ctx, "job_id").to_owned()).or_default();
+        let named: Vec<u32> = match ctx["tasks"].as_str() {
+            Some(list) => tasks(list).into_iter().collect(),
+            None if kind == "SubmitJob" => vec![0],
+            None => job.keys().copied().collect(),
+        };
+        if kind == "SubmitJob" {
+            for task in named {
+                job.entry(task).or_default();
+            }
+            return settles;
+        }
+        let execution = (
+            ctx["attempt"].as_u64().unwrap_or_default(),
+            text(ctx, "node_id").to_owned(),
+        );
+        for (place, number) in named.into_iter().enumerate() {
+            if let Some(task) = job.get_mut(&number)
+                && let Some(outcome) = task.apply(kind, &execution, spec, place)
+            {
+                settles.entry(outcome).or_default().insert(number);
+            }
+        }
+        settles
+    }
+
+    /// Checks that the Hub's live state is what the log says, and keeps its own books.
+    pub fn check_state(&self, hub: &Hub) {
+        let state = hub.state();
+        let mut leased: BTreeMap<&str, BTreeMap<u32, i64>> = BTreeMap::new();
+        let mut waiting = BTreeSet::new();
+        for (ix, job) in state.jobs.iter() {
+            self.check_job(hub, job);
+            if !job.queued.is_empty() {
+                waiting.insert(ix);
+            }
+            for lease in &job.leases {
+                let node = state.nodes.get(lease.node).unwrap();
+                let count = leased.entry(&node.id).or_default().entry(ix).or_default();
+                *count += i64::try_from(lease.tasks.len()).unwrap();
+            }
+        }
+        for (_, node) in state.nodes.iter() {
+            let none = BTreeMap::new();
+            let leases = leased.get(&*node.id).unwrap_or(&none);
+            let mut used = vec![0; node.used.len()];
+            for (job, count) in leases {
+                let job = state.jobs.get(*job).unwrap();
+                for (resource, need) in state.queue.needs(job.shape) {
+                    used[*resource] += need * count;
+                }
+            }
+            assert_eq!(
+                node.used, used,
+                "the book of {} is the sum of its leases",
+                node.id
+            );
+            let jobs: BTreeSet<u32> = leases.keys().copied().collect();
+            assert_eq!(node.leases, jobs, "jobs with a lease at {}", node.id);
+        }
+        let last = hpc_core::logic::queue::Rank {
+            priority: std::cmp::Reverse(i64::MIN),
+            seq: u64::MAX,
+        };
+        let namespaces = state.namespaces.ids();
+        let queued: BTreeSet<u32> = namespaces
+            .flat_map(|ns| state.queue.ahead(ns, last))
+            .collect();
+        assert_eq!(queued, waiting, "the queue holds the jobs with ready tasks");
+        assert_eq!(state.queue.is_empty(), waiting.is_empty());
+    }
+
+    fn check_job(&self, hub: &Hub, job: &Job) {
+        let known = &self.jobs[&*job.id];
+        assert_eq!(
+            job.tasks.iter().collect::<Vec<_>>(),
+            known.keys().copied().collect::<Vec<_>>()
+        );
+        for (number, task) in known {
+            let name = format!("task {number} of {}", job.id);
+            let outcomes = Outcome::ALL
+                .into_iter()
+                .filter(|o| job.settled.of(*o).contains(*number));
+            let outcomes: Vec<&str> = outcomes.map(Outcome::wire).collect();
+            assert_eq!(outcomes, task.decided.as_slice(), "P3: outcomes of {name}");
+            let leases = job
+                .leases
+                .iter()
+                .filter(|lease| lease.tasks.contains(*number));
+            let leases: Vec<Execution> = leases
+                .map(|lease| {
+                    let node = hub.state().nodes.get(lease.node).unwrap();
+                    assert_eq!(
+                        lease.epoch, node.epoch,
+                        "leases pass over to the newest epoch"
+                    );
+                    (u64::from(lease.attempt), node.id.to_string())
+                })
+                .collect();
+            assert_eq!(
+                leases,
+                task.active.as_slice(),
+                "P14: active attempts of {name}"
+            );
+            let queued = job
+                .queued
+                .iter()
+                .filter(|(_, ready)| ready.contains(*number));
+            let queued: Vec<u64> = queued.map(|(attempt, _)| u64::from(*attempt)).collect();
+            let next = task.highest() + 1;
+            let is_ready = task.decided.is_none() && task.active.is_none();
+            let expected = if is_ready { vec![next] } else { vec![] };
+            assert_eq!(queued, expected, "R7: next attempts of {name}");
+        }
+    }
+
+    /// Whether every task is settled and nothing is leased.
+    pub fn unsettled(&self) -> Vec<String> {
+        let jobs = self.jobs.iter();
+        let open = jobs.flat_map(|(id, tasks)| {
+            let open = tasks.iter().filter(|(_, task)| task.decided.is_none());
+            open.map(move |(number, task)| format!("{id}/{number}: {task:?}"))
+        });
+        open.collect()
+    }
+
+    /// Whether an attempt of a task is active at a node.
+    pub fn is_active(&self, job: &str, task: u32, attempt: u64, node: &str) -> bool {
+        let task = self.jobs.get(job).and_then(|job| job.get(&task));
+        let active = task.and_then(|task| task.active.as_ref());
+        active.is_some_and(|(number, at)| *number == attempt && at == node)
+    }
+
+    /// Batch ids of the log.
+    pub fn is_recorded(&self, batch_id: &str) -> bool {
+        self.batch_ids.contains(batch_id)
+    }
+}
+
+impl Task {
+    fn highest(&self) -> u64 {
+        self.had
+            .keys()
+            .map(|(attempt, _)| *attempt)
+            .max()
+            .unwrap_or(0)
+    }
+
+    /// Applies one event; what it settles the task as.
+    fn apply(
+        &mut self,
+        kind: &str,
+        execution: &Execution,
+        spec: &Value,
+        place: usize,
+    ) -> Option<&'static str> {
+        let is_active = self.active.as_ref() == Some(execution);
+        let had = self.had.get(execution).copied();
+        let outcome = match kind {
+            "CancelJob" => Some("cancelled"),
+            "JobClaimed" => {
+                self.check_claimed(execution, spec["adopted"] == json!(true));
+                self.active = Some(execution.clone());
+                self.started = self.had.entry(execution.clone()).or_default().started;
+                return None;
+            }
+            "JobStarted" if had.is_some() => {
+                self.had.entry(execution.clone()).or_default().started = true;
+                self.started |= is_active;
+                None
+            }
+            "JobFinished" if had.is_some() => {
+                self.had.entry(execution.clone()).or_default().ended = true;
+                let of = |key: &str| match &spec[key] {
+                    Value::Array(list) => list[place].clone(),
+                    value => value.clone(),
+                };
+                let is_ok = of("exit_code") == 0 && of("signal").is_null() && of("cause").is_null();
+                match (is_ok, is_active) {
+                    (true, _) => Some("succeeded"),
+                    (false, true) => Some("failed"),
+                    (false, false) => None,
+                }
+            }
+            "TasksReturned" if had.is_some() => {
+                self.had.entry(execution.clone()).or_default().ended = true;
+                None
+            }
+            "AttemptLost" if is_active => {
+                self.losses += u32::from(self.started);
+                (self.started && self.losses >= POISON).then_some("failed")
+            }
+            _ => return None,
+        };
+        let outcome = outcome.filter(|_| self.decided.is_none());
+        let ends = matches!(kind, "JobFinished" | "TasksReturned" | "AttemptLost");
+        if outcome.is_some() || is_active && ends {
+            self.active = None;
+            self.started = false;
+        }
+        self.decided = self.decided.or(outcome);
+        outcome
+    }
+
+    fn check_claimed(&self, execution: &Execution, is_adopted: bool) {
+        let (attempt, _) = execution;
+        assert_eq!(
+            self.decided, None,
+            "P4: a decided task is never granted: {execution:?}"
+        );
+        assert_eq!(
+            self.active, None,
+            "P14: {execution:?} beside an active attempt"
+        );
+        if is_adopted {
+            let had = self.had.get(execution);
+            assert!(
+                had.is_some_and(|had| !had.ended),
+                "R20: adopts what was leased and runs"
+            );
+        } else {
+            assert_eq!(*attempt, self.highest() + 1, "R7: the next attempt number");
+        }
+        let elsewhere = self
+            .had
+            .keys()
+            .find(|had| had.0 == *attempt && had.1 != execution.1);
+        assert_eq!(
+            elsewhere, None,
+            "P10: attempt {attempt} runs on one node only"
+        );
+    }
+}
+
+/// The claims of a turn that were not refused.
+fn served_claims(inputs: &[Input<'_>], turn: &Turn) -> Vec<Value> {
+    let claims = inputs.iter().filter(|input| input.verb == "claim");
+    let served = claims.filter(|input| {
+        let reply = turn.replies.iter().find(|reply| reply.token == input.token);
+        reply.is_none_or(|reply| reply.status == 200)
+    });
+    served
+        .map(|input| serde_json::from_slice(input.body).unwrap())
+        .collect()
+}

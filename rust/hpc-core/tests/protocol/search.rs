@@ -1,0 +1,123 @@
+//! A random search over the small world: a few tasks, one or two relays, one or two faults.
+//!
+//! Every choice of the search is one number, so a failing course shrinks to a short one. After
+//! each step P1 to P5, P7, P8, P10 and P12 to P14 are checked; at the end faults are over, and
+//! everything must be decided and idle (P6, P9).
+
+use proptest::prelude::*;
+use proptest::test_runner::{TestError, TestRunner};
+use serde_json::{Value, json};
+
+use crate::network::{Cluster, Step};
+
+/// How one course begins.
+#[derive(Clone, Debug)]
+struct Plan {
+    relays: usize,
+    tasks: &'static str,
+    on_cut_off: &'static str,
+    has_cancel: bool,
+    faults: usize,
+    choices: Vec<u16>,
+}
+
+fn plans() -> impl Strategy<Value = Plan> {
+    let choices = prop::collection::vec(any::<u16>(), 20..90);
+    let tasks = prop::sample::select(vec!["0", "0-1"]);
+    let on_cut_off = prop::sample::select(vec!["stop", "finish"]);
+    (
+        1_usize..=2,
+        tasks,
+        on_cut_off,
+        prop::bool::weighted(0.2),
+        0_usize..=2,
+        choices,
+    )
+        .prop_map(
+            |(relays, tasks, on_cut_off, has_cancel, faults, choices)| Plan {
+                relays,
+                tasks,
+                on_cut_off,
+                has_cancel,
+                faults,
+                choices,
+            },
+        )
+}
+
+fn event(kind: &str, ctx: Value, spec: Value) -> Value {
+    json!({"kind": kind, "payload": {"ctx": ctx, "spec": spec}})
+}
+
+/// Which of the steps a number stands for: faults are rare, and what is on its way mostly comes.
+fn choose(steps: &[Step], choice: u16) -> Option<&Step> {
+    let weight = |step: &Step| match step {
+        Step::Deliver(_) => 6,
+        Step::Claim(_) | Step::Report(..) | Step::Start(..) => 4,
+        Step::End(..) | Step::Restart(_) | Step::Tick => 3,
+        _ => 1,
+    };
+    let total: usize = steps.iter().map(weight).sum();
+    let mut at = usize::from(choice) % total.max(1);
+    steps.iter().find(|step| {
+        let is_here = at < weight(step);
+        at = at.saturating_sub(weight(step));
+        is_here
+    })
+}
+
+/// Runs one course; shown, it prints each step.
+fn run(plan: &Plan, is_shown: bool) {
+    let ctx = json!({"ns_id": "batch", "job_id": "j", "tasks": plan.tasks});
+    let submit = event("SubmitJob", ctx, json!({"on_cut_off": plan.on_cut_off}));
+    let mut cluster = Cluster::new(plan.relays, vec![("1-submit", submit)]);
+    // The client has its receipt before it cancels: a request about an unknown job is refused.
+    cluster.send_requests();
+    cluster.take(Step::Deliver(0));
+    let mut faults = plan.faults;
+    let half = plan.choices.len() / 2;
+    for (number, choice) in plan.choices.iter().enumerate() {
+        if plan.has_cancel && number == half {
+            cluster.want(
+                "2-cancel",
+                event("CancelJob", json!({"job_id": "j"}), json!({})),
+            );
+        }
+        let steps = cluster.steps(faults > 0);
+        let Some(step) = choose(&steps, *choice) else {
+            continue;
+        };
+        faults -= usize::from(Cluster::is_fault(step));
+        if is_shown {
+            println!("{number}: {step:?}");
+        }
+        cluster.take(step.clone());
+    }
+    cluster.settle();
+    cluster.world.check_replay();
+}
+
+/// The properties of the protocol hold in every course, and every course ends.
+#[test]
+fn the_properties_hold_in_every_course() {
+    let config = ProptestConfig {
+        cases: 1_500,
+        failure_persistence: None, // the failing course is printed; no file appears in the tree
+        max_shrink_iters: 4_000,
+        ..ProptestConfig::default()
+    };
+    let mut runner = TestRunner::new(config);
+    let result = runner.run(&plans(), |plan| {
+        run(&plan, false);
+        Ok(())
+    });
+    match result {
+        Ok(()) => {}
+        Err(TestError::Fail(reason, plan)) => {
+            println!("{plan:?}");
+            run(&plan, true); // the shortest course, step by step
+            panic!("{reason}");
+        }
+        Err(error) => panic!("{error}"),
+    }
+}

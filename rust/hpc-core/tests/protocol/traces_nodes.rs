@@ -1,0 +1,205 @@
+//! Fixed traces: places, epochs, drains, and what an open claim is told.
+
+use serde_json::json;
+
+use crate::puppet::Puppet;
+use crate::world::{LEASE, World, entry, holds_through_restarts};
+
+/// R23: a second relay under a live node id is told who has it, and waits until that one is lost.
+#[test]
+fn a_second_place_is_taken_until_the_first_is_lost() {
+    holds_through_restarts(|world| {
+        let mut a = Puppet::new("a", 1);
+        world.submit("j", "0");
+        world.take(&mut a);
+        let mut copy = a.copied("other");
+        for epoch in 1..=3 {
+            copy.epoch = epoch;
+            let answer = world.claim(&mut copy);
+            assert_eq!(
+                (answer.status, &answer.body["code"]),
+                (409, &json!("taken"))
+            );
+            assert_eq!(answer.body["last_epoch"], 1);
+            assert_eq!(answer.body["host"], "host");
+            assert_eq!(answer.body["place"], "place-a");
+        }
+        assert_eq!(
+            world.claim(&mut a).status,
+            200,
+            "the first is not disturbed"
+        );
+        for _ in 0..4 {
+            world.pass(LEASE);
+        }
+        copy.epoch = 1;
+        let low = world.claim(&mut copy);
+        assert_eq!(
+            (low.status, &low.body["code"]),
+            (409, &json!("taken")),
+            "not above the last"
+        );
+        copy.epoch = 2;
+        // R19: what the other place does not hold is lost with its join, and free.
+        assert_eq!(world.take(&mut copy).grants(), [entry("j", 2, "0")]);
+        let replaced = world.claim(&mut a);
+        assert_eq!(
+            (replaced.status, &replaced.body["code"]),
+            (409, &json!("taken"))
+        );
+    });
+}
+
+/// R23: `--takeover` serves the second place at once; the claim of the first that waits is told.
+#[test]
+fn a_takeover_replaces_a_live_relay() {
+    holds_through_restarts(|world| {
+        let mut a = Puppet::new("a", 1);
+        world.submit("j", "0");
+        world.take(&mut a);
+        world.open(&mut a);
+        let mut copy = a.copied("other");
+        copy.takeover = true;
+        copy.epoch = 1;
+        let low = world.claim(&mut copy);
+        assert_eq!(
+            (low.status, &low.body["code"]),
+            (409, &json!("lost")),
+            "epochs rise (R22)"
+        );
+        assert_eq!(low.body["last_epoch"], 1);
+        copy.epoch = 2;
+        assert_eq!(world.take(&mut copy).grants(), [entry("j", 2, "0")]);
+        let replaced = world.poll(&mut a).unwrap();
+        assert_eq!(
+            (replaced.status, &replaced.body["code"]),
+            (409, &json!("taken"))
+        );
+        assert_eq!(replaced.body["place"], "other");
+    });
+}
+
+/// R22: a claim of an epoch that is over, or of another session under this one, is refused.
+#[test]
+fn an_epoch_belongs_to_one_session_and_ends_with_the_next() {
+    holds_through_restarts(|world| {
+        let mut a = Puppet::new("a", 1);
+        world.take(&mut a);
+        let mut twin = a.clone();
+        twin.session = "session-twin".to_owned();
+        let refused = world.claim(&mut twin);
+        assert_eq!(
+            (refused.status, &refused.body["code"]),
+            (409, &json!("lost"))
+        );
+        world.open(&mut a);
+        let mut again = a.restarted();
+        assert_eq!(world.claim(&mut again).status, 200);
+        let former = world.poll(&mut a).unwrap();
+        assert_eq!((former.status, &former.body["code"]), (409, &json!("lost")));
+        assert_eq!(former.body["last_epoch"], 2);
+        assert_eq!(world.claim(&mut a).body["last_epoch"], 2);
+    });
+}
+
+/// R9: a report of a session that the Hub has not seen claim is recorded like any other.
+#[test]
+fn a_report_before_the_join_is_taken() {
+    holds_through_restarts(|world| {
+        let mut a = Puppet::new("a", 1);
+        world.submit("j", "0");
+        world.take(&mut a);
+        let mut again = a.restarted();
+        again.n = 0;
+        again.holds = a.holds.clone();
+        // The new session's first claim is still under way.
+        world.succeeded(&mut again, ("j", 1, "0"), 5);
+        assert_eq!(world.state("j"), "succeeded");
+        again.holds = vec![entry("j", 1, "0")];
+        let answer = world.claim(&mut again);
+        assert_eq!((answer.status, answer.grants()), (200, vec![]));
+        assert_eq!(answer.cancels(), [], "it has ended");
+    });
+}
+
+/// A report on what a node was never leased is recorded as evidence and moves nothing.
+#[test]
+fn a_report_on_what_a_node_never_had_moves_nothing() {
+    holds_through_restarts(|world| {
+        let (mut a, mut b) = (Puppet::new("a", 1), Puppet::new("b", 1));
+        world.submit("j", "0");
+        world.take(&mut a);
+        world.claim(&mut b);
+        world.started(&mut b, ("j", 1, "0"));
+        world.succeeded(&mut b, ("j", 1, "0"), 5);
+        world.succeeded(&mut a, ("j", 4, "0"), 5);
+        world.returned(&mut b, ("j", 1, "0"), "drain");
+        assert_eq!(world.state("j"), "leased");
+    });
+}
+
+/// A drained node gets no new work, keeps what it has, and stays drained through a new epoch.
+#[test]
+fn a_drained_node_gets_no_new_work_until_it_is_undrained() {
+    holds_through_restarts(|world| {
+        let mut a = Puppet::new("a", 2);
+        world.submit("j", "0");
+        world.take(&mut a);
+        let ctx = json!({"node_id": "a"});
+        world.ingest("drain", "NodeDrained", ctx.clone(), json!({}));
+        world.submit("k", "0");
+        assert_eq!(world.take(&mut a).grants(), []);
+        assert_eq!(world.job("k")["why"], "every relay of `batch` is drained");
+        world.succeeded(&mut a, ("j", 1, "0"), 5);
+        let mut again = a.restarted();
+        assert_eq!(world.take(&mut again).grants(), []);
+        assert_eq!(world.node("a")["drained"], true);
+        world.open(&mut again);
+        assert!(world.poll(&mut again).is_none());
+        world.ingest("undrain", "NodeUndrained", ctx, json!({}));
+        assert_eq!(
+            world.poll(&mut again).unwrap().grants(),
+            [entry("k", 1, "0")]
+        );
+    });
+}
+
+/// A claim that waits gets what comes meanwhile, in the turn in which it comes.
+#[test]
+fn an_open_claim_is_granted_what_is_submitted() {
+    holds_through_restarts(|world| {
+        let mut a = Puppet::new("a", 1);
+        world.open(&mut a);
+        assert!(world.poll(&mut a).is_none());
+        world.submit("j", "0");
+        assert_eq!(world.poll(&mut a).unwrap().grants(), [entry("j", 1, "0")]);
+    });
+}
+
+/// A claim that nothing comes for is answered within a quarter of the lease: it is the heartbeat.
+#[test]
+fn an_open_claim_is_answered_within_a_quarter_of_the_lease() {
+    let mut world = World::new();
+    let mut a = Puppet::new("a", 1);
+    world.open(&mut a);
+    world.pass(LEASE / 4 - 1);
+    assert!(world.poll(&mut a).is_none());
+    world.pass(1);
+    let answer = world.poll(&mut a).unwrap();
+    assert_eq!((answer.status, answer.grants()), (200, vec![]));
+    assert_eq!(answer.body["lease_s"], 2.0);
+}
+
+/// A client that hangs up is not answered later, and its node lives on until its lease is over.
+#[test]
+fn a_claim_whose_client_left_is_forgotten() {
+    let mut world = World::new();
+    let mut a = Puppet::new("a", 1);
+    a.n = 1;
+    let token = world.send("claim", "", &a.body(60.0));
+    world.send("gone", &format!("token={token}"), &json!({}));
+    world.submit("j", "0");
+    world.pass(LEASE / 2);
+    assert!(world.take_answer(token).is_none());
+    assert_eq!(world.take(&mut a).grants(), [entry("j", 1, "0")]);
+}

@@ -1,0 +1,217 @@
+//! Fixed traces: who gets which task.
+
+use serde_json::{Value, json};
+
+use crate::puppet::Puppet;
+use crate::world::{LEASE, World, entry, holds_through_restarts};
+
+fn priority(n: i64) -> Value {
+    json!({"priority": n})
+}
+
+fn cpus(n: u64) -> Value {
+    json!({"cpu": n})
+}
+
+/// Higher priority first, then earlier submits; within a job lower tasks first.
+#[test]
+fn tasks_are_granted_by_priority_then_by_order() {
+    holds_through_restarts(|world| {
+        let mut a = Puppet::new("a", 3);
+        world.submit_with("late", "0-1", priority(-1), json!({}));
+        world.submit_with("first", "0-1", json!({}), json!({}));
+        world.submit_with("second", "0", json!({}), json!({}));
+        world.submit_with("urgent", "0", priority(5), json!({}));
+        let grants = world.take(&mut a).grants();
+        assert_eq!(grants, [entry("urgent", 1, "0"), entry("first", 1, "0-1")]);
+        assert_eq!(world.job("late")["why"], "behind 1 task of higher priority");
+        world.succeeded(&mut a, ("first", 1, "0-1"), 5_000);
+        let grants = world.take(&mut a).grants();
+        assert_eq!(grants, [entry("second", 1, "0"), entry("late", 1, "0")]);
+    });
+}
+
+/// What does not fit does not hold up what does.
+#[test]
+fn a_task_that_fits_nowhere_stands_in_nobodys_way() {
+    holds_through_restarts(|world| {
+        let mut a = Puppet::new("a", 2);
+        world.submit_with("big", "0", priority(9), cpus(64));
+        world.submit("small", "0-3");
+        assert_eq!(world.take(&mut a).grants(), [entry("small", 1, "0-1")]);
+        let why = world.job("big")["why"].as_str().unwrap().to_owned();
+        assert!(
+            why.starts_with("needs 64 cpus, the largest relay has 2"),
+            "{why}"
+        );
+    });
+}
+
+/// Never over-committed: what is leased fits, whoever asks how often, and what ends makes room.
+#[test]
+fn leases_never_exceed_what_is_offered() {
+    holds_through_restarts(|world| {
+        let (mut a, mut b) = (Puppet::new("a", 5), Puppet::new("b", 1));
+        world.submit_with("two", "0-9", json!({}), cpus(2));
+        world.submit_with("one", "0-9", json!({}), cpus(1));
+        assert_eq!(
+            world.take(&mut a).grants(),
+            [entry("two", 1, "0-1"), entry("one", 1, "0")]
+        );
+        assert_eq!(world.node("a")["used"], json!({"cpus": 5}));
+        assert_eq!(world.take(&mut b).grants(), [entry("one", 1, "1")]);
+        for puppet in [&mut a, &mut b] {
+            assert_eq!(world.take(puppet).grants(), []);
+        }
+        world.succeeded(&mut a, ("one", 1, "0"), 5_000);
+        assert_eq!(world.take(&mut a).grants(), [entry("one", 1, "2")]);
+    });
+}
+
+/// A claim gets at most as many tasks as it asks for; what needs nothing is bounded by that alone.
+#[test]
+fn a_claim_gets_at_most_what_it_asks_for() {
+    holds_through_restarts(|world| {
+        let mut a = Puppet::new("a", 1);
+        world.submit_with("free", "0-99", json!({}), cpus(0));
+        a.max = 7;
+        assert_eq!(world.take(&mut a).grants(), [entry("free", 1, "0-6")]);
+        a.max = 0;
+        assert_eq!(world.take(&mut a).grants(), []);
+        a.max = 100_000;
+        assert_eq!(world.take(&mut a).grants(), [entry("free", 1, "7-99")]);
+    });
+}
+
+/// A relay gets tasks of the namespaces that it serves.
+#[test]
+fn a_relay_gets_tasks_of_its_namespaces_only() {
+    holds_through_restarts(|world| {
+        let (mut a, mut b) = (Puppet::new("a", 4), Puppet::new("b", 4));
+        b.namespaces = vec!["slow"];
+        world.submit("fast", "0");
+        let ctx = json!({"ns_id": "slow", "job_id": "slow", "tasks": "0"});
+        world.ingest("slow", "SubmitJob", ctx, json!({}));
+        assert_eq!(world.take(&mut b).grants(), [entry("slow", 1, "0")]);
+        assert_eq!(world.take(&mut a).grants(), [entry("fast", 1, "0")]);
+    });
+}
+
+/// Lets the Hub learn that tasks of job `short` take 10 ms, on a relay of one cpu.
+fn teach(world: &mut World, a: &mut Puppet) {
+    world.submit("short", "0-999");
+    assert_eq!(world.take(a).grants(), [entry("short", 1, "0")]);
+    world.succeeded(a, ("short", 1, "0"), 10);
+}
+
+/// R4: some 100 ms of short tasks are leased ahead, so that a relay need not wait for a commit
+/// between two of them; none of long ones.
+#[test]
+fn short_tasks_are_leased_ahead() {
+    holds_through_restarts(|world| {
+        let mut a = Puppet::new("a", 1);
+        teach(world, &mut a);
+        assert_eq!(world.take(&mut a).grants(), [entry("short", 1, "1-11")]);
+        assert_eq!(world.take(&mut a).grants(), []);
+        assert_eq!(world.node("a")["used"], json!({"cpus": 11}));
+        let mut b = Puppet::new("b", 1);
+        world.submit_with("long", "0-9", priority(1), json!({}));
+        assert_eq!(world.take(&mut b).grants(), [entry("long", 1, "0")]);
+        world.succeeded(&mut b, ("long", 1, "0"), 5_000);
+        assert_eq!(world.take(&mut b).grants(), [entry("long", 1, "1")]);
+    });
+}
+
+/// The backlog is taken back while another relay idles: what has not started, from its end.
+#[test]
+fn a_backlog_is_asked_back_when_another_relay_idles() {
+    let mut world = World::new();
+    let (mut a, mut b) = (Puppet::new("a", 1), Puppet::new("b", 2));
+    world.submit("short", "0-4");
+    world.take(&mut a);
+    world.succeeded(&mut a, ("short", 1, "0"), 10);
+    assert_eq!(world.take(&mut a).grants(), [entry("short", 1, "1-4")]);
+    world.started(&mut a, ("short", 1, "1"));
+    world.open(&mut a);
+    assert!(world.poll(&mut a).is_none());
+    world.open(&mut b);
+    let asked = world.poll(&mut a).unwrap();
+    assert_eq!(asked.list("give_back"), [entry("short", 1, "3-4")]);
+    // Until the report is there it is asked once, so that claims do not spin.
+    world.open(&mut a);
+    assert!(world.poll(&mut a).is_none(), "asked already");
+    a.holds = vec![entry("short", 1, "1-4")];
+    world.returned(&mut a, ("short", 1, "3-4"), "given_back");
+    assert_eq!(
+        world.poll(&mut b).unwrap().grants(),
+        [entry("short", 2, "3-4")]
+    );
+}
+
+/// The same while a task waits that fits nobody: it must not keep a relay idle.
+#[test]
+fn a_backlog_is_asked_back_also_while_something_waits_that_fits_nobody() {
+    let mut world = World::new();
+    let (mut a, mut b) = (Puppet::new("a", 1), Puppet::new("b", 2));
+    world.submit_with("big", "0", json!({}), cpus(64));
+    world.submit("short", "0-4");
+    world.take(&mut a);
+    world.succeeded(&mut a, ("short", 1, "0"), 10);
+    world.take(&mut a);
+    world.open(&mut a);
+    assert!(world.poll(&mut a).is_none());
+    world.open(&mut b);
+    let asked = world.poll(&mut a).unwrap();
+    assert_eq!(asked.list("give_back"), [entry("short", 1, "3-4")]);
+}
+
+/// A relay that cannot give it back, as it has started meanwhile, is asked again later, not before.
+#[test]
+fn what_was_not_given_back_is_asked_again_later() {
+    let mut world = World::new();
+    let (mut a, mut b) = (Puppet::new("a", 1), Puppet::new("b", 1));
+    world.submit("short", "0-2");
+    world.take(&mut a);
+    world.succeeded(&mut a, ("short", 1, "0"), 10);
+    world.take(&mut a);
+    world.open(&mut b);
+    assert_eq!(
+        world.claim(&mut a).list("give_back"),
+        [entry("short", 1, "2")]
+    );
+    world.open(&mut a);
+    assert!(world.poll(&mut a).is_none(), "asked already");
+    for _ in 0..4 {
+        world.pass(LEASE / 4);
+        world.open(&mut b);
+        if world
+            .poll(&mut a)
+            .is_some_and(|answer| !answer.list("give_back").is_empty())
+        {
+            return;
+        }
+        world.open(&mut a);
+    }
+    panic!("never asked again");
+}
+
+/// Higher priority is not kept waiting by short tasks that are leased ahead: a backlog is given
+/// out by rank, like everything, also where the requests are of different shapes.
+#[test]
+fn a_backlog_is_not_refilled_while_higher_priority_waits() {
+    holds_through_restarts(|world| {
+        let mut a = Puppet::new("a", 1);
+        teach(world, &mut a);
+        world.take(&mut a);
+        let urgent = json!({"priority": 9, "slots": 1});
+        world.submit_with("urgent", "0", urgent, json!({}));
+        for task in 1..=11 {
+            let grants = world.take(&mut a).grants();
+            let fresh = grants.iter().find(|(_, _, tasks)| tasks.starts_with("12"));
+            assert_eq!(fresh, None, "before task {task} of the backlog has ended");
+            world.succeeded(&mut a, ("short", 1, &task.to_string()), 10);
+        }
+        let grants = world.take(&mut a).grants();
+        assert!(grants.contains(&entry("urgent", 1, "0")), "{grants:?}");
+    });
+}

@@ -1,0 +1,298 @@
+//! Registrations of generators: rules are type-checked against the schemas that they read.
+
+use serde_json::{Value, json};
+
+use crate::desk::{Desk, generator};
+
+fn desk() -> Desk {
+    Desk::with_schema(json!({
+        "Said": [
+            {"key": "s", "expected_type": "String"}, {"key": "i", "expected_type": "Int"},
+            {"key": "f", "expected_type": "Float"}, {"key": "b", "expected_type": "Bool"},
+            {"key": "l", "expected_type": "List"}, {"key": "m", "expected_type": "Map"},
+        ],
+        "Open": {"fields": [], "open": true},
+        "SubmitJob": [{"key": "i", "expected_type": "Int"}],
+    }))
+}
+
+fn rule(join: Value) -> Value {
+    json!({"on": "Said", "table": "t", "key": "$ctx.node_id", "join": join})
+}
+
+fn spec(rules: Value) -> Value {
+    json!({"namespaces": ["ns"], "rules": rules})
+}
+
+/// Whether a rule that joins this into column `x` is taken.
+fn takes(desk: &mut Desk, number: usize, join: &Value) -> bool {
+    let request = generator(
+        &format!("g{number}"),
+        spec(json!([rule(json!({"x": join}))])),
+    );
+    let answer = desk.control(&request);
+    if answer.status != 200 {
+        assert_eq!(answer.status, 422, "{}", answer.body);
+        assert_eq!(answer.error()[0], "spec.rules[0].join.x", "{}", answer.body);
+    }
+    answer.status == 200
+}
+
+#[test]
+fn each_lattice_takes_fields_that_fit_it() {
+    let fields = [
+        "$spec.s", "$spec.i", "$spec.f", "$spec.b", "$spec.l", "$spec.m",
+    ];
+    let table = [
+        ("max", [true, true, true, false, false, false]),
+        ("min", [true, true, true, false, false, false]),
+        ("or", [false, false, false, true, false, false]),
+        ("once", [true; 6]),
+        ("last", [true; 6]),
+        ("set", [true; 6]),
+        ("tasks", [true, false, false, false, false, false]),
+        ("count", [false, true, false, false, false, false]),
+        ("sum", [false, true, false, false, false, false]),
+    ];
+    let mut desk = desk();
+    let mut number = 0;
+    for (lattice, expected) in table {
+        for (field, fits) in fields.iter().zip(expected) {
+            number += 1;
+            let join = json!({lattice: field});
+            assert_eq!(takes(&mut desk, number, &join), fits, "{join}");
+            let nested = json!({"epoch": {"at": "$spec.i", "join": join}});
+            // A tally counts each event once and has no epochs.
+            let fits = fits && !matches!(lattice, "count" | "sum");
+            assert_eq!(takes(&mut desk, 100 + number, &nested), fits, "{nested}");
+        }
+    }
+}
+
+#[test]
+fn expressions_are_references_or_literals() {
+    let mut desk = desk();
+    let good = [
+        json!({"max": "$at"}),
+        json!({"max": "$seq"}),
+        json!({"set": "$kind"}),
+        json!({"count": 1}),
+        json!({"once": "plain text"}),
+        json!({"once": {"a": "$spec.i", "b": 2}}),
+        json!({"last": "$ctx.entries"}),
+        json!({"max": "$ctx.priority"}),
+        json!({"tasks": "$ctx.tasks"}),
+        json!({"or": true}),
+    ];
+    for (number, join) in good.iter().enumerate() {
+        assert!(takes(&mut desk, number, join), "{join}");
+    }
+    let bad = [
+        json!({"max": "$spec.nope"}),
+        json!({"max": "$ctx.nope"}),
+        json!({"max": "$nope"}),
+        json!({"max": "$spec."}),
+        json!({"once": null}),
+        json!({"once": {"a": "$spec.nope"}}),
+        json!({"max": true}),
+        json!({"or": 1}),
+        json!({"count": "one"}),
+        json!({"sum": 1.5}),
+        json!({"max": "$ctx.after"}),
+    ];
+    for (number, join) in bad.iter().enumerate() {
+        assert!(!takes(&mut desk, 100 + number, join), "{join}");
+    }
+}
+
+#[test]
+fn a_column_names_one_lattice_that_is_built() {
+    let mut desk = desk();
+    let bad = [
+        (json!({"maximum": "$spec.i"}), "a lattice"),
+        (json!({"mx": "$spec.i"}), "did you mean `max`?"),
+        (
+            json!({"map": {"key": "$kind", "join": {"max": "$spec.i"}}}),
+            "not built yet",
+        ),
+        (json!({"finite": {}}), "not built yet"),
+        (json!({}), "one lattice"),
+        (json!({"max": "$spec.i", "min": "$spec.i"}), "one lattice"),
+        (json!("max"), "one lattice"),
+        (json!({"epoch": {"at": "$spec.i"}}), "epoch"),
+        (
+            json!({"epoch": {"at": "$spec.i", "join": {"epoch": {"at": 1, "join": {"max": 1}}}}}),
+            "nesting",
+        ),
+        (
+            json!({"epoch": {"at": "$spec.l", "join": {"max": "$spec.i"}}}),
+            "totally ordered",
+        ),
+    ];
+    for (join, words) in bad {
+        let answer = desk.control(&generator("g", spec(json!([rule(json!({"x": join}))]))));
+        assert_eq!(answer.status, 422, "{join}");
+        let [field, expected, ..] = answer.error();
+        assert_eq!(field, "spec.rules[0].join.x", "{join}");
+        assert!(expected.contains(words), "{join}: {expected}");
+    }
+}
+
+#[test]
+fn a_column_has_one_lattice_in_all_rules() {
+    let mut desk = desk();
+    let epoch = |join: Value| json!({"epoch": {"at": "$spec.i", "join": join}});
+    let pairs = [
+        (json!({"max": "$spec.i"}), json!({"min": "$spec.i"})),
+        (json!({"max": "$spec.i"}), epoch(json!({"max": "$spec.i"}))),
+        (
+            epoch(json!({"max": "$spec.i"})),
+            epoch(json!({"min": "$spec.i"})),
+        ),
+    ];
+    for (a, b) in pairs {
+        let rules = json!([rule(json!({"x": a})), rule(json!({"x": b}))]);
+        let answer = desk.control(&generator("g", spec(rules)));
+        assert_eq!(
+            (answer.status, answer.error()[0]),
+            (422, "spec.rules[1].join.x")
+        );
+    }
+    let mut elsewhere = rule(json!({"x": {"min": "$spec.i"}}));
+    elsewhere["table"] = json!("other");
+    let rules = json!([rule(json!({"x": {"max": "$spec.i"}})), elsewhere]);
+    assert_eq!(
+        desk.control(&generator("g", spec(rules))).status,
+        200,
+        "tables are apart"
+    );
+}
+
+#[test]
+fn a_rule_is_refused_by_the_name_of_its_part() {
+    let mut desk = desk();
+    let with = |part: &str, value: Value| {
+        let mut rule = rule(json!({"x": {"max": "$spec.i"}}));
+        match value {
+            Value::Null => rule.as_object_mut().unwrap().remove(part),
+            value => rule.as_object_mut().unwrap().insert(part.to_owned(), value),
+        };
+        spec(json!([rule]))
+    };
+    let table = [
+        (
+            json!({"rules": [rule(json!({"x": {"max": 1}}))]}),
+            "spec.namespaces",
+        ),
+        (json!({"namespaces": ["ns"], "rules": []}), "spec.rules"),
+        (json!({"namespaces": ["ns"], "rules": [7]}), "spec.rules[0]"),
+        (
+            json!({"namespaces": ["ns"], "rules": [rule(json!({"x": {"max": 1}}))], "callback_url": "http://x"}),
+            "spec.callback_url",
+        ),
+        (with("on", Value::Null), "spec.rules[0].on"),
+        (with("on", json!([])), "spec.rules[0].on"),
+        (with("on", json!("Dance")), "spec.rules[0].on"),
+        (with("on", json!(["Said", "Dance"])), "spec.rules[0].on"),
+        (with("table", json!("a b")), "spec.rules[0].table"),
+        (with("key", Value::Null), "spec.rules[0].key"),
+        (with("key", json!([])), "spec.rules[0].key"),
+        (with("key", json!("$spec.l")), "spec.rules[0].key"),
+        (
+            with("key", json!(["$kind", "$spec.nope"])),
+            "spec.rules[0].key",
+        ),
+        (with("key", json!("$nope")), "spec.rules[0].key"),
+        (with("where", json!([])), "spec.rules[0].where"),
+        (
+            with("where", json!({"$spec.nope": 1})),
+            "spec.rules[0].where",
+        ),
+        (with("where", json!({"plain": 1})), "spec.rules[0].where"),
+        (with("join", json!({})), "spec.rules[0].join"),
+        (
+            with("join", json!({"a b": {"max": 1}})),
+            "spec.rules[0].join.a b",
+        ),
+        (with("wehre", json!({})), "spec.rules[0].wehre"),
+    ];
+    for (spec, field) in table {
+        let answer = desk.control(&generator("g", spec.clone()));
+        assert_eq!((answer.status, answer.error()[0]), (422, field), "{spec}");
+    }
+    let near = desk.control(&generator("g", with("wehre", json!({}))));
+    assert_eq!(near.error()[3], "did you mean `where`?");
+}
+
+#[test]
+fn a_generator_reads_namespaces_that_exist_and_takes_a_free_id() {
+    let mut desk = desk();
+    let rules = json!([rule(json!({"x": {"max": 1}}))]);
+    let nowhere = generator("g", json!({"namespaces": ["nowhere"], "rules": rules}));
+    assert_eq!(desk.control(&nowhere).code(), (404, "unknown_namespace"));
+    let kernel = desk.control(&generator("kernel", spec(rules)));
+    assert_eq!((kernel.status, kernel.error()[0]), (422, "gid"));
+}
+
+/// Fields of the kernel's kinds and of open kinds are of any type; what an event brings that does
+/// not fit adds nothing.
+#[test]
+fn what_does_not_fit_at_run_time_adds_nothing() {
+    let mut desk = desk();
+    let rules = json!([
+        {"on": "Open", "table": "t", "key": "all", "join": {
+            "sum": {"sum": "$spec.x"}, "or": {"or": "$spec.x"}, "tasks": {"tasks": "$spec.x"}, "max": {"max": "$spec.x"}}},
+    ]);
+    assert_eq!(desk.control(&generator("g", spec(rules))).status, 200);
+    for x in [
+        json!([1]),
+        json!(null),
+        json!("not a range"),
+        json!(1.5),
+        json!(u64::MAX),
+        json!({}),
+    ] {
+        assert_eq!(desk.offer("Open", json!({}), json!({"x": x})).status, 200);
+    }
+    let pulled = desk.send("pull", "gid=g&cursor=0", b"");
+    let row = &pulled.body["facts"]["t"]["all"];
+    assert!(
+        row["sum"].is_null() && row["or"].is_null() && row["tasks"].is_null(),
+        "{row}"
+    );
+}
+
+/// A row key is at most 1 KiB, also one that is made of several parts.
+#[test]
+fn a_row_key_is_at_most_a_kibibyte() {
+    let mut desk = desk();
+    let rules = json!([{"on": "Said", "table": "t", "key": ["$spec.s", "$kind"], "join": {"n": {"count": 1}}}]);
+    assert_eq!(desk.control(&generator("g", spec(rules))).status, 200);
+    let fits = "x".repeat(1024 - r#"["","Said"]"#.len());
+    assert_eq!(
+        desk.offer("Said", json!({}), json!({"s": fits})).status,
+        200
+    );
+    let long = desk.offer("Said", json!({}), json!({"s": format!("{fits}x")}));
+    assert_eq!((long.status, long.error()[0]), (422, "spec"));
+    assert!(
+        long.error()[1].contains("1024 bytes in `g`"),
+        "{:?}",
+        long.error()
+    );
+}
+
+/// A kind that a rule names twice is read once.
+#[test]
+fn a_kind_that_is_named_twice_counts_once() {
+    let mut desk = desk();
+    let mut twice = rule(json!({"n": {"count": 1}}));
+    twice["on"] = json!(["Said", "Said"]);
+    assert_eq!(
+        desk.control(&generator("g", spec(json!([twice])))).status,
+        200
+    );
+    desk.offer("Said", json!({"node_id": "n1"}), json!({}));
+    let pulled = desk.send("pull", "gid=g&cursor=0", b"");
+    assert_eq!(pulled.body["facts"], json!({"t": {"n1": {"n": 1}}}));
+}
