@@ -1,0 +1,376 @@
+//! board: which tasks wait, run and end here, and every order about them.
+//!
+//! Orders come from the relay ([`crate::wire`]); what they lead to is written to the outbox as it
+//! happens. The life of a single task (start, ending, its end) stands in [`crate::life`]; time is
+//! [`crate::timers`]', the loop around it all [`crate::supervisor`]'s.
+
+use std::collections::{HashMap, VecDeque};
+use std::fs::File;
+use std::sync::Arc;
+
+use hpc_core::lattice::tasks::TaskSet;
+
+use crate::capture::Captures;
+use crate::holds::Holds;
+use crate::janitor::Janitor;
+use crate::life::{Task, Why};
+use crate::outbox::Outbox;
+use crate::reap::Markers;
+use crate::record::{Cause, Outcome, Reason, Record, Span};
+use crate::slots::Slots;
+use crate::spawn::OwnFolders;
+use crate::sys::{self, launch::Launcher};
+use crate::timers::{Timer, Timers};
+use crate::work::{CutOff, Kind, Lease, Lot, Site, Work, seconds_to_ms};
+
+/// Grace of a task when a drain's patience is over, at most.
+const DRAIN_GRACE_MS: u64 = 5_000;
+
+/// Of the time to the fence, the part that lies between its SIGTERM and its SIGKILL. The fence is
+/// 0.8 of a lease away at most, so an eighth of that ends by 0.9 (protocol.md R15).
+const FENCE_GRACE_PART: u64 = 8;
+
+/// Tasks of a lot that wait for room.
+pub(crate) struct Waiting {
+    pub lot: Arc<Lot>,
+    pub tasks: TaskSet,
+}
+
+/// Everything about tasks; one per supervisor.
+pub struct Board {
+    pub(crate) site: Site,
+    pub(crate) markers: Markers,
+    pub(crate) launcher: Launcher,
+    pub(crate) slots: Slots,
+    pub(crate) captures: Captures,
+    pub(crate) folders: OwnFolders,
+    pub(crate) children: File,
+    pub(crate) janitor: Janitor,
+    pub(crate) queue: VecDeque<Waiting>,
+    pub(crate) running: HashMap<u32, Task>,
+    pub(crate) pids: HashMap<i32, u32>,
+    pub(crate) serial: u32,
+    pub(crate) newborns: Vec<u32>,
+    pub(crate) is_patrolled: bool,
+    /// The outbox of this session.
+    pub outbox: Outbox,
+    /// What is due.
+    pub timers: Timers,
+    /// What the relay names in its claims.
+    pub holds: Holds,
+    pub(crate) fence_ms: Option<u64>,
+    fence_grace_ms: u64,
+    fence_timer_ms: Option<u64>,
+    is_draining: bool,
+    /// Set while the outbox cannot be written: nothing starts that could not be told.
+    pub is_blocked: bool,
+}
+
+/// What a board is made of.
+pub struct Parts {
+    /// Who runs the tasks.
+    pub site: Site,
+    /// What may be used.
+    pub slots: Slots,
+    /// Where output goes.
+    pub captures: Captures,
+    /// Where tasks without a folder run.
+    pub folders: OwnFolders,
+    /// For slow disk work.
+    pub janitor: Janitor,
+    /// The outbox of this session.
+    pub outbox: Outbox,
+}
+
+impl Board {
+    /// Nothing waits and nothing runs.
+    ///
+    /// # Errors
+    /// The kernel's: no timer, or no list of children in `/proc`.
+    pub fn new(parts: Parts) -> std::io::Result<Self> {
+        let me = std::process::id();
+        Ok(Self {
+            markers: Markers::new(&parts.site.place),
+            site: parts.site,
+            launcher: Launcher::new(),
+            slots: parts.slots,
+            captures: parts.captures,
+            folders: parts.folders,
+            children: File::open(format!("/proc/{me}/task/{me}/children"))?,
+            janitor: parts.janitor,
+            queue: VecDeque::new(),
+            running: HashMap::new(),
+            pids: HashMap::new(),
+            serial: 0,
+            newborns: Vec::new(),
+            is_patrolled: false,
+            outbox: parts.outbox,
+            timers: Timers::new()?,
+            holds: Holds::default(),
+            fence_ms: None,
+            fence_grace_ms: 0,
+            fence_timer_ms: None,
+            is_draining: false,
+            is_blocked: false,
+        })
+    }
+
+    /// Takes work on: what is not held is queued; what cannot be prepared is reported `refused`.
+    pub fn run(&mut self, works: Vec<Work>) {
+        for work in works {
+            let asked = match Lot::tasks(&work) {
+                Ok(asked) => asked,
+                Err(error) => {
+                    crate::say!("supervisor: work of job {:?} is left: {error}", work.job_id);
+                    continue;
+                }
+            };
+            let lease = lease_of(&work);
+            match Lot::new(work, &self.site) {
+                Ok(lot) => self.enqueue(Arc::new(lot), &asked),
+                Err(detail) => self.report_refused(&Arc::new(lease), &asked, detail),
+            }
+        }
+        self.start_ready();
+    }
+
+    fn enqueue(&mut self, lot: Arc<Lot>, asked: &TaskSet) {
+        let tasks = self.holds.add(&lot.lease, asked);
+        if tasks.is_empty() {
+            return;
+        }
+        let work = &lot.work;
+        if self.is_draining {
+            self.report_returned(&lot.lease, &tasks, Reason::Drain);
+        } else if work.kind == Kind::Process && !self.slots.could_fit(work.cpus, work.reserve_mib) {
+            let (cpus, mib) = (work.cpus, work.reserve_mib);
+            let detail = format!("{cpus} cpus and {mib} MiB are more than this relay offers");
+            self.report_failed(&lot.lease, &tasks, detail);
+        } else {
+            self.queue.push_back(Waiting { lot, tasks });
+        }
+    }
+
+    /// Reports tasks as failed, cause `refused`, that are not held yet.
+    pub fn refuse(&mut self, work: &Work, detail: String) {
+        match Lot::tasks(work) {
+            Ok(asked) => self.report_refused(&Arc::new(lease_of(work)), &asked, detail),
+            Err(error) => {
+                crate::say!("supervisor: work of job {:?} is left: {error}", work.job_id);
+            }
+        }
+    }
+
+    fn report_refused(&mut self, lease: &Arc<Lease>, asked: &TaskSet, detail: String) {
+        let tasks = self.holds.add(lease, asked);
+        self.report_failed(lease, &tasks, detail);
+    }
+
+    fn report_failed(&mut self, lease: &Arc<Lease>, tasks: &TaskSet, detail: String) {
+        let outcome = Outcome {
+            cause: Some(Cause::Refused),
+            finished_at: sys::wall_ms(),
+            detail: Some(detail),
+            ..Outcome::default()
+        };
+        for (first, last) in tasks.ranges() {
+            self.outbox.push(Record::Ended {
+                lease: Arc::clone(lease),
+                tasks: Span(first, last),
+                outcome: outcome.clone(),
+            });
+        }
+    }
+
+    pub(crate) fn report_returned(&mut self, lease: &Arc<Lease>, tasks: &TaskSet, reason: Reason) {
+        let at = sys::wall_ms();
+        for (first, last) in tasks.ranges() {
+            self.outbox.push(Record::Returned {
+                lease: Arc::clone(lease),
+                tasks: Span(first, last),
+                reason,
+                at,
+            });
+        }
+    }
+
+    /// Ends tasks that the Hub has decided otherwise: waiting ones go back, running ones are ended.
+    pub fn cancel(&mut self, job_id: &str, attempt: u64, tasks: &TaskSet) {
+        self.give_back(job_id, attempt, tasks);
+        let chosen = self.serials(|task| {
+            let lease = &task.lot.lease;
+            lease.job_id == job_id && lease.attempt == attempt && tasks.contains(task.number)
+        });
+        for serial in chosen {
+            let grace_ms = self.grace_ms(serial);
+            self.end(serial, Why::Cancelled, grace_ms);
+        }
+    }
+
+    /// Returns those of the tasks that have not started.
+    pub fn give_back(&mut self, job_id: &str, attempt: u64, tasks: &TaskSet) {
+        self.return_waiting(Reason::GivenBack, |lot| {
+            let lease = &lot.lease;
+            (lease.job_id == job_id && lease.attempt == attempt).then_some(tasks)
+        });
+    }
+
+    /// Returns waiting tasks: of each lot those that `chosen` names.
+    fn return_waiting<'t>(&mut self, reason: Reason, chosen: impl Fn(&Lot) -> Option<&'t TaskSet>) {
+        let mut queue = std::mem::take(&mut self.queue);
+        for waiting in &mut queue {
+            if let Some(tasks) = chosen(&waiting.lot) {
+                let returned = waiting.tasks.intersection(tasks);
+                waiting.tasks.subtract(&returned);
+                self.report_returned(&waiting.lot.lease, &returned, reason);
+            }
+        }
+        queue.retain(|waiting| !waiting.tasks.is_empty());
+        self.queue = queue;
+    }
+
+    fn return_lots(&mut self, reason: Reason, chosen: impl Fn(&Lot) -> bool) {
+        let all = TaskSet::range(0, hpc_core::lattice::tasks::TASK_MAX);
+        self.return_waiting(reason, |lot| chosen(lot).then_some(&all));
+    }
+
+    /// Nothing starts after this moment, and `stop` tasks end at it.
+    pub fn fence(&mut self, at_ms: u64) {
+        let now_ms = sys::boottime_ms();
+        self.fence_ms = Some(at_ms);
+        let grace_ms = at_ms.saturating_sub(now_ms) / FENCE_GRACE_PART;
+        self.fence_grace_ms = self.fence_grace_ms.max(grace_ms);
+        self.time_fence(at_ms);
+        self.start_ready();
+    }
+
+    /// One timer serves: each answer moves the fence on, and who is woken too soon sets it anew.
+    fn time_fence(&mut self, at_ms: u64) {
+        if self.fence_timer_ms.is_none_or(|timer_ms| at_ms < timer_ms) {
+            self.fence_timer_ms = Some(at_ms);
+            self.timers.set(at_ms, Timer::Fence);
+        }
+    }
+
+    /// The fence may have been reached: it has unless an answer moved it since.
+    pub(crate) fn fence_due(&mut self) {
+        self.fence_timer_ms = None;
+        let Some(at_ms) = self.fence_ms else { return };
+        if sys::boottime_ms() < at_ms {
+            self.time_fence(at_ms);
+            return;
+        }
+        self.return_lots(Reason::Fence, |lot| lot.work.on_cut_off == CutOff::Stop);
+        self.end_stop_tasks();
+    }
+
+    /// The Hub gave the epoch up: `stop` tasks end, what waits goes back.
+    pub fn lost(&mut self) {
+        self.return_lots(Reason::GivenBack, |_| true);
+        self.end_stop_tasks();
+    }
+
+    fn end_stop_tasks(&mut self) {
+        for serial in self.serials(|task| task.lot.work.on_cut_off == CutOff::Stop) {
+            let grace_ms = self.grace_ms(serial).min(self.fence_grace_ms);
+            self.end(serial, Why::Fence, grace_ms);
+        }
+    }
+
+    /// Nothing starts any more; what runs may finish within the time, and is ended then.
+    pub fn drain(&mut self, grace_ms: u64) {
+        self.is_draining = true;
+        self.return_lots(Reason::Drain, |_| true);
+        let at_ms = sys::boottime_ms().saturating_add(grace_ms);
+        self.timers.set(at_ms, Timer::Drain);
+    }
+
+    pub(crate) fn drain_due(&mut self) {
+        for serial in self.serials(|_| true) {
+            let grace_ms = self.grace_ms(serial).min(DRAIN_GRACE_MS);
+            self.end(serial, Why::Drain, grace_ms);
+        }
+    }
+
+    /// Starts what fits, in the order that it came, until the fence.
+    pub fn start_ready(&mut self) {
+        let mut place = 0;
+        while let Some(waiting) = self.queue.get_mut(place) {
+            if self.is_blocked || self.is_draining {
+                return;
+            }
+            if self
+                .fence_ms
+                .is_some_and(|at_ms| sys::boottime_ms() >= at_ms)
+            {
+                return;
+            }
+            let lot = Arc::clone(&waiting.lot);
+            if lot.work.kind == Kind::None {
+                let tasks = std::mem::take(&mut waiting.tasks);
+                self.queue.remove(place);
+                self.finish_at_once(&lot, &tasks);
+                continue;
+            }
+            let Some(taken) = self.slots.take(lot.work.cpus, lot.work.reserve_mib) else {
+                place += 1; // what came later and is smaller may fit
+                continue;
+            };
+            let Some(number) = waiting.tasks.first() else {
+                self.slots.give(taken);
+                self.queue.remove(place);
+                continue;
+            };
+            waiting.tasks.remove(number);
+            if waiting.tasks.is_empty() {
+                self.queue.remove(place);
+            }
+            self.start(lot, number, taken);
+        }
+    }
+
+    fn finish_at_once(&mut self, lot: &Lot, tasks: &TaskSet) {
+        let at = sys::wall_ms();
+        for (first, last) in tasks.ranges() {
+            let (lease, tasks) = (&lot.lease, Span(first, last));
+            self.outbox.push(Record::Started {
+                lease: Arc::clone(lease),
+                tasks,
+                at,
+            });
+            self.outbox.push(Record::Ended {
+                lease: Arc::clone(lease),
+                tasks,
+                outcome: Outcome {
+                    exit_code: Some(0),
+                    started_at: Some(at),
+                    finished_at: at,
+                    ..Outcome::default()
+                },
+            });
+        }
+    }
+
+    /// Tasks that run and are chosen.
+    pub(crate) fn serials(&self, chosen: impl Fn(&Task) -> bool) -> Vec<u32> {
+        self.running
+            .iter()
+            .filter_map(|(serial, task)| chosen(task).then_some(*serial))
+            .collect()
+    }
+
+    fn grace_ms(&self, serial: u32) -> u64 {
+        self.running
+            .get(&serial)
+            .map_or(0, |task| seconds_to_ms(task.lot.work.grace_s))
+    }
+}
+
+fn lease_of(work: &Work) -> Lease {
+    Lease {
+        ns_id: work.ns_id.clone(),
+        job_id: work.job_id.clone(),
+        attempt: work.attempt,
+        epoch: work.epoch,
+    }
+}

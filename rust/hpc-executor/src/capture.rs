@@ -1,0 +1,303 @@
+//! capture: where the output of tasks goes that name no file.
+//!
+//! A task writes straight into a file of the relay's folder: no pipe, no copying, nothing to wait
+//! for at its end. A file that stayed empty is used again as it is, since making one costs more
+//! than all else here. At the end up to 64 KiB travel with the report; of more, the first and last
+//! 32 KiB, and the whole file stays in `outputs/` for readers.
+//!
+//! Neighbours: [`crate::outbox`] carries the frames, [`crate::tail`] reads while a task runs.
+
+use std::ffi::{CStr, CString};
+use std::fs::{DirBuilder, File, OpenOptions};
+use std::io;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+use serde::Serialize;
+
+use crate::work::Lease;
+
+/// A stream up to this length is reported whole.
+pub const WHOLE_MAX: u64 = 64 * 1024;
+
+/// Of a longer one, this much from each end.
+pub const END_BYTES: u64 = 32 * 1024;
+
+/// One of a task's two streams.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+#[allow(missing_docs)] // each is its own word
+pub enum Stream {
+    Stdout,
+    Stderr,
+}
+
+impl Stream {
+    /// Its name on the wire.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Stdout => "stdout",
+            Self::Stderr => "stderr",
+        }
+    }
+}
+
+/// A file that a task's stream is captured in.
+pub struct Capture {
+    path: PathBuf,
+    c_path: CString,
+    file: File,
+}
+
+impl Capture {
+    /// Its path for the child.
+    #[must_use]
+    pub fn path(&self) -> &CStr {
+        &self.c_path
+    }
+
+    /// Bytes in it now; 0 where that cannot be said.
+    #[must_use]
+    pub fn len(&self) -> u64 {
+        self.file.metadata().map_or(0, |meta| meta.len())
+    }
+
+    /// Whether nothing is in it.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// The file, for reading.
+    #[must_use]
+    pub fn file(&self) -> &File {
+        &self.file
+    }
+}
+
+/// Who wrote what a frame holds.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Source {
+    /// Job.
+    pub job_id: String,
+    /// Task.
+    pub task: u32,
+    /// Attempt.
+    pub attempt: u64,
+    /// Stream.
+    pub stream: Stream,
+}
+
+impl Source {
+    /// The stream of a task of a lease.
+    #[must_use]
+    pub fn new(lease: &Lease, task: u32, stream: Stream) -> Self {
+        Self {
+            job_id: lease.job_id.clone(),
+            task,
+            attempt: lease.attempt,
+            stream,
+        }
+    }
+}
+
+/// What a frame says about the stream beside its bytes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Marks {
+    /// The stream is complete: its length is where this frame ends.
+    pub end: bool,
+    /// These are all bytes that there were when a reader asked.
+    pub now: bool,
+}
+
+#[derive(Serialize)]
+struct Header<'a> {
+    job_id: &'a str,
+    task: u32,
+    attempt: u64,
+    stream: Stream,
+    offset: u64,
+    length: usize,
+    #[serde(skip_serializing_if = "is_false")]
+    end: bool,
+    #[serde(skip_serializing_if = "is_false")]
+    now: bool,
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref)] // serde's signature
+fn is_false(value: &bool) -> bool {
+    !*value
+}
+
+/// Appends one frame of `POST /outputs`.
+pub fn write_frame(out: &mut Vec<u8>, source: &Source, offset: u64, bytes: &[u8], marks: Marks) {
+    let header = Header {
+        job_id: &source.job_id,
+        task: source.task,
+        attempt: source.attempt,
+        stream: source.stream,
+        offset,
+        length: bytes.len(),
+        end: marks.end,
+        now: marks.now,
+    };
+    let header = serde_json::to_vec(&header).unwrap_or_default();
+    let length = u32::try_from(header.len()).unwrap_or(0);
+    out.extend_from_slice(&length.to_le_bytes());
+    out.extend_from_slice(&header);
+    out.extend_from_slice(bytes);
+}
+
+/// Reads at most `length` bytes from an offset; fewer at the end or where the disk fails.
+#[must_use]
+pub fn read_at(file: &File, offset: u64, length: u64) -> Vec<u8> {
+    let mut bytes = vec![0; usize::try_from(length).unwrap_or(0)];
+    let mut filled = 0;
+    while let Some(rest) = bytes.get_mut(filled..).filter(|rest| !rest.is_empty()) {
+        match file.read_at(rest, offset + filled as u64) {
+            Ok(0) => break,
+            Ok(count) => filled += count,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => {
+                crate::say!("supervisor: captured output cannot be read: {error}");
+                break;
+            }
+        }
+    }
+    bytes.truncate(filled);
+    bytes
+}
+
+/// Mode of our folders, whatever the umask.
+pub const PRIVATE_MODE: u32 = 0o700;
+
+/// Makes a folder, and those above it, that only this user can enter.
+///
+/// # Errors
+/// The file system's; one that exists is none.
+pub fn private_folder(path: &Path) -> io::Result<()> {
+    DirBuilder::new()
+        .recursive(true)
+        .mode(PRIVATE_MODE)
+        .create(path)
+}
+
+/// The capture files of one supervisor.
+pub struct Captures {
+    folder: PathBuf,
+    kept: PathBuf,
+    free: Vec<Capture>,
+    made: u64,
+}
+
+impl Captures {
+    /// Captures into `folder`, which nobody else uses; long streams stay in `kept`.
+    ///
+    /// # Errors
+    /// The file system's.
+    pub fn new(folder: PathBuf, kept: PathBuf) -> io::Result<Self> {
+        private_folder(&folder)?;
+        private_folder(&kept)?;
+        Ok(Self {
+            folder,
+            kept,
+            free: Vec::new(),
+            made: 0,
+        })
+    }
+
+    /// An empty file.
+    ///
+    /// # Errors
+    /// The file system's.
+    pub fn take(&mut self) -> io::Result<Capture> {
+        if let Some(capture) = self.free.pop() {
+            return Ok(capture);
+        }
+        let path = self.folder.join(self.made.to_string());
+        let file = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .create_new(true)
+            .mode(0o600)
+            .open(&path)?;
+        self.made += 1;
+        let c_path = CString::new(path.as_os_str().as_bytes()).map_err(io::Error::other)?;
+        Ok(Capture { path, c_path, file })
+    }
+
+    /// Takes a file back whose task has ended with every descendant; appends the frames that
+    /// travel with its report.
+    pub fn settle(&mut self, capture: Capture, source: &Source, out: &mut Vec<u8>) {
+        let length = capture.len();
+        if length == 0 {
+            self.free.push(capture);
+            return;
+        }
+        let file = &capture.file;
+        let end = Marks {
+            end: true,
+            now: false,
+        };
+        if length <= WHOLE_MAX {
+            write_frame(out, source, 0, &read_at(file, 0, length), end);
+            if file.set_len(0).is_ok() {
+                self.free.push(capture);
+            }
+            return;
+        }
+        let first = read_at(file, 0, END_BYTES);
+        let last = read_at(file, length - END_BYTES, END_BYTES);
+        write_frame(out, source, 0, &first, Marks::default());
+        write_frame(out, source, length - END_BYTES, &last, end);
+        self.keep(&capture, source);
+    }
+
+    /// Drops a file whose writers may still live: it is never used again.
+    pub fn abandon(&mut self, capture: &Capture) {
+        let _ = std::fs::remove_file(&capture.path);
+    }
+
+    fn keep(&self, capture: &Capture, source: &Source) {
+        let path = kept_path(&self.kept, source);
+        let moved = path
+            .parent()
+            .map_or(Ok(()), private_folder)
+            .and_then(|()| std::fs::rename(&capture.path, &path));
+        if let Err(error) = moved {
+            crate::say!("supervisor: long output was not kept: {error}");
+        }
+    }
+
+    /// The newest attempt's whole stream of a task that has ended, where it was kept.
+    #[must_use]
+    pub fn kept(&self, job_id: &str, task: u32, stream: Stream) -> Option<(u64, File)> {
+        if !crate::work::is_id(job_id) {
+            return None;
+        }
+        let folder = self.kept.join(job_id);
+        let (before, after) = (format!("{task}."), format!(".{}", stream.name()));
+        let attempt = std::fs::read_dir(&folder)
+            .ok()?
+            .filter_map(|entry| entry.ok()?.file_name().into_string().ok())
+            .filter_map(|name| {
+                let name = name.strip_prefix(&before)?.strip_suffix(&after)?;
+                name.parse::<u64>().ok()
+            })
+            .max()?;
+        let file = File::open(folder.join(format!("{before}{attempt}{after}"))).ok()?;
+        Some((attempt, file))
+    }
+}
+
+fn kept_path(folder: &Path, source: &Source) -> PathBuf {
+    let name = format!(
+        "{}.{}.{}",
+        source.task,
+        source.attempt,
+        source.stream.name()
+    );
+    folder.join(&source.job_id).join(name)
+}

@@ -1,0 +1,46 @@
+//! hpc-executor: starts, limits, watches and reaps the processes of a relay. No PyO3.
+//!
+//! | module                   | answers                                                    |
+//! |--------------------------|------------------------------------------------------------|
+//! | [`supervisor`]           | the loop: relay, children, time                            |
+//! | [`board`], [`life`]      | which tasks wait and run; the life of one                  |
+//! | [`work`], [`spawn`]      | what is executed, and how one task of it starts            |
+//! | [`slots`], [`limits`]    | cores and memory: taken, watched                           |
+//! | [`reap`], [`orphans`], [`sweep`] | whose process is this; nothing is left behind              |
+//! | [`capture`], [`tail`]    | output: captured, reported, followed                       |
+//! | [`outbox`], [`record`], [`report`], [`holds`] | what happened, until the Hub has it   |
+//! | [`wire`], [`timers`], [`janitor`] | the relay, time, slow disk work                   |
+//! | [`sys`]                  | system calls; the only module with `unsafe`                |
+
+/// Writes a line for people to stderr.
+///
+/// Unlike `eprintln!` it does not panic where nobody can read it any more (a full disk, a closed
+/// terminal): the supervisor still has tasks to end then.
+#[macro_export]
+macro_rules! say {
+    ($($message:tt)*) => {{
+        use std::io::Write as _;
+        let _ = writeln!(std::io::stderr(), $($message)*);
+    }};
+}
+
+pub mod board;
+pub mod capture;
+pub mod holds;
+pub mod janitor;
+pub mod life;
+pub mod limits;
+pub mod orphans;
+pub mod outbox;
+pub mod reap;
+pub mod record;
+pub mod report;
+pub mod slots;
+pub mod spawn;
+pub mod supervisor;
+pub mod sweep;
+pub mod sys;
+pub mod tail;
+pub mod timers;
+pub mod wire;
+pub mod work;

@@ -1,0 +1,503 @@
+//! life: one task from its start to its report.
+//!
+//! A task is over when its own process has ended *and* nothing that it left behind lives: then its
+//! output is taken, its end is written, and its slot is free. Being asked to end (cancel, limits,
+//! fence, drain) is SIGTERM to its group, its grace, then SIGKILL to everything of it.
+
+use std::collections::{HashMap, HashSet};
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use hpc_core::lattice::tasks::TaskSet;
+
+use crate::board::Board;
+use crate::capture::{Capture, Source, Stream};
+use crate::janitor::Chore;
+use crate::limits;
+use crate::reap;
+use crate::record::{Cause, Outcome, Reason, Record, Span};
+use crate::slots::Taken;
+use crate::spawn::{self, Failed, Place};
+use crate::sys::{self, CpuSet, Exit, Reaped};
+use crate::timers::Timer;
+use crate::work::{Lot, seconds_to_ms};
+
+/// How long what a task left behind may take to die before the task is reported all the same.
+const SWEEP_MS_MAX: u64 = 10_000;
+
+/// How soon orphans are looked for again.
+const PATROL_MS: u64 = 200;
+
+/// How soon after its start a task's threads are looked at.
+const CONFINE_MS: u64 = 50;
+
+/// So many timers per running task are kept, those of ended tasks among them.
+const TIMERS_PER_TASK: usize = 8;
+const TIMERS_MIN: usize = 1_000;
+
+/// Why a task was asked to end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Why {
+    Cancelled,
+    TimeLimit,
+    Oom,
+    Fence,
+    Drain,
+}
+
+struct Ending {
+    why: Why,
+    kill_ms: u64,
+}
+
+/// A task that has a process.
+pub(crate) struct Task {
+    pub lot: Arc<Lot>,
+    pub number: u32,
+    pub pid: i32,
+    cpus: CpuSet,
+    taken: Taken,
+    captures: [Option<Capture>; 2],
+    own_folder: Option<PathBuf>,
+    started_at: u64,
+    ending: Option<Ending>,
+    over: Option<(Reaped, u64)>,
+    is_haunted: bool,
+    peak_bytes: u64,
+    seen_bytes: u64,
+    look_ms: u64,
+}
+
+const STREAMS: [Stream; 2] = [Stream::Stdout, Stream::Stderr];
+
+impl Task {
+    /// The file that a stream is captured in, where it is.
+    pub(crate) fn capture(&self, stream: Stream) -> Option<&Capture> {
+        let [stdout, stderr] = &self.captures;
+        match stream {
+            Stream::Stdout => stdout.as_ref(),
+            Stream::Stderr => stderr.as_ref(),
+        }
+    }
+
+    fn limit_bytes(&self) -> Option<u64> {
+        self.lot.work.memory_mib.map(|mib| mib << 20)
+    }
+}
+
+impl Board {
+    /// Starts a task; its start is on disk before its process exists (protocol.md R27).
+    pub(crate) fn start(&mut self, lot: Arc<Lot>, number: u32, taken: Taken) {
+        let started_at = sys::wall_ms();
+        self.outbox.push(Record::Started {
+            lease: Arc::clone(&lot.lease),
+            tasks: Span(number, number),
+            at: started_at,
+        });
+        if let Err(error) = self.outbox.flush() {
+            self.slots.give(taken);
+            self.put_off(
+                &lot,
+                number,
+                &format!("the outbox cannot be written: {error}"),
+            );
+            return;
+        }
+        self.serial = self.serial.wrapping_add(1);
+        let serial = self.serial;
+        let mut task = Task {
+            lot,
+            number,
+            pid: 0,
+            cpus: CpuSet::new(&[]),
+            taken,
+            captures: [None, None],
+            own_folder: None,
+            started_at,
+            ending: None,
+            over: None,
+            is_haunted: false,
+            peak_bytes: 0,
+            seen_bytes: 0,
+            look_ms: 0,
+        };
+        match self.spawn(&mut task, serial) {
+            Ok(pid) => {
+                task.pid = pid;
+                task.cpus = CpuSet::new(&task.taken.cpus);
+                sys::pin(pid, &task.cpus);
+                self.watch(serial, &mut task);
+                self.pids.insert(pid, serial);
+                self.running.insert(serial, task);
+            }
+            Err(failed) => self.report_unstarted(task, failed),
+        }
+    }
+
+    /// Gives a task back that cannot start for a reason of ours, and starts no other for a while:
+    /// a machine in trouble must not fail every task that it meets.
+    fn put_off(&mut self, lot: &Lot, number: u32, trouble: &str) {
+        crate::say!("supervisor: nothing starts for now: {trouble}");
+        self.is_blocked = true;
+        self.report_returned(&lot.lease, &TaskSet::one(number), Reason::GivenBack);
+    }
+
+    fn spawn(&mut self, task: &mut Task, serial: u32) -> Result<i32, Failed> {
+        let lot = Arc::clone(&task.lot);
+        let work = &lot.work;
+        let told = |what: &str, error: std::io::Error| Failed::ours(format!("{what}: {error}"));
+        for (place, user) in task.captures.iter_mut().zip([&work.stdout, &work.stderr]) {
+            if user.is_none() {
+                let capture = self.captures.take();
+                *place = Some(capture.map_err(|error| told("no file for its output", error))?);
+            }
+        }
+        if lot.cwd.is_none() {
+            let folder = self.folders.take();
+            task.own_folder = Some(folder.map_err(|error| told("no folder of its own", error))?);
+        }
+        let [stdout, stderr] = &task.captures;
+        let place = Place {
+            node_id: &self.site.node_id,
+            task: task.number,
+            own_folder: task.own_folder.as_deref(),
+            captures: (
+                stdout.as_ref().map(Capture::path),
+                stderr.as_ref().map(Capture::path),
+            ),
+            marker: self.markers.of(serial),
+        };
+        spawn::spawn(&mut self.launcher, &lot, &place)
+    }
+
+    fn watch(&mut self, serial: u32, task: &mut Task) {
+        let now_ms = sys::boottime_ms();
+        if self.newborns.is_empty() {
+            self.timers.set(now_ms + CONFINE_MS, Timer::Confine);
+        }
+        self.newborns.push(serial);
+        if let Some(limit_s) = task.lot.work.time_limit_s {
+            let at_ms = now_ms.saturating_add(seconds_to_ms(limit_s));
+            self.timers.set(at_ms, Timer::TimeLimit(serial));
+        }
+        if let Some(limit) = task.limit_bytes() {
+            // As if it had just grown to half of its limit: nothing is known of its pace yet.
+            task.look_ms = limits::next_look_ms(limit / 2, 0, limit, 0);
+            self.timers
+                .set(now_ms + task.look_ms, Timer::Memory(serial));
+        }
+    }
+
+    /// Pins what a task has started in the moment before it was pinned itself.
+    pub(crate) fn confine_due(&mut self) {
+        for serial in std::mem::take(&mut self.newborns) {
+            if let Some(task) = self.running.get(&serial).filter(|task| task.over.is_none()) {
+                limits::confine(&[task.pid], &task.cpus);
+            }
+        }
+    }
+
+    fn report_unstarted(&mut self, task: Task, failed: Failed) {
+        if failed.is_ours {
+            let (lot, number) = (Arc::clone(&task.lot), task.number);
+            self.release(task, true);
+            self.put_off(&lot, number, &failed.detail);
+            return;
+        }
+        let outcome = Outcome {
+            exit_code: failed.exit_code,
+            cause: Some(failed.cause),
+            started_at: Some(task.started_at),
+            finished_at: sys::wall_ms(),
+            detail: Some(failed.detail),
+            ..Outcome::default()
+        };
+        self.settle(task, Some(outcome), true);
+    }
+
+    /// Asks a task to end; one that was asked before keeps its first reason and sooner end.
+    pub(crate) fn end(&mut self, serial: u32, why: Why, grace_ms: u64) {
+        let kill_ms = sys::boottime_ms().saturating_add(grace_ms);
+        let Some(task) = self.running.get_mut(&serial) else {
+            return;
+        };
+        match &mut task.ending {
+            Some(ending) => ending.kill_ms = ending.kill_ms.min(kill_ms),
+            None if task.over.is_some() => return, // it ended by itself
+            None => task.ending = Some(Ending { why, kill_ms }),
+        }
+        if task.over.is_none() {
+            // Its leader is not reaped, so the group is its own.
+            let signal = if grace_ms == 0 {
+                libc::SIGKILL
+            } else {
+                libc::SIGTERM
+            };
+            sys::signal_group(task.pid, signal);
+            sys::signal_group(task.pid, libc::SIGCONT); // a stopped one could not hear it
+        }
+        self.timers.set(kill_ms, Timer::Kill(serial));
+    }
+
+    pub(crate) fn time_limit_due(&mut self, serial: u32) {
+        if let Some(task) = self.running.get(&serial) {
+            let grace_ms = seconds_to_ms(task.lot.work.grace_s);
+            self.end(serial, Why::TimeLimit, grace_ms);
+        }
+    }
+
+    pub(crate) fn kill_due(&mut self, serial: u32) {
+        let now_ms = sys::boottime_ms();
+        let Some(task) = self.running.get(&serial) else {
+            return;
+        };
+        let is_due = task.ending.as_ref().is_some_and(|e| e.kill_ms <= now_ms);
+        if is_due && task.over.is_none() {
+            sys::signal_group(task.pid, libc::SIGKILL);
+        } else if is_due {
+            self.sweep_orphans(now_ms);
+        }
+    }
+
+    /// Looks at the memory of these tasks; what they have set free counts too.
+    pub(crate) fn memory_due(&mut self, serials: &[u32]) {
+        let mut orphans: HashMap<u32, Vec<i32>> = HashMap::new();
+        for pid in self.orphans() {
+            if let Some(serial) = self.owner(pid) {
+                orphans.entry(serial).or_default().push(pid);
+            }
+        }
+        for serial in serials {
+            self.look_at_memory(*serial, orphans.remove(serial).unwrap_or_default());
+        }
+    }
+
+    fn look_at_memory(&mut self, serial: u32, mut roots: Vec<i32>) {
+        let Some(task) = self.running.get_mut(&serial).filter(|t| t.over.is_none()) else {
+            return;
+        };
+        let Some(limit) = task.limit_bytes() else {
+            return;
+        };
+        roots.push(task.pid);
+        let look = limits::look(&roots, limit);
+        task.peak_bytes = task.peak_bytes.max(look.bytes);
+        if look.is_over {
+            self.end(serial, Why::Oom, 0);
+            return;
+        }
+        task.look_ms = limits::next_look_ms(look.bytes, task.seen_bytes, limit, task.look_ms);
+        task.seen_bytes = look.bytes;
+        let at_ms = limits::look_at_ms(sys::boottime_ms(), task.look_ms);
+        self.timers.set(at_ms, Timer::Memory(serial));
+    }
+
+    /// Reaps every child that has ended and brings the tasks to their end whose last it was.
+    pub fn reap(&mut self) {
+        let mut is_childless = false;
+        loop {
+            match sys::reap() {
+                sys::Found::One(reaped) => self.reaped(reaped),
+                sys::Found::Running => break,
+                sys::Found::NoChild => {
+                    is_childless = true;
+                    break;
+                }
+            }
+        }
+        if is_childless {
+            for serial in self.serials(|task| task.over.is_some()) {
+                self.conclude(serial, true);
+            }
+        } else {
+            self.sweep_orphans(sys::boottime_ms());
+        }
+        self.start_ready();
+    }
+
+    fn reaped(&mut self, reaped: Reaped) {
+        let Some(serial) = self.pids.remove(&reaped.pid) else {
+            return; // an orphan
+        };
+        if let Some(task) = self.running.get_mut(&serial) {
+            task.over = Some((reaped, sys::wall_ms()));
+        }
+    }
+
+    /// Ends what ended tasks left behind, and concludes those tasks that left nothing.
+    pub(crate) fn sweep_orphans(&mut self, now_ms: u64) {
+        let mut haunted: HashSet<u32> = HashSet::new();
+        let mut is_clean = true;
+        for pid in self.orphans() {
+            let owner = self.owner(pid);
+            let task = owner.and_then(|serial| self.running.get(&serial));
+            match task {
+                Some(task) if task.over.is_none() => continue, // its task still runs
+                Some(task) => {
+                    haunted.extend(owner);
+                    // Whoever was asked to end with the group has the group's grace.
+                    let has_grace = task.ending.as_ref().is_some_and(|e| e.kill_ms > now_ms);
+                    if !(has_grace && sys::group_of(pid) == Some(task.pid)) {
+                        reap::end_child(pid);
+                    }
+                }
+                None => reap::end_child(pid),
+            }
+            is_clean = false;
+        }
+        let ended = self.serials(|task| task.over.is_some());
+        for serial in ended {
+            if !haunted.contains(&serial) {
+                self.conclude(serial, true);
+                // The list of children may leave out some while others die: look once more.
+                is_clean = false;
+            } else if let Some(task) = self.running.get_mut(&serial)
+                && !task.is_haunted
+            {
+                task.is_haunted = true;
+                let from_ms = task
+                    .ending
+                    .as_ref()
+                    .map_or(now_ms, |e| e.kill_ms.max(now_ms));
+                self.timers
+                    .set(from_ms + SWEEP_MS_MAX, Timer::Swept(serial));
+            }
+        }
+        if !is_clean && !self.is_patrolled {
+            self.is_patrolled = true;
+            self.timers.set(now_ms + PATROL_MS, Timer::Patrol);
+        }
+    }
+
+    pub(crate) fn patrol_due(&mut self) {
+        self.is_patrolled = false;
+        self.reap();
+        if self.running.is_empty() {
+            self.folders.trim();
+        }
+    }
+
+    /// What a task left behind did not die in time: it waits in the kernel.
+    pub(crate) fn swept_due(&mut self, serial: u32) {
+        if self
+            .running
+            .get(&serial)
+            .is_some_and(|task| task.over.is_some())
+        {
+            self.conclude(serial, false);
+        }
+    }
+
+    fn conclude(&mut self, serial: u32, is_swept: bool) {
+        let Some(task) = self.running.remove(&serial) else {
+            return;
+        };
+        let Some((reaped, finished_at)) = task.over else {
+            self.running.insert(serial, task);
+            return;
+        };
+        let outcome = verdict(&task, &reaped, finished_at, is_swept);
+        self.settle(task, outcome, is_swept);
+        if self.timers.len() > TIMERS_MIN + TIMERS_PER_TASK * self.running.len() {
+            let running = &self.running;
+            self.timers.forget(|serial| !running.contains_key(&serial));
+        }
+    }
+
+    /// Takes the output, writes the end (no outcome: the task goes back), and frees the slot.
+    fn settle(&mut self, task: Task, outcome: Option<Outcome>, is_swept: bool) {
+        let lease = Arc::clone(&task.lot.lease);
+        let number = task.number;
+        let why = task.ending.as_ref().map(|ending| ending.why);
+        let frames = self.release(task, is_swept);
+        self.outbox.push_output(frames);
+        if let Some(outcome) = outcome {
+            self.outbox.push(Record::Ended {
+                lease,
+                tasks: Span(number, number),
+                outcome,
+            });
+            return;
+        }
+        let reason = match why {
+            Some(Why::Fence) => Reason::Fence,
+            _ => Reason::Drain,
+        };
+        self.report_returned(&lease, &TaskSet::one(number), reason);
+    }
+
+    /// Gives back what a task had; returns the frames of its output. The slot is not used before
+    /// the end is written: that happens in this same turn, and a start writes first.
+    fn release(&mut self, task: Task, is_swept: bool) -> Vec<u8> {
+        let mut frames = Vec::new();
+        for (capture, stream) in task.captures.into_iter().zip(STREAMS) {
+            match capture {
+                Some(capture) if is_swept => {
+                    let source = Source::new(&task.lot.lease, task.number, stream);
+                    self.captures.settle(capture, &source, &mut frames);
+                }
+                Some(capture) => self.captures.abandon(&capture),
+                None => {}
+            }
+        }
+        if let Some(folder) = task.own_folder {
+            // Who cannot be killed still has it: then it is never given to another.
+            let dirty = if is_swept {
+                self.folders.give(folder)
+            } else {
+                Some(folder)
+            };
+            if let Some(folder) = dirty {
+                self.janitor.leave(Chore::Remove(folder));
+            }
+        }
+        self.slots.give(task.taken);
+        frames
+    }
+}
+
+/// What is reported; `None` where the task goes back without a result.
+fn verdict(task: &Task, reaped: &Reaped, finished_at: u64, is_swept: bool) -> Option<Outcome> {
+    let (exit_code, signal) = match reaped.exit {
+        Exit::Code(code) => (Some(code), None),
+        Exit::Signal(signal) => (None, Some(signal)),
+    };
+    let by_itself = match reaped.exit {
+        Exit::Code(0) => None,
+        Exit::Code(_) => Some(Cause::Exit),
+        Exit::Signal(_) => Some(Cause::Signal),
+    };
+    let cause = match task.ending.as_ref().map(|ending| ending.why) {
+        Some(Why::Cancelled) => Some(Cause::Cancelled),
+        Some(Why::TimeLimit) => Some(Cause::TimeLimit),
+        Some(Why::Oom) => Some(Cause::Oom),
+        // Who ends on SIGTERM may exit 0 with its work half done: after the signal nothing that it
+        // says of itself is a result.
+        Some(Why::Fence | Why::Drain) => return None,
+        None => by_itself,
+    };
+    let detail = (!is_swept).then(|| "a process of it cannot be killed".to_owned());
+    Some(Outcome {
+        exit_code,
+        signal,
+        cause,
+        started_at: Some(task.started_at),
+        finished_at: finished_at.max(task.started_at), // the clock may have been set back
+        peak_memory_bytes: peak_bytes(task.peak_bytes, reaped.peak_bytes),
+        cpu_us: Some(reaped.cpu_us),
+        detail,
+    })
+}
+
+/// The peak of a task: what was seen while it ran, or what the kernel kept of its processes.
+///
+/// A process that is started by vfork inherits its parent's peak in the kernel's figure, so one
+/// that is not above the supervisor's own says nothing.
+fn peak_bytes(seen: u64, kept: u64) -> Option<u64> {
+    let kept = if limits::is_above_our_peak(kept) {
+        kept
+    } else {
+        0
+    };
+    Some(seen.max(kept)).filter(|bytes| *bytes > 0)
+}

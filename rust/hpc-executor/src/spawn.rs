@@ -1,0 +1,280 @@
+//! spawn: turns one task of a lot into a running child.
+//!
+//! It fills in what differs by task (number, entry, output paths, own folder) and names what went
+//! wrong in the words of the report. It neither counts slots nor watches: that is
+//! [`crate::life`]'s. The system calls are [`crate::sys::launch`]'s.
+
+use std::ffi::{CStr, CString};
+use std::io;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+
+use serde_json::Value;
+
+use crate::capture::{PRIVATE_MODE, private_folder};
+use crate::record::Cause;
+use crate::sys::launch::{Launch, Launcher, Sink, Stage};
+use crate::work::Lot;
+
+/// Children are the first that the kernel ends when memory is short, not the relay.
+const CHILD_OOM_SCORE_ADJ: &[u8] = b"300";
+
+/// Exit code of a program that does not exist, as the shell says it.
+const EXIT_NOT_FOUND: i32 = 127;
+
+/// Exit code of a program that exists and cannot be executed, as the shell says it.
+const EXIT_NOT_EXECUTABLE: i32 = 126;
+
+/// What one task brings along beside its lot.
+pub struct Place<'a> {
+    /// Node id, for `%N`.
+    pub node_id: &'a str,
+    /// Number of the task.
+    pub task: u32,
+    /// Folder of its own, where the lot names none.
+    pub own_folder: Option<&'a Path>,
+    /// Captured stdout and stderr, where the lot names no file.
+    pub captures: (Option<&'a CStr>, Option<&'a CStr>),
+    /// Its marker.
+    pub marker: u64,
+}
+
+/// Why a task could not be started, as its report says it.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Failed {
+    /// Cause.
+    pub cause: Cause,
+    /// What a shell would exit with.
+    pub exit_code: Option<i32>,
+    /// A sentence.
+    pub detail: String,
+    /// Whether it is this machine's trouble, not the task's: then the task may run later.
+    pub is_ours: bool,
+}
+
+impl Failed {
+    /// A task that cannot be started here for a reason that no shell has a number for.
+    #[must_use]
+    pub fn refused(detail: String) -> Self {
+        Self {
+            cause: Cause::Refused,
+            exit_code: None,
+            detail,
+            is_ours: false,
+        }
+    }
+
+    /// Trouble of this machine, such as a full disk or no room for a process.
+    #[must_use]
+    pub fn ours(detail: String) -> Self {
+        Self {
+            is_ours: true,
+            ..Self::refused(detail)
+        }
+    }
+}
+
+/// Starts one task of a lot; returns its pid.
+///
+/// # Errors
+/// As the report will say it; nothing is left running.
+pub fn spawn(launcher: &mut Launcher, lot: &Lot, place: &Place<'_>) -> Result<i32, Failed> {
+    let work = &lot.work;
+    let own: [Option<CString>; 2] = [
+        Some(c_string(&format!("HPC_TASK_ID={}", place.task))?),
+        entry(lot, place.task)
+            .map(|entry| c_string(&format!("HPC_ENTRY={entry}")))
+            .transpose()?,
+    ];
+    let env: Vec<&CStr> = lot
+        .env
+        .iter()
+        .chain(own.iter().flatten())
+        .map(CString::as_c_str)
+        .collect();
+    let own_folder = place.own_folder.map(path_string).transpose()?;
+    let cwd = lot.cwd.as_deref().or(own_folder.as_deref()).unwrap_or(c"/");
+    let expand = |path: &Option<String>| {
+        path.as_deref()
+            .map(|path| c_string(&expanded(path, &work.job_id, place.task, place.node_id)))
+            .transpose()
+    };
+    let (stdout, stderr) = (expand(&work.stdout)?, expand(&work.stderr)?);
+    let launch = Launch {
+        programs: &lot.programs,
+        argv: &lot.argv,
+        env: &env,
+        cwd,
+        stdin: &lot.stdin,
+        stdout: sink(stdout.as_deref(), place.captures.0),
+        stderr: if stderr.is_some() && stderr == stdout {
+            Sink::SameAsStdout // two descriptions of one file would overwrite each other
+        } else {
+            sink(stderr.as_deref(), place.captures.1)
+        },
+        marker: place.marker,
+        oom_score_adj: CHILD_OOM_SCORE_ADJ,
+    };
+    launcher
+        .launch(&launch)
+        .map_err(|(stage, error)| explain(lot, cwd, stage, &error))
+}
+
+fn sink<'a>(user: Option<&'a CStr>, capture: Option<&'a CStr>) -> Sink<'a> {
+    match (user, capture) {
+        (Some(path), _) => Sink::Create(path),
+        (None, Some(path)) => Sink::Append(path),
+        (None, None) => Sink::Append(c"/dev/null"),
+    }
+}
+
+fn c_string(text: &str) -> Result<CString, Failed> {
+    CString::new(text).map_err(|_| Failed::refused(format!("a NUL byte in {text:?}")))
+}
+
+fn path_string(path: &Path) -> Result<CString, Failed> {
+    CString::new(path.as_os_str().as_bytes())
+        .map_err(|_| Failed::refused(format!("a NUL byte in {}", path.display())))
+}
+
+/// The value of `HPC_ENTRY`: a string as it is, anything else as JSON.
+fn entry(lot: &Lot, task: u32) -> Option<String> {
+    match lot.work.entries.as_ref()?.get(&task.to_string())? {
+        Value::String(text) => Some(text.clone()),
+        other => Some(other.to_string()),
+    }
+}
+
+/// A path with %j, %a, %N (job, task, node) and %% filled in; other signs stay as they are.
+#[must_use]
+pub fn expanded(path: &str, job_id: &str, task: u32, node_id: &str) -> String {
+    let mut out = String::with_capacity(path.len() + 16);
+    let mut rest = path;
+    while let Some((before, after)) = rest.split_once('%') {
+        out.push_str(before);
+        let mut signs = after.chars();
+        match signs.next() {
+            Some('j') => out.push_str(job_id),
+            Some('a') => out.push_str(&task.to_string()),
+            Some('N') => out.push_str(node_id),
+            Some('%') => out.push('%'),
+            other => {
+                out.push('%');
+                out.extend(other);
+            }
+        }
+        rest = signs.as_str();
+    }
+    out.push_str(rest);
+    out
+}
+
+fn explain(lot: &Lot, cwd: &CStr, stage: Stage, error: &io::Error) -> Failed {
+    let reason = match error.raw_os_error() {
+        Some(libc::ENOENT) => "no such file or folder".to_owned(),
+        _ => error.to_string(),
+    };
+    let name = |file: &Option<String>| file.clone().unwrap_or_else(|| "its file".to_owned());
+    match stage {
+        Stage::Cwd => Failed {
+            cause: Cause::CwdNotFound,
+            exit_code: None,
+            detail: format!("`{}`: {reason}", cwd.to_string_lossy()),
+            is_ours: false,
+        },
+        Stage::Exec => {
+            let program = lot.work.argv.first().map_or("", String::as_str);
+            let absent = matches!(error.raw_os_error(), Some(libc::ENOENT | libc::ENOTDIR));
+            Failed {
+                cause: if absent { Cause::NotFound } else { Cause::Exit },
+                exit_code: Some(if absent {
+                    EXIT_NOT_FOUND
+                } else {
+                    EXIT_NOT_EXECUTABLE
+                }),
+                detail: format!("`{program}`: {reason}"),
+                is_ours: false,
+            }
+        }
+        Stage::Stdin => Failed::refused(format!("stdin `{}`: {reason}", name(&lot.work.stdin))),
+        Stage::Stdout => Failed::refused(format!("stdout `{}`: {reason}", name(&lot.work.stdout))),
+        Stage::Stderr => Failed::refused(format!("stderr `{}`: {reason}", name(&lot.work.stderr))),
+        Stage::Clone => Failed::ours(format!("no process could be made: {reason}")),
+    }
+}
+
+/// Folders for tasks that name none, under the relay's folder.
+///
+/// One that a task left empty serves the next: making and removing one costs as much as all else
+/// that a start needs of the disk. [`OwnFolders::trim`] removes them when nothing runs.
+pub struct OwnFolders {
+    root: PathBuf,
+    free: Vec<PathBuf>,
+    made: u64,
+}
+
+impl OwnFolders {
+    /// Makes the folder that holds them.
+    ///
+    /// # Errors
+    /// The file system's.
+    pub fn new(root: PathBuf) -> io::Result<Self> {
+        private_folder(&root)?;
+        Ok(Self {
+            root,
+            free: Vec::new(),
+            made: 0,
+        })
+    }
+
+    /// An empty folder.
+    ///
+    /// # Errors
+    /// The file system's.
+    pub fn take(&mut self) -> io::Result<PathBuf> {
+        if let Some(folder) = self.free.pop() {
+            return Ok(folder);
+        }
+        let folder = self.root.join(self.made.to_string());
+        private_folder(&folder)?;
+        self.made += 1;
+        Ok(folder)
+    }
+
+    /// Takes a folder back whose task has ended; returns it where somebody must remove it.
+    #[must_use]
+    pub fn give(&mut self, folder: PathBuf) -> Option<PathBuf> {
+        if is_untouched(&folder) {
+            self.free.push(folder);
+            return None;
+        }
+        Some(folder)
+    }
+
+    /// Removes the folders that nobody uses.
+    pub fn trim(&mut self) {
+        for folder in self.free.drain(..) {
+            // It was empty; where it is not any more, the next start of the relay removes it.
+            let _ = std::fs::remove_dir(folder);
+        }
+    }
+}
+
+fn is_untouched(folder: &Path) -> bool {
+    std::fs::symlink_metadata(folder)
+        .is_ok_and(|meta| meta.is_dir() && meta.mode() & 0o7777 == PRIVATE_MODE)
+        && std::fs::read_dir(folder).is_ok_and(|mut entries| entries.next().is_none())
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)] // a test may stop at once
+mod tests {
+    use super::*;
+
+    #[test]
+    fn patterns_are_filled_in_and_others_left() {
+        assert_eq!(expanded("o/%j.%a@%N", "fit", 3, "n1"), "o/fit.3@n1");
+        assert_eq!(expanded("100%%-%x%", "fit", 3, "n1"), "100%-%x%");
+    }
+}

@@ -1,0 +1,531 @@
+//! supervisor: the loop that waits for the relay, for children and for time.
+//!
+//! One thread, one process, between the relay and everything that it runs. It is the subreaper of
+//! all of them, so nothing a task starts can leave it; when the relay is gone (its socket closes),
+//! it ends them all and goes too. It ignores the terminal's signals: when to end is the relay's to
+//! say. The only other thread does slow disk work ([`crate::janitor`]).
+
+use std::fs::{self, File};
+use std::io;
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::unix::net::UnixStream;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use hpc_core::lattice::tasks::TaskSet;
+
+use crate::board::{Board, Parts};
+use crate::capture::{Captures, private_folder};
+use crate::holds::Holds;
+use crate::janitor::{Chore, Janitor};
+use crate::outbox::{News, Outbox};
+use crate::reap::end_everything;
+use crate::record::Span;
+use crate::slots::Slots;
+use crate::spawn::OwnFolders;
+use crate::sweep;
+use crate::sys::{self, Poller};
+use crate::tail::{TAIL_MS, Tails};
+use crate::timers::Timer;
+use crate::wire::{Channel, Order};
+use crate::work::{Site, is_id, seconds_to_ms};
+
+/// How long a start waits for company before it is told.
+const NEWS_MS: u64 = 50;
+
+/// How often the outbox is synced at most, and tried again where it could not be written.
+const SYNC_MS: u64 = 1_000;
+
+/// How long the last processes may take to die when the supervisor goes.
+const END_MS_MAX: u64 = 5_000;
+
+/// What others send is the relay's to answer; what a write raises, its error tells.
+const IGNORED: [i32; 5] = [
+    libc::SIGINT,
+    libc::SIGTERM,
+    libc::SIGHUP,
+    libc::SIGPIPE,
+    libc::SIGXFSZ,
+];
+
+const SOCKET: u64 = 0;
+const CHILDREN: u64 = 1;
+const TIME: u64 = 2;
+
+/// What a supervisor is told at its start.
+pub struct Settings {
+    /// Its end of the socket pair.
+    pub socket: OwnedFd,
+    /// The relay's folder, which only this relay uses.
+    pub folder: PathBuf,
+    /// Origin of its batches: letters and digits.
+    pub session: String,
+    /// Node id.
+    pub node_id: String,
+    /// Cores that tasks may be pinned to.
+    pub cpus: Vec<u32>,
+    /// Memory that tasks may reserve.
+    pub memory_mib: u64,
+}
+
+/// Runs until the relay says stop or is gone; ends every descendant before it returns.
+///
+/// Changes this process for good: subreaper, ignored signals, SIGCHLD blocked.
+///
+/// # Errors
+/// What kept it from starting, or the loop from going on; tasks are ended all the same.
+pub fn supervise(settings: Settings) -> io::Result<()> {
+    let folder = settings.folder.clone();
+    let mut supervisor = Supervisor::start(settings)?;
+    // Also after a fault of ours the tasks are ended, not left to themselves.
+    let result = catch_unwind(AssertUnwindSafe(|| supervisor.run()))
+        .unwrap_or_else(|_| Err(io::Error::other("a fault of the supervisor; see above")));
+    if !end_everything(END_MS_MAX) {
+        crate::say!("supervisor: a task's process cannot be killed; it waits in the kernel");
+    }
+    supervisor.board.janitor.leave(Chore::Remove(run_folder(
+        &folder,
+        supervisor.board.outbox.session(),
+    )));
+    supervisor.leave_syncs();
+    supervisor.board.janitor.finish();
+    result
+}
+
+struct Supervisor {
+    poller: Poller,
+    children: File,
+    channel: Channel,
+    is_output_watched: bool,
+    board: Board,
+    old: Vec<Outbox>,
+    /// Former sessions of the Hub that this relay joins.
+    adopted: Vec<String>,
+    tails: Tails,
+    are_chunks_taken: bool,
+    is_tail_timed: bool,
+    is_news_timed: bool,
+    is_sync_timed: bool,
+    idle_questions: Vec<u64>,
+    refused: PathBuf,
+    /// Held until this process ends: the next supervisor of the folder waits for it.
+    _lock: File,
+}
+
+impl Supervisor {
+    fn start(settings: Settings) -> io::Result<Self> {
+        let Settings {
+            folder, session, ..
+        } = settings;
+        let children = prepare_process()?;
+        private_folder(&folder)?;
+        let lock = lock(&folder)?;
+        let place = sweep::place_of(&folder)?;
+        let swept = sweep::sweep(&place);
+        let janitor = Janitor::start()?;
+        clear_runs(&folder, &janitor);
+        let run = run_folder(&folder, &session);
+        let outbox_folder = folder.join("outbox");
+        private_folder(&outbox_folder)?;
+        let mut board = Board::new(Parts {
+            captures: Captures::new(run.join("capture"), folder.join("outputs"))?,
+            folders: OwnFolders::new(run.join("cwd"))?,
+            slots: Slots::new(settings.cpus, settings.memory_mib),
+            outbox: Outbox::open(&outbox_folder, &session, &settings.node_id)?,
+            site: Site {
+                node_id: settings.node_id,
+                place,
+            },
+            janitor,
+        })?;
+        let old = old_outboxes(&outbox_folder, &session)?;
+        hold_ended(&mut board.holds, &board.outbox);
+        let mut channel = Channel::new(UnixStream::from(settings.socket))?;
+        channel.send(b'R', &[ready(swept, &old).as_bytes()]);
+        let poller = Poller::new()?;
+        poller.add(&channel, SOCKET, false)?;
+        poller.add(&children, CHILDREN, false)?;
+        poller.add(board.timers.descriptor(), TIME, false)?;
+        Ok(Self {
+            poller,
+            children,
+            channel,
+            is_output_watched: false,
+            board,
+            old,
+            adopted: Vec::new(),
+            tails: Tails::default(),
+            are_chunks_taken: true,
+            is_tail_timed: false,
+            is_news_timed: false,
+            is_sync_timed: false,
+            idle_questions: Vec::new(),
+            refused: folder.join("refused"),
+            _lock: lock,
+        })
+    }
+
+    fn run(&mut self) -> io::Result<()> {
+        loop {
+            self.deliver();
+            let is_waiting = self.channel.flush();
+            if is_waiting != self.is_output_watched {
+                self.is_output_watched = is_waiting;
+                self.poller.change(&self.channel, SOCKET, is_waiting)?;
+            }
+            self.board.timers.arm()?;
+            let ready = self.poller.wait(-1)?;
+            // Time first: on waking from sleep a fence is due before anything else (R29).
+            if ready.contains(&TIME) {
+                self.board.timers.rang();
+            }
+            self.be_on_time();
+            if ready.contains(&CHILDREN) {
+                self.reap();
+            }
+            if ready.contains(&SOCKET) {
+                let Some(orders) = self.channel.receive() else {
+                    return Ok(()); // the relay is gone
+                };
+                for order in orders {
+                    if matches!(order, Order::Stop) {
+                        return Ok(());
+                    }
+                    self.obey(order);
+                }
+            }
+        }
+    }
+
+    fn reap(&mut self) {
+        use std::io::Read;
+        // One signal may stand for many children; what they are is asked of the kernel.
+        let _ = (&self.children).read(&mut [0; 128 * 8]);
+        self.board.reap();
+    }
+
+    fn be_on_time(&mut self) {
+        let now_ms = sys::boottime_ms();
+        let mut looks = Vec::new();
+        while let Some(timer) = self.board.timers.due(now_ms) {
+            match timer {
+                Timer::Fence => self.board.fence_due(),
+                Timer::Drain => self.board.drain_due(),
+                Timer::TimeLimit(serial) => self.board.time_limit_due(serial),
+                Timer::Kill(serial) => self.board.kill_due(serial),
+                Timer::Swept(serial) => self.board.swept_due(serial),
+                Timer::Memory(serial) => looks.push(serial),
+                Timer::Confine => self.board.confine_due(),
+                Timer::Patrol => self.board.patrol_due(),
+                Timer::News => self.news_due(),
+                Timer::Tail => self.is_tail_timed = false, // `deliver` reads
+                Timer::Sync => self.sync_due(),
+            }
+        }
+        if !looks.is_empty() {
+            self.board.memory_due(&looks);
+        }
+    }
+
+    fn obey(&mut self, order: Order) {
+        match order {
+            Order::Run { works } => self.board.run(works),
+            Order::Refuse { work, detail } => self.board.refuse(&work, detail),
+            Order::Cancel {
+                job_id,
+                attempt,
+                tasks,
+            } => {
+                if let Some(tasks) = ranges(&tasks) {
+                    self.board.cancel(&job_id, attempt, &tasks);
+                }
+            }
+            Order::GiveBack {
+                job_id,
+                attempt,
+                tasks,
+            } => {
+                if let Some(tasks) = ranges(&tasks) {
+                    self.board.give_back(&job_id, attempt, &tasks);
+                }
+            }
+            Order::Fence { boottime_ms } => self.board.fence(boottime_ms),
+            Order::Lost => self.board.lost(),
+            Order::Drain { grace_s } => self.board.drain(seconds_to_ms(grace_s)),
+            Order::Tail { streams } => {
+                self.tails.replace(streams);
+                self.is_tail_timed = false; // what is new is read at once
+            }
+            Order::Acked { origin, n } => self.acked(&origin, n),
+            Order::Refused { origin, n, events } => self.set_aside(&origin, n, &events),
+            Order::Adopt { origins } => self.adopt(origins),
+            Order::Holds { id } => {
+                let holds = self.board.holds.to_json();
+                self.channel
+                    .send(b'H', &[&id.to_le_bytes(), holds.as_bytes()]);
+            }
+            Order::Idle { id } => self.idle_questions.push(id),
+            Order::Taken => self.are_chunks_taken = true,
+            Order::Stop => {}
+        }
+    }
+
+    fn outbox(&mut self, origin: &str) -> Option<&mut Outbox> {
+        if self.board.outbox.session() == origin {
+            return Some(&mut self.board.outbox);
+        }
+        self.old.iter_mut().find(|old| old.session() == origin)
+    }
+
+    /// Holds what these former sessions have ended, and not what others have: a task of another
+    /// Hub that is called the same must start. Comes before the first work.
+    fn adopt(&mut self, origins: Vec<String>) {
+        for outbox in &self.old {
+            if self.adopted.iter().any(|known| known == outbox.session()) {
+                let ended: Vec<_> = outbox
+                    .ended()
+                    .map(|(lease, tasks)| (Arc::clone(lease), tasks))
+                    .collect();
+                self.board.holds.remove(&ended);
+            }
+        }
+        self.adopted = origins;
+        for outbox in &self.old {
+            if self.adopted.iter().any(|known| known == outbox.session()) {
+                hold_ended(&mut self.board.holds, outbox);
+            }
+        }
+        hold_ended(&mut self.board.holds, &self.board.outbox);
+    }
+
+    fn acked(&mut self, origin: &str, n: u64) {
+        let is_held =
+            self.board.outbox.session() == origin || self.adopted.iter().any(|o| o == origin);
+        let Some(acknowledged) = self.outbox(origin).map(|outbox| outbox.acknowledge(n)) else {
+            return;
+        };
+        match acknowledged {
+            Ok(Some(ended)) if is_held => self.board.holds.remove(&ended),
+            Ok(_) => {}
+            Err(error) => self.block(&error),
+        }
+        while let Some(place) = self.old.iter().position(Outbox::is_empty) {
+            if let Err(error) = self.old.swap_remove(place).remove() {
+                crate::say!("supervisor: an old outbox was not removed: {error}");
+            }
+        }
+    }
+
+    fn set_aside(&mut self, origin: &str, n: u64, events: &[usize]) {
+        let refused = self.refused.clone();
+        if let Some(Err(error)) = self
+            .outbox(origin)
+            .map(|outbox| outbox.refuse(n, events, &refused))
+        {
+            self.block(&error);
+        }
+    }
+
+    /// Nothing starts until the outbox can be written again.
+    fn block(&mut self, error: &io::Error) {
+        crate::say!("supervisor: the outbox cannot be written: {error}");
+        self.board.is_blocked = true;
+    }
+
+    /// Sends what there is to tell, answers who waits, and sets the timers for the rest.
+    fn deliver(&mut self) {
+        if !self.board.is_blocked
+            && let Err(error) = self.make_batches()
+        {
+            self.block(&error);
+        }
+        for outbox in self.old.iter_mut().chain([&mut self.board.outbox]) {
+            if let Some((n, body)) = outbox.take_offer() {
+                self.channel
+                    .send_batch(outbox.session(), n, &body, outbox.offered_outputs());
+            }
+        }
+        self.follow();
+        if !self.idle_questions.is_empty()
+            && self.board.holds.is_empty()
+            && self.board.outbox.is_empty()
+        {
+            for id in self.idle_questions.drain(..) {
+                self.channel.send(b'I', &[&id.to_le_bytes()]);
+            }
+        }
+        if !self.is_sync_timed && (self.board.is_blocked || self.board.outbox.is_unsynced()) {
+            self.is_sync_timed = true;
+            let at_ms = sys::boottime_ms() + SYNC_MS;
+            self.board.timers.set(at_ms, Timer::Sync);
+        }
+    }
+
+    fn make_batches(&mut self) -> io::Result<()> {
+        for outbox in &mut self.old {
+            outbox.make_batch()?;
+        }
+        match self.board.outbox.news() {
+            News::Ends => {
+                self.board.outbox.make_batch()?;
+            }
+            News::Starts if !self.is_news_timed => {
+                self.is_news_timed = true;
+                let at_ms = sys::boottime_ms() + NEWS_MS;
+                self.board.timers.set(at_ms, Timer::News);
+            }
+            News::Starts | News::None => {}
+        }
+        self.board.outbox.flush()
+    }
+
+    fn news_due(&mut self) {
+        self.is_news_timed = false;
+        if let Err(error) = self.board.outbox.make_batch() {
+            self.block(&error);
+        }
+    }
+
+    fn sync_due(&mut self) {
+        self.is_sync_timed = false;
+        if self.board.is_blocked {
+            let mut all = self.old.iter_mut().chain([&mut self.board.outbox]);
+            let is_written = all.all(|outbox| outbox.flush().is_ok());
+            drop(all);
+            if is_written {
+                crate::say!("supervisor: tries to start tasks again");
+                self.board.is_blocked = false;
+                self.board.start_ready();
+            }
+        }
+        self.leave_syncs();
+    }
+
+    fn leave_syncs(&mut self) {
+        for outbox in self.old.iter_mut().chain([&mut self.board.outbox]) {
+            if let Some(file) = outbox.take_unsynced() {
+                self.board.janitor.leave(Chore::Sync(file));
+            }
+        }
+    }
+
+    fn follow(&mut self) {
+        if self.is_tail_timed || !self.tails.is_active() {
+            return;
+        }
+        if self.are_chunks_taken {
+            let frames = self.tails.read(&self.board);
+            if !frames.is_empty() {
+                self.are_chunks_taken = false;
+                self.channel.send(b'C', &[&frames]);
+            }
+        }
+        self.is_tail_timed = true;
+        let at_ms = sys::boottime_ms() + TAIL_MS;
+        self.board.timers.set(at_ms, Timer::Tail);
+    }
+}
+
+fn hold_ended(holds: &mut Holds, outbox: &Outbox) {
+    for (lease, Span(first, last)) in outbox.ended() {
+        holds.add(lease, &TaskSet::range(first, last));
+    }
+}
+
+fn ready(swept: usize, old: &[Outbox]) -> String {
+    // A session is made of letters and digits.
+    let old: Vec<String> = old
+        .iter()
+        .map(|outbox| format!("\"{}\"", outbox.session()))
+        .collect();
+    format!("{{\"swept\":{swept},\"old\":[{}]}}", old.join(","))
+}
+
+fn ranges(tasks: &str) -> Option<TaskSet> {
+    TaskSet::parse(tasks)
+        .map_err(|error| crate::say!("supervisor: an order names no tasks: {error}"))
+        .ok()
+}
+
+/// Makes this process what a supervisor must be; returns where the deaths of children are told.
+fn prepare_process() -> io::Result<File> {
+    for signal in IGNORED {
+        sys::ignore_signal(signal);
+    }
+    sys::seal_descriptors();
+    sys::become_subreaper()?;
+    protect_no_more_than_others();
+    Ok(File::from(sys::signal_descriptor(libc::SIGCHLD)?))
+}
+
+/// A relay that is protected from the kernel's memory killer does not hand that on.
+fn protect_no_more_than_others() {
+    let path = "/proc/self/oom_score_adj";
+    let score = fs::read_to_string(path)
+        .ok()
+        .and_then(|text| text.trim().parse::<i32>().ok());
+    if score.is_some_and(|score| score < 0) {
+        let _ = fs::write(path, "0"); // raising it is always allowed
+    }
+}
+
+fn lock(folder: &Path) -> io::Result<File> {
+    let file = File::create(folder.join("supervisor.lock"))?;
+    // A former supervisor that is still ending its tasks holds it for a moment.
+    file.lock()?;
+    Ok(file)
+}
+
+fn run_folder(folder: &Path, session: &str) -> PathBuf {
+    folder.join("run").join(session)
+}
+
+/// Has the folders of former incarnations removed; nobody uses them any more.
+fn clear_runs(folder: &Path, janitor: &Janitor) {
+    for entry in fs::read_dir(folder.join("run"))
+        .into_iter()
+        .flatten()
+        .flatten()
+    {
+        let before = entry.path();
+        // Out of the way first: a session that is continued makes its folder anew.
+        let aside = before.with_extension("old");
+        match fs::rename(&before, &aside) {
+            Ok(()) => janitor.leave(Chore::Remove(aside)),
+            Err(_) => janitor.leave(Chore::Remove(before)),
+        }
+    }
+}
+
+/// The outboxes of former sessions that the Hub has not acknowledged.
+fn old_outboxes(folder: &Path, session: &str) -> io::Result<Vec<Outbox>> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir(folder)? {
+        let path = entry?.path();
+        let is_log = path.extension().is_some_and(|extension| extension == "log");
+        let stem = path.file_stem().and_then(|stem| stem.to_str());
+        let Some(stem) = stem.filter(|stem| is_log && is_id(stem) && *stem != session) else {
+            continue;
+        };
+        match Outbox::load(&path)? {
+            Some(outbox) if outbox.session() != stem => {
+                crate::say!("supervisor: {} is another session's outbox", path.display());
+            }
+            Some(outbox) if outbox.is_empty() => outbox.remove()?,
+            Some(outbox) => found.push(outbox),
+            None => {}
+        }
+    }
+    Ok(found)
+}
+
+/// The descriptor of the relay's socket, taken over from the environment of the process.
+///
+/// # Errors
+/// `EBADF` where nothing is open under the number.
+pub fn socket(fd: i32) -> io::Result<OwnedFd> {
+    let socket = sys::adopt(fd)?;
+    debug_assert!(socket.as_raw_fd() > 2, "children have 0, 1 and 2");
+    Ok(socket)
+}

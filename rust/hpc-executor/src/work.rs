@@ -1,0 +1,244 @@
+//! work: what a relay asks the supervisor to execute, and how it is prepared once for many tasks.
+//!
+//! [`Work`] mirrors `hpc.domain.Work`. A [`Lot`] is one `Work` with everything that its tasks
+//! share made into C strings, so that starting a task costs no more than what differs.
+
+use std::collections::HashMap;
+use std::ffi::CString;
+use std::sync::Arc;
+
+use hpc_core::lattice::tasks::TaskSet;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+/// The lease under which tasks were granted; stands in the ctx of their reports.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Lease {
+    /// Namespace of the job.
+    pub ns_id: String,
+    /// Job.
+    pub job_id: String,
+    /// Attempt, from 1.
+    pub attempt: u64,
+    /// Epoch of the node.
+    pub epoch: u64,
+}
+
+/// What to do with a task.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Kind {
+    /// Start `argv`.
+    #[default]
+    Process,
+    /// Finish at once with exit code 0.
+    None,
+}
+
+/// What happens to a running task when the relay is cut off.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum CutOff {
+    /// It goes on.
+    #[default]
+    Finish,
+    /// It is ended at the fence.
+    Stop,
+}
+
+/// One grant, turned into what to execute; see `hpc.domain.Work` for the fields.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[allow(missing_docs)] // the Python class documents them
+pub struct Work {
+    pub job_id: String,
+    pub ns_id: String,
+    pub attempt: u64,
+    pub epoch: u64,
+    pub tasks: String,
+    pub kind: Kind,
+    #[serde(default)]
+    pub argv: Vec<String>,
+    #[serde(default)]
+    pub env: HashMap<String, String>,
+    #[serde(default)]
+    pub cwd: Option<String>,
+    #[serde(default)]
+    pub stdin: Option<String>,
+    #[serde(default)]
+    pub stdout: Option<String>,
+    #[serde(default)]
+    pub stderr: Option<String>,
+    #[serde(default = "one")]
+    pub cpus: u32,
+    #[serde(default)]
+    pub memory_mib: Option<u64>,
+    #[serde(default)]
+    pub reserve_mib: u64,
+    #[serde(default)]
+    pub time_limit_s: Option<f64>,
+    #[serde(default = "five")]
+    pub grace_s: f64,
+    #[serde(default)]
+    pub on_cut_off: CutOff,
+    #[serde(default)]
+    pub entries: Option<HashMap<String, Value>>,
+}
+
+fn one() -> u32 {
+    1
+}
+
+fn five() -> f64 {
+    5.0
+}
+
+/// Milliseconds of a number of seconds; nonsense and eternity become the ends of the range.
+#[must_use]
+pub fn seconds_to_ms(seconds: f64) -> u64 {
+    // The cast saturates: NaN is 0, infinity the greatest number.
+    #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
+    let ms = (seconds * 1000.0).ceil().min(1e15) as u64;
+    ms
+}
+
+/// One `Work`, prepared; shared by its tasks.
+pub struct Lot {
+    /// Lease of all its tasks.
+    pub lease: Arc<Lease>,
+    /// As it came.
+    pub work: Work,
+    /// Paths that may be the program.
+    pub programs: Vec<CString>,
+    /// Arguments.
+    pub argv: Vec<CString>,
+    /// Environment without what differs by task.
+    pub env: Vec<CString>,
+    /// `cwd` where the work names one.
+    pub cwd: Option<CString>,
+    /// stdin, or `/dev/null`.
+    pub stdin: CString,
+}
+
+/// Who runs the tasks: what the environment tells them beside the work.
+#[derive(Clone, Debug)]
+pub struct Site {
+    /// Node id.
+    pub node_id: String,
+    /// The relay folder's marker, by which a later start knows our processes.
+    pub place: String,
+}
+
+/// Variables that belong to us; what a work says about them is not passed on.
+const OURS: [&str; 9] = [
+    "HPC_TOKEN",
+    "HPC_JOB_ID",
+    "HPC_TASK_ID",
+    "HPC_ATTEMPT",
+    "HPC_NODE_ID",
+    "HPC_CPUS",
+    "HPC_MEMORY_MIB",
+    "HPC_ENTRY",
+    crate::sweep::PLACE_VARIABLE,
+];
+
+const DEFAULT_PATH: &str = "/usr/local/bin:/usr/bin:/bin";
+
+impl Lot {
+    /// Prepares a work.
+    ///
+    /// # Errors
+    /// A sentence that says why no task of it can be started: it becomes the `detail` of their
+    /// `refused`.
+    pub fn new(work: Work, site: &Site) -> Result<Self, String> {
+        let text = |what: &str, value: &str| {
+            CString::new(value).map_err(|_| format!("`{what}` holds a NUL byte"))
+        };
+        if !is_id(&work.job_id) {
+            return Err(format!("`job_id` is no id: {:?}", work.job_id));
+        }
+        let program = match (work.kind, work.argv.first()) {
+            (Kind::None, _) => "",
+            (Kind::Process, Some(program)) if !program.is_empty() => program,
+            (Kind::Process, _) => return Err("`argv` is empty".to_owned()),
+        };
+        let mut env = vec![
+            text("job_id", &format!("HPC_JOB_ID={}", work.job_id))?,
+            text("attempt", &format!("HPC_ATTEMPT={}", work.attempt))?,
+            text("node_id", &format!("HPC_NODE_ID={}", site.node_id))?,
+            text("cpus", &format!("HPC_CPUS={}", work.cpus))?,
+            text(
+                "memory",
+                &format!(
+                    "HPC_MEMORY_MIB={}",
+                    work.memory_mib.unwrap_or(work.reserve_mib)
+                ),
+            )?,
+            text(
+                "place",
+                &format!("{}={}", crate::sweep::PLACE_VARIABLE, site.place),
+            )?,
+        ];
+        for (name, value) in &work.env {
+            if name.is_empty() || name.contains('=') {
+                return Err(format!(
+                    "`env` has a name that no variable can have: {name:?}"
+                ));
+            }
+            if !OURS.contains(&name.as_str()) {
+                env.push(text("env", &format!("{name}={value}"))?);
+            }
+        }
+        let path = work.env.get("PATH").map_or(DEFAULT_PATH, String::as_str);
+        let programs = candidates(program, path)
+            .iter()
+            .map(|path| text("argv", path))
+            .collect::<Result<_, _>>()?;
+        let argv = work.argv.iter().map(|a| text("argv", a));
+        Ok(Self {
+            lease: Arc::new(Lease {
+                ns_id: work.ns_id.clone(),
+                job_id: work.job_id.clone(),
+                attempt: work.attempt,
+                epoch: work.epoch,
+            }),
+            programs,
+            argv: argv.collect::<Result<_, _>>()?,
+            env,
+            cwd: work.cwd.as_deref().map(|p| text("cwd", p)).transpose()?,
+            stdin: text("stdin", work.stdin.as_deref().unwrap_or("/dev/null"))?,
+            work,
+        })
+    }
+
+    /// The tasks that the work names.
+    ///
+    /// # Errors
+    /// A sentence about the part that is no range.
+    pub fn tasks(work: &Work) -> Result<TaskSet, String> {
+        TaskSet::parse(&work.tasks).map_err(|error| error.to_string())
+    }
+}
+
+/// Where a program may lie: by a path as it is, by a bare name in each folder of PATH.
+#[must_use]
+pub fn candidates(program: &str, path: &str) -> Vec<String> {
+    if program.is_empty() || program.contains('/') {
+        return vec![program.to_owned()];
+    }
+    path.split(':')
+        .map(|folder| match folder {
+            "" => format!("./{program}"), // POSIX: an empty entry is the current folder
+            _ => format!("{folder}/{program}"),
+        })
+        .collect()
+}
+
+/// Whether a text is an id of the wire, and so safe as a file name.
+#[must_use]
+pub fn is_id(text: &str) -> bool {
+    let mut bytes = text.bytes();
+    text.len() <= 128
+        && bytes.next().is_some_and(|b| b.is_ascii_alphanumeric())
+        && bytes.all(|b| b.is_ascii_alphanumeric() || b"._-".contains(&b))
+}

@@ -1,0 +1,185 @@
+//! The outbox on a real file system: what was written is told again, torn at whatever byte.
+#![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing)] // a test may stop at once
+
+use std::fs;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use hpc_executor::outbox::{News, Outbox};
+use hpc_executor::record::{Outcome, Record, Span};
+use hpc_executor::work::Lease;
+
+/// A folder of its own that is removed with the test.
+struct Folder(PathBuf);
+
+impl Folder {
+    fn new(name: &str) -> Self {
+        let path = std::env::temp_dir().join(format!("hpc-{name}-{}", std::process::id()));
+        fs::create_dir_all(&path).unwrap();
+        Self(path)
+    }
+
+    fn log(&self) -> PathBuf {
+        self.0.join("s.log")
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}
+
+fn lease() -> Arc<Lease> {
+    Arc::new(Lease {
+        ns_id: "batch".into(),
+        job_id: "job".into(),
+        attempt: 1,
+        epoch: 1,
+    })
+}
+
+fn started(task: u32) -> Record {
+    Record::Started {
+        lease: lease(),
+        tasks: Span(task, task),
+        at: 1,
+    }
+}
+
+fn ended(task: u32) -> Record {
+    Record::Ended {
+        lease: lease(),
+        tasks: Span(task, task),
+        outcome: Outcome {
+            exit_code: Some(0),
+            finished_at: 2,
+            ..Outcome::default()
+        },
+    }
+}
+
+fn body(outbox: &mut Outbox) -> String {
+    let (n, body) = outbox.take_offer().unwrap();
+    let body = String::from_utf8(body).unwrap();
+    assert!(body.starts_with(&format!("{{\"id\":\"s/{n}\"")));
+    body
+}
+
+/// Whatever byte a power cut or a kill leaves last, the whole records before it count, and what is
+/// written next is read back.
+#[test]
+fn a_file_torn_at_any_byte_is_its_whole_records() {
+    let folder = Folder::new("torn");
+    let mut outbox = Outbox::open(&folder.0, "s", "n1").unwrap();
+    for task in 0..3 {
+        outbox.push(started(task));
+        outbox.push_output(vec![7; 10]);
+        outbox.push(ended(task));
+    }
+    outbox.flush().unwrap();
+    let whole = fs::read(folder.log()).unwrap();
+    drop(outbox);
+    let mut ends_before = 0;
+    for length in 0..=whole.len() {
+        fs::write(folder.log(), &whole[..length]).unwrap();
+        let Some(mut outbox) = Outbox::load(&folder.log()).unwrap() else {
+            assert_eq!(ends_before, 0, "records were lost at byte {length}");
+            continue;
+        };
+        let ends = outbox.ended().count();
+        assert!(
+            ends >= ends_before,
+            "a longer file told less at byte {length}"
+        );
+        ends_before = ends;
+        outbox.push(ended(9));
+        outbox.flush().unwrap();
+        let outbox = Outbox::load(&folder.log()).unwrap().unwrap();
+        assert_eq!(outbox.ended().count(), ends + 1);
+    }
+    assert_eq!(ends_before, 3);
+}
+
+/// A batch that was offered is offered again as it was, also after what came later.
+#[test]
+fn a_batch_has_the_same_bytes_after_a_restart() {
+    let folder = Folder::new("same");
+    let mut outbox = Outbox::open(&folder.0, "s", "n1").unwrap();
+    outbox.push(started(0));
+    assert_eq!(outbox.news(), News::Starts);
+    outbox.push_output(vec![1, 2]);
+    outbox.push(ended(0));
+    assert_eq!(outbox.news(), News::Ends);
+    assert!(outbox.make_batch().unwrap());
+    let first = body(&mut outbox);
+    assert!(outbox.take_offer().is_none(), "it is offered once");
+    outbox.push(ended(1));
+    outbox.flush().unwrap();
+    assert_eq!(outbox.news(), News::None, "one is in flight");
+
+    let mut outbox = Outbox::load(&folder.log()).unwrap().unwrap();
+    assert_eq!(body(&mut outbox), first);
+    assert_eq!(outbox.offered_outputs(), [1, 2]);
+    assert!(
+        outbox.acknowledge(2).unwrap().is_none(),
+        "nobody was told of 2"
+    );
+    let forgotten = outbox.acknowledge(1).unwrap().unwrap();
+    assert_eq!(forgotten, [(lease(), Span(0, 0))]);
+    assert!(outbox.make_batch().unwrap());
+    assert!(body(&mut outbox).contains("\"tasks\":\"1\""));
+
+    let mut outbox = Outbox::load(&folder.log()).unwrap().unwrap();
+    assert!(outbox.acknowledge(1).unwrap().is_none(), "an old answer");
+    assert!(outbox.acknowledge(2).unwrap().is_some());
+    assert!(Outbox::load(&folder.log()).unwrap().unwrap().is_empty());
+}
+
+/// The file of a relay that runs for months does not grow for ever, and keeps what is not told.
+#[test]
+fn a_large_file_is_written_anew_with_what_is_still_needed() {
+    let folder = Folder::new("anew");
+    let mut outbox = Outbox::open(&folder.0, "s", "n1").unwrap();
+    for n in 1..=5 {
+        outbox.push_output(vec![0; 3 << 20]);
+        outbox.push(ended(n));
+        assert!(outbox.make_batch().unwrap());
+        outbox.push(ended(100 + n));
+        outbox.flush().unwrap();
+        assert!(body(&mut outbox).contains(&format!("s/{n}\"")));
+        outbox.acknowledge(u64::from(n)).unwrap().unwrap();
+    }
+    assert!(fs::metadata(folder.log()).unwrap().len() < 9 << 20);
+    let mut again = Outbox::load(&folder.log()).unwrap().unwrap();
+    assert_eq!(again.ended().count(), outbox.ended().count());
+    assert!(again.make_batch().unwrap());
+    assert!(body(&mut again).contains("s/6\""));
+}
+
+/// What the Hub will not take is set aside; the rest keeps its number, also after a restart.
+#[test]
+fn refused_events_are_set_aside_for_good() {
+    let folder = Folder::new("refused");
+    let refused = folder.0.join("refused");
+    let mut outbox = Outbox::open(&folder.0, "s", "n1").unwrap();
+    outbox.push(started(0));
+    outbox.push(ended(0));
+    assert!(outbox.make_batch().unwrap());
+    body(&mut outbox);
+    assert!(!outbox.refuse(2, &[0], &refused).unwrap(), "another number");
+    assert!(outbox.refuse(1, &[0], &refused).unwrap());
+    let rest = body(&mut outbox);
+    assert!(!rest.contains("JobStarted") && rest.contains("JobFinished"));
+    assert!(outbox.refuse(1, &[0], &refused).unwrap());
+
+    let mut outbox = Outbox::load(&folder.log()).unwrap().unwrap();
+    let told = body(&mut outbox);
+    assert!(
+        told.contains("ReportRefused") && told.contains("\"count\":1"),
+        "{told}"
+    );
+    let aside = fs::read_to_string(refused.join("s-1.jsonl")).unwrap();
+    assert_eq!(aside.lines().count(), 2);
+    assert_eq!(outbox.acknowledge(1).unwrap().unwrap().len(), 1);
+}
