@@ -1,0 +1,198 @@
+//! The Hub's state machine for Python: bytes in, bytes out, the GIL released around the work.
+
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use hpc_core::domain::entry::{self, LogRow};
+use hpc_core::logic::hub::{Config, Fault, Hub as CoreHub, Input, Now, Turn as CoreTurn};
+use pyo3::prelude::*;
+use pyo3::pybacked::{PyBackedBytes, PyBackedStr};
+use pyo3::types::{PyBytes, PyTuple};
+
+use crate::errors::{damaged, engine_fault};
+
+/// A row as Python hands it over: the fields of `hpc.protocols.LogRow` in their order.
+type RowIn = (
+    u64,
+    u32,
+    String,
+    PyBackedBytes,
+    PyBackedBytes,
+    u32,
+    PyBackedBytes,
+    Vec<String>,
+);
+
+/// A request as Python hands it over: token, verb, query, body.
+type InputIn = (u64, PyBackedStr, PyBackedStr, PyBackedBytes);
+
+/// The Hub's state machine.
+#[pyclass(frozen, module = "hpc._core")]
+pub struct Hub {
+    inner: Mutex<CoreHub>,
+}
+
+impl Hub {
+    fn lock(&self) -> MutexGuard<'_, CoreHub> {
+        // A poisoned lock means a panic, which the core's lints rule out; the state is then as good
+        // as before the panic.
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[pymethods]
+impl Hub {
+    #[new]
+    #[pyo3(signature = (*, hub_id, lease_ms, reclaim_ms))]
+    fn new(hub_id: String, lease_ms: i64, reclaim_ms: i64) -> Self {
+        let config = Config {
+            hub_id,
+            lease_ms,
+            reclaim_ms,
+        };
+        Self {
+            inner: Mutex::new(CoreHub::new(config)),
+        }
+    }
+
+    fn preload(&self, py: Python<'_>, rows: Vec<RowIn>) -> PyResult<()> {
+        py.detach(|| self.lock().preload(&core_rows(&rows)?))
+            .map_err(|fault| damaged(py, &fault))
+    }
+
+    fn replay(&self, py: Python<'_>, rows: Vec<RowIn>) -> PyResult<()> {
+        py.detach(|| self.lock().replay(&core_rows(&rows)?))
+            .map_err(|fault| damaged(py, &fault))
+    }
+
+    #[pyo3(signature = (*, wall_ms, mono_ms))]
+    fn start(&self, wall_ms: i64, mono_ms: i64) {
+        self.lock().start(Now {
+            wall: wall_ms,
+            mono: mono_ms,
+        });
+    }
+
+    #[pyo3(signature = (inputs, *, wall_ms, mono_ms, build = Vec::new()))]
+    fn step(
+        &self,
+        py: Python<'_>,
+        inputs: Vec<InputIn>,
+        wall_ms: i64,
+        mono_ms: i64,
+        build: Vec<RowIn>,
+    ) -> PyResult<Turn> {
+        let now = Now {
+            wall: wall_ms,
+            mono: mono_ms,
+        };
+        py.detach(|| {
+            let inputs: Vec<Input<'_>> = inputs
+                .iter()
+                .map(|(token, verb, query, body)| Input {
+                    token: *token,
+                    verb,
+                    query,
+                    body,
+                })
+                .collect();
+            self.lock().step(&inputs, now, &core_rows(&build)?)
+        })
+        .map(Turn)
+        .map_err(|fault| engine_fault(py, &fault))
+    }
+
+    #[getter]
+    fn last_seq(&self) -> u64 {
+        self.lock().last_seq()
+    }
+}
+
+/// What a turn leads to.
+#[pyclass(frozen, module = "hpc._core")]
+pub struct Turn(CoreTurn);
+
+#[pymethods]
+impl Turn {
+    #[getter]
+    fn rows<'py>(&self, py: Python<'py>) -> PyResult<Vec<Bound<'py, PyTuple>>> {
+        self.0.rows.iter().map(|row| row_out(py, row)).collect()
+    }
+
+    #[getter]
+    fn replies<'py>(&self, py: Python<'py>) -> Vec<(u64, u16, Bound<'py, PyBytes>)> {
+        let replies = self.0.replies.iter();
+        replies
+            .map(|reply| (reply.token, reply.status, PyBytes::new(py, &reply.body)))
+            .collect()
+    }
+
+    #[getter]
+    fn pokes(&self) -> Vec<(String, u64)> {
+        self.0.pokes.clone()
+    }
+
+    #[getter]
+    fn wake_ms(&self) -> Option<i64> {
+        self.0.wake
+    }
+
+    #[getter]
+    fn build_from(&self) -> Option<u64> {
+        self.0.build_from
+    }
+}
+
+/// The body of `GET /events`: the events of these rows after `cursor`, at most `limit`; `head` is
+/// the end of the log.
+#[pyfunction]
+pub fn events_page<'py>(
+    py: Python<'py>,
+    rows: Vec<RowIn>,
+    cursor: u64,
+    limit: usize,
+    head: u64,
+) -> PyResult<Bound<'py, PyBytes>> {
+    py.detach(|| entry::events_page(&core_rows(&rows)?, cursor, limit, head).map_err(Fault))
+        .map(|body| PyBytes::new(py, &body))
+        .map_err(|fault| damaged(py, &fault))
+}
+
+fn core_rows(rows: &[RowIn]) -> Result<Vec<LogRow>, Fault> {
+    rows.iter().map(core_row).collect()
+}
+
+fn core_row(row: &RowIn) -> Result<LogRow, Fault> {
+    let (first_seq, count, batch_id, digest, chain, flags, body, job_ids) = row;
+    let digest_of = |bytes: &[u8]| {
+        bytes.try_into().map_err(|_| {
+            let length = bytes.len();
+            Fault(format!(
+                "Batch `{batch_id}`: a digest has 32 bytes, got {length}"
+            ))
+        })
+    };
+    Ok(LogRow {
+        first_seq: *first_seq,
+        count: *count,
+        batch_id: batch_id.clone(),
+        digest: digest_of(digest)?,
+        chain: digest_of(chain)?,
+        flags: *flags,
+        body: body.to_vec(),
+        job_ids: job_ids.clone(),
+    })
+}
+
+fn row_out<'py>(py: Python<'py>, row: &LogRow) -> PyResult<Bound<'py, PyTuple>> {
+    (
+        row.first_seq,
+        row.count,
+        &row.batch_id,
+        PyBytes::new(py, &row.digest),
+        PyBytes::new(py, &row.chain),
+        row.flags,
+        PyBytes::new(py, &row.body),
+        PyTuple::new(py, &row.job_ids)?,
+    )
+        .into_pyobject(py)
+}

@@ -1,0 +1,23 @@
+//! The extension `hpc._core`: conversions, GIL release and error mapping; no rule of the domain.
+
+use pyo3::prelude::*;
+
+mod errors;
+mod hub;
+mod supervise;
+
+#[pymodule]
+mod _core {
+    use pyo3::prelude::*;
+
+    #[pymodule_export]
+    use crate::hub::{Hub, Turn, events_page};
+    #[pymodule_export]
+    use crate::supervise::supervise;
+
+    #[pymodule_init]
+    fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {
+        module.add("__version__", env!("CARGO_PKG_VERSION"))?;
+        module.add("PROTOCOL_VERSION", hpc_core::PROTOCOL_VERSION)
+    }
+}
