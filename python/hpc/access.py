@@ -1,0 +1,132 @@
+"""Where the Hub is and by which token: `$HPC_HOME/access.json`, found by everyone with no flag.
+
+Whoever holds the token runs commands as the relays' user, so the file is readable by its owner
+only, and one that others can read is refused. `HPC_HUB_URL` and `HPC_TOKEN` override it. This is
+one of the two places that read the environment (the other is the command line); it imports nothing
+that costs time at the start of a command.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Final, NamedTuple
+from urllib.parse import urlsplit
+
+from hpc.errors import NoHub, NotAllowed, UsageError
+
+ACCESS_FILE: Final = "access.json"
+_OTHERS: Final = 0o077
+
+
+class Access(NamedTuple):
+    """A Hub's URL, the token that opens it, and the pin of its certificate.
+
+    Attributes:
+        token: Empty where none is known; `/healthz` and `/readyz` need none.
+        tls_sha256: None on loopback, where there is no TLS.
+    """
+
+    url: str
+    token: str
+    tls_sha256: str | None = None
+
+
+def home() -> Path:
+    """Return the absolute `$HPC_HOME`, by default `hpc` in the XDG state folder; may not exist."""
+    if named := os.environ.get("HPC_HOME"):
+        return Path(named).expanduser().absolute()
+    state = os.environ.get("XDG_STATE_HOME")
+    return (Path(state) if state else Path.home() / ".local" / "state").absolute() / "hpc"
+
+
+def read_access(home: Path, *, url: str | None = None) -> Access:
+    """Return where the Hub is: `url` (from a flag), else the environment, else the access file.
+
+    The file's token is used for another URL only where no token is in the environment: a user's
+    Hub may be reached by several names.
+
+    Raises:
+        NoHub: Nothing says where a Hub is.
+        NotAllowed: Others than the owner can read the file.
+        UsageError: The file or the URL cannot be read.
+    """
+    url = url or os.environ.get("HPC_HUB_URL") or None
+    token = os.environ.get("HPC_TOKEN") or None
+    if url is not None and token is not None:
+        return Access(check_url(url), token)
+    try:
+        found = _read_file(home / ACCESS_FILE)
+    except FileNotFoundError:
+        if url is None:
+            raise NoHub(
+                f"No Hub is known here: {home / ACCESS_FILE} does not exist",
+                hint="start one: hpc hub   or set HPC_HUB_URL and HPC_TOKEN",
+            ) from None
+        return Access(check_url(url), "")
+    return Access(
+        check_url(url or found.url), token or found.token, None if url else found.tls_sha256
+    )
+
+
+def write_access(home: Path, access: Access) -> None:
+    """Write the access file, whole or not at all, readable by its owner only."""
+    home.mkdir(mode=0o700, parents=True, exist_ok=True)
+    fields = {"url": access.url, "token": access.token, "tls_sha256": access.tls_sha256}
+    write_private(home / ACCESS_FILE, json.dumps(fields) + "\n")
+
+
+def write_private(path: Path, text: str) -> None:
+    """Replace a file by one of mode 0600 in one step; a reader sees the old or the new one."""
+    beside = path.with_name(f".{path.name}.{os.getpid()}")
+    beside.unlink(missing_ok=True)
+    try:
+        handle = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        with os.fdopen(handle, "w", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        beside.rename(path)
+    finally:
+        beside.unlink(missing_ok=True)
+
+
+def check_url(url: str) -> str:
+    """Return the URL of a Hub without a slash at its end.
+
+    Raises:
+        UsageError: Not `http://HOST:PORT`.
+    """
+    try:
+        parts = urlsplit(url)
+        is_url = parts.scheme == "http" and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        is_url = False
+    if not is_url:
+        raise UsageError(
+            f"URL of the Hub must be http://HOST:PORT, got {url!r}",
+            field="hub_url",
+            hint="give `--hub-url` or HPC_HUB_URL as http://127.0.0.1:8080",
+        )
+    return url.rstrip("/")
+
+
+def _read_file(path: Path) -> Access:
+    with path.open(encoding="utf-8") as file:
+        status = os.fstat(file.fileno())
+        if status.st_mode & _OTHERS:
+            raise NotAllowed(
+                f"{path} can be read by others: expected mode 600, got {status.st_mode & 0o777:o}",
+                code="access_file_open",
+                hint=f"whoever read it can run commands as you: chmod 600 {path}",
+            )
+        try:
+            fields = json.load(file)
+            url, token, pin = fields["url"], fields["token"], fields.get("tls_sha256")
+        except (ValueError, KeyError, TypeError, AttributeError):
+            raise UsageError(
+                f'{path} must hold {{"url", "token", "tls_sha256"}}, and cannot be read',
+                hint="a start of the Hub writes it anew: hpc hub",
+            ) from None
+    return Access(str(url), str(token), None if pin is None else str(pin))

@@ -1,0 +1,72 @@
+"""`hpc events`: the log, from a cursor on, one event a line.
+
+With `--json` what there is comes as one object, like everywhere; what follows, as lines of JSON.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from itertools import islice
+from typing import Annotated, Any
+
+import typer
+
+from hpc.cli import output
+from hpc.cli.options import HubUrl, Json, client
+
+
+def add(app: typer.Typer, _verb: str | None) -> None:
+    """Add the command."""
+    app.command("events")(events)
+
+
+def events(
+    cursor: Annotated[int, typer.Option("--cursor", min=0, help="What is had already.")] = 0,
+    limit: Annotated[int | None, typer.Option("--limit", min=0, help="So many at most.")] = None,
+    follow: Annotated[
+        bool, typer.Option("--follow", "-f", help="Go on with those to come.")
+    ] = False,
+    as_json: Json = False,
+    hub_url: HubUrl = None,
+) -> None:
+    """Print events.
+
+    With --json one object; with --follow too, a line of JSON for each event.
+    """
+    with client(hub_url) as hub:
+        found = islice(hub.events(cursor, follow=follow), limit)
+        if as_json and not follow:
+            data = [_as_data(event) for event in found]
+            # Up to the last one shown: `--limit` may have left out what came after it.
+            output.put_json("events", data, cursor=data[-1]["seq"] if data else cursor)
+            return
+        for event in found:
+            if as_json:
+                print(json.dumps(_as_data(event), ensure_ascii=False), flush=True)
+            else:
+                output.put(_line(event))
+
+
+def _as_data(event: Mapping[str, Any]) -> dict[str, Any]:
+    return {**event, "at": output.when(event.get("at"))}
+
+
+def _line(event: Mapping[str, Any]) -> str:
+    payload = event.get("payload") or {}
+    ctx = dict(payload.get("ctx") or {})
+    # Registrations have no ctx; what they register is named in their spec.
+    ctx.update({name: value for name, value in _spec(payload).items() if name in _REGISTERED})
+    about = " ".join(f"{name}={ctx[name]}" for name in _SHOWN if name in ctx)
+    settles = "; ".join(f"{state} {tasks}" for state, tasks in (event.get("settles") or {}).items())
+    text = f"{event['seq']:>8}  {output.when(event.get('at'))}  {event['kind']:<14}  {about}"
+    return f"{text}  settles {settles}" if settles else text
+
+
+def _spec(payload: Mapping[str, Any]) -> Mapping[str, Any]:
+    spec = payload.get("spec")
+    return spec if isinstance(spec, Mapping) and not payload.get("ctx") else {}
+
+
+_REGISTERED = ("ns_id", "gid")
+_SHOWN = ("ns_id", "gid", "job_id", "tasks", "attempt", "node_id", "epoch", "name")

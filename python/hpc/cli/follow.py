@@ -1,0 +1,150 @@
+"""A task's output: stdout to stdout, stderr to stderr, while the job runs and after.
+
+Each stream that is followed has a thread and a connection of its own. A stream that breaks is
+opened again, and what was shown already is skipped.
+"""
+
+from __future__ import annotations
+
+import codecs
+import json
+import threading
+from collections.abc import Callable
+from typing import Final, Protocol
+
+from hpc.cli.output import say, screen
+from hpc.client import Client
+from hpc.errors import HpcError
+from hpc.transport.http_client import Unanswered
+
+STREAMS: Final = ("stdout", "stderr")
+
+LAST_OUTPUT_S: Final = 2.0
+"""How long a followed stream may go on after its job has ended, before the rest is fetched."""
+
+
+class Writes(Protocol):
+    """Where output goes."""
+
+    def write(self, piece: bytes) -> object:
+        """Take some bytes."""
+        ...
+
+
+class JsonLines:
+    """Prints each piece as a line of JSON: `{"stream", "data"}`; what is no UTF-8 as U+FFFD."""
+
+    def __init__(self, stream: str) -> None:
+        self._stream = stream
+        self._decode = codecs.getincrementaldecoder("utf-8")(errors="replace").decode
+
+    def write(self, piece: bytes) -> None:
+        """Print a piece."""
+        line = {"stream": self._stream, "data": self._decode(piece)}
+        print(json.dumps(line, ensure_ascii=False), flush=True)
+
+
+class _Broken(Unanswered):
+    """A stream ended in its middle; opened again it goes on."""
+
+
+class Output:
+    """One stream of a task, and how far it has been printed."""
+
+    def __init__(
+        self, job_id: str, task: int | None, stream: str, out: Writes | None = None
+    ) -> None:
+        self._job_id = job_id
+        self._task = task
+        self._stream = stream
+        self._out = out or screen(stream)
+        self._lock = threading.Lock()
+        self._shown = 0
+        self._is_noted = False
+        self._is_left = False
+
+    def show(self, client: Client) -> None:
+        """Print what there is and was not printed yet.
+
+        Raises:
+            HpcError: The Hub does not have it, or is away for longer than the client's patience.
+        """
+        self._print(client, follow=False)
+
+    def follow(self, client: Client) -> None:
+        """Print until the task is settled, or `leave` is called; raises as `show` does."""
+        while not self._is_left:
+            try:
+                self._print(client, follow=True)
+            except _Broken:
+                continue
+            return
+
+    def leave(self) -> None:
+        """Let `follow` print nothing more."""
+        with self._lock:
+            self._is_left = True
+
+    def _print(self, client: Client, *, follow: bool) -> None:
+        with client.log(self._job_id, self._task, stream=self._stream, follow=follow) as pieces:
+            self._note(pieces.headers.get("hpc-note"))
+            offset = 0
+            try:
+                for piece in pieces:
+                    self._write(piece, offset, follow=follow)
+                    offset += len(piece)
+            except Unanswered as error:
+                raise _Broken(error.message) from error
+
+    def _note(self, note: str | None) -> None:
+        if note and not self._is_noted:
+            self._is_noted = True
+            say(f"note: {note}")
+
+    def _write(self, piece: bytes, offset: int, *, follow: bool) -> None:
+        with self._lock:
+            if follow and self._is_left:
+                return
+            self._out.write(piece[max(self._shown - offset, 0) :])
+            self._shown = max(self._shown, offset + len(piece))
+
+
+class Followers:
+    """Both streams of a task, printed by threads that end when the task is settled."""
+
+    def __init__(
+        self,
+        hub_url: str | None,
+        job_id: str,
+        task: int | None = None,
+        out: Callable[[str], Writes] = screen,
+    ) -> None:
+        """Start to print."""
+        self._hub_url = hub_url
+        self._outputs = [Output(job_id, task, stream, out(stream)) for stream in STREAMS]
+        self._threads = [
+            threading.Thread(target=self._follow, args=(output,), daemon=True)
+            for output in self._outputs
+        ]
+        for thread in self._threads:
+            thread.start()
+
+    def join(self) -> None:
+        """Wait until the task is settled and everything is printed."""
+        for thread in self._threads:
+            thread.join()
+
+    def finish(self, client: Client) -> None:
+        """Print the rest of a task that is settled, soon."""
+        for thread, output in zip(self._threads, self._outputs, strict=True):
+            thread.join(LAST_OUTPUT_S)
+            if thread.is_alive():
+                output.leave()
+                output.show(client)
+
+    def _follow(self, output: Output) -> None:
+        with Client(self._hub_url) as client:
+            try:
+                output.follow(client)
+            except HpcError as error:
+                say(f"note: output cannot be followed: {error.message}")

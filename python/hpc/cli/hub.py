@@ -1,0 +1,64 @@
+"""`hpc hub`: wires a log, a transport and the installed namespaces to a Hub, and runs it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from hpc.access import home
+from hpc.cli import output
+from hpc.units import parse_duration
+
+
+def add(app: typer.Typer, _verb: str | None) -> None:
+    """Add the command."""
+    app.command("hub")(hub)
+
+
+def hub(
+    host: Annotated[str, typer.Option("--host", help="A loopback address.")] = "127.0.0.1",
+    port: Annotated[
+        int, typer.Option("--port", min=0, max=65535, help="0 picks a free one.")
+    ] = 8080,
+    lease: Annotated[
+        str, typer.Option("--lease", metavar="TIME", help="A relay may be silent for so long.")
+    ] = "30s",
+    reclaim: Annotated[
+        str | None,
+        typer.Option("--reclaim", metavar="TIME", help="And keep its tasks for so long."),
+    ] = None,
+    data: Annotated[
+        str | None,
+        typer.Option("--data", metavar="DIR", help="Of the log; $HPC_HOME/hub without it."),
+    ] = None,
+    storage: Annotated[
+        str, typer.Option("--storage", metavar="NAME", help="The plugin of the log.")
+    ] = "sqlite",
+    transport: Annotated[
+        str, typer.Option("--transport", metavar="NAME", help="The plugin that serves.")
+    ] = "http",
+) -> None:
+    """Be a Hub until a signal ends it; prints one line when it is ready."""
+    # Imported here: `hpc --help` needs none of it.
+    from hpc import plugins  # noqa: PLC0415
+    from hpc.config import HubConfig  # noqa: PLC0415
+
+    folder = home()
+    config = HubConfig(
+        home=folder,
+        data=folder / "hub" if data is None else Path(data).expanduser().absolute(),
+        host=host,
+        port=port,
+        lease_s=parse_duration(lease, field="lease"),
+        reclaim_s=None if reclaim is None else parse_duration(reclaim, field="reclaim"),
+    )
+    from hpc.hub.process import check_loopback, run_hub  # noqa: PLC0415 - it takes a while
+
+    check_loopback(host)
+    open_log, server = plugins.storage(storage), plugins.transport(transport)
+    found = plugins.namespaces()
+    for problem in found.problems:
+        output.say(f"warning: {problem}; it is left out")
+    run_hub(config, log=open_log(config.data), transport=server, namespaces=found.namespaces)

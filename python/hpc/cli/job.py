@@ -1,0 +1,226 @@
+"""`hpc job`: list, info, wait, log, cancel."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from itertools import islice
+from typing import Annotated, Any
+
+import typer
+
+from hpc.cli import output, selectors, wording
+from hpc.cli.options import HubUrl, Json, Selectors, client, noun
+from hpc.client import Client
+from hpc.errors import TimedOut, UsageError
+from hpc.submission import cancel_event
+from hpc.units import parse_duration, show_duration
+
+LIST_DEFAULT = 20
+
+Selector = Annotated[
+    str | None,
+    typer.Argument(metavar="JOB", help="Id, prefix, name or `last`.", show_default=False),
+]
+
+
+def add(app: typer.Typer, verb: str | None) -> None:
+    """Add the noun."""
+    noun(
+        app,
+        "job",
+        "Jobs.",
+        {"list": list_, "info": info, "wait": wait, "log": log, "cancel": cancel},
+        verb,
+    )
+
+
+def list_(
+    jobs: Selectors = None,
+    state: Annotated[str | None, typer.Option("--state", help="Only in this state.")] = None,
+    ns: Annotated[str | None, typer.Option("--ns", help="Only of this namespace.")] = None,
+    name: Annotated[str | None, typer.Option("--name", help="Only of this name.")] = None,
+    last: Annotated[
+        int, typer.Option("--last", metavar="N", min=0, help="The newest; 0 is all of them.")
+    ] = LIST_DEFAULT,
+    as_json: Json = False,
+    hub_url: HubUrl = None,
+) -> None:
+    """List jobs, the newest first."""
+    if state is not None and state not in selectors.STATES:
+        raise UsageError(
+            f"`--state` must be one of {', '.join(selectors.STATES)}, got {state!r}", field="state"
+        )
+    with client(hub_url) as hub:
+        if jobs:
+            rows, is_cut = selectors.several(hub, jobs), False
+        else:
+            rows, is_cut = _newest(hub, last, state=state, ns=ns, name=name)
+    if as_json:
+        output.put_json("job.list", [as_data(row) for row in rows], cursor=hub.cursor)
+        return
+    heads = ["JOB", "NAME", "NAMESPACE", "STATE", "TASKS", "SUBMITTED"]
+    output.put_table(
+        heads,
+        (
+            [
+                row["job_id"],
+                row.get("name"),
+                row["ns_id"],
+                row["state"],
+                wording.tally(row),
+                output.when(row.get("submitted_at")),
+            ]
+            for row in rows
+        ),
+    )
+    if is_cut:
+        output.say(f"the {last} newest; all of them: hpc job list --last 0")
+
+
+def info(job: Selector = None, as_json: Json = False, hub_url: HubUrl = None) -> None:
+    """Show what is known of a job, why it waits or how it ended."""
+    with client(hub_url) as hub:
+        found = selectors.one(hub, job)
+    if as_json:
+        output.put_json("job.info", as_data(found), cursor=hub.cursor)
+    else:
+        output.put_fields(wording.fields(found))
+
+
+def wait(
+    jobs: Selectors = None,
+    timeout: Annotated[
+        str | None, typer.Option("--timeout", metavar="TIME", help="Such as 90s or 1h30m.")
+    ] = None,
+    as_json: Json = False,
+    hub_url: HubUrl = None,
+) -> int:
+    """Wait until jobs are finished; exits with 1 if any of them did not succeed."""
+    timeout_s = None if timeout is None else parse_duration(timeout, field="timeout")
+    with client(hub_url) as hub:
+        found = selectors.several(hub, jobs or ["last"])
+        job_ids = [str(row["job_id"]) for row in found]
+        return wait_for(hub, job_ids, timeout_s=timeout_s, tell=output.put, as_json=as_json)
+
+
+def log(
+    job: Selector = None,
+    task: Annotated[
+        int | None, typer.Option("--task", metavar="N", min=0, help="Of an array; else the first.")
+    ] = None,
+    stream: Annotated[
+        str | None, typer.Option("--stream", metavar="stdout|stderr", help="Only this one.")
+    ] = None,
+    follow: Annotated[
+        bool, typer.Option("--follow", "-f", help="Go on until the task has ended.")
+    ] = False,
+    as_json: Json = False,
+    hub_url: HubUrl = None,
+) -> None:
+    """Print the output of a task: its stdout to stdout, its stderr to stderr.
+
+    With --json one object with both as text; with --follow too, a line of JSON for each piece.
+    """
+    # Imported here: threads are of no use to the other commands of this noun.
+    import io  # noqa: PLC0415
+
+    from hpc.cli import follow as following  # noqa: PLC0415
+
+    if stream is not None and stream not in following.STREAMS:
+        raise UsageError(f"`--stream` must be stdout or stderr, got {stream!r}", field="stream")
+    with client(hub_url) as hub:
+        job_id = str(selectors.one(hub, job)["job_id"])
+        out = following.JsonLines if as_json else output.screen
+        names = following.STREAMS if stream is None else (stream,)
+        if follow and stream is None:
+            following.Followers(hub_url, job_id, task, out).join()
+        elif as_json and not follow:
+            texts = {name: io.BytesIO() for name in names}
+            for name in names:
+                following.Output(job_id, task, name, texts[name]).show(hub)
+            data = {name: texts[name].getvalue().decode(errors="replace") for name in names}
+            output.put_json("job.log", {"job_id": job_id, **data}, cursor=hub.cursor)
+        else:
+            for name in names:
+                output_of = following.Output(job_id, task, name, out(name))
+                output_of.follow(hub) if follow else output_of.show(hub)
+
+
+def cancel(
+    jobs: Annotated[
+        list[str], typer.Argument(metavar="JOB...", help="Ids, names, ranges, states, `last`.")
+    ],
+    tasks: Annotated[
+        str | None, typer.Option("--task", metavar="3-7", help="Only these tasks.")
+    ] = None,
+    reason: Annotated[str | None, typer.Option("--reason", help="Kept with the request.")] = None,
+    as_json: Json = False,
+    hub_url: HubUrl = None,
+) -> None:
+    """Cancel what is not finished of jobs."""
+    with client(hub_url) as hub:
+        found = selectors.several(hub, jobs)
+        events = [
+            cancel_event(row["ns_id"], row["job_id"], tasks=tasks, reason=reason) for row in found
+        ]
+        if events:
+            hub.ingest(events)
+        now = [hub.info(row["job_id"]) for row in found]
+    if as_json:
+        data = [{"job_id": row["job_id"], "state": row["state"]} for row in now]
+        output.put_json("job.cancel", data, cursor=hub.cursor)
+        return
+    for row in now:
+        output.say(f"job {row['job_id']} {wording.outcome(row)}")
+
+
+def wait_for(
+    hub: Client,
+    job_ids: Sequence[str],
+    *,
+    timeout_s: float | None,
+    tell: Callable[[str], None],
+    as_json: bool = False,
+) -> int:
+    """Wait for jobs, tell how each ended, and return 1 if any did not succeed, else 0."""
+    import time  # noqa: PLC0415 - for this one reading
+
+    until = None if timeout_s is None else time.monotonic() + timeout_s
+    ended: list[Mapping[str, Any]] = []
+    for job_id in job_ids:
+        left_s = None if until is None else max(until - time.monotonic(), 0.0)
+        try:
+            found = hub.wait(job_id, timeout_s=left_s)
+        except TimedOut as error:
+            # The Hub's client knows what was left for this job, not what was typed.
+            took = show_duration(timeout_s or 0.0)
+            text = f"Job `{job_id}` is not finished after {took}"
+            raise TimedOut(text, hint=error.hint) from error
+        except KeyboardInterrupt:
+            output.say(f"detached; job {job_id} goes on. cancel it: hpc job cancel {job_id}")
+            raise
+        ended.append(found)
+        if not as_json:
+            tell(f"job {job_id} {wording.outcome(found)}")
+    if as_json:
+        output.put_json("job.wait", [as_data(row) for row in ended], cursor=hub.cursor)
+    return 0 if all(row["state"] == "succeeded" for row in ended) else 1
+
+
+def as_data(row: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a job as `--json` shows it: times in RFC 3339, memory in bytes, how it ended."""
+    data = output.with_times(row)
+    data["attempts"] = [output.with_times(attempt) for attempt in row.get("attempts") or []]
+    spec = dict(row.get("spec") or {})
+    if row["ns_id"] == "batch" and isinstance(spec.get("memory"), int):
+        data["memory_bytes"] = spec["memory"] << 20
+    data["reason"] = wording.how_it_ended(row)
+    return data
+
+
+def _newest(hub: Client, last: int, **wanted: str | None) -> tuple[list[dict[str, Any]], bool]:
+    query = {name: value for name, value in wanted.items() if value is not None}
+    if last == 0:
+        return list(hub.jobs(order="desc", **query)), False
+    rows = list(islice(hub.jobs(order="desc", limit=last + 1, **query), last + 1))
+    return rows[:last], len(rows) > last

@@ -1,0 +1,140 @@
+"""`hpc node`: list, info."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, Any
+
+import typer
+
+from hpc.cli import output
+from hpc.cli.options import HubUrl, Json, client, noun, this_node
+from hpc.client import Client
+from hpc.errors import NotFound
+from hpc.units import show_duration, show_memory
+
+_MIB = 1 << 20
+_KIB = 1 << 10
+
+
+def add(app: typer.Typer, verb: str | None) -> None:
+    """Add the noun."""
+    noun(app, "node", "Nodes.", {"list": list_, "info": info}, verb)
+
+
+def list_(as_json: Json = False, hub_url: HubUrl = None) -> None:
+    """List the nodes that have ever joined."""
+    with client(hub_url) as hub:
+        rows = list(hub.nodes())
+    if as_json:
+        output.put_json("node.list", [_as_data(row) for row in rows], cursor=hub.cursor)
+        return
+    heads = ["NODE", "STATE", "CPUS", "MEMORY", "NAMESPACES", "RUNS", "HOST"]
+    output.put_table(
+        heads,
+        (
+            [
+                row["node_id"],
+                _state(row),
+                _share(row, "cpus"),
+                _memory(row),
+                ",".join(row.get("namespaces") or []),
+                len(row.get("leases") or []),
+                row.get("host"),
+            ]
+            for row in rows
+        ),
+    )
+
+
+def info(
+    node: Annotated[
+        str | None,
+        typer.Argument(metavar="NODE", help="Its id; else this machine.", show_default=False),
+    ] = None,
+    as_json: Json = False,
+    hub_url: HubUrl = None,
+) -> None:
+    """Show a node: what it offers, what it runs, and what its monitor reports."""
+    node = node or this_node()
+    with client(hub_url) as hub:
+        rows = {row["node_id"]: row for row in hub.nodes()}
+        figures = _figures(hub, node)
+    row = rows.get(node)
+    if row is None and not figures:
+        known = ", ".join(rows) or "none"
+        raise NotFound(f"Node `{node}` is not known; known: {known}", hint="hpc node list")
+    if as_json:
+        data = {**(_as_data(row) if row else {"node_id": node}), "figures": figures}
+        output.put_json("node.info", data, cursor=hub.cursor)
+    else:
+        output.put_fields([*_fields(node, row), *_figure_fields(figures)])
+
+
+def _fields(node: str, row: Mapping[str, Any] | None) -> list[tuple[str, object]]:
+    if row is None:
+        return [("node", node), ("state", "no relay; a monitor reports")]
+    leases = [f"{lease['job_id']} ({lease['tasks']})" for lease in row.get("leases") or []]
+    return [
+        ("node", node),
+        ("state", _state(row)),
+        ("host", row.get("host")),
+        ("namespaces", ", ".join(row.get("namespaces") or [])),
+        ("cpus", _share(row, "cpus")),
+        ("memory", _memory(row)),
+        ("runs", ", ".join(leases) or "nothing"),
+        ("joined", output.when(row.get("joined_at"))),
+        ("epoch", row.get("epoch")),
+    ]
+
+
+def _figure_fields(figures: Mapping[str, Any]) -> list[tuple[str, object]]:
+    if not figures:
+        return [("monitor", "none reports")]
+    used, total, peak = (
+        show_memory(figures[key] * _KIB) if isinstance(figures.get(key), int) else "?"
+        for key in ("mem_used_kb", "mem_total_kb", "peak_mem_used_kb")
+    )
+    free_kb, uptime_s = figures.get("disk_free_kb"), figures.get("uptime_s")
+    return [
+        ("cpu usage", figures.get("cpu_usage")),
+        ("load", figures.get("load1")),
+        ("memory used", f"{used} of {total}, at most {peak}"),
+        ("disk free", show_memory(free_kb * _KIB) if isinstance(free_kb, int) else None),
+        ("up for", show_duration(uptime_s) if isinstance(uptime_s, int) else None),
+        ("reports", figures.get("reports")),
+    ]
+
+
+def _figures(hub: Client, node: str) -> dict[str, Any]:
+    try:
+        facts = hub.pull("monitor", table="nodes")["facts"]
+    except NotFound:  # no monitor has ever been here
+        return {}
+    found: dict[str, Any] = facts.get("nodes", {}).get(node, {})
+    return found
+
+
+def _state(row: Mapping[str, Any]) -> str:
+    return f"{row['state']}, drained" if row.get("drained") else str(row["state"])
+
+
+def _share(row: Mapping[str, Any], resource: str) -> str:
+    used = (row.get("used") or {}).get(resource, 0)
+    return f"{used}/{(row.get('resources') or {}).get(resource, 0)}"
+
+
+def _memory(row: Mapping[str, Any]) -> str:
+    used = (row.get("used") or {}).get("memory_mib", 0)
+    total = (row.get("resources") or {}).get("memory_mib", 0)
+    return f"{show_memory(used * _MIB)}/{show_memory(total * _MIB)}"
+
+
+def _as_data(row: Mapping[str, Any]) -> dict[str, Any]:
+    data = output.with_times(row)
+    for field in ("resources", "used"):
+        amounts = dict(row.get(field) or {})
+        if "memory_mib" in amounts:
+            amounts["memory_bytes"] = amounts.pop("memory_mib") * _MIB
+        data[field] = amounts
+    return data

@@ -1,0 +1,63 @@
+"""`hpc relay`: runs the jobs of some namespaces on this machine."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from hpc.access import home
+from hpc.cli.options import HubUrl, this_node
+from hpc.units import parse_duration, parse_memory
+
+NodeId = Annotated[
+    str | None,
+    typer.Option("--node-id", metavar="ID", help="This machine's name without it."),
+]
+
+
+def add(app: typer.Typer, _verb: str | None) -> None:
+    """Add the command."""
+    app.command("relay")(relay)
+
+
+def relay(
+    ns: Annotated[
+        list[str] | None,
+        typer.Option("--ns", metavar="NS", help="A namespace that it serves. Repeatable."),
+    ] = None,
+    hub_url: HubUrl = None,
+    node_id: NodeId = None,
+    cpus: Annotated[
+        int | None, typer.Option("--cpus", min=1, help="Cores that it offers; else all.")
+    ] = None,
+    memory: Annotated[
+        str | None, typer.Option("--memory", help="Memory that it offers, such as 8G; else all.")
+    ] = None,
+    grace: Annotated[
+        str, typer.Option("--grace", metavar="TIME", help="For running tasks after SIGTERM.")
+    ] = "30s",
+    takeover: Annotated[
+        bool, typer.Option("--takeover", help="Take the node id from whoever has it.")
+    ] = False,
+    port: Annotated[
+        int | None, typer.Option("--port", help="Serve POST /poke there, on loopback.")
+    ] = None,
+) -> int:
+    """Be a relay until a signal ends it; prints a line when it has joined."""
+    from hpc.config import RelayConfig  # noqa: PLC0415 - `hpc --help` does without
+
+    config = RelayConfig(
+        home=home(),
+        hub_url=hub_url,
+        node_id=node_id or this_node(),
+        namespaces=ns or ["batch"],
+        cpus=cpus,
+        memory_mib=None if memory is None else parse_memory(memory),
+        grace_s=parse_duration(grace, field="grace"),
+        takeover=takeover,
+        port=port,
+    )
+    from hpc.relay.process import run_relay  # noqa: PLC0415 - after all that may be refused
+
+    return run_relay(config)

@@ -1,0 +1,117 @@
+"""`hpc run`: submit, follow, and exit with the job's own code; Ctrl-C cancels the job."""
+
+from __future__ import annotations
+
+import contextlib
+from typing import Any
+
+import typer
+
+from hpc import submission
+from hpc.cli import output, selectors, wording
+from hpc.cli.follow import Followers
+from hpc.cli.options import HubUrl, client
+from hpc.cli.submit import (
+    BatchId,
+    Cpu,
+    Cwd,
+    Env,
+    EnvAll,
+    Grace,
+    Key,
+    Memory,
+    Name,
+    Ns,
+    OnCutOff,
+    Priority,
+    Stdin,
+    TimeLimit,
+    Words,
+    command_spec,
+    say_waiting,
+)
+from hpc.client import Client
+from hpc.errors import HpcError
+
+CANCEL_S_MAX = 30.0
+"""How long Ctrl-C waits for the job to be settled."""
+
+INTERRUPTED = 130
+
+
+def add(app: typer.Typer, _verb: str | None) -> None:
+    """Add the command."""
+    app.command("run", context_settings={"allow_interspersed_args": False})(run)
+
+
+def run(
+    words: Words = None,
+    ns: Ns = "batch",
+    name: Name = None,
+    key: Key = None,
+    cpu: Cpu = 1,
+    memory: Memory = None,
+    priority: Priority = None,
+    time_limit: TimeLimit = None,
+    grace: Grace = None,
+    env: Env = None,
+    env_all: EnvAll = False,
+    cwd: Cwd = None,
+    stdin: Stdin = None,
+    on_cut_off: OnCutOff = None,
+    batch_id: BatchId = None,
+    hub_url: HubUrl = None,
+) -> int:
+    """Run a command on a relay as if it ran here: its output, its exit code.
+
+    A job that a signal has ended exits with 128 + its number; 125 is a failure of hpc itself.
+    """
+    spec = command_spec(
+        words or [],
+        cpu=cpu,
+        memory=memory,
+        time_limit=time_limit,
+        grace=grace,
+        env=env or [],
+        env_all=env_all,
+        cwd=cwd,
+        stdin=stdin,
+        stdout=None,
+        stderr=None,
+        on_cut_off=on_cut_off,
+    )
+    event = submission.submit_event(ns, spec, job_id=key, name=name, priority=priority)
+    with client(hub_url) as hub:
+        receipt = hub.ingest([event], batch_id=batch_id)
+        job_id: str = receipt["jobs"][-1]
+        selectors.remember(job_id)
+        followers = Followers(hub_url, job_id)
+        try:
+            say_waiting(hub.info(job_id))
+            info = hub.wait(job_id)
+        except KeyboardInterrupt:
+            return _cancelled(hub, job_id, followers)
+        followers.finish(hub)
+        if info["state"] != "succeeded":
+            output.say(f"job {job_id} {wording.outcome(info)}")
+        return wording.exit_code(info)
+
+
+def _cancelled(hub: Client, job_id: str, followers: Followers) -> int:
+    """Cancel the job and wait for it to be settled; a second Ctrl-C waits for nothing."""
+    output.say(f"cancelling job {job_id}")
+    with contextlib.suppress(KeyboardInterrupt):
+        try:
+            info: dict[str, Any] = _settled(hub, job_id)
+        except HpcError as error:
+            output.say(f"error: {error.message}\n\nhint: hpc job cancel {job_id}")
+            return INTERRUPTED
+        followers.finish(hub)
+        output.say(f"job {job_id} {wording.outcome(info)}")
+    return INTERRUPTED
+
+
+def _settled(hub: Client, job_id: str) -> dict[str, Any]:
+    hub.close()  # in the middle of an answer when it was interrupted
+    hub.cancel(job_id, reason="interrupted")
+    return hub.wait(job_id, timeout_s=CANCEL_S_MAX)

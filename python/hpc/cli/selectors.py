@@ -1,0 +1,116 @@
+"""Which jobs are meant: `last`, `all`, a state, a range, an id, a name, or a unique prefix.
+
+`last` is the job that this user submitted last through the command line, kept in
+`$HPC_HOME/last-job.json`, or else the newest that the Hub knows.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import re
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+from hpc.access import home, write_private
+from hpc.client import Client
+from hpc.errors import NotFound, UsageError
+
+STATES: Final = ("queued", "leased", "running", "failed", "cancelled", "succeeded")
+_LAST_FILE: Final = "last-job.json"
+_RANGE: Final = r"(\d+)-(\d+)"
+_ASKED_ONE_BY_ONE_MAX: Final = 64
+_SHOWN_MAX: Final = 5
+
+
+def remember(job_id: str) -> None:
+    """Note the job that `last` means; a folder that cannot be written to is left alone."""
+    folder = home()
+    with contextlib.suppress(OSError):
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        write_private(folder / _LAST_FILE, json.dumps({"job_id": job_id}) + "\n")
+
+
+def one(client: Client, selector: str | None) -> dict[str, Any]:
+    """Return the job that a selector means, by default the last.
+
+    Raises:
+        NotFound: There is none.
+        UsageError: It means several.
+    """
+    found = _unique(_found(client, selector or "last"))
+    if len(found) > 1:
+        shown = ", ".join(str(info["job_id"]) for info in found[:_SHOWN_MAX])
+        more = ", …" if len(found) > _SHOWN_MAX else ""
+        raise UsageError(
+            f"`{selector}` matches {len(found)} jobs: {shown}{more}",
+            code="ambiguous",
+            hint="hpc job list " + (selector or "all"),
+        )
+    return found[0]
+
+
+def several(client: Client, selectors: Sequence[str]) -> list[dict[str, Any]]:
+    """Return the jobs that selectors mean, each once, in the order in which they were meant."""
+    return _unique(info for selector in selectors for info in _found(client, selector))
+
+
+def _unique(jobs: Iterator[dict[str, Any]] | list[dict[str, Any]]) -> list[dict[str, Any]]:
+    by_id: dict[str, dict[str, Any]] = {}
+    for info in jobs:
+        by_id.setdefault(info["job_id"], info)
+    return list(by_id.values())
+
+
+def _found(client: Client, selector: str) -> list[dict[str, Any]]:
+    if selector == "all":
+        return list(client.jobs())
+    if selector in STATES:
+        return list(client.jobs(state=selector))
+    if selector == "last":
+        return [_last(client)]
+    if match := re.fullmatch(_RANGE, selector):
+        found = list(_range(client, int(match[1]), int(match[2])))
+    else:
+        found = _by_id_name_or_prefix(client, selector)
+    if not found:
+        raise NotFound(f"No job matches `{selector}`", hint="hpc job list")
+    return found
+
+
+def _by_id_name_or_prefix(client: Client, selector: str) -> list[dict[str, Any]]:
+    with contextlib.suppress(NotFound):
+        return [client.info(selector)]
+    if named := list(client.jobs(name=selector)):
+        return named
+    return [info for info in client.jobs(order="desc") if info["job_id"].startswith(selector)]
+
+
+def _range(client: Client, first: int, last: int) -> Iterator[dict[str, Any]]:
+    if last - first < _ASKED_ONE_BY_ONE_MAX:
+        for number in range(first, last + 1):
+            with contextlib.suppress(NotFound):
+                yield client.info(str(number))
+        return
+    for info in client.jobs():
+        if info["job_id"].isdigit() and first <= int(info["job_id"]) <= last:
+            yield info
+
+
+def _last(client: Client) -> dict[str, Any]:
+    if (job_id := _remembered(home() / _LAST_FILE)) is not None:
+        # Another Hub, or a log that was begun anew, does not know it.
+        with contextlib.suppress(NotFound):
+            return client.info(job_id)
+    for info in client.jobs(order="desc", limit=1):
+        return info
+    raise NotFound("No job has been submitted yet", hint="hpc submit -- echo hello")
+
+
+def _remembered(path: Path) -> str | None:
+    try:
+        job_id = json.loads(path.read_text(encoding="utf-8"))["job_id"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    return job_id if isinstance(job_id, str) else None

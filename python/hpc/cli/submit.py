@@ -1,0 +1,265 @@
+"""`hpc submit`: a job, or any event of a namespace; the last line of stdout is the job id alone."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from hpc import submission
+from hpc.cli import job, output, selectors
+from hpc.cli.options import HubUrl, Json, client
+from hpc.errors import UsageError
+from hpc.units import parse_memory, show_duration, show_memory
+
+Words = Annotated[
+    list[str] | None,
+    typer.Argument(
+        metavar="[--] CMD ARG...",
+        help="Executed directly; one word with a blank or a shell sign runs by /bin/sh -c.",
+        show_default=False,
+    ),
+]
+Cpu = Annotated[int, typer.Option("--cpu", "--cpus", min=1, help="Cores of each task.")]
+Memory = Annotated[
+    str | None,
+    typer.Option("--memory", help="Such as 512M or 4G, enforced; without it 1G is reserved."),
+]
+TimeLimit = Annotated[
+    str | None, typer.Option("--time-limit", metavar="TIME", help="Such as 90s, 10m or 1h30m.")
+]
+Grace = Annotated[
+    str | None,
+    typer.Option("--grace", metavar="TIME", help="Between SIGTERM and SIGKILL; 5s without it."),
+]
+Env = Annotated[
+    list[str] | None,
+    typer.Option("--env", metavar="K=V", help="Set a variable; K alone passes it on. Repeatable."),
+]
+EnvAll = Annotated[bool, typer.Option("--env-all", help="Pass on every variable but HPC_TOKEN.")]
+Cwd = Annotated[str | None, typer.Option("--cwd", metavar="D", help="Instead of this folder.")]
+Stdin = Annotated[str | None, typer.Option("--stdin", metavar="FILE", help="Read from a file.")]
+OnCutOff = Annotated[
+    str | None,
+    typer.Option("--on-cut-off", metavar="finish|stop", help="When the relay loses the Hub."),
+]
+Name = Annotated[str | None, typer.Option("--name", help="A label.")]
+Key = Annotated[
+    str | None,
+    typer.Option("--key", help="The job's id; the same key and spec are the same job."),
+]
+Priority = Annotated[int | None, typer.Option("--priority", help="Higher runs first.")]
+Ns = Annotated[str, typer.Option("--ns", metavar="NS", help="The namespace.")]
+BatchId = Annotated[
+    str | None,
+    typer.Option("--batch-id", metavar="ID", help="Of a former try, to repeat it safely."),
+]
+
+
+def add(app: typer.Typer, _verb: str | None) -> None:
+    """Add the command."""
+    app.command("submit", context_settings={"allow_interspersed_args": False})(submit)
+
+
+def submit(
+    words: Words = None,
+    ns: Ns = "batch",
+    name: Name = None,
+    key: Key = None,
+    cpu: Cpu = 1,
+    memory: Memory = None,
+    priority: Priority = None,
+    array: Annotated[
+        str | None, typer.Option("--array", metavar="0-99", help="One task for each number.")
+    ] = None,
+    time_limit: TimeLimit = None,
+    grace: Grace = None,
+    env: Env = None,
+    env_all: EnvAll = False,
+    cwd: Cwd = None,
+    stdin: Stdin = None,
+    stdout: Annotated[
+        str | None,
+        typer.Option("--stdout", metavar="P", help="Write there; %j %a %N: job, task, node."),
+    ] = None,
+    stderr: Annotated[str | None, typer.Option("--stderr", metavar="P", help="Likewise.")] = None,
+    on_cut_off: OnCutOff = None,
+    spec: Annotated[
+        str | None,
+        typer.Option("--spec", metavar="JSON", help="Instead of a command; @FILE reads a file."),
+    ] = None,
+    kind: Annotated[
+        str, typer.Option("--kind", help="The kind of the event, with --spec.")
+    ] = "SubmitJob",
+    batch_id: BatchId = None,
+    wait: Annotated[bool, typer.Option("--wait", help="Wait until it is finished.")] = False,
+    as_json: Json = False,
+    hub_url: HubUrl = None,
+) -> int:
+    """Submit a job and print its id."""
+    if (spec is None) == (not words):
+        raise UsageError(
+            "Give either a command or --spec", field="command", hint="hpc submit -- python fit.py"
+        )
+    fields = (
+        read_spec(spec)
+        if spec is not None
+        else command_spec(
+            words or [],
+            cpu=cpu,
+            memory=memory,
+            time_limit=time_limit,
+            grace=grace,
+            env=env or [],
+            env_all=env_all,
+            cwd=cwd,
+            stdin=stdin,
+            stdout=stdout,
+            stderr=stderr,
+            on_cut_off=on_cut_off,
+        )
+    )
+    event = submission.submit_event(
+        ns, fields, kind=kind, job_id=key, name=name, priority=priority, tasks=array
+    )
+    with client(hub_url) as hub:
+        receipt = hub.ingest([event], batch_id=batch_id)
+        job_ids: list[str] = receipt.get("jobs") or []
+        job_id = job_ids[-1] if job_ids else None
+        if job_id is not None:
+            selectors.remember(job_id)
+        if as_json:
+            data = {
+                "job_id": job_id,
+                "batch_id": receipt["id"],
+                "duplicate": receipt.get("duplicate", False),
+            }
+            output.put_json("submit", data, cursor=hub.cursor)
+        else:
+            say_submitted(receipt, job_id, fields, memory)
+        if job_id is None:
+            return 0
+        if not as_json:
+            output.put(job_id)
+        if wait:
+            return job.wait_for(hub, [job_id], timeout_s=None, tell=output.say)
+        if not as_json:
+            say_waiting(hub.info(job_id))
+    return 0
+
+
+def command_spec(  # noqa: D417 - the flags say what they are
+    words: list[str],
+    *,
+    memory: str | None,
+    env: list[str],
+    env_all: bool,
+    cwd: str | None,
+    stdin: str | None,
+    **more: Any,  # noqa: ANN401 - checked by batch_spec
+) -> dict[str, Any]:
+    """Return the spec of what was typed.
+
+    Args:
+        words: One word that needs a shell is given to one; else they are executed directly.
+    """
+    is_line = len(words) == 1 and submission.needs_shell(words[0])
+    folder = Path(here()) / cwd if cwd is not None else Path(here())
+    return submission.batch_spec(
+        words[0] if is_line else words,
+        memory=None if memory is None else parse_memory(memory),
+        env=job_env(env, env_all=env_all, environ=os.environ),
+        cwd=os.path.normpath(folder),
+        stdin=None if stdin is None else folder / stdin,
+        **more,
+    )
+
+
+_PASSED_ON = ("PATH", "VIRTUAL_ENV", "CONDA_PREFIX", "LANG")
+_NEVER = ("HPC_TOKEN",)
+
+
+def job_env(given: list[str], *, env_all: bool, environ: Mapping[str, str]) -> dict[str, str]:
+    """Return the variables that a job is given beside those of its relay.
+
+    Args:
+        given: `K=V`, or `K` for the value that it has here.
+        env_all: Everything that is set here, but the token.
+        environ: What is set here.
+
+    Raises:
+        UsageError: A name is empty, or not set here.
+    """
+    env = {
+        name: value
+        for name, value in environ.items()
+        if name not in _NEVER and (env_all or name in _PASSED_ON)
+    }
+    if parent := environ.get("HPC_JOB_ID"):
+        env["HPC_PARENT_JOB_ID"] = parent
+    for word in given:
+        name, equals, value = word.partition("=")
+        if not name or (not equals and name not in environ):
+            raise UsageError(
+                f"`--env` must be K=V, or the name of a variable that is set, got {word!r}",
+                field="env",
+                hint="hpc submit --env OMP_NUM_THREADS=4 -- ./sim",
+            )
+        env[name] = value if equals else environ[name]
+    return env
+
+
+def here() -> str:
+    """Return this folder by the name that the user went in by, which other machines know too."""
+    named = os.environ.get("PWD", "")
+    is_here = named[:1] == "/" and Path(named).exists() and Path(named).samefile(".")
+    return named if is_here else str(Path.cwd())
+
+
+def read_spec(text: str) -> dict[str, Any]:
+    """Return a spec that is given as JSON, or as `@FILE` (`@-` is stdin).
+
+    Raises:
+        UsageError: It is no JSON object.
+    """
+    try:
+        if text == "@-":
+            text = sys.stdin.read()
+        elif text.startswith("@"):
+            text = Path(text[1:]).read_text(encoding="utf-8")
+        fields = json.loads(text)
+    except OSError as error:
+        raise UsageError(f"`--spec` cannot be read: {error}", field="spec") from error
+    except ValueError as error:
+        raise UsageError(f"`--spec` must be a JSON object: {error}", field="spec") from error
+    if not isinstance(fields, dict):
+        raise UsageError(f"`--spec` must be a JSON object, got {text[:60]!r}", field="spec")
+    return fields
+
+
+def say_submitted(
+    receipt: Mapping[str, Any], job_id: str | None, spec: Mapping[str, Any], memory: str | None
+) -> None:
+    """Say what was understood."""
+    if job_id is None:
+        output.say(f"recorded as {receipt.get('first_seq')}")
+        return
+    parts = []
+    if memory is not None:
+        parts.append(f"memory {show_memory(spec['memory'] * (1 << 20))}")
+    if "time_limit" in spec and isinstance(spec["time_limit"], float):
+        parts.append(f"at most {show_duration(spec['time_limit'])}")
+    again = " again: nothing changed" if receipt.get("duplicate") else ""
+    about = f" ({', '.join(parts)})" if parts else ""
+    output.say(f"job {job_id} submitted{again}{about}; follow it: hpc job log --follow {job_id}")
+
+
+def say_waiting(info: Mapping[str, Any]) -> None:
+    """Say why a job has to wait, if it has to."""
+    if info.get("state") == "queued" and info.get("why"):
+        output.say(f"note: job {info['job_id']} is queued: {info['why']}")

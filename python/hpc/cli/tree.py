@@ -1,0 +1,122 @@
+"""The command tree, built as far as is needed: `hpc job list` imports job.py and no other noun.
+
+`main` runs a command line and turns whatever happens into an exit code and a message:
+
+| code | meaning                                    | code | meaning                           |
+|------|--------------------------------------------|------|-----------------------------------|
+| 0    | ok                                         | 6    | conflict                          |
+| 1    | a job failed, or something unforeseen      | 7    | not allowed                       |
+| 2    | usage                                      | 124  | time-out                          |
+| 3    | no Hub answers                             | 125  | `hpc run`: hpc itself failed      |
+| 4    | not found                                  | 130  | interrupted                       |
+| 5    | refused: not well-formed                   |      |                                   |
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+from collections.abc import Sequence
+from typing import Annotated, Final
+
+import typer
+
+from hpc._core import __version__
+from hpc.cli import output
+from hpc.errors import HpcError, UsageError
+
+NOUNS: Final = (
+    "submit",
+    "run",
+    "job",
+    "node",
+    "ns",
+    "generator",
+    "pull",
+    "events",
+    "hub",
+    "relay",
+    "monitor",
+)
+"""Each is a module beside this one with a function `add(app, verb)`."""
+
+SERVERS: Final = frozenset({"hub", "relay", "monitor"})
+
+RUN_FAILED: Final = 125
+INTERRUPTED: Final = 130
+
+
+def tree(noun: str | None = None, verb: str | None = None) -> typer.Typer:
+    """Return the commands of a noun, or all of them where it is None or names nothing.
+
+    Args:
+        noun: The first word.
+        verb: The second one; of a noun that has it, nothing else is built.
+    """
+    app = typer.Typer(
+        name="hpc",
+        help="A lattice-based, distributed job system for high-performance computing.",
+        add_completion=False,
+        rich_markup_mode=None,
+        pretty_exceptions_enable=False,
+        invoke_without_command=True,
+    )
+    app.callback()(_root)
+    for name in (noun,) if noun in NOUNS else NOUNS:
+        importlib.import_module(f"hpc.cli.{name}").add(app, verb)
+    return app
+
+
+def main(words: Sequence[str]) -> int:
+    """Run a command line without the program's name; returns the exit code."""
+    words = list(words)
+    noun, verb = (*words[:2], None, None)[:2]
+    own_words = words[: words.index("--")] if "--" in words else words
+    as_json = "--json" in own_words
+    try:
+        command = typer.main.get_command(tree(noun, verb))
+        result = command.main(args=words, prog_name="hpc", standalone_mode=False)
+    except HpcError as error:
+        code = output.fail(error, as_json=as_json)
+    except typer.TyperException as error:
+        code = output.fail(_usage(error), as_json=as_json)
+    except (KeyboardInterrupt, typer.Abort):
+        return INTERRUPTED
+    else:
+        return result if isinstance(result, int) else 0
+    return RUN_FAILED if noun == "run" else code
+
+
+def _root(
+    context: typer.Context,
+    version: Annotated[bool, typer.Option("--version", help="Show the version.")] = False,
+) -> None:
+    if version:
+        print(f"hpc {__version__}")
+    elif context.invoked_subcommand is None:
+        print(context.get_help())
+    else:
+        return
+    raise typer.Exit
+
+
+def _usage(error: typer.TyperException) -> UsageError:
+    message = error.format_message().rstrip(".")
+    context = getattr(error, "ctx", None)
+    path = context.command_path if context is not None else "hpc"
+    return UsageError(message, hint=f"{path} --help")
+
+
+def run() -> None:
+    """Be the program `hpc`."""
+    code = main(sys.argv[1:])
+    if sys.argv[1:2] and sys.argv[1] in SERVERS:
+        sys.exit(code)
+    # Taking the interpreter down would add 10 ms to every command and free what ends with it.
+    try:
+        sys.stdout.flush()
+        sys.stderr.flush()
+    except BrokenPipeError:
+        code = code or 1
+    os._exit(code)

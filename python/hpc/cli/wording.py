@@ -1,0 +1,209 @@
+"""What became of a job, in words: why it waits, how it ended, which exit code that is."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+from hpc.cli.output import when
+from hpc.units import show_duration, show_memory
+
+Info = Mapping[str, Any]
+"""A job as `GET /jobs/{id}` tells it."""
+
+_MIB: Final = 1 << 20
+_BY_SIGNAL: Final = 128
+_HPC_FAILED: Final = 125
+_CODES: Final = {
+    "time limit": 124,
+    "not found": 127,
+    "oom": _BY_SIGNAL + 9,
+    "cancelled": _BY_SIGNAL + 15,
+}
+"""Exit codes by cause, for tasks that have left neither a code nor a signal."""
+
+
+def outcome(info: Info) -> str:
+    """Return the state, and how it ended or why it waits: `failed: exit code 7`."""
+    state = str(info["state"])
+    if reason := how_it_ended(info) or info.get("why"):
+        return f"{state}: {reason}"
+    return state
+
+
+def how_it_ended(info: Info) -> str | None:
+    """Return why tasks did not succeed, each reason once, or None where none has failed."""
+    spec = info.get("spec") or {}
+    failed = [row for row in info.get("settled") or [] if row["state"] == "failed"]
+    reasons: list[str] = []
+    for row in failed:
+        for attempt in _deciding(info, row):
+            reason = ending(attempt, spec, cause=row.get("cause"))
+            count = _count(str(row["tasks"]))
+            text = f"{count} tasks: {reason}" if _is_array(info) else reason
+            if text not in reasons:
+                reasons.append(text)
+    return "; ".join(reasons) or None
+
+
+def ending(attempt: Info, spec: Info, *, cause: str | None = None) -> str:
+    """Return how one attempt ended, in words.
+
+    Args:
+        attempt: A row of the job's `attempts`.
+        spec: The job's spec, whose limits are named.
+        cause: Why the task was settled so, where the attempt does not say.
+    """
+    cause = attempt.get("cause") or cause
+    where = attempt.get("node_id") or "its node"
+    limit_mib, limit_s = spec.get("memory"), spec.get("time_limit")
+    words = {
+        "oom": "over its memory limit"
+        + (f" of {show_memory(limit_mib * _MIB)}" if isinstance(limit_mib, int) else ""),
+        "time limit": "over its time limit"
+        + (f" of {show_duration(limit_s)}" if isinstance(limit_s, int | float) else ""),
+        "output limit": "over its output limit",
+        "lost": "lost with its relay three times while it ran",
+        "cancelled": "cancelled",
+        "not found": f"command `{spec.get('command')}` was not found on {where}",
+        "cwd not found": f"folder `{spec.get('cwd')}` does not exist on {where}",
+        "refused": f"refused by {where}",
+    }
+    if cause in words:
+        text = words[cause]
+    elif attempt.get("signal") is not None:
+        text = f"ended by {signal_name(attempt['signal'])}"
+    elif attempt.get("exit_code") is not None:
+        text = f"exit code {attempt['exit_code']}"
+    else:
+        text = cause or "unknown"
+    detail = attempt.get("detail")
+    return f"{text} ({detail})" if detail and cause not in {"exit", "signal"} else text
+
+
+def signal_name(number: int) -> str:
+    """Return `signal 9 (SIGKILL)`."""
+    from signal import Signals  # noqa: PLC0415 - most commands name no signal
+
+    try:
+        return f"signal {number} ({Signals(number).name})"
+    except ValueError:
+        return f"signal {number}"
+
+
+def exit_code(info: Info) -> int:
+    """Return what `hpc run` exits with for a job of one task that is settled."""
+    if info["state"] == "succeeded":
+        return 0
+    attempts = [a for row in info.get("settled") or [] for a in _deciding(info, row)]
+    attempt = attempts[-1] if attempts else {}
+    causes = {row.get("cause") for row in info.get("settled") or []}
+    causes |= {attempt.get("cause"), info["state"]}
+    code, signal = attempt.get("exit_code"), attempt.get("signal")
+    if isinstance(signal, int):
+        return _BY_SIGNAL + signal
+    if isinstance(code, int) and code:
+        return code
+    by_cause = [_CODES[cause] for cause in causes if cause in _CODES]
+    return max(by_cause, default=_HPC_FAILED)
+
+
+def fields(info: Info) -> list[tuple[str, object]]:
+    """Return a job as `hpc job info` prints it."""
+    spec = info.get("spec") or {}
+    return [
+        ("job", info["job_id"]),
+        ("name", info.get("name")),
+        ("state", outcome(info)),
+        ("why", info.get("why") if how_it_ended(info) else None),
+        ("namespace", info["ns_id"]),
+        ("command", command(spec)),
+        ("folder", spec.get("cwd")),
+        ("needs", _needs(spec)),
+        ("priority", info.get("priority") or None),
+        ("tasks", _tasks(info)),
+        ("submitted", when(info.get("submitted_at"))),
+        *(("attempt", _attempt(row, spec)) for row in _attempts_shown(info)),
+    ]
+
+
+def command(spec: Info) -> str | None:
+    """Return the command as one line, quoted where it is a list."""
+    if "command" not in spec:
+        return None
+    if "args" not in spec:
+        return str(spec["command"])
+    import shlex  # noqa: PLC0415 - most commands print no command
+
+    return shlex.join([str(spec["command"]), *map(str, spec["args"])])
+
+
+def tally(info: Info) -> str:
+    """Return how many tasks are in which state: `97 succeeded, 3 failed`."""
+    counts = info.get("counts") or {}
+    return ", ".join(f"{count} {state}" for state, count in counts.items() if count)
+
+
+_ATTEMPTS_SHOWN: Final = 10
+
+
+def _attempts_shown(info: Info) -> list[Info]:
+    return list(info.get("attempts") or [])[-_ATTEMPTS_SHOWN:]
+
+
+def _attempt(row: Info, spec: Info) -> str:
+    parts = [f"{row['attempt']} on {row['node_id']}"]
+    if row.get("tasks") not in (None, "0"):
+        parts.append(f"tasks {row['tasks']}")
+    ended = {"succeeded": "exit code 0", "failed": ending(row, spec)}
+    parts.append(ended.get(str(row["state"]), str(row["state"])))
+    started, finished = row.get("started_at"), row.get("finished_at")
+    if started is not None and finished is not None:
+        parts.append(show_duration(max(finished - started, 0) / 1000))
+    if row.get("peak_memory_bytes"):
+        parts.append(f"peak {show_memory(row['peak_memory_bytes'])}")
+    return ", ".join(parts)
+
+
+def _needs(spec: Info) -> str | None:
+    if "cpu" not in spec:
+        return None
+    parts = [f"{spec['cpu']} cpu" + ("s" if spec["cpu"] != 1 else "")]
+    if "memory" in spec:
+        is_limit = spec.get("enforce_memory", True)
+        parts.append(show_memory(spec["memory"] * _MIB) + ("" if is_limit else " (no limit)"))
+    if spec.get("time_limit") is not None:
+        parts.append(f"at most {show_duration(spec['time_limit'])}")
+    return ", ".join(parts)
+
+
+def _tasks(info: Info) -> str | None:
+    return f"{info['tasks']}: {tally(info)}" if _is_array(info) else None
+
+
+def _is_array(info: Info) -> bool:
+    return _count(str(info.get("tasks", "0"))) > 1
+
+
+def _deciding(info: Info, row: Info) -> list[Info]:
+    """Return the attempts that settled a row's tasks: failed ones, or any where none failed."""
+    touching = [
+        attempt
+        for attempt in info.get("attempts") or []
+        if _overlaps(str(attempt["tasks"]), str(row["tasks"]))
+    ]
+    ended = [attempt for attempt in touching if attempt["state"] == row["state"]]
+    return ended or touching[-1:] or [{}]
+
+
+def _ranges(tasks: str) -> list[tuple[int, int]]:
+    pairs = (part.partition("-") for part in tasks.split(",") if part)
+    return [(int(first), int(last or first)) for first, _, last in pairs]
+
+
+def _count(tasks: str) -> int:
+    return sum(last - first + 1 for first, last in _ranges(tasks))
+
+
+def _overlaps(one: str, other: str) -> bool:
+    return any(a <= d and c <= b for a, b in _ranges(one) for c, d in _ranges(other))

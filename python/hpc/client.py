@@ -1,0 +1,458 @@
+"""The Hub from a Python program: submit, wait, read, cancel.
+
+```python
+from hpc import Client
+
+job = Client().submit(["./sim", "--steps", "100"], cpu=2, memory="4G", key="sim-4")
+print(job.wait()["state"], b"".join(job.log()).decode())
+```
+
+A job's id is made here, before anything is sent, and so is the batch's: whatever is lost on the way
+is sent again under the same id, and is one job. Waiting is a pull that the Hub holds until
+something changes; nothing polls. A `Client` is not for several threads at once; make one for each.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Final, TypeVar
+from urllib.parse import quote
+
+from hpc import submission
+from hpc.access import Access, home, read_access
+from hpc.errors import HpcError, NoHub, TimedOut
+from hpc.transport.http_client import HttpClient, Query, Stream, Unanswered
+
+PHASE_FINISHED: Final = 3
+WAIT_S_MAX: Final = 50.0
+"""What one waiting pull asks for; the Hub holds it for 60 s at most."""
+
+AWAY_S_MAX: Final = 600.0
+"""How long who waits for a job waits for a Hub that has gone away."""
+
+AWAY_TOLD_S: Final = 1.0
+"""After so long it is told that the Hub is away."""
+
+PAGE: Final = 1000
+SSE_IDLE_S: Final = 60.0
+"""The Hub says something every 15 s on a stream of events."""
+
+T = TypeVar("T")
+
+
+class Job:
+    """A job by its id, which is known before anything is sent.
+
+    Attributes:
+        id: Its id.
+    """
+
+    def __init__(self, client: Client, job_id: str, *, cursor: int | None = None) -> None:
+        """Refer to a job; nothing is sent.
+
+        Args:
+            client: Through which it is reached.
+            job_id: Its id.
+            cursor: A cursor at which it was not finished yet, if one is known.
+        """
+        self.id = job_id
+        self._client = client
+        self._cursor = cursor
+
+    def __repr__(self) -> str:
+        return f"Job({self.id!r})"
+
+    def info(self) -> dict[str, Any]:
+        """Return what the Hub knows of it, as `GET /jobs/{id}` says: `state`, `counts`, ..."""
+        return self._client.info(self.id)
+
+    def wait(self, timeout_s: float | None = None) -> dict[str, Any]:
+        """Wait until every task is settled and return `info`; a Hub that restarts is waited for.
+
+        Raises:
+            TimedOut: `timeout_s` is over; the job goes on.
+            NotFound: The Hub does not know the job.
+            NoHub: The Hub is away for longer than the client's patience.
+        """
+        return self._client.wait(self.id, timeout_s=timeout_s, cursor=self._cursor)
+
+    def log(
+        self, task: int | None = None, *, stream: str = "stdout", follow: bool = False
+    ) -> Iterator[bytes]:
+        """Yield the output of a task, by default of the first.
+
+        Args:
+            task: Its number.
+            stream: `stdout` or `stderr`.
+            follow: Go on until the task is settled.
+        """
+        with self._client.log(self.id, task, stream=stream, follow=follow) as pieces:
+            yield from pieces
+
+    def cancel(self, *, tasks: str | None = None, reason: str | None = None) -> None:
+        """Settle what is not settled yet, or some tasks of it, as cancelled."""
+        self._client.cancel(self.id, tasks=tasks, reason=reason)
+
+
+class Client:
+    """A connection to one Hub, found by the environment or the access file where nothing is said.
+
+    Args:
+        url: Of the Hub.
+        token: That opens it.
+        home: Instead of `$HPC_HOME`.
+        timeout_s: For one request.
+        patience_s: How long a Hub that was there is asked again when it does not answer.
+        on_away: Told, once each time, why it is asked again.
+
+    Attributes:
+        cursor: The greatest seq that an answer has told: what was read is true up to there.
+    """
+
+    def __init__(
+        self,
+        url: str | None = None,
+        *,
+        token: str | None = None,
+        home: str | os.PathLike[str] | None = None,
+        timeout_s: float = 30.0,
+        patience_s: float = 10.0,
+        on_away: Callable[[str], None] | None = None,
+    ) -> None:
+        self.cursor = 0
+        self._url = url
+        self._token = token
+        self._home = None if home is None else Path(home)
+        self._patience_s = patience_s
+        self._on_away = on_away
+        self._was_there = False
+        self._http = HttpClient(self._read_access, timeout_s=timeout_s)
+
+    def __enter__(self) -> Client:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the connection; it is opened again when something is sent."""
+        self._http.close()
+
+    # Writing
+
+    def submit(
+        self,
+        command: str | Sequence[str],
+        *,
+        cpu: int = 1,
+        memory: int | str | None = None,
+        key: str | None = None,
+        name: str | None = None,
+        priority: int | None = None,
+        tasks: str | None = None,
+        env: Mapping[str, str] | None = None,
+        cwd: str | os.PathLike[str] | None = None,
+        time_limit: float | str | None = None,
+        **more: Any,  # noqa: ANN401 - each is checked by batch_spec
+    ) -> Job:
+        """Submit a job of the namespace `batch`; see `submission.batch_spec` for what it takes.
+
+        Args:
+            command: A text for the shell, or the program and its arguments.
+            cpu: Cores of each task.
+            memory: MiB, or a text such as `4G`; enforced. None reserves 1 GiB.
+            key: The job's id; the same key with the same spec is the same job. None makes one.
+            name: A label.
+            priority: Higher runs first; None is 0.
+            tasks: Ranges such as `0-99`; None is one task.
+            env: Added to the relay's environment.
+            cwd: An absolute folder; None is a folder of the task's own.
+            time_limit: Seconds, or a text such as `1h30m`.
+            more: `stdin`, `stdout`, `stderr`, `grace`, `on_cut_off`.
+
+        Raises:
+            HpcError: Nothing was recorded, except for `Unanswered`, which leaves it unknown: the
+                same call with the same `key` is safe.
+        """
+        spec = submission.batch_spec(
+            command, cpu=cpu, memory=memory, env=env, cwd=cwd, time_limit=time_limit, **more
+        )
+        return self.submit_spec("batch", spec, key=key, name=name, priority=priority, tasks=tasks)
+
+    def submit_spec(
+        self,
+        ns_id: str,
+        spec: Mapping[str, Any],
+        *,
+        kind: str = "SubmitJob",
+        key: str | None = None,
+        name: str | None = None,
+        priority: int | None = None,
+        tasks: str | None = None,
+    ) -> Job:
+        """Submit a job of any namespace; see `submit`."""
+        job_id = submission.new_job_id() if key is None else key
+        event = submission.submit_event(
+            ns_id, spec, kind=kind, job_id=job_id, name=name, priority=priority, tasks=tasks
+        )
+        receipt = self.ingest([event])
+        # The same key again may name a job that has finished long ago: then nothing will change.
+        is_new = not receipt.get("duplicate") and key is None
+        return Job(self, job_id, cursor=receipt.get("first_seq") if is_new else None)
+
+    def cancel(
+        self, job_id: str, *, tasks: str | None = None, reason: str | None = None
+    ) -> dict[str, Any]:
+        """Cancel a job or some of its tasks and return the receipt."""
+        ns_id = self.info(job_id)["ns_id"]
+        return self.ingest([submission.cancel_event(ns_id, job_id, tasks=tasks, reason=reason)])
+
+    def ingest(
+        self, events: Sequence[Mapping[str, Any]], *, batch_id: str | None = None
+    ) -> dict[str, Any]:
+        """Offer a batch and return its receipt: all of it is recorded, durably, or none.
+
+        Raises:
+            Unanswered: Unknown; `batch_id` in its hint makes the repeat safe.
+            HpcError: Nothing was recorded.
+        """
+        batch_id = batch_id or submission.new_batch_id()
+        document = {"id": batch_id, "events": list(events)}
+        try:
+            receipt = self._recorded(lambda: self._http.post("/ingest", document).json(), batch_id)
+            return self._seen(receipt)
+        except HpcError as error:
+            if len(events) == 1:  # then it goes without saying which of them it is
+                error.message = error.message.removeprefix("Event 0: ")
+            raise
+
+    def control(self, request: Mapping[str, Any]) -> dict[str, Any]:
+        """Register a namespace or a generator and return what the Hub answers."""
+        return self._seen(
+            self._patiently(lambda: self._http.post("/control", dict(request)).json())
+        )
+
+    # Reading
+
+    def job(self, job_id: str) -> Job:
+        """Refer to a job by its id; nothing is sent."""
+        return Job(self, job_id)
+
+    def info(self, job_id: str) -> dict[str, Any]:
+        """Return what the Hub knows of a job."""
+        return self._job(job_id)[0]
+
+    def jobs(self, **query: str | int) -> Iterator[dict[str, Any]]:
+        """Yield jobs, oldest first; `order="desc"`, `state`, `ns` and `name` choose."""
+        return self._rows("/jobs", "job_id", query)
+
+    def nodes(self) -> Iterator[dict[str, Any]]:
+        """Yield nodes in the order of their ids."""
+        return self._rows("/nodes", "node_id", {})
+
+    def read(self, path: str, query: Query = ()) -> dict[str, Any]:
+        """Return one answer of a read route, such as `/namespaces`."""
+        return self._seen(self._patiently(lambda: self._http.get(path, query).json()))
+
+    def pull(
+        self,
+        gid: str,
+        cursor: int = 0,
+        *,
+        table: str | None = None,
+        limit: int | None = None,
+        wait_s: float = 0.0,
+        hub: str | None = None,
+        patience_s: float | None = None,
+    ) -> dict[str, Any]:
+        """Return the facts of a generator that changed after a cursor.
+
+        Args:
+            gid: The generator.
+            cursor: 0 is from the beginning.
+            table: Only this one.
+            limit: Rows of a page; `more` says whether there are others.
+            wait_s: Wait so long for something to change; at most 60.
+            hub: Of the former answer: another Hub answers whole, marked `snapshot`.
+            patience_s: Instead of the client's.
+        """
+        query: list[tuple[str, str | int | float]] = [("gid", gid), ("cursor", cursor)]
+        for name, value in (("table", table), ("limit", limit), ("hub", hub)):
+            if value is not None:
+                query.append((name, value))
+        if wait_s > 0:
+            query.append(("wait", f"{wait_s:.3f}"))
+        timeout_s = self._http.timeout_s + wait_s
+        page = self._patiently(
+            lambda: self._http.get("/pull", query, timeout_s=timeout_s).json(), patience_s
+        )
+        return self._seen(page)
+
+    def wait(
+        self, job_id: str, *, timeout_s: float | None = None, cursor: int | None = None
+    ) -> dict[str, Any]:
+        """Wait until every task of a job is settled and return `info`; see `Job.wait`."""
+        until = None if timeout_s is None else time.monotonic() + timeout_s
+        hub: str | None = None
+        while True:
+            if cursor is None:
+                info, cursor = self._job(job_id)
+                if info["phase"] == PHASE_FINISHED:
+                    return info
+            left_s = WAIT_S_MAX if until is None else until - time.monotonic()
+            if left_s <= 0:
+                raise TimedOut(
+                    f"Job `{job_id}` is not finished after {timeout_s:g} s",
+                    hint="it goes on; wait again: hpc job wait " + job_id,
+                )
+            page = self.pull(
+                "kernel",
+                cursor,
+                table="jobs",
+                wait_s=min(left_s, WAIT_S_MAX),
+                hub=hub,
+                patience_s=AWAY_S_MAX if until is None else min(left_s, AWAY_S_MAX),
+            )
+            row = page["facts"].get("jobs", {}).get(job_id, {})
+            cursor, hub = page["cursor"], page.get("hub")
+            if row.get("phase") == PHASE_FINISHED or page.get("snapshot"):
+                # Whole answers may come from another Hub, which need not know the job.
+                cursor = None
+
+    def log(
+        self,
+        job_id: str,
+        task: int | None = None,
+        *,
+        stream: str = "stdout",
+        follow: bool = False,
+    ) -> Stream:
+        """Open the output of a task; close it when done."""
+        query: list[tuple[str, str | int | float]] = [("stream", stream)]
+        if task is not None:
+            query.append(("task", task))
+        if follow:
+            query.append(("follow", "true"))
+        path = f"/jobs/{quote(job_id, safe='')}/log"
+        return self._patiently(lambda: self._http.stream(path, query))
+
+    def events(self, cursor: int = 0, *, follow: bool = False) -> Iterator[dict[str, Any]]:
+        """Yield the events after a cursor; with `follow` also those to come, for ever.
+
+        A stream that breaks is taken up again after the last event that came.
+        """
+        while True:
+            page = self.read("/events", [("cursor", cursor), ("limit", PAGE)])
+            yield from page["data"]
+            if not page["data"]:
+                break
+            cursor = page["data"][-1]["seq"]
+        while follow:
+            try:
+                for event in self._followed(cursor):
+                    cursor = event["seq"]
+                    yield event
+            except Unanswered:
+                continue
+
+    def _followed(self, cursor: int) -> Iterator[dict[str, Any]]:
+        query: Query = [("cursor", cursor), ("follow", "true")]
+        with self._patiently(
+            lambda: self._http.stream("/events", query, idle_s=SSE_IDLE_S), AWAY_S_MAX
+        ) as stream:
+            for line in _lines(stream):
+                if line.startswith(b"data: "):
+                    event: dict[str, Any] = json.loads(line[6:])
+                    yield event
+
+    def _job(self, job_id: str) -> tuple[dict[str, Any], int]:
+        answer = self.read(f"/jobs/{quote(job_id, safe='')}")
+        return answer["data"], answer["cursor"]
+
+    def _seen(self, answer: dict[str, Any]) -> dict[str, Any]:
+        told = [answer.get(name) or 0 for name in ("cursor", "seq", "first_seq")]
+        self.cursor = max(self.cursor, *told)
+        return answer
+
+    def _rows(
+        self, path: str, key: str, query: Mapping[str, str | int]
+    ) -> Iterator[dict[str, Any]]:
+        after: list[tuple[str, str | int | float]] = []
+        while True:
+            page = self.read(path, [*query.items(), *after])
+            yield from page["data"]
+            if page.get("next") is None or not page["data"]:
+                return
+            after = [("after", page["data"][-1][key])]
+
+    def _read_access(self) -> Access:
+        if self._url is not None and self._token is not None:
+            return Access(self._url, self._token)
+        access = read_access(self._home or home(), url=self._url)
+        return access if self._token is None else access._replace(token=self._token)
+
+    def _recorded(self, send: Callable[[], T], batch_id: str) -> T:
+        try:
+            return self._patiently(send)
+        except NoHub as error:
+            if error.code != NoHub.default_code:
+                error.hint = (
+                    f"it may have been recorded; the same again is safe with --batch-id {batch_id}"
+                )
+            raise
+
+    def _patiently(self, send: Callable[[], T], patience_s: float | None = None) -> T:
+        """Send something that may be sent again, until it is answered or patience ends.
+
+        If nobody has ever answered and nothing was sent, that is said at once.
+        """
+        away_s: float | None = None
+        patience_s = self._patience_s if patience_s is None else patience_s
+        delays: Iterator[float] | None = None
+        on_away = self._on_away
+        while True:
+            try:
+                answer = send()
+            except NoHub as error:
+                self._was_there |= error.code != NoHub.default_code
+                now_s = time.monotonic()
+                away_s = now_s if away_s is None else away_s
+                left_s = away_s + patience_s - now_s
+                if not self._was_there or left_s <= 0:
+                    raise
+                if on_away is not None and now_s >= away_s + AWAY_TOLD_S:
+                    on_away(error.message)
+                    on_away = None
+                delays = delays or _delays()
+                time.sleep(min(next(delays), left_s))
+            else:
+                self._was_there = True
+                return answer
+
+
+def _delays() -> Iterator[float]:
+    # Imported here: only a Hub that is away is worth its time.
+    from random import SystemRandom  # noqa: PLC0415
+
+    from hpc.transport.backoff import Backoff  # noqa: PLC0415
+
+    backoff = Backoff(SystemRandom(), first_s=0.05, max_s=1.0)
+    while True:
+        yield backoff.next_s()
+
+
+def _lines(pieces: Stream) -> Iterator[bytes]:
+    rest = b""
+    for piece in pieces:
+        *lines, rest = (rest + piece).split(b"\n")
+        yield from lines

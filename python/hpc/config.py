@@ -1,0 +1,163 @@
+"""Settings of the three processes, made once at the edge and never changed.
+
+Flags and environment become one frozen struct; inside, nobody reads `os.environ`. Each field has a
+unit, a bound and a default that is safe on a laptop. Where things lie:
+
+| path                          | holds                                                       |
+|-------------------------------|-------------------------------------------------------------|
+| `$HPC_HOME/access.json`       | URL and token, mode 0600 (`hpc.access`)                     |
+| `$HPC_HOME/hub/`              | `log.sqlite3`, `lock`, `hub.json`, `outputs/`; or `--data`  |
+| `$HPC_HOME/relays/<node-id>/` | epoch, outbox, outputs of one relay                         |
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Final
+
+import msgspec
+
+from hpc.access import Access, check_url, home, read_access, write_access, write_private
+from hpc.errors import UsageError
+from hpc.units import parse_duration, parse_memory
+
+__all__ = [
+    "Access",
+    "HubConfig",
+    "MonitorConfig",
+    "RelayConfig",
+    "check_id",
+    "home",
+    "parse_duration",
+    "parse_memory",
+    "read_access",
+    "write_access",
+    "write_private",
+]
+
+RECLAIM_LEASES: Final = 10.0
+"""Reclaim time, in leases, where none is given."""
+
+_ID: Final = r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}"
+_PORT_MAX: Final = 65535
+
+
+def check_id(text: str, field: str) -> str:
+    """Return an id as it is.
+
+    Raises:
+        UsageError: It is none.
+    """
+    if not re.fullmatch(_ID, text):
+        raise UsageError(
+            f"`{field}` must be an id, got {text!r}",
+            field=field,
+            hint="letters, digits, `.`, `_` and `-`, at most 128, the first a letter or a digit",
+        )
+    return text
+
+
+def _between(field: str, value: float, least: float, greatest: float, unit: str) -> None:
+    if not least <= value <= greatest:
+        raise UsageError(
+            f"`{field}` must be from {least:g} to {greatest:g}{unit}, got {value:g}", field=field
+        )
+
+
+class HubConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Settings of one Hub.
+
+    Attributes:
+        home: `$HPC_HOME`, where the access file is written.
+        data: The log's folder, on a local file system.
+        port: 0 picks a free one.
+        lease_s: How long a relay may be silent before its node counts as unreachable.
+        reclaim_s: How long its `finish` tasks stay its own after that; None is 10 leases.
+    """
+
+    home: Path
+    data: Path
+    host: str = "127.0.0.1"
+    port: int = 8080
+    lease_s: float = 30.0
+    reclaim_s: float | None = None
+
+    def __post_init__(self) -> None:
+        _between("port", self.port, 0, _PORT_MAX, "")
+        _between("lease", self.lease_s, 0.5, 86_400, " s")
+        if self.reclaim_s is not None:
+            _between("reclaim", self.reclaim_s, 0, 366 * 86_400, " s")
+
+    @property
+    def lease_ms(self) -> int:
+        """The lease in milliseconds."""
+        return round(self.lease_s * 1000)
+
+    @property
+    def reclaim_ms(self) -> int:
+        """The reclaim time in milliseconds."""
+        reclaim_s = self.lease_s * RECLAIM_LEASES if self.reclaim_s is None else self.reclaim_s
+        return round(reclaim_s * 1000)
+
+
+class RelayConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Settings of one relay.
+
+    Attributes:
+        hub_url: None is what the access file says, read again whenever the Hub cannot be reached.
+        namespaces: Ids of those whose jobs it runs, at least one.
+        cpus: Cores that it offers; None is all that this process may use.
+        memory_mib: Memory that it offers; None is the machine's, or the cgroup's if smaller.
+        grace_s: How long running tasks may go on after SIGTERM.
+        takeover: Take the node id from another place that is alive.
+        port: Where `POST /poke` is served on loopback; None is nowhere, 0 picks a free one.
+    """
+
+    home: Path
+    hub_url: str | None = None
+    node_id: str
+    namespaces: list[str]
+    cpus: int | None = None
+    memory_mib: int | None = None
+    grace_s: float = 30.0
+    takeover: bool = False
+    port: int | None = None
+
+    def __post_init__(self) -> None:
+        check_id(self.node_id, "node-id")
+        if not self.namespaces:
+            raise UsageError(
+                "A relay must serve a namespace", field="ns", hint="hpc relay --ns batch"
+            )
+        for ns_id in self.namespaces:
+            check_id(ns_id, "ns")
+        if self.hub_url is not None:
+            check_url(self.hub_url)
+        if self.cpus is not None:
+            _between("cpus", self.cpus, 1, 65_536, "")
+        if self.memory_mib is not None:
+            _between("memory", self.memory_mib, 1, 1 << 40, " MiB")
+        _between("grace", self.grace_s, 0, 366 * 86_400, " s")
+        if self.port is not None:
+            _between("port", self.port, 0, _PORT_MAX, "")
+
+
+class MonitorConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Settings of one monitor.
+
+    Attributes:
+        hub_url: None is what the access file says, read again whenever the Hub cannot be reached.
+        interval_s: Time between two samples.
+    """
+
+    home: Path
+    hub_url: str | None = None
+    node_id: str
+    interval_s: float = 5.0
+
+    def __post_init__(self) -> None:
+        check_id(self.node_id, "node-id")
+        if self.hub_url is not None:
+            check_url(self.hub_url)
+        _between("interval", self.interval_s, 0.1, 86_400, " s")

@@ -1,0 +1,124 @@
+"""The handler `process`: a command line of a job becomes a child process per task.
+
+`command` with `args` is executed directly, `command` alone by `/bin/sh -c`. The environment is the
+relay's without what is hpc's own, under the job's `env`. Whether a folder or program exists is
+found when the task starts, by the supervisor.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from typing import Literal
+
+import msgspec
+
+from hpc.domain import Grant, NodeOffer, Work
+from hpc.errors import Refused
+
+# What a relay was told about itself, and the token: none of a job's business.
+OURS = frozenset(
+    {
+        "HPC_TOKEN",
+        "HPC_JOB_ID",
+        "HPC_TASK_ID",
+        "HPC_ATTEMPT",
+        "HPC_NODE_ID",
+        "HPC_CPUS",
+        "HPC_MEMORY_MIB",
+        "HPC_ENTRY",
+    }
+)
+
+
+class _Spec(msgspec.Struct, frozen=True):
+    """The fields of a submit that this handler reads; a namespace may have others beside them."""
+
+    command: str
+    args: list[str | int | float] | None = None
+    memory: int | None = None
+    enforce_memory: bool = True
+    env: dict[str, str | int | float] = {}
+    cwd: str | None = None
+    stdin: str | None = None
+    stdout: str | None = None
+    stderr: str | None = None
+    time_limit: float | None = None
+    grace: float = 5.0
+    on_cut_off: Literal["finish", "stop"] = "finish"
+
+
+class ProcessHandler:
+    """Plans child processes.
+
+    Args:
+        environ: The relay's environment; None is this process's.
+    """
+
+    def __init__(self, environ: Mapping[str, str] | None = None) -> None:
+        found = os.environ if environ is None else environ
+        self._environ = {name: value for name, value in found.items() if name not in OURS}
+
+    def work(self, grant: Grant, offer: NodeOffer) -> Work:
+        """Return what to execute for every task of the grant.
+
+        Raises:
+            Refused: The spec does not describe a process; the message names the field.
+        """
+        try:
+            spec = msgspec.convert(grant.spec, _Spec)
+        except msgspec.ValidationError as error:
+            raise Refused(f"Job `{grant.job_id}` describes no process: {error}") from error
+        memory_mib = grant.resources.get("memory_mib", spec.memory or 0)
+        return Work(
+            job_id=grant.job_id,
+            ns_id=grant.ns_id,
+            attempt=grant.attempt,
+            epoch=offer.epoch,
+            tasks=grant.tasks,
+            kind="process",
+            argv=_argv(spec),
+            env=self._env(spec),
+            cwd=_absolute(spec.cwd),
+            stdin=_text("stdin", spec.stdin),
+            stdout=_text("stdout", spec.stdout),
+            stderr=_text("stderr", spec.stderr),
+            cpus=grant.resources.get("cpus", 1),
+            memory_mib=memory_mib if spec.enforce_memory and memory_mib > 0 else None,
+            reserve_mib=memory_mib,
+            time_limit_s=spec.time_limit,
+            grace_s=spec.grace,
+            on_cut_off=spec.on_cut_off,
+            entries=grant.entries,
+        )
+
+    def _env(self, spec: _Spec) -> dict[str, str]:
+        env = dict(self._environ)
+        for name, value in spec.env.items():
+            if not name or "=" in name or "\0" in name:
+                raise Refused(f"Environment has a name that cannot be set: {name!r}", field="env")
+            env[name] = _text(f"env.{name}", str(value)) or ""
+        # Also where a job brings it by itself: a token stands in no job's environment.
+        env.pop("HPC_TOKEN", None)
+        return env
+
+
+def _argv(spec: _Spec) -> list[str]:
+    if spec.args is None:
+        argv = ["/bin/sh", "-c", spec.command]
+    else:
+        argv = [spec.command, *map(str, spec.args)]
+    return [_text("command", word) or "" for word in argv]
+
+
+def _absolute(cwd: str | None) -> str | None:
+    if cwd is not None and not cwd.startswith("/"):
+        raise Refused(f"Folder `cwd` must be an absolute path, got {cwd!r}", field="cwd")
+    return _text("cwd", cwd)
+
+
+def _text(field: str, value: str | None) -> str | None:
+    """Refuse what no system call takes."""
+    if value is not None and "\0" in value:
+        raise Refused(f"Field `{field}` must not hold a NUL, got {value!r}", field=field)
+    return value

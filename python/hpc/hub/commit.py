@@ -1,0 +1,358 @@
+"""Commit: one turn of the Hub, from what has arrived to what may be answered.
+
+Output packs are stored, the engine steps, its rows are appended, and only then is anything
+answered: an answer never shows what is not yet durable. If the append finds no space, or the
+engine fails, the engine is thrown away and rebuilt from the log, which holds nothing of that turn.
+If the outcome of an append is unknown, nothing more may be acknowledged: the turn is fatal.
+
+It blocks and knows neither threads nor the event loop; turn.py calls it from the turn thread.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+import traceback
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final, Protocol
+
+from hpc.errors import HpcError, StorageError, StorageFull, StorageLocked
+from hpc.hub.outputs import Stored
+from hpc.hub.space import DROPPED, WRITES, Space, no_space
+from hpc.problems import problem
+from hpc.protocols import Answer, EventLog, LogRow
+
+BUILD_EVENTS: Final = 2000
+"""Events that one step takes to compute a generator registered late."""
+
+NO_REPLY: Final = frozenset({"gone", "untail"})
+"""Verbs that the engine does not answer."""
+
+Input = tuple[int, str, str, bytes]
+"""Token, verb, raw query, body."""
+
+
+class EngineTurn(Protocol):
+    """What one step of the engine brings; `hpc._core.Turn`."""
+
+    @property
+    def rows(self) -> Sequence[tuple[Any, ...]]:
+        """Rows to append before any reply leaves."""
+        ...
+
+    @property
+    def replies(self) -> list[tuple[int, int, bytes]]:
+        """Token, status, body."""
+        ...
+
+    @property
+    def pokes(self) -> list[tuple[str, int]]:
+        """Generators that grew, with the seq."""
+        ...
+
+    @property
+    def wake_ms(self) -> int | None:
+        """Monotonic ms at which the next step is due without inputs."""
+        ...
+
+    @property
+    def build_from(self) -> int | None:
+        """Seq from which the next step wants events, or None."""
+        ...
+
+
+class Engine(Protocol):
+    """The state machine; `hpc._core.Hub`, or a scripted one in tests."""
+
+    @property
+    def last_seq(self) -> int:
+        """Seq of the last event it knows."""
+        ...
+
+    def step(
+        self, inputs: list[Input], *, wall_ms: int, mono_ms: int, build: Sequence[Any]
+    ) -> EngineTurn:
+        """Take inputs and time, return rows and replies."""
+        ...
+
+
+class Outputs(Protocol):
+    """The part of the output store that a turn writes to."""
+
+    def append(self, packs: Sequence[bytes]) -> list[Stored]:
+        """Store packs and sync them once; for each its answer and the jobs in it."""
+        ...
+
+
+class Clock(Protocol):
+    """Where time comes from."""
+
+    def wall_ms(self) -> int:
+        """Milliseconds since 1970, UTC."""
+        ...
+
+    def mono_ms(self) -> int:
+        """Milliseconds of a clock that nobody sets."""
+        ...
+
+
+class SystemClock:
+    """The machine's clocks."""
+
+    def wall_ms(self) -> int:
+        """Milliseconds since 1970, UTC."""
+        return time.time_ns() // 1_000_000
+
+    def mono_ms(self) -> int:
+        """Milliseconds of CLOCK_MONOTONIC."""
+        return time.monotonic_ns() // 1_000_000
+
+
+@dataclass(slots=True)
+class Arrived:
+    """What one turn takes: engine inputs, output packs, and calls that need the log."""
+
+    inputs: list[Input] = field(default_factory=list)
+    packs: list[tuple[int, bytes]] = field(default_factory=list)
+    calls: list[tuple[int, Callable[[EventLog], Any]]] = field(default_factory=list)
+
+
+@dataclass(slots=True)
+class Outcome:
+    """What one turn brought.
+
+    Attributes:
+        answers: By token; everything in them is durable.
+        results: Of the calls, by token: a value, or the exception to raise.
+        pokes: Generators that grew, with the seq.
+        rows: What was appended.
+        head_seq: Seq of the last durable event.
+        heard: Jobs of the output frames that were stored.
+        wake_ms: When the next turn is due without anything arriving; None: never.
+        again: The next turn should follow at once.
+        rebuilt: The engine was thrown away and rebuilt; it has forgotten who tails what.
+        fatal: The Hub must end; nothing was acknowledged since.
+    """
+
+    answers: list[tuple[int, Answer]] = field(default_factory=list)
+    results: list[tuple[int, Any]] = field(default_factory=list)
+    pokes: list[tuple[str, int]] = field(default_factory=list)
+    rows: list[LogRow] = field(default_factory=list)
+    heard: list[str] = field(default_factory=list)
+    head_seq: int = 0
+    wake_ms: int | None = None
+    again: bool = False
+    rebuilt: bool = False
+    fatal: HpcError | None = None
+
+
+class Committer:
+    """Runs turns over one log.
+
+    Attributes:
+        head_seq: Seq of the last durable event. May be read on other threads: it takes no lock,
+            where the engine's own does, and does not run ahead of the append.
+
+    Args:
+        log: Nobody else may use it while turns run.
+        outputs: Where output packs go.
+        build_engine: Rebuilds the engine from the log (recovery.py).
+        lease_ms: The engine's lease; a pause of writes is short beside it.
+        clock: Where time comes from.
+        space: When to refuse writes for want of space.
+    """
+
+    def __init__(
+        self,
+        *,
+        log: EventLog,
+        outputs: Outputs,
+        build_engine: Callable[[], Engine],
+        lease_ms: int,
+        clock: Clock | None = None,
+        space: Space | None = None,
+    ) -> None:
+        self._log = log
+        self._outputs = outputs
+        self._build_engine = build_engine
+        self._lease_ms = lease_ms
+        self._clock = clock or SystemClock()
+        self._space = space or Space()
+        self._engine = build_engine()
+        self.head_seq = self._engine.last_seq
+        self._open: dict[int, Input] = {}
+        """Inputs that the engine holds unanswered, to be put again to a rebuilt one."""
+        self._again: list[Input] = []
+        self._build_from: int | None = None
+        self.turns = 0
+        self.commits = 0
+        """Appends to the log; each is one fsync, and a checkpoint of the WAL now and then."""
+        self.output_syncs = 0
+        # The first step tells when the engine wants to be woken.
+        self._wake_ms: int | None = self._clock.mono_ms()
+
+    def run(self, arrived: Arrived) -> Outcome:
+        """Run one turn; what it returns may be told to everybody."""
+        outcome = Outcome()
+        self.turns += 1
+        try:
+            self._store(arrived.packs, outcome)
+            self._step(arrived.inputs, outcome)
+            for token, call in arrived.calls:
+                outcome.results.append((token, self._called(call)))
+        except StorageError as error:
+            outcome.fatal = error
+        except AssertionError as error:
+            # The log refused rows that do not follow: a mistake of ours, and the log is intact.
+            outcome.fatal = HpcError(f"The engine and the log disagree: {error}", code="internal")
+        outcome.head_seq = self.head_seq
+        if self._wake_ms is not None:
+            outcome.wake_ms = max(self._wake_ms, self._space.paused_until_ms)
+        outcome.again = bool(self._again) or self._build_from is not None
+        return outcome
+
+    def _store(self, packs: list[tuple[int, bytes]], outcome: Outcome) -> None:
+        if not packs:
+            return
+        free_bytes = self._log.free_bytes()
+        if self._space.is_low(free_bytes):
+            stored = self._dropped(len(packs), self._space.low(free_bytes))
+        else:
+            self.output_syncs += 1
+            try:
+                stored = self._outputs.append([pack for _, pack in packs])
+                self._space.note_outputs(is_dropped=False)
+            except StorageFull as error:
+                stored = self._dropped(len(packs), error.message)
+        for (token, _), one in zip(packs, stored, strict=True):
+            outcome.answers.append((token, one.answer))
+            outcome.heard += one.job_ids
+
+    def _dropped(self, count: int, detail: str) -> list[Stored]:
+        self._space.note_outputs(is_dropped=True, detail=detail)
+        return [Stored(DROPPED, frozenset())] * count
+
+    def _step(self, arrived: list[Input], outcome: Outcome) -> None:
+        inputs = self._again + self._admitted(arrived, outcome)
+        self._again = []
+        mono_ms = self._clock.mono_ms()
+        # While claims are refused, time must not pass for the engine by itself: it would declare
+        # nodes lost that had no way to renew their leases (R25).
+        is_paused = mono_ms < self._space.paused_until_ms
+        is_due = self._wake_ms is not None and mono_ms >= self._wake_ms and not is_paused
+        if not inputs and not is_due and self._build_from is None:
+            return
+        build: list[LogRow] = []
+        if self._build_from is not None:
+            build = self._log.read(self._build_from, BUILD_EVENTS)
+        try:
+            turn = self._engine.step(
+                inputs, wall_ms=self._clock.wall_ms(), mono_ms=mono_ms, build=build
+            )
+        except Exception as error:  # a fault of ours must not end the others' work
+            self._after_engine_fault(error, inputs, outcome)
+            return
+        rows = [LogRow._make(row) for row in turn.rows]
+        if rows:
+            self.commits += 1
+            try:
+                self._log.append(rows)
+            except (StorageFull, StorageLocked) as error:
+                self._after_no_append(error, inputs, outcome)
+                return
+            self.head_seq = rows[-1].first_seq + rows[-1].count - 1
+        self._settle(turn, inputs, outcome)
+        outcome.rows = rows
+
+    def _admitted(self, inputs: list[Input], outcome: Outcome) -> list[Input]:
+        if not any(verb in WRITES for _, verb, _, _ in inputs):
+            return inputs
+        free_bytes, mono_ms = self._log.free_bytes(), self._clock.mono_ms()
+        admitted = []
+        for one in inputs:
+            token, verb, _query, body = one
+            refusal = self._space.refusal(verb, body, free_bytes=free_bytes, mono_ms=mono_ms)
+            if refusal is None:
+                admitted.append(one)
+            else:
+                outcome.answers.append((token, refusal))
+        return admitted
+
+    def _settle(self, turn: EngineTurn, inputs: list[Input], outcome: Outcome) -> None:
+        for one in inputs:
+            if one[1] == "gone":
+                self._open.pop(_gone_token(one), None)
+            elif one[1] not in NO_REPLY:
+                self._open[one[0]] = one
+        for token, status, body in turn.replies:
+            self._open.pop(token, None)
+            outcome.answers.append((token, Answer(status, body)))
+        outcome.pokes = turn.pokes
+        self._wake_ms = turn.wake_ms
+        self._build_from = turn.build_from
+
+    def _after_no_append(self, error: StorageError, inputs: list[Input], outcome: Outcome) -> None:
+        began_ms = self._clock.mono_ms()
+        refusal = no_space(error.message)
+        if isinstance(error, StorageLocked):
+            refusal = problem(
+                503,
+                "storage_locked",
+                "The log cannot be written now",
+                f"{error.message}; nothing was recorded",
+                "send the same request again",
+            )
+        self._start_over({**self._open, **_by_token(inputs)}, refusal, outcome)
+        now_ms = self._clock.mono_ms()
+        self._space.pause(
+            refusal, mono_ms=now_ms, replay_ms=now_ms - began_ms, lease_ms=self._lease_ms
+        )
+
+    def _after_engine_fault(self, error: Exception, inputs: list[Input], outcome: Outcome) -> None:
+        traceback.print_exception(error, file=sys.stderr)
+        if not inputs:
+            # No request caused it, so that a rebuilt engine would meet it again.
+            outcome.fatal = HpcError(f"The engine failed: {error!r}", code="internal")
+            return
+        refusal = problem(
+            503,
+            "engine_failed",
+            "The Hub could not do this",
+            "the engine failed on a request of this turn; nothing was recorded",
+            "send the request again; if it fails again, report it with the Hub's stderr",
+        )
+        # Its reads are refused as well: one of them may be what the engine cannot bear.
+        refused = [one for one in inputs if one[1] not in NO_REPLY]
+        outcome.answers += [(one[0], refusal) for one in refused]
+        held = {**self._open, **_by_token([one for one in inputs if one[1] in NO_REPLY])}
+        self._start_over(held, refusal, outcome)
+
+    def _start_over(self, unanswered: dict[int, Input], refusal: Answer, outcome: Outcome) -> None:
+        """Rebuild the engine: what writes is refused, what reads is put to the new one."""
+        self._open = {}
+        self._build_from = None
+        self._engine = self._build_engine()
+        self.head_seq = self._engine.last_seq
+        self._wake_ms = self._clock.mono_ms()
+        outcome.rebuilt = True
+        gone = {_gone_token(one) for one in unanswered.values() if one[1] == "gone"}
+        for token, one in unanswered.items():
+            if one[1] in WRITES:
+                outcome.answers.append((token, refusal))
+            elif one[1] not in NO_REPLY and token not in gone:
+                self._again.append(one)
+
+    def _called(self, call: Callable[[EventLog], object]) -> object:
+        try:
+            return call(self._log)
+        except Exception as error:  # handed to whoever asked, on the event loop
+            return error
+
+
+def _by_token(inputs: list[Input]) -> dict[int, Input]:
+    return {one[0]: one for one in inputs}
+
+
+def _gone_token(one: Input) -> int:
+    return int(one[2].removeprefix("token="))

@@ -1,0 +1,377 @@
+"""Reading a task's output while it runs and after: what the Hub has, and what it can ask for.
+
+A reader of a running task makes the engine put the stream into the relay's open claim (`tail`);
+the relay then sends what there is, and more while somebody reads. Readers are woken by events and
+output of their job and look again; nothing polls. What is missing is told in a note before the
+first byte, since bytes of output cannot be told from words of ours.
+
+Bytes are yielded in the stream's order. A follower goes on over attempts until the task is
+settled; a hole in the middle is passed over only once the attempt has ended.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+from collections.abc import AsyncGenerator, AsyncIterator
+from typing import Final, NamedTuple
+from urllib.parse import urlencode
+
+import msgspec
+
+from hpc.hub.frames import Stream
+from hpc.hub.outputs import SEGMENTS_MAX, OutputStore, StreamView
+from hpc.hub.outputs_index import Segment
+from hpc.hub.turn import Turns
+from hpc.ports import LogQuery, LogReading
+from hpc.problems import problem
+from hpc.protocols import Answer
+
+TAIL_WAIT_S: Final = 5.0
+"""How long a reader waits for the relay before it is answered with what the Hub has."""
+
+ASK_S_MIN: Final = 0.2
+"""How soon a follower asks for the job again. The answer grows with the job, and in a big array
+something changes all the time; output that has come is passed on meanwhile."""
+
+READ_BYTES: Final = 256 * 1024
+"""Bytes read and sent at a time."""
+
+GAPS_TOLD_MAX: Final = 4
+
+
+class _Attempt(msgspec.Struct):
+    tasks: str
+    attempt: int
+    node_id: str = ""
+    state: str = ""
+
+
+class _Settled(msgspec.Struct):
+    tasks: str
+
+
+class _Job(msgspec.Struct):
+    tasks: str
+    settled: list[_Settled] = []
+    attempts: list[_Attempt] = []
+
+
+class _JobAnswer(msgspec.Struct):
+    data: _Job
+
+
+class _TailAnswer(msgspec.Struct):
+    node_id: str
+    attempt: int
+    state: str = "up"
+
+
+_job = msgspec.json.Decoder(_JobAnswer)
+_tail = msgspec.json.Decoder(_TailAnswer)
+
+
+class TaskState(NamedTuple):
+    """What the engine says of one task.
+
+    Attributes:
+        attempt: Number of the newest attempt; None before the first.
+        node_id: Where that is or was.
+        state: Of that attempt, as the read routes tell it.
+    """
+
+    is_settled: bool
+    attempt: int | None = None
+    node_id: str = ""
+    state: str = ""
+
+
+class LogReader:
+    """Opens outputs of one Hub."""
+
+    def __init__(self, turns: Turns, outputs: OutputStore) -> None:
+        self._turns = turns
+        self._outputs = outputs
+        self._watches = itertools.count(1)
+
+    async def open(self, job_id: str, query: LogQuery) -> LogReading | Answer:
+        """Open a task's output, or refuse with a problem document."""
+        answer = await self._turns.ask("job", urlencode({"job_id": job_id}))
+        if answer.status != 200:  # noqa: PLR2004 - OK
+            return answer
+        job = _job.decode(answer.body).data
+        task = first_of(job.tasks) if query.task is None else query.task
+        if task is None or not holds(job.tasks, task):
+            return problem(
+                404,
+                "not_found",
+                "Nothing has this name",
+                f"job `{job_id}` has no task {query.task}; its tasks are {job.tasks}",
+                "`GET /jobs/{job_id}` lists its tasks",
+            )
+        stream: Stream = "stderr" if query.stream == "stderr" else "stdout"
+        reading = _Reading(
+            self._turns, self._outputs, next(self._watches), (job_id, task, stream), query.follow
+        )
+        try:
+            note = await reading.begin(task_state(job, task))
+        except BaseException:
+            reading.close()
+            raise
+        return LogReading(note, reading)
+
+
+class _Reading:
+    """One reader of one stream: yields its bytes, and must be closed, begun or not."""
+
+    def __init__(
+        self,
+        turns: Turns,
+        outputs: OutputStore,
+        watch_id: int,
+        place: tuple[str, int, Stream],
+        follow: bool,
+    ) -> None:
+        self._turns = turns
+        self._outputs = outputs
+        self._watch_id = watch_id
+        self._job_id, self._task, self._stream = place
+        self._follow = follow
+        self._watch = turns.feeds.watch(self._job_id)
+        self._state = TaskState(is_settled=False)
+        self._tailed: tuple[int | None, str, int] | None = None
+        self._offset = 0
+        self._rest: asyncio.TimerHandle | None = None
+        self._is_stale = False
+        self._iterator = self._chunks()
+
+    def __aiter__(self) -> AsyncIterator[bytes]:
+        return self
+
+    async def __anext__(self) -> bytes:
+        return await anext(self._iterator)
+
+    async def aclose(self) -> None:
+        """End the reader's interest; a second call does nothing."""
+        await self._iterator.aclose()
+        self.close()
+
+    async def begin(self, state: TaskState) -> str | None:
+        """Find out what there is, asking the relay where the task runs; returns the note."""
+        self._state = state
+        if state.is_settled:
+            return await self._gaps_note(state)
+        before = await self._view(state.attempt)
+        running = await self._tail()
+        if running is None:
+            # It may have ended before this reader watched it: then nothing would wake it any more.
+            self._state = state = await self._asked() or state
+            if state.is_settled:
+                return await self._gaps_note(state)
+            if state.attempt is None or self._follow:
+                return None
+            return (
+                f"attempt {state.attempt} on node {state.node_id} is {state.state}; "
+                "these are the bytes that the Hub has"
+            )
+        self._state = state._replace(attempt=running.attempt, node_id=running.node_id)
+        if running.state == "up":
+            count = before.now_count if before and before.attempt == running.attempt else 0
+            if self._follow or await self._heard(count):
+                return None
+        silent = "has not answered" if running.state == "up" else f"is {running.state}"
+        return f"node {running.node_id} {silent}; these are the bytes that the Hub has"
+
+    async def _chunks(self) -> AsyncGenerator[bytes, None]:
+        while True:
+            is_over = self._state.is_settled or not self._follow
+            while chunk := await self._next_chunk(skip_gaps=is_over):
+                yield chunk
+            if is_over or not await self._watch.changed():
+                return
+            if self._rest is not None:
+                self._is_stale = True
+                continue
+            self._is_stale = False
+            self._rest = asyncio.get_running_loop().call_later(ASK_S_MIN, self._rested)
+            async for chunk in self._moved_on():
+                yield chunk
+
+    def _rested(self) -> None:
+        self._rest = None
+        if self._is_stale:
+            self._watch.wake()
+
+    def close(self) -> None:
+        """End the watch and the tail at once; a second call does nothing."""
+        self._watch.close()
+        if self._rest is not None:
+            self._rest.cancel()
+            self._rest = None
+        if self._tailed is not None:
+            self._tailed = None
+            self._turns.tell("untail", f"watch={self._watch_id}")
+
+    async def _moved_on(self) -> AsyncIterator[bytes]:
+        """Ask for the task's state; at a new attempt yield what the old one has left."""
+        state = await self._asked()
+        if state is None:
+            return
+        if self._state.attempt not in (None, state.attempt):
+            while chunk := await self._next_chunk(skip_gaps=True):
+                yield chunk
+            self._offset = 0
+        self._state = state
+        if not state.is_settled and self._tailed != self._tail_key():
+            await self._tail()
+
+    async def _asked(self) -> TaskState | None:
+        answer = await self._turns.ask("job", urlencode({"job_id": self._job_id}))
+        if answer.status != 200:  # noqa: PLR2004 - OK
+            return None
+        return task_state(_job.decode(answer.body).data, self._task)
+
+    def _tail_key(self) -> tuple[int | None, str, int]:
+        # A relay forgets its tails with its claim, the engine with a rebuild.
+        return self._state.attempt, self._state.state, self._turns.rebuilds
+
+    async def _tail(self) -> _TailAnswer | None:
+        """Make the relay send the stream; None where the task does not run."""
+        offset = await self._known_end()
+        self._tailed = self._tail_key()
+        query = {
+            "job_id": self._job_id,
+            "task": self._task,
+            "stream": self._stream,
+            "offset": offset,
+            "watch": self._watch_id,
+        }
+        answer = await self._turns.ask("tail", urlencode(query))
+        return _tail.decode(answer.body) if answer.status == 200 else None  # noqa: PLR2004 - OK
+
+    async def _heard(self, count: int) -> bool:
+        """Wait until the relay has said once more that this is all, or the task has ended."""
+        try:
+            async with asyncio.timeout(TAIL_WAIT_S):
+                while True:
+                    view = await self._view(self._state.attempt)
+                    if view is not None and view.now_count > count:
+                        return True
+                    state = await self._asked()
+                    if state is None or state.is_settled:
+                        return True
+                    if not await self._watch.changed():
+                        return False
+        except TimeoutError:
+            return False
+
+    async def _known_end(self) -> int:
+        """Return up to where the stream is known without a gap."""
+        end = 0
+        while view := await self._view(self._state.attempt, end):
+            before = end
+            for segment in view.segments:
+                if segment.offset > end:
+                    return end
+                end = segment.end
+            if end == before:
+                break
+        return end
+
+    async def _next_chunk(self, *, skip_gaps: bool) -> bytes:
+        """Read on from the offset; empty where nothing (more) is known."""
+
+        def read(_log: object) -> tuple[int, bytes]:
+            view = self._outputs.read(
+                self._job_id,
+                self._task,
+                self._stream,
+                attempt=self._state.attempt,
+                offset=self._offset,
+                limit=1,
+            )
+            if view is None or not view.segments:
+                return self._offset, b""
+            segment = view.segments[0]
+            start = max(self._offset, segment.offset)
+            if start > self._offset and not skip_gaps:
+                return self._offset, b""
+            data = self._outputs.data(segment, offset=start, limit=READ_BYTES)
+            return start + len(data), data
+
+        found = await self._turns.on_log(read)
+        if isinstance(found, Answer):
+            return b""
+        self._offset, data = found
+        return data
+
+    async def _view(self, attempt: int | None, offset: int = 0) -> StreamView | None:
+        """Return what is known of an attempt; None is the newest with any output."""
+        found = await self._turns.on_log(
+            lambda _log: self._outputs.read(
+                self._job_id, self._task, self._stream, attempt=attempt, offset=offset
+            )
+        )
+        return None if isinstance(found, Answer) else found
+
+    async def _gaps_note(self, state: TaskState) -> str | None:
+        """Say which bytes of an ended attempt are not at the Hub."""
+        gaps: list[str] = []
+        end, total = 0, None
+        while view := await self._view(state.attempt, end):
+            gaps += gaps_between(end, view.segments)
+            end = view.segments[-1].end if view.segments else end
+            total = view.total
+            if len(view.segments) < SEGMENTS_MAX:
+                break
+        if end and total is None:
+            gaps.append(f"from {end} on")
+        elif total is not None and total > end:
+            gaps.append(f"{end} to {total - 1}")
+        if not gaps:
+            return None
+        told = ", ".join(gaps[:GAPS_TOLD_MAX]) + (", ..." if len(gaps) > GAPS_TOLD_MAX else "")
+        where = f"; node {state.node_id} may have them" if state.node_id else ""
+        return f"bytes {told} of {self._stream} are not at the Hub{where}"
+
+
+def gaps_between(start: int, segments: list[Segment]) -> list[str]:
+    """Return the gaps before and between segments as text, such as `3 to 8`."""
+    gaps = []
+    for segment in segments:
+        if segment.offset > start:
+            gaps.append(f"{start} to {segment.offset - 1}")
+        start = segment.end
+    return gaps
+
+
+def task_state(job: _Job, task: int) -> TaskState:
+    """Return what a job's answer says of one of its tasks.
+
+    Of a settled task the attempt that succeeded counts, else the newest: a late success may
+    settle a task of which another attempt was leased since.
+    """
+    is_settled = any(holds(one.tasks, task) for one in job.settled)
+    newest = max(
+        (one for one in job.attempts if holds(one.tasks, task)),
+        key=lambda one: (is_settled and one.state == "succeeded", one.attempt),
+        default=None,
+    )
+    if newest is None:
+        return TaskState(is_settled)
+    return TaskState(is_settled, newest.attempt, newest.node_id, newest.state)
+
+
+def holds(tasks: str, task: int) -> bool:
+    """Return whether a range list such as `0-41,43` holds a task."""
+    for part in filter(None, tasks.split(",")):
+        low, _, high = part.partition("-")
+        if int(low) <= task <= int(high or low):
+            return True
+    return False
+
+
+def first_of(tasks: str) -> int | None:
+    """Return the first task of a range list, or None of an empty one."""
+    head = tasks.partition(",")[0].partition("-")[0]
+    return int(head) if head else None

@@ -1,0 +1,326 @@
+"""Outputs: what tasks wrote, beside the log. Bytes, not facts: nothing here is an event.
+
+    outputs/000001.pack     records of frames, append-only (packs.py)
+    outputs/index.sqlite3   which bytes of which stream lie where; rebuilt from the packs at need
+
+Frames come again and overlap: a relay sends pieces while somebody reads, and whole streams at a
+task's end. Each byte of a stream is kept once, as it was first told. An answer of 200 means that
+the bytes are on disk. Used by the turn thread alone.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, Final, NamedTuple
+
+import apsw
+import msgspec
+
+from hpc.errors import (
+    NotFound,
+    Refused,
+    StorageDamaged,
+    StorageError,
+    StorageFull,
+)
+from hpc.hub.frames import Frame, Stream, parse
+from hpc.hub.outputs_index import OutputsIndex, Segment, remove
+from hpc.hub.packs import PACK_BYTES_MAX, Packs, sync_folder
+from hpc.problems import problem
+from hpc.protocols import Answer
+
+FOLDER: Final = "outputs"
+
+NOW_MARKS_MAX: Final = 10_000
+"""Streams of which it is remembered that a relay has sent all there was."""
+
+SEGMENTS_MAX: Final = 1024
+
+Key = tuple[str, int, int, str]
+
+
+class Stored(NamedTuple):
+    """What became of one pack: the answer, and the jobs of the frames in it."""
+
+    answer: Answer
+    job_ids: frozenset[str]
+
+
+class StreamView(NamedTuple):
+    """What is known of one stream from some offset on.
+
+    Attributes:
+        attempt: Of which attempt.
+        segments: What is known, ascending, without overlaps; there may be gaps between them.
+        total: The stream's length, once it is complete.
+        now_bytes: How long it was when the relay last told that this was all there was.
+        now_count: How often the relay has told so since the Hub's start; a reader that asks
+            compares it with the count before.
+    """
+
+    attempt: int
+    segments: list[Segment]
+    total: int | None
+    now_bytes: int | None
+    now_count: int
+
+
+class OutputStore:
+    """The output of tasks in the folder `outputs` of a Hub's data folder."""
+
+    def __init__(self, data: Path, *, pack_bytes_max: int = PACK_BYTES_MAX) -> None:
+        """Open the store, finishing or cutting off what a crash has left.
+
+        Args:
+            data: The Hub's data folder, which this process has locked.
+            pack_bytes_max: Size at which a new pack is begun.
+
+        Raises:
+            StorageFull: There is no space to create or repair it.
+            StorageError: It cannot be opened; the message gives the path and the reason.
+        """
+        self._folder = data / FOLDER
+        self._failed: StorageError | None = None
+        self._marks: dict[Key, tuple[int, int]] = {}
+        with self._translated("opened"):
+            if not self._folder.exists():
+                self._folder.mkdir(mode=0o700)
+                sync_folder(data)
+            self._packs = Packs(self._folder, pack_bytes_max=pack_bytes_max)
+            try:
+                self._index = self._recovered()
+            except (apsw.CorruptError, apsw.NotADBError, UnicodeDecodeError, _Ahead):
+                remove(self._folder)
+                self._index = self._recovered()
+
+    def append(self, packs: Sequence[bytes]) -> list[Stored]:
+        """Store the frames of some bodies and sync them once.
+
+        Args:
+            packs: Bodies of `POST /outputs`. Of one that is not well-formed nothing is stored;
+                the others are.
+
+        Returns:
+            For each body, in order, its answer and its jobs: 200 `{"bytes": N}` with the bytes
+            of its frames, or 422.
+
+        Raises:
+            StorageFull: Nothing was stored; the same bodies may be sent again.
+            StorageError: Unknown outcome; the store must be reopened.
+        """
+        if self._failed:
+            raise StorageError(self._failed.message, hint=self._failed.hint) from self._failed
+        bodies = [_parsed(body) for body in packs]
+        frames = [frame for body in bodies if isinstance(body, list) for frame in body]
+        self._store(frames)
+        for frame in frames:
+            self._mark(frame)
+        return [_stored(body) for body in bodies]
+
+    def read(
+        self,
+        job_id: str,
+        task: int,
+        stream: Stream,
+        *,
+        attempt: int | None = None,
+        offset: int = 0,
+        limit: int = SEGMENTS_MAX,
+    ) -> StreamView | None:
+        """Return what is known of a stream, at most `limit` segments that end after `offset`.
+
+        Args:
+            job_id: The job.
+            task: Its task.
+            stream: Which of its streams.
+            attempt: None is the newest of which there is any output.
+            offset: Where to begin to read.
+            limit: Read on from the last segment's end for more.
+
+        Returns:
+            None if there is no output of that task, or not of that attempt.
+        """
+        with self._translated("read"):
+            number = self._index.newest_attempt(job_id, task) if attempt is None else attempt
+            if number is None:
+                return None
+            now_bytes, now_count = self._marks.get((job_id, task, number, stream), (None, 0))
+            stream_id = self._index.find(job_id, task, number, stream)
+            if stream_id is None:
+                if attempt is not None and now_count == 0:
+                    return None
+                return StreamView(number, [], None, now_bytes, now_count)
+            segments = self._index.segments(stream_id, offset, limit)
+            total = self._index.total(stream_id)
+            return StreamView(number, segments, total, now_bytes, now_count)
+
+    def data(self, segment: Segment, *, offset: int = 0, limit: int = 1 << 20) -> bytes:
+        """Return the bytes of a segment, at most `limit`, from an offset of the stream on.
+
+        Raises:
+            NotFound: The pack is gone.
+        """
+        skip = max(offset - segment.offset, 0)
+        length = min(segment.length - skip, limit)
+        place = segment.place._replace(position=segment.place.position + skip)
+        with self._translated("read"):
+            try:
+                found = self._packs.read(place, max(length, 0))
+            except FileNotFoundError as error:
+                raise NotFound(f"Output in `{error.filename}` is gone") from error
+        if len(found) < length:
+            raise StorageDamaged(
+                f"Pack {place.pack} of `{self._folder}` is shorter than its index says",
+                hint="restart the Hub; the index is rebuilt",
+            )
+        return found
+
+    def close(self) -> None:
+        """Release the files; a second call does nothing."""
+        self._failed = self._failed or StorageError(f"Outputs `{self._folder}` are closed")
+        self._packs.close()
+        self._index.close()
+
+    def _store(self, frames: list[Frame]) -> None:
+        if not any(frame.header.length or frame.header.end for frame in frames):
+            return
+        with self._translated("written"):
+            try:
+                self._index.begin()
+                for frame in frames:
+                    self._take(frame)
+                for number, size in self._packs.write().items():
+                    self._index.set_indexed(number, size)
+                self._index.commit()
+            except BaseException:
+                self._packs.drop()
+                self._index.rollback()
+                raise
+
+    def _take(self, frame: Frame) -> None:
+        """Collect what of a frame is not known yet."""
+        header, data = frame
+        start, end = header.offset, header.offset + header.length
+        if not (header.length or header.end):
+            return
+        stream_id = self._index.stream_id(header)
+        for low, high in self._index.gaps(stream_id, start, end):
+            piece = msgspec.structs.replace(
+                header, offset=low, length=high - low, end=False, now=False
+            )
+            place = self._packs.add(piece, data[low - start : high - start])
+            self._index.add(stream_id, low, high - low, place)
+        total = self._index.total(stream_id)
+        if header.end and (total is None or total < end):
+            last = msgspec.structs.replace(header, offset=end, length=0, end=True, now=False)
+            self._packs.add(last, b"")
+            self._index.set_total(stream_id, end)
+
+    def _mark(self, frame: Frame) -> None:
+        header = frame.header
+        if not header.now:
+            return
+        key = (header.job_id, header.task, header.attempt, header.stream)
+        _, count = self._marks.pop(key, (0, 0))
+        while len(self._marks) >= NOW_MARKS_MAX:
+            del self._marks[next(iter(self._marks))]
+        self._marks[key] = (header.offset + header.length, count + 1)
+
+    def _recovered(self) -> OutputsIndex:
+        index = OutputsIndex(self._folder)
+        try:
+            index.begin()
+            self._reconcile(index)
+            index.commit()
+        except BaseException:
+            index.close()
+            raise
+        return index
+
+    def _reconcile(self, index: OutputsIndex) -> None:
+        """Bring index and packs together: what was synced counts, what was torn is cut off."""
+        indexed = index.indexed()
+        sizes = {number: self._packs.size(number) for number in self._packs.numbers}
+        for number, indexed_bytes in indexed.items():
+            if number not in sizes:
+                index.forget_pack(number)
+            elif indexed_bytes > sizes[number]:
+                raise _Ahead
+        for number, size in sizes.items():
+            if indexed.get(number) == size:
+                continue
+            end = _index_rest(index, self._packs, number, indexed.get(number, 0))
+            if number == self._packs.numbers[-1] and end < size:
+                self._packs.cut(number, end)
+            index.set_indexed(number, self._packs.size(number))
+
+    @contextlib.contextmanager
+    def _translated(self, verb: str) -> Iterator[None]:
+        try:
+            yield
+        except (OSError, apsw.Error, UnicodeDecodeError) as error:
+            translation = self._translation(verb, error)
+            if verb == "written" and not isinstance(translation, StorageFull):
+                self._failed = translation
+            raise translation from error
+
+    def _translation(self, verb: str, error: Exception) -> StorageError:
+        is_full = isinstance(error, apsw.FullError) or (
+            isinstance(error, OSError) and error.errno in {errno.ENOSPC, errno.EDQUOT}
+        )
+        if is_full:
+            return StorageFull(
+                f"Outputs `{self._folder}` cannot be {verb}: no space left on the disk",
+                hint=f"free some space under {self._folder}",
+            )
+        if isinstance(error, apsw.CorruptError | apsw.NotADBError | UnicodeDecodeError):
+            with contextlib.suppress(OSError):
+                remove(self._folder)
+            return StorageDamaged(
+                f"The index of outputs `{self._folder}` is damaged: {error}",
+                hint="restart the Hub; the index is rebuilt from the packs",
+            )
+        reason = (error.strerror if isinstance(error, OSError) else None) or str(error)
+        return StorageError(
+            f"Outputs `{self._folder}` cannot be {verb}: {reason}",
+            hint="see the system's log for the disk, then start the Hub again",
+        )
+
+
+class _Ahead(Exception):
+    """The index speaks of bytes that the packs do not have."""
+
+
+def _index_rest(index: OutputsIndex, packs: Packs, number: int, start: int) -> int:
+    """Index the records of a pack from `start` on; returns the end of the last whole one."""
+    end = start
+    for header, place, ends in packs.scan(number, start):
+        stream_id = index.stream_id(header)
+        for low, high in index.gaps(stream_id, header.offset, header.offset + header.length):
+            position = place.position + low - header.offset
+            index.add(stream_id, low, high - low, place._replace(position=position))
+        if header.end:
+            index.set_total(stream_id, header.offset + header.length)
+        end = ends
+    return end
+
+
+def _parsed(body: bytes) -> list[Frame] | Refused:
+    try:
+        return parse(body)
+    except Refused as error:
+        return error
+
+
+def _stored(body: list[Frame] | Refused) -> Stored:
+    if isinstance(body, Refused):
+        more: dict[str, Any] = {"errors": body.errors}
+        hint = "send the frames as the protocol describes them; nothing of this body was stored"
+        title = "The output pack is not well-formed"
+        return Stored(problem(422, body.code, title, body.message, hint, **more), frozenset())
+    length = sum(frame.header.length for frame in body)
+    job_ids = frozenset(frame.header.job_id for frame in body)
+    return Stored(Answer(200, b'{"bytes":%d}' % length), job_ids)

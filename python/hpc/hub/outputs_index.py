@@ -1,0 +1,205 @@
+"""Index of the packs: which bytes of which stream lie where. An SQLite file that may be lost.
+
+It is written after the packs are synced and is not synced itself, so it never speaks of bytes
+that are not there; what it has missed is read from the packs when the folder is opened. Only one
+process uses it.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Final, NamedTuple
+
+import apsw
+
+from hpc.hub.frames import Header
+from hpc.hub.packs import Place
+
+INDEX: Final = "index.sqlite3"
+APPLICATION_ID: Final = 0x6870696F  # "hpio"
+VERSION: Final = 1
+
+SCHEMA: Final = """
+CREATE TABLE packs (number INTEGER PRIMARY KEY, indexed_bytes INTEGER NOT NULL);
+CREATE TABLE streams (
+    id      INTEGER PRIMARY KEY,
+    job_id  TEXT NOT NULL,
+    task    INTEGER NOT NULL,
+    attempt INTEGER NOT NULL,
+    stream  TEXT NOT NULL,
+    total   INTEGER,
+    UNIQUE (job_id, task, attempt, stream)
+);
+CREATE TABLE segments (
+    stream_id INTEGER NOT NULL,
+    offset    INTEGER NOT NULL,
+    length    INTEGER NOT NULL,
+    pack      INTEGER NOT NULL,
+    position  INTEGER NOT NULL,
+    PRIMARY KEY (stream_id, offset)
+) WITHOUT ROWID;
+"""
+
+
+class Segment(NamedTuple):
+    """Bytes of a stream that are known, in one piece; segments of a stream never overlap."""
+
+    offset: int
+    length: int
+    place: Place
+
+    @property
+    def end(self) -> int:
+        """Offset after its last byte."""
+        return self.offset + self.length
+
+
+class OutputsIndex:
+    """The index of one folder. Its methods raise `apsw.Error`."""
+
+    def __init__(self, folder: Path) -> None:
+        """Open the index, made anew if there is none.
+
+        Raises:
+            apsw.NotADBError: There is another file in its place.
+        """
+        self._path = folder / INDEX
+        self._path.touch(mode=0o600)
+        self._db = apsw.Connection(str(self._path), flags=apsw.SQLITE_OPEN_READWRITE)
+        try:
+            self._prepare()
+        except BaseException:
+            self._db.close()
+            raise
+
+    def begin(self) -> None:
+        """Begin a change, which `commit` makes or `rollback` undoes."""
+        self._db.execute("BEGIN IMMEDIATE")
+
+    def commit(self) -> None:
+        """Make the change."""
+        self._db.execute("COMMIT")
+
+    def rollback(self) -> None:
+        """Undo the change, if there is one."""
+        if not self._db.get_autocommit():
+            self._db.execute("ROLLBACK")
+
+    def stream_id(self, header: Header) -> int:
+        """Return the number of a frame's stream, given to it now if it is new."""
+        key = (header.job_id, header.task, header.attempt, header.stream)
+        where = "job_id = ? AND task = ? AND attempt = ? AND stream = ?"
+        for (found,) in self._all(f"SELECT id FROM streams WHERE {where}", key):  # noqa: S608
+            return int(found)
+        self._db.execute(
+            "INSERT INTO streams (job_id, task, attempt, stream) VALUES (?, ?, ?, ?)", key
+        )
+        return self._db.last_insert_rowid()
+
+    def gaps(self, stream_id: int, start: int, end: int) -> list[tuple[int, int]]:
+        """Return the parts of `[start, end)` that are not known yet, ascending."""
+        sql = (
+            "SELECT offset, offset + length FROM segments WHERE stream_id = ?1 AND offset < ?3 "
+            "AND offset >= (SELECT coalesce(max(offset), 0) FROM segments "
+            "WHERE stream_id = ?1 AND offset <= ?2) ORDER BY offset"
+        )
+        gaps = []
+        for known_start, known_end in self._all(sql, (stream_id, start, end)):
+            if known_start > start:
+                gaps.append((start, known_start))
+            start = max(start, known_end)
+        if start < end:
+            gaps.append((start, end))
+        return gaps
+
+    def add(self, stream_id: int, offset: int, length: int, place: Place) -> None:
+        """Note where some bytes lie; bytes that begin where others do are not noted again."""
+        self._db.execute(
+            "INSERT OR IGNORE INTO segments VALUES (?, ?, ?, ?, ?)",
+            (stream_id, offset, length, *place),
+        )
+
+    def total(self, stream_id: int) -> int | None:
+        """Return the length of a stream that is complete."""
+        for (total,) in self._all("SELECT total FROM streams WHERE id = ?", (stream_id,)):
+            return None if total is None else int(total)
+        return None
+
+    def set_total(self, stream_id: int, total: int) -> None:
+        """Note the length of a complete stream; of two that were told the greater holds."""
+        self._db.execute(
+            "UPDATE streams SET total = max(coalesce(total, 0), ?) WHERE id = ?",
+            (total, stream_id),
+        )
+
+    def newest_attempt(self, job_id: str, task: int) -> int | None:
+        """Return the highest attempt of a task of which there is output."""
+        sql = "SELECT max(attempt) FROM streams WHERE job_id = ? AND task = ?"
+        ((attempt,),) = self._all(sql, (job_id, task))
+        return None if attempt is None else int(attempt)
+
+    def find(self, job_id: str, task: int, attempt: int, stream: str) -> int | None:
+        """Return the number of a stream that is known, or None."""
+        sql = "SELECT id FROM streams WHERE job_id = ? AND task = ? AND attempt = ? AND stream = ?"
+        for (found,) in self._all(sql, (job_id, task, attempt, stream)):
+            return int(found)
+        return None
+
+    def segments(self, stream_id: int, offset: int, limit: int) -> list[Segment]:
+        """Return at most `limit` segments that end after `offset`, ascending."""
+        sql = (
+            "SELECT offset, length, pack, position FROM segments WHERE stream_id = ?1 "
+            "AND offset >= (SELECT coalesce(max(offset), 0) FROM segments "
+            "WHERE stream_id = ?1 AND offset <= ?2) AND offset + length > ?2 "
+            "ORDER BY offset LIMIT ?3"
+        )
+        return [
+            Segment(int(start), int(length), Place(int(pack), int(position)))
+            for start, length, pack, position in self._all(sql, (stream_id, offset, limit))
+        ]
+
+    def indexed(self) -> dict[int, int]:
+        """Return how many bytes of each pack the index speaks of."""
+        return dict(self._all("SELECT number, indexed_bytes FROM packs", ()))
+
+    def set_indexed(self, number: int, size: int) -> None:
+        """Note that a pack is indexed up to `size`."""
+        self._db.execute("INSERT OR REPLACE INTO packs VALUES (?, ?)", (number, size))
+
+    def forget_pack(self, number: int) -> None:
+        """Drop what the index says of a pack that is gone."""
+        self._db.execute("DELETE FROM segments WHERE pack = ?", (number,))
+        self._db.execute("DELETE FROM packs WHERE number = ?", (number,))
+
+    def close(self) -> None:
+        """Close the file; a second call does nothing."""
+        self._db.close()
+
+    def _prepare(self) -> None:
+        # Alone with the file, SQLite needs no shared memory, which a full disk may not have.
+        self._db.pragma("locking_mode", "exclusive")
+        if self._db.pragma("application_id") != APPLICATION_ID:
+            self._create()
+        elif self._db.pragma("user_version") != VERSION:
+            raise apsw.NotADBError(f"{self._path} is of another version")
+        self._db.pragma("journal_mode", "wal")
+        self._db.pragma("synchronous", "NORMAL")
+        self._db.pragma("cell_size_check", True)
+
+    def _create(self) -> None:
+        if self._all("SELECT name FROM sqlite_schema", ()):
+            raise apsw.NotADBError(f"{self._path} is no index of ours")
+        self._db.pragma("journal_mode", "wal")
+        with self._db:
+            self._db.pragma("application_id", APPLICATION_ID)
+            self._db.pragma("user_version", VERSION)
+            self._db.execute(SCHEMA)
+
+    def _all(self, sql: str, values: tuple[Any, ...]) -> list[Any]:
+        return self._db.execute(sql, values).fetchall()
+
+
+def remove(folder: Path) -> None:
+    """Remove the index; it is rebuilt when the folder is opened next."""
+    for suffix in ("", "-wal", "-shm", "-journal"):
+        (folder / f"{INDEX}{suffix}").unlink(missing_ok=True)

@@ -1,0 +1,220 @@
+"""The Hub's process: from an opened log and a transport to a Hub that serves, and back.
+
+    listen ▸ recover ▸ register ▸ ready ▸ serve ▸ answer what is held ▸ close
+
+It listens first, so that a Hub that recovers a long log can be seen to be alive. It binds loopback
+only. The token is made at the first start and kept in the access file; what stays in memory is its
+SHA-256. Storage, transport and namespaces are handed in; none is imported.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import gc
+import hashlib
+import ipaddress
+import resource
+import secrets
+import signal
+import sys
+from collections.abc import Sequence
+from typing import Any, Final
+
+import uvloop
+
+from hpc.config import Access, HubConfig, read_access, write_access
+from hpc.errors import HpcError, UsageError
+from hpc.hub.commit import Committer, SystemClock
+from hpc.hub.outputs import OutputStore
+from hpc.hub.recovery import recover
+from hpc.hub.registration import register
+from hpc.hub.service import Service
+from hpc.hub.turn import Turns
+from hpc.ports import Transport
+from hpc.protocols import EventLog, Namespace
+
+TOKEN_BYTES: Final = 32
+
+OPEN_FILES: Final = 16_384
+"""Connections and the log's files; the soft limit is raised to it where the hard one allows."""
+
+GC_THRESHOLDS: Final = (50_000, 50, 100)
+"""Python's collector looks rarely: requests leave hardly any cycles behind."""
+
+
+def run_hub(
+    config: HubConfig, *, log: EventLog, transport: Transport, namespaces: Sequence[Namespace]
+) -> None:
+    """Run a Hub until SIGTERM or SIGINT; the log is closed when this returns.
+
+    Args:
+        config: Settings.
+        log: An opened log, used by nobody else.
+        transport: How requests come in.
+        namespaces: Registered before the Hub says that it is ready.
+
+    Raises:
+        UsageError: The host is not loopback, or the address cannot be bound.
+        NotAllowed: Others can read the access file.
+        StorageError: The log is damaged, or failed while the Hub ran.
+    """
+    with contextlib.closing(log):
+        check_loopback(config.host)
+        token = _token(config)
+        digest = hashlib.sha256(token.encode()).digest()
+        process = _Process(config, log, Service(log.hub_id, digest), namespaces)
+        uvloop.run(process.run(transport, token))
+
+
+def check_loopback(host: str) -> None:
+    """Refuse to listen where others could reach the Hub.
+
+    Raises:
+        UsageError: The host is not loopback.
+    """
+    try:
+        is_loopback = host == "localhost" or ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        is_loopback = False
+    if not is_loopback:
+        raise UsageError(
+            f"`--host` must be a loopback address, got {host!r}: off loopback the token would "
+            "travel in the clear, and TLS is not built yet",
+            field="host",
+            hint="leave `--host` out, and reach the Hub through `ssh -L 8080:127.0.0.1:8080`",
+        )
+
+
+class _Process:
+    """One run of the Hub."""
+
+    def __init__(
+        self,
+        config: HubConfig,
+        log: EventLog,
+        service: Service,
+        namespaces: Sequence[Namespace],
+    ) -> None:
+        self._config = config
+        self._log = log
+        self._service = service
+        self._namespaces = namespaces
+        self._clock = SystemClock()
+        self._failed: HpcError | None = None
+
+    async def run(self, transport: Transport, token: str) -> None:
+        """Serve until told to end, then end in order."""
+        _raise_open_files()
+        told_to_end, answered = asyncio.Event(), asyncio.Event()
+        self._told_to_end = told_to_end
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self._on_signal, number)
+        listening: asyncio.Future[str] = loop.create_future()
+        serving = asyncio.ensure_future(
+            transport.serve(
+                self._service,
+                host=self._config.host,
+                port=self._config.port,
+                on_listening=listening.set_result,
+                stop=answered,
+            )
+        )
+        try:
+            await _first(listening, serving)
+            if listening.done():
+                await self._serve(listening.result(), token, serving)
+        finally:
+            answered.set()
+            await serving
+        if self._failed is not None:
+            raise self._failed
+
+    async def _serve(self, url: str, token: str, serving: asyncio.Future[None]) -> None:
+        outputs = await asyncio.to_thread(self._open_outputs)
+        with contextlib.closing(outputs):
+            committer = await asyncio.to_thread(self._committer, outputs)
+            turns = Turns(committer, on_fatal=self._on_fatal, clock=self._clock)
+            try:
+                self._service.begin(turns, outputs)
+                for sentence in await register(turns.ask, self._namespaces):
+                    print(f"hub: {sentence}", file=sys.stderr)
+                self._write_access(Access(url, token))
+                del token
+                _settle_memory()
+                if not self._told_to_end.is_set():
+                    self._service.is_ready = True
+                    print(f"hub ready at {url}", flush=True)
+                ending = asyncio.ensure_future(self._told_to_end.wait())
+                await _first(ending, serving)
+                ending.cancel()
+            finally:
+                await turns.close()
+
+    def _open_outputs(self) -> OutputStore:
+        self._config.data.mkdir(mode=0o700, parents=True, exist_ok=True)
+        return OutputStore(self._config.data)
+
+    def _committer(self, outputs: OutputStore) -> Committer:
+        config = self._config
+        return Committer(
+            log=self._log,
+            outputs=outputs,
+            build_engine=lambda: recover(
+                self._log,
+                lease_ms=config.lease_ms,
+                reclaim_ms=config.reclaim_ms,
+                clock=self._clock,
+            ),
+            lease_ms=config.lease_ms,
+            clock=self._clock,
+        )
+
+    def _write_access(self, access: Access) -> None:
+        with contextlib.suppress(HpcError):
+            if read_access(self._config.home) == access:
+                return
+        try:
+            write_access(self._config.home, access)
+        except OSError as error:
+            # A full disk: the Hub still serves those who know where it is.
+            print(f"hub: the access file cannot be written: {error}", file=sys.stderr)
+
+    def _on_signal(self, number: int) -> None:
+        # A second signal of the kind ends the process at once.
+        asyncio.get_running_loop().remove_signal_handler(number)
+        self._told_to_end.set()
+
+    def _on_fatal(self, error: HpcError) -> None:
+        self._failed = error
+        self._told_to_end.set()
+
+
+async def _first(*futures: asyncio.Future[Any]) -> None:
+    await asyncio.wait(futures, return_when=asyncio.FIRST_COMPLETED)
+
+
+def _token(config: HubConfig) -> str:
+    """Return the access file's (or the environment's) token, or make the first one."""
+    try:
+        # The URL is what this Hub says; without one, a start before the first file would fail.
+        token = read_access(config.home, url=f"http://127.0.0.1:{config.port or 1}").token
+    except UsageError as error:
+        print(f"hub: {error.message}; it is written anew, with a new token", file=sys.stderr)
+        token = ""
+    return token or secrets.token_urlsafe(TOKEN_BYTES)
+
+
+def _raise_open_files() -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = OPEN_FILES if hard == resource.RLIM_INFINITY else min(OPEN_FILES, hard)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+
+
+def _settle_memory() -> None:
+    """Keep the collector from looking again and again at what start-up has made."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(*GC_THRESHOLDS)

@@ -1,0 +1,112 @@
+"""Service: the Hub as a transport sees it (`hpc.ports.HubPorts`), before, while and after it runs.
+
+It decides nothing: requests go to the turns, output to the log reader. Until the log is recovered
+it answers 503, so that the transport can listen, and say that the Hub is alive, from the start.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from hpc._core import events_page
+from hpc.errors import StorageError
+from hpc.hub.feeds import Feeds
+from hpc.hub.log_reader import LogReader
+from hpc.hub.outputs import OutputStore
+from hpc.hub.turn import Turns
+from hpc.ports import LogQuery, LogReading, PokeFeed
+from hpc.problems import problem, stopping
+from hpc.protocols import Answer, EventLog, LogRow
+
+PAGE_ROWS_EVENTS: Final = 1000
+"""Events that one read for a page takes."""
+
+PAGE_BYTES: Final = 8 * 1024 * 1024
+"""A page of events ends at the first row with which it is at least so long."""
+
+
+class Service:
+    """Implements `HubPorts`."""
+
+    def __init__(self, hub_id: str, token_sha256: bytes) -> None:
+        self.hub_id = hub_id
+        self.token_sha256 = token_sha256
+        self.is_ready = False
+        self._turns: Turns | None = None
+        self._reader: LogReader | None = None
+        self._idle = Feeds(0)
+
+    def begin(self, turns: Turns, outputs: OutputStore) -> None:
+        """Take up requests; `is_ready` is set by whoever has registered what must be there."""
+        self._turns = turns
+        self._reader = LogReader(turns, outputs)
+
+    async def ask(self, verb: str, query: str, body: bytes = b"") -> Answer:
+        """Put one request to the engine."""
+        if self._turns is None:
+            return stopping()
+        return await self._turns.ask(verb, query, body)
+
+    async def post_outputs(self, pack: bytes) -> Answer:
+        """Store a body of output frames."""
+        if self._turns is None:
+            return stopping()
+        return await self._turns.post_outputs(pack)
+
+    async def events(self, cursor: int, limit: int) -> Answer:
+        """Return a page of the events after a cursor."""
+        if self._turns is None:
+            return stopping()
+        try:
+            body = await self._turns.on_log(lambda log: _page(log, cursor, limit))
+        except StorageError as error:
+            return problem(
+                503,
+                error.code,
+                "The log cannot be read",
+                error.message,
+                error.hint or "look at the Hub's machine",
+            )
+        return body if isinstance(body, Answer) else Answer(200, body)
+
+    async def grown(self, seq: int) -> int | None:
+        """Wait until the log goes past `seq`."""
+        return await self._feeds.grown(seq)
+
+    def subscribe_pokes(self, gids: frozenset[str]) -> PokeFeed:
+        """Subscribe to the pokes of some generators, or of all where the set is empty."""
+        return self._feeds.subscribe(gids)
+
+    async def job_log(self, job_id: str, query: LogQuery) -> LogReading | Answer:
+        """Open a task's output."""
+        if self._reader is None:
+            return stopping()
+        return await self._reader.open(job_id, query)
+
+    def figures(self) -> dict[str, int]:
+        """Return what has been done since the start, and how much is open."""
+        return {} if self._turns is None else self._turns.figures()
+
+    @property
+    def _feeds(self) -> Feeds:
+        return self._idle if self._turns is None else self._turns.feeds
+
+
+def _page(log: EventLog, cursor: int, limit: int) -> bytes:
+    head_seq = log.head().last_seq
+    is_whole = cursor > head_seq  # it comes from another log
+    if is_whole:
+        cursor = 0
+    next_seq = cursor + 1
+    rows: list[LogRow] = []
+    size, events = 0, 0
+    while events < limit and size < PAGE_BYTES and next_seq <= head_seq:
+        found = log.read(next_seq, min(limit - events, PAGE_ROWS_EVENTS))
+        if not found:
+            break
+        rows += found
+        size += sum(len(row.body) for row in found)
+        events += found[-1].first_seq + found[-1].count - next_seq
+        next_seq = found[-1].first_seq + found[-1].count
+    page = events_page(rows, cursor, limit, head_seq)
+    return page[:-1] + b',"snapshot":true}' if is_whole else page

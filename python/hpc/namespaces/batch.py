@@ -1,0 +1,67 @@
+"""batch: commands that run on a relay with a share of its cores and memory.
+
+A job's `command` runs by `/bin/sh -c`; where `args` is given, also if it is empty, the command is
+executed directly with these arguments. `args` has no default for this reason.
+"""
+
+from __future__ import annotations
+
+from hpc.domain import FieldSpec, GeneratorSpec, NamespaceSpec
+from hpc.namespaces import Module
+from hpc.units import DURATION_S_MAX, MEMORY_MIB_MAX
+
+_PATH_CHARS_MAX = 4096
+_CPUS_MAX = 65_536
+
+
+def _path(key: str) -> FieldSpec:
+    return FieldSpec(key=key, expected_type="String", min=1, max=_PATH_CHARS_MAX, format="text")
+
+
+SUBMIT_JOB = [
+    FieldSpec(key="command", expected_type="String", required=True, min=1, format="text"),
+    FieldSpec(key="cpu", expected_type="Int", required=True, min=1, max=_CPUS_MAX),
+    FieldSpec(key="memory", expected_type="Int", required=True, min=1, max=MEMORY_MIB_MAX),
+    FieldSpec(key="args", expected_type="List", format="argv"),
+    FieldSpec(key="enforce_memory", expected_type="Bool", default=True),
+    FieldSpec(key="env", expected_type="Map", format="env"),
+    _path("cwd"),
+    _path("stdin"),
+    _path("stdout"),
+    _path("stderr"),
+    FieldSpec(key="time_limit", expected_type="Float", min=0.001, max=DURATION_S_MAX),
+    FieldSpec(key="grace", expected_type="Float", min=0, max=86_400, default=5.0),
+    FieldSpec(
+        key="on_cut_off", expected_type="String", one_of=["finish", "stop"], default="finish"
+    ),
+]
+
+BATCH = Module(
+    namespace=NamespaceSpec(
+        ns_id="batch",
+        revision=1,
+        preemptible=True,
+        handler_type="process",
+        resources={"cpus": "$spec.cpu", "memory_mib": "$spec.memory"},
+        schema={"SubmitJob": SUBMIT_JOB},
+    ),
+    generators=[
+        GeneratorSpec(
+            gid="batch",
+            namespaces=["batch"],
+            rules=[
+                {
+                    "on": "SubmitJob",
+                    "table": "jobs",
+                    "key": "$ctx.job_id",
+                    "join": {
+                        "namespace": {"once": "$ctx.ns_id"},
+                        "priority": {"last": "$ctx.priority"},
+                        "resources": {"once": {"cpus": "$spec.cpu", "memory_mib": "$spec.memory"}},
+                        "submitted_at": {"min": "$at"},
+                    },
+                },
+            ],
+        )
+    ],
+)

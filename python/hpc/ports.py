@@ -1,0 +1,145 @@
+"""The seam between the Hub and its transport: what a transport is given and what it must be.
+
+A transport turns requests into calls of `HubPorts` and never looks into a body; the Hub never sees
+a socket, a header or a path. Neither imports the other. Everything here is called on the event
+loop's thread.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from typing import NamedTuple, Protocol
+
+from hpc.protocols import Answer
+
+
+class LogQuery(NamedTuple):
+    """What a reader of a task's output asks for.
+
+    Attributes:
+        task: None is the job's first task.
+        stream: `stdout` or `stderr`.
+        follow: Go on until the task is settled.
+    """
+
+    task: int | None = None
+    stream: str = "stdout"
+    follow: bool = False
+
+
+class Chunks(Protocol):
+    """Bytes that come one after the other; every async generator of bytes is one."""
+
+    def __aiter__(self) -> AsyncIterator[bytes]:
+        """Iterate over itself."""
+        ...
+
+    async def __anext__(self) -> bytes:
+        """Wait for the next bytes."""
+        ...
+
+    async def aclose(self) -> None:
+        """End the interest in them, begun or not; a second call does nothing."""
+        ...
+
+
+class LogReading(NamedTuple):
+    """An opened output: a note about what is missing, and the bytes.
+
+    Attributes:
+        note: What the reader should know before it reads, one line of ASCII, or None.
+        chunks: The bytes in order; must be closed, begun or not.
+    """
+
+    note: str | None
+    chunks: Chunks
+
+
+class PokeFeed(Protocol):
+    """Pokes for one subscriber, coalesced by generator: it holds one seq for each at most."""
+
+    async def take(self) -> list[tuple[str, int]]:
+        """Wait for news and return them as (gid, seq), oldest first; empty once the Hub ends."""
+        ...
+
+    def close(self) -> None:
+        """End the subscription; a second call does nothing."""
+        ...
+
+
+class HubPorts(Protocol):
+    """The Hub, as a transport sees it."""
+
+    @property
+    def hub_id(self) -> str:
+        """Id of the Hub, for the header `Hpc-Hub` of every answer."""
+        ...
+
+    @property
+    def token_sha256(self) -> bytes:
+        """SHA-256 of the token that opens every route; the token itself is not kept."""
+        ...
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether the log is recovered and ingest is answered."""
+        ...
+
+    async def ask(self, verb: str, query: str, body: bytes = b"") -> Answer:
+        """Put one request to the engine and return its answer, once what it wrote is durable.
+
+        Cancelling tells the engine that the client has left. Never raises for a request's sake.
+        """
+        ...
+
+    async def post_outputs(self, pack: bytes) -> Answer:
+        """Store a body of output frames; they are on disk when this answers 200."""
+        ...
+
+    async def events(self, cursor: int, limit: int) -> Answer:
+        """Return a page of the events after a cursor, as `GET /events` answers it."""
+        ...
+
+    def figures(self) -> dict[str, int]:
+        """Return counts since the start: `requests`, `turns`, `commits`, ..., and what is open."""
+        ...
+
+    async def grown(self, seq: int) -> int | None:
+        """Wait until the log goes past `seq`; returns its last seq, or None once the Hub ends."""
+        ...
+
+    def subscribe_pokes(self, gids: frozenset[str]) -> PokeFeed:
+        """Subscribe to the pokes of some generators, or of all where the set is empty."""
+        ...
+
+    async def job_log(self, job_id: str, query: LogQuery) -> LogReading | Answer:
+        """Open a task's output, or refuse with a problem document."""
+        ...
+
+
+class Transport(Protocol):
+    """What an entry point of `hpc.transport` loads."""
+
+    async def serve(
+        self,
+        ports: HubPorts,
+        *,
+        host: str,
+        port: int,
+        on_listening: Callable[[str], None],
+        stop: asyncio.Event,
+    ) -> None:
+        """Serve until `stop` is set, then finish what is being answered and return.
+
+        Args:
+            ports: The Hub; it need not be ready yet.
+            host: A loopback address.
+            port: 0 picks a free one.
+            on_listening: Called once with the URL, when connections are accepted.
+            stop: Set when the Hub has answered all that was open.
+
+        Raises:
+            HpcError: The address cannot be bound.
+        """
+        ...

@@ -1,0 +1,64 @@
+"""Problem documents (RFC 9457) that Python makes: refusals of the process and of the transport.
+
+The engine makes its own in Rust, in the same shape and order of members. Reading one that came
+over the wire is the client's.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from hpc.protocols import Answer
+
+_encode = msgspec.json.Encoder().encode
+
+
+def problem(
+    status: int, code: str, title: str, detail: str, hint: str | None = None, **extra: object
+) -> Answer:
+    """Return a refusal; nothing was recorded.
+
+    Args:
+        status: HTTP status, 400 to 599.
+        code: A stable word for programs.
+        title: The same for people.
+        detail: What failed in this case: what was expected, what came.
+        hint: What to do next.
+        extra: Further members, such as `errors`.
+    """
+    document: dict[str, Any] = {
+        "type": f"urn:hpc:problem:{code}",
+        "title": title,
+        "status": status,
+        "detail": detail,
+        "code": code,
+    }
+    if hint is not None:
+        document["hint"] = hint
+    document.update(extra)
+    return Answer(status, _encode(document))
+
+
+def bad_query(field: str, expected: str, got: str) -> Answer:
+    """Return the 400 of a query value that makes no sense."""
+    return problem(
+        400,
+        "bad_request",
+        "The request cannot be read",
+        f"query `{field}` must be {expected}, got {got!r}",
+        f"give `{field}` as {expected}",
+        field=field,
+    )
+
+
+def stopping() -> Answer:
+    """Return the 503 of a Hub that is ending."""
+    return problem(
+        503,
+        "stopping",
+        "The Hub is ending",
+        "the Hub ends before it could answer; whether a batch was recorded is unknown",
+        "send the same request again once the Hub is back; the same id is recorded once",
+    )

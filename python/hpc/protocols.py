@@ -1,0 +1,122 @@
+"""The seams: what a storage, a transport, a namespace and a handler plugin must be.
+
+Nothing here does anything. The Hub is handed objects of these shapes and imports no plugin by
+name; `hpc.plugins` finds them by entry point.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple, Protocol, runtime_checkable
+
+from hpc.domain import GeneratorSpec, Grant, NamespaceSpec, NodeOffer, Work
+
+
+class LogRow(NamedTuple):
+    """One batch of the log, as the engine made it and as it lies on disk.
+
+    Attributes:
+        first_seq: The seq of its first event; seqs run from 1 without gaps.
+        count: Number of events, at least 1.
+        batch_id: The batch's idempotency key, unique in the log.
+        digest: blake3 of the content as it was sent, 32 bytes; two batches under one id are the
+            same if and only if their digests are.
+        chain: blake3 over the former row's chain and this row's header and body, 32 bytes.
+        flags: Bit 0: the batch registers a namespace or a generator.
+        body: Canonical JSON, UTF-8: `{"events": [...], ...}`.
+        job_ids: The jobs that its events speak of, for the index (job, seq).
+    """
+
+    first_seq: int
+    count: int  # type: ignore[assignment]  # hides tuple.count, which nobody calls on a row
+    batch_id: str
+    digest: bytes
+    chain: bytes
+    flags: int
+    body: bytes
+    job_ids: tuple[str, ...] = ()
+
+
+class LogHead(NamedTuple):
+    """Where a log ends: the seq of its last event (0 if empty) and its last chain value."""
+
+    last_seq: int
+    chain: bytes
+
+
+class EventLog(Protocol):
+    """An append-only log of batches with one writer. All calls may block; none is thread-safe."""
+
+    hub_id: str
+    """Made at random when the log is created; another id is another Hub."""
+
+    def head(self) -> LogHead:
+        """Return the end of the log."""
+        ...
+
+    def append(self, rows: Sequence[LogRow]) -> None:
+        """Append rows in order, all or none, durable when this returns.
+
+        Raises:
+            StorageFull: Nothing was appended; the same rows may be appended again.
+            StorageError: Unknown outcome; the log must be reopened before it is written again.
+        """
+        ...
+
+    def read(self, first_seq: int, limit: int) -> list[LogRow]:
+        """Return rows in order, from the one that holds `first_seq`.
+
+        Rows are taken until they hold at least `limit` events or the log ends. `job_ids` is left
+        empty.
+        """
+        ...
+
+    def read_control(self) -> list[LogRow]:
+        """Return every row with flag bit 0, in order."""
+        ...
+
+    def read_job(self, job_id: str, after_seq: int, limit: int) -> list[LogRow]:
+        """Return at most `limit` rows that speak of a job and end after `after_seq`, in order."""
+        ...
+
+    def receipt(self, batch_id: str) -> LogRow | None:
+        """Return the row of a batch id, or None."""
+        ...
+
+    def free_bytes(self) -> int:
+        """Return how many bytes the disk under the log has free."""
+        ...
+
+    def close(self) -> None:
+        """Release the log; a second call does nothing."""
+        ...
+
+
+class Answer(NamedTuple):
+    """What the Hub answers to one request: an HTTP status and a JSON body."""
+
+    status: int
+    body: bytes
+
+
+@runtime_checkable
+class Namespace(Protocol):
+    """What an entry point of `hpc.namespaces` loads: data only, registered through `control`."""
+
+    namespace: NamespaceSpec
+    generators: list[GeneratorSpec]
+
+
+class Handler(Protocol):
+    """What an entry point of `hpc.handlers` loads: it turns a lease into work for the supervisor.
+
+    The entry point's name is the `handler_type` of the namespaces that it serves.
+    """
+
+    def work(self, grant: Grant, offer: NodeOffer) -> Work:
+        """Return what to execute for every task of the grant.
+
+        Raises:
+            HpcError: The tasks cannot be started here; they are reported failed with the message.
+        """
+        ...

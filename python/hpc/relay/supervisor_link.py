@@ -1,0 +1,337 @@
+"""The relay's end of its supervisor: orders go out, batches, output and answers come back.
+
+Orders return at once and are carried out in their order. What is awaited raises
+`ConnectionResetError` once the supervisor is gone; it has ended its tasks then, or the relay
+inherits them. Nothing here looks into a report: batches are bytes from Rust. How messages look
+stands in `rust/hpc-executor/src/wire.rs`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+import subprocess
+import sys
+from collections import deque
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple, TypeVar, cast
+
+import msgspec
+
+from hpc.domain import Work
+
+STOP_S = 10.0
+"""How long a supervisor may take to end its tasks and itself before it is killed."""
+
+_LENGTH_BYTES = 4
+_ID_BYTES = 8
+
+_T = TypeVar("_T")
+
+
+class Batch(NamedTuple):
+    """Reports under one number; fixed, and kept by the supervisor until they are acknowledged.
+
+    Attributes:
+        origin: Session whose outbox it is from.
+        n: Its number there, from 1.
+        body: Body of `POST /ingest`.
+        outputs: Body of `POST /outputs`, to be at the Hub before the reports; or empty.
+    """
+
+    origin: str
+    n: int
+    body: bytes
+    outputs: bytes
+
+
+class _Ready(msgspec.Struct):
+    swept: int
+    old: list[str]
+
+
+class _BatchHeader(msgspec.Struct):
+    origin: str
+    n: int
+    body: int
+
+
+class SupervisorLink:
+    """Orders to one supervisor and what it has to tell; made by `start`.
+
+    Attributes:
+        pid: Process id of the supervisor.
+        swept: How many processes of earlier incarnations it found and ended at its start.
+        old: Former sessions that had reports left at its start.
+    """
+
+    def __init__(self, process: subprocess.Popen[bytes]) -> None:
+        self._process = process
+        self.pid = process.pid
+        self.swept = 0
+        self.old: Sequence[str] = ()
+        self._transport: asyncio.Transport | None = None
+        self._is_ready = False
+        self._is_gone = False
+        self._batches: deque[Batch] = deque()
+        self._chunks: deque[bytes] = deque()
+        self._waiters: set[asyncio.Future[None]] = set()
+        self._questions: dict[int, asyncio.Future[bytes]] = {}
+        self._asked = 0
+
+    @classmethod
+    async def start(
+        cls, *, folder: Path, session: str, node_id: str, cpus: list[int], memory_mib: int
+    ) -> SupervisorLink:
+        """Start a supervisor and wait until it has swept and takes orders.
+
+        It inherits the umask and stderr of this process, and of its environment all but the token.
+
+        Args:
+            folder: The node's folder, which this relay has locked.
+            session: Origin of its batches, letters and digits; made anew per start of a relay.
+            node_id: Name of the node in reports and in the environment of tasks.
+            cpus: Cores that tasks are pinned to, each to its own.
+            memory_mib: Memory that tasks may reserve.
+
+        Raises:
+            ConnectionResetError: It ended instead; stderr says why.
+        """
+        ours, theirs = socket.socketpair()
+        with theirs:
+            process = subprocess.Popen(
+                [
+                    sys.executable,
+                    "-P",  # a folder named `hpc` beside us is not the package
+                    "-m",
+                    "hpc.relay.supervisor",
+                    str(theirs.fileno()),
+                    str(folder.absolute()),
+                    session,
+                    node_id,
+                    ",".join(map(str, cpus)),
+                    str(memory_mib),
+                ],
+                pass_fds=[theirs.fileno()],
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                cwd="/",
+                env={name: value for name, value in os.environ.items() if name != "HPC_TOKEN"},
+                start_new_session=True,
+            )
+        link = cls(process)
+        loop = asyncio.get_running_loop()
+        await loop.create_connection(lambda: _Wire(link), sock=ours)
+        try:
+            while not link._is_ready:
+                await link._news()
+        except BaseException:
+            await link.stop()
+            raise
+        return link
+
+    def run(self, works: list[Work]) -> None:
+        """Take what is not held yet; what does not fit now is queued."""
+        self._order({"op": "run", "works": works})
+
+    def refuse(self, work: Work, detail: str) -> None:
+        """Report tasks failed, cause `refused`, without starting them."""
+        self._order({"op": "refuse", "work": work, "detail": detail})
+
+    def cancel(self, job_id: str, attempt: int, tasks: str, reason: str) -> None:
+        """End tasks that the Hub has decided otherwise; those that wait are given back."""
+        self._order(
+            {"op": "cancel", "job_id": job_id, "attempt": attempt, "tasks": tasks, "reason": reason}
+        )
+
+    def give_back(self, job_id: str, attempt: int, tasks: str) -> None:
+        """Return those of the tasks that have not started."""
+        self._order({"op": "give_back", "job_id": job_id, "attempt": attempt, "tasks": tasks})
+
+    def fence(self, boottime_ms: int) -> None:
+        """Start nothing after this moment of CLOCK_BOOTTIME, and end `stop` tasks at it.
+
+        They are killed an eighth of the fence's distance later, which is within 0.9 of the lease.
+        """
+        self._order({"op": "fence", "boottime_ms": max(boottime_ms, 0)})
+
+    def lost(self) -> None:
+        """End `stop` tasks and give back what waits: the Hub gave the epoch up."""
+        self._order({"op": "lost"})
+
+    def drain(self, grace_s: float) -> None:
+        """Start nothing more; end what still runs after `grace_s`; return what has no result."""
+        self._order({"op": "drain", "grace_s": grace_s})
+
+    def tail(self, streams: list[dict[str, Any]]) -> None:
+        """Follow these streams and no other: job_id, task, stream, offset."""
+        self._order({"op": "tail", "streams": streams})
+
+    def acked(self, origin: str, n: int) -> None:
+        """Forget a batch: the Hub has it."""
+        self._order({"op": "acked", "origin": origin, "n": n})
+
+    def refused(self, origin: str, n: int, events: Sequence[int]) -> None:
+        """Set events of a batch aside in `refused/`; the rest comes again under the same number."""
+        self._order({"op": "refused", "origin": origin, "n": n, "events": list(events)})
+
+    def adopt(self, origins: Sequence[str]) -> None:
+        """Hold what these former sessions have ended, and not what others have.
+
+        It comes before the first work: then a task that is held is one of this relay's Hub.
+        """
+        self._order({"op": "adopt", "origins": list(origins)})
+
+    async def holds(self) -> bytes:
+        """Return the JSON list of what runs, waits, or has ended and is not acknowledged."""
+        return await self._ask("holds")
+
+    async def next_batch(self) -> Batch:
+        """Wait for the next batch that was not handed out yet; one per origin at a time."""
+        return await self._take(self._batches)
+
+    async def next_chunks(self) -> bytes:
+        """Wait for output that readers follow: frames for `POST /outputs`."""
+        chunks = await self._take(self._chunks)
+        self._order({"op": "taken"})
+        return chunks
+
+    async def idle(self) -> None:
+        """Wait until nothing is held and this session's outbox is empty."""
+        await self._ask("idle")
+
+    async def stop(self) -> None:
+        """End the supervisor with everything that it runs; a second call does nothing.
+
+        What is not acknowledged stays in its outbox for the next start.
+        """
+        self._order({"op": "stop"})
+        try:
+            async with asyncio.timeout(STOP_S):
+                while not self._is_gone:
+                    waiter = self._waiter()
+                    await asyncio.wait([waiter])
+        except TimeoutError:
+            self._process.kill()
+        if self._transport is not None:
+            self._transport.close()
+        # It has closed its socket or was killed: this does not take long.
+        await asyncio.to_thread(self._process.wait)
+
+    def _order(self, order: dict[str, Any]) -> None:
+        if self._transport is None or self._is_gone:
+            return  # whoever awaits something next is told
+        message = msgspec.json.encode(order)
+        self._transport.write(len(message).to_bytes(_LENGTH_BYTES, "little") + message)
+
+    async def _ask(self, op: str) -> bytes:
+        self._raise_if_gone()
+        self._asked += 1
+        question = self._asked
+        answer: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
+        self._questions[question] = answer
+        self._order({"op": op, "id": question})
+        try:
+            return await answer
+        finally:
+            self._questions.pop(question, None)
+
+    async def _take(self, queue: deque[_T]) -> _T:
+        while not queue:
+            await self._news()
+        return queue.popleft()
+
+    async def _news(self) -> None:
+        """Wait for any message."""
+        self._raise_if_gone()
+        await self._waiter()
+        self._raise_if_gone()
+
+    def _waiter(self) -> asyncio.Future[None]:
+        waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._waiters.add(waiter)
+        waiter.add_done_callback(self._waiters.discard)
+        return waiter
+
+    def _wake(self) -> None:
+        for waiter in list(self._waiters):
+            if not waiter.done():
+                waiter.set_result(None)
+
+    def _raise_if_gone(self) -> None:
+        if self._is_gone:
+            raise self._gone()
+
+    def _gone(self) -> ConnectionResetError:
+        code = self._process.poll()
+        how = "" if code is None else f" (exit code {code})"
+        return ConnectionResetError(f"Supervisor {self.pid} has ended{how}")
+
+    def connected(self, transport: asyncio.Transport) -> None:
+        """Called by the wire when it can be written to."""
+        self._transport = transport
+
+    def lost_connection(self) -> None:
+        """Called by the wire when the supervisor has closed its end."""
+        self._is_gone = True
+        for answer in self._questions.values():
+            if not answer.done():
+                answer.set_exception(self._gone())
+        self._wake()
+
+    def received(self, message: memoryview) -> None:
+        """Called by the wire for each message, whole and in order."""
+        letter, rest = message[0], message[1:]
+        match chr(letter):
+            case "R":
+                ready = msgspec.json.decode(rest, type=_Ready)
+                self.swept, self.old = ready.swept, ready.old
+                self._is_ready = True
+            case "B":
+                self._batches.append(_batch(rest))
+            case "C":
+                self._chunks.append(bytes(rest))
+            case "H" | "I":
+                question = int.from_bytes(rest[:_ID_BYTES], "little")
+                answer = self._questions.get(question)
+                if answer is not None and not answer.done():
+                    answer.set_result(bytes(rest[_ID_BYTES:]))
+        self._wake()
+
+
+def _batch(message: memoryview) -> Batch:
+    start = _LENGTH_BYTES + int.from_bytes(message[:_LENGTH_BYTES], "little")
+    header = msgspec.json.decode(message[_LENGTH_BYTES:start], type=_BatchHeader)
+    end = start + header.body
+    return Batch(header.origin, header.n, bytes(message[start:end]), bytes(message[end:]))
+
+
+class _Wire(asyncio.Protocol):
+    """Cuts the socket's bytes into messages."""
+
+    def __init__(self, link: SupervisorLink) -> None:
+        self._link = link
+        self._bytes = bytearray()
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        # A stream socket's; uvloop's class is one in everything but its bases.
+        self._link.connected(cast("asyncio.Transport", transport))
+
+    def data_received(self, data: bytes) -> None:
+        self._bytes += data
+        start = 0
+        with memoryview(self._bytes) as view:
+            while len(view) - start >= _LENGTH_BYTES:
+                first = start + _LENGTH_BYTES
+                end = first + int.from_bytes(view[start:first], "little")
+                if end > len(view):
+                    break
+                with view[first:end] as message:
+                    self._link.received(message)
+                start = end
+        del self._bytes[:start]
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._link.lost_connection()

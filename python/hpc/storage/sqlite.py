@@ -1,0 +1,361 @@
+"""The log in one SQLite file, through APSW: the embedded default.
+
+One row holds one batch, its body as the canonical JSON text that the engine made, so that any
+SQLite client can query the view `events`. One connection writes and checkpoints, in WAL mode with
+`synchronous=FULL`: when `append` returns, the rows have been fsynced. Checkpoints are run here and
+not by SQLite, which keeps their errors to itself: an fsync that has failed must end the Hub and
+never be tried again. Others may look while the Hub runs, with `open_reader` or `sqlite3`.
+
+It never looks into a body and never verifies the chain; that is the engine's. Who may have the
+folder is folder.py's, where the log goes in it and what its bytes must say is log_file.py's.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import uuid
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+import apsw
+
+from hpc.errors import StorageDamaged, StorageError, StorageFull, StorageLocked
+from hpc.protocols import LogHead, LogRow
+from hpc.storage import EMPTY, folder, head_after, log_file
+from hpc.storage.log_file import LOG, translated
+
+CHECKPOINT_PAGES: Final = 1000
+"""WAL pages of 4 KiB after which a commit also checkpoints.
+
+A longer WAL has fewer and longer pauses; 16,000 made a commit slower, since extending a file costs
+more than writing over it.
+"""
+
+BUSY_MS: Final = 5000
+"""How long to wait for a reader's short locks; nobody else writes."""
+
+DIGEST_BYTES: Final = 32
+
+# CAST keeps APSW from decoding a body to str only for it to be encoded again.
+_ROW: Final = "log.first_seq, count, batch_id, digest, chain, flags, CAST(body AS BLOB)"
+
+
+class SqliteReader:
+    """The reading half of an `EventLog`, on a connection of its own.
+
+    A second one, in another thread or process, reads beside the Hub that writes, and sees what is
+    committed when each call begins.
+    """
+
+    def __init__(self, path: Path, connection: apsw.Connection) -> None:
+        self._path = path
+        self._db = connection
+        self._closed = False
+        try:
+            self.hub_id: str = log_file.hub_id_of(path, connection)
+        except BaseException:
+            connection.close()
+            raise
+
+    def head(self) -> LogHead:
+        """Return the end of the log."""
+        sql = "SELECT first_seq + count - 1, chain FROM log ORDER BY first_seq DESC LIMIT 1"
+        with self._using("read"):
+            found: list[Any] = self._db.execute(sql).fetchall()
+        return LogHead(*found[0]) if found else EMPTY
+
+    def read(self, first_seq: int, limit: int) -> list[LogRow]:
+        """Return rows in order from the one that holds `first_seq`, with `limit` events or more.
+
+        Raises:
+            StorageDamaged: A row cannot be read, or the one that should follow is missing.
+        """
+        sql = (
+            f"SELECT {_ROW} FROM log WHERE first_seq >= "  # noqa: S608 - a constant
+            "(SELECT coalesce(max(first_seq), 0) FROM log WHERE first_seq <= ?) ORDER BY first_seq"
+        )
+        found: list[LogRow] = []
+        events, follows = 0, 0
+        with self._using("read"), contextlib.closing(self._db.cursor()) as cursor:
+            # An unfinished cursor would hold its snapshot open, and the WAL could never restart.
+            for values in cursor.execute(sql, (max(first_seq, 1),)) if limit > 0 else ():
+                row = self._row(values, follows or None)
+                follows = row.first_seq + row.count
+                if follows <= first_seq:
+                    continue
+                found.append(row)
+                events += row.count
+                if events >= limit:
+                    break
+        return found
+
+    def read_control(self) -> list[LogRow]:
+        """Return every row with flag bit 0, in order."""
+        return self._rows(f"SELECT {_ROW} FROM log WHERE flags & 1 ORDER BY first_seq", ())  # noqa: S608
+
+    def read_job(self, job_id: str, after_seq: int, limit: int) -> list[LogRow]:
+        """Return at most `limit` rows that speak of a job and end after `after_seq`, in order."""
+        # Of the rows that begin at or before `after_seq + 1` only the last can end after it.
+        sql = (
+            f"SELECT {_ROW} FROM job_rows JOIN log USING (first_seq) "  # noqa: S608
+            "WHERE job_id = ?1 AND job_rows.first_seq >= "
+            "(SELECT coalesce(max(first_seq), 0) FROM log WHERE first_seq <= ?2 + 1) "
+            "AND log.first_seq + count - 1 > ?2 ORDER BY job_rows.first_seq LIMIT ?3"
+        )
+        return self._rows(sql, (job_id, after_seq, max(limit, 0)))
+
+    def receipt(self, batch_id: str) -> LogRow | None:
+        """Return the row of a batch id, or None."""
+        found = self._rows(f"SELECT {_ROW} FROM log WHERE batch_id = ?", (batch_id,))  # noqa: S608
+        return found[0] if found else None
+
+    def free_bytes(self) -> int:
+        """Return how many bytes the disk under the log has free for this user."""
+        return folder.free_bytes(self._path.parent)
+
+    def close(self) -> None:
+        """Release the connection; a second call does nothing."""
+        if not self._closed:
+            self._closed = True
+            self._db.close()
+
+    def _rows(self, sql: str, values: tuple[Any, ...]) -> list[LogRow]:
+        with self._using("read"):
+            return [self._row(found) for found in self._db.execute(sql, values)]
+
+    def _row(self, values: tuple[Any, ...], follows: int | None = None) -> LogRow:
+        row = LogRow(*values)
+        if follows is not None and row.first_seq != follows:
+            raise StorageDamaged(
+                f"Log `{self._path}` is damaged: the batch with first seq {follows} is missing, "
+                f"`{row.batch_id}` with first seq {row.first_seq} comes next",
+                hint=log_file.DAMAGED_HINT,
+            )
+        shapes = (
+            isinstance(row.count, int) and row.count > 0,
+            isinstance(row.batch_id, str),
+            isinstance(row.digest, bytes) and len(row.digest) == DIGEST_BYTES,
+            isinstance(row.chain, bytes) and len(row.chain) == DIGEST_BYTES,
+            isinstance(row.flags, int),
+            isinstance(row.body, bytes),
+        )
+        if not all(shapes):
+            raise StorageDamaged(
+                f"Log `{self._path}` is damaged at the batch with first seq {row.first_seq}",
+                hint=log_file.DAMAGED_HINT,
+            )
+        return row
+
+    @contextlib.contextmanager
+    def _using(self, verb: str) -> Iterator[None]:
+        if self._closed:
+            raise StorageError(f"Log `{self._path}` is closed")
+        with translated(self._path, verb):
+            yield
+
+
+class SqliteLog(SqliteReader):
+    """An `EventLog` in `log.sqlite3` of a folder that this process has locked.
+
+    Where the disk is too full to open the log for writing, it is opened for reading, and each
+    append tries anew.
+    """
+
+    def __init__(self, path: Path, lock: int, vfs: str | None = None) -> None:
+        super().__init__(path, _connect_or_look(path, vfs))
+        self._lock = lock
+        self._vfs = vfs
+        self._failed: StorageError | None = None
+        self._wal_pages = 0
+        self._checkpoint_at = CHECKPOINT_PAGES
+        self._db.set_wal_hook(self._on_wal)
+        try:
+            self._head = super().head()
+        except BaseException:
+            self._db.close()
+            raise
+
+    def head(self) -> LogHead:
+        """Return the end of the log."""
+        return self._head
+
+    def append(self, rows: Sequence[LogRow]) -> None:
+        """Append rows in order, all or none, fsynced when this returns.
+
+        Raises:
+            StorageFull: Nothing was appended; the same rows may be appended again.
+            StorageLocked: Another process writes to the file; nothing was appended.
+            StorageError: Unknown outcome; the log must be reopened before it is written again.
+        """
+        if self._closed:
+            raise StorageError(f"Log `{self._path}` is closed")
+        if self._failed:
+            raise StorageError(
+                f"Log `{self._path}` must be reopened: {self._failed.message}",
+                hint=self._failed.hint,
+            ) from self._failed
+        head = head_after(self._head, rows)
+        if not rows:
+            return
+        try:
+            with self._using("written"):
+                if self._db.readonly("main"):
+                    self._reconnect()
+                self._commit(rows)
+            self._head = head
+            if self._wal_pages >= self._checkpoint_at:
+                self._checkpoint()
+        except StorageError as error:
+            if not isinstance(error, StorageFull | StorageLocked):
+                self._failed = error
+                self._db.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1)
+            raise
+
+    def close(self) -> None:
+        """Checkpoint, close and release the folder; a second call does nothing."""
+        if self._closed:
+            return
+        try:
+            with translated(self._path, "closed"):
+                super().close()
+        finally:
+            os.close(self._lock)
+
+    def _commit(self, rows: Sequence[LogRow]) -> None:
+        db = self._db
+        db.execute("BEGIN IMMEDIATE")
+        try:
+            # The body is bound as bytes and made TEXT by SQLite, which does not look at it.
+            db.executemany(
+                "INSERT INTO log VALUES (?, ?, ?, ?, ?, ?, CAST(? AS TEXT))",
+                (tuple(row[:7]) for row in rows),
+            )
+            db.executemany(
+                "INSERT OR IGNORE INTO job_rows VALUES (?, ?)",
+                ((job_id, row[0]) for row in rows for job_id in row[7]),
+            )
+            db.execute("COMMIT")
+        except apsw.ConstraintError as error:
+            db.execute("ROLLBACK")
+            raise AssertionError(f"A batch id or seq is in the log already: {error}") from error
+        except BaseException:
+            # SQLite has rolled back by itself after some errors and not after others.
+            if not db.get_autocommit():
+                db.execute("ROLLBACK")
+            raise
+
+    def _reconnect(self) -> None:
+        db = _connect(self._path, apsw.SQLITE_OPEN_READWRITE, self._vfs)
+        self._db.close()
+        self._db = db
+        db.set_wal_hook(self._on_wal)
+
+    def _on_wal(self, _db: apsw.Connection, _name: str, pages: int) -> int:
+        if pages < self._wal_pages:  # the WAL has begun anew at its start
+            self._checkpoint_at = CHECKPOINT_PAGES
+        self._wal_pages = pages
+        return apsw.SQLITE_OK
+
+    def _checkpoint(self) -> None:
+        """Copy the WAL into the database; the rows in it are durable already.
+
+        A full disk or a reader that is in the way only puts it off until as many pages more.
+        """
+        self._checkpoint_at = self._wal_pages + CHECKPOINT_PAGES
+        with (
+            self._using("checkpointed"),
+            contextlib.suppress(apsw.BusyError, apsw.LockedError, apsw.FullError),
+        ):
+            self._db.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_PASSIVE)
+
+
+def open_log(data: Path, *, allow_network: bool = False, vfs: str | None = None) -> SqliteLog:
+    """Open the log of a data folder, or create both, and hold the folder until it is closed.
+
+    Args:
+        data: The folder; created with mode 0700 if it is missing.
+        allow_network: Take a folder on a network file system, where a log can be lost.
+        vfs: Name of a registered SQLite VFS; tests of faults pass one.
+
+    Raises:
+        StorageLocked: Another process has the folder.
+        StorageForeign: The folder or the file is not ours to write to; nothing was touched.
+        StorageDamaged: The file is ours and cannot be read.
+        StorageFull: There is no space to create or open it.
+        StorageError: Anything else that kept it from being opened, with the reason.
+    """
+    log_file.check_library(apsw.sqlite_lib_version())
+    data = data.absolute()
+    folder.prepare(data, allow_network=allow_network)
+    lock = folder.take_lock(data)
+    try:
+        log_file.create_or_check(data, new_hub_id=uuid.uuid4().hex)
+        log = SqliteLog(data / LOG, lock, vfs)
+    except BaseException:
+        os.close(lock)
+        raise
+    try:
+        log_file.check_marker(data, log.hub_id)
+    except BaseException:
+        log.close()
+        raise
+    return log
+
+
+def open_reader(data: Path) -> SqliteReader:
+    """Open a log for reading only, whether or not a Hub has it; takes no lock.
+
+    Raises:
+        StorageForeign: There is no log of ours in the folder.
+        StorageError: It cannot be read, with the reason.
+    """
+    path = data.absolute() / LOG
+    log_file.check_header(path)
+    return SqliteReader(path, _connect(path, apsw.SQLITE_OPEN_READONLY, None))
+
+
+def _connect_or_look(path: Path, vfs: str | None) -> apsw.Connection:
+    """Open for writing, or on a full disk for reading the file as it is."""
+    try:
+        return _connect(path, apsw.SQLITE_OPEN_READWRITE, vfs)
+    except StorageFull:
+        wal = path.with_name(f"{LOG}-wal")
+        if wal.exists() and wal.stat().st_size:
+            raise  # what the WAL holds cannot be read without room for its index
+        # Nobody writes to the file while we hold the folder, which is what `immutable` asks for.
+        flags = apsw.SQLITE_OPEN_READONLY | apsw.SQLITE_OPEN_URI
+        return _connect(path, flags, vfs, uri=f"{path.as_uri()}?immutable=1")
+
+
+def _connect(path: Path, flags: int, vfs: str | None, *, uri: str | None = None) -> apsw.Connection:
+    with translated(path, "opened"):
+        db = apsw.Connection(uri or str(path), flags=flags, vfs=vfs)
+        try:
+            db.set_busy_timeout(BUSY_MS)
+            log_file.check_version(path, db.pragma("user_version"))
+            db.pragma("cell_size_check", True)
+            db.pragma("trusted_schema", False)
+            if flags & apsw.SQLITE_OPEN_READWRITE:
+                _prepare_writer(path, db)
+        except BaseException:
+            db.close()
+            raise
+        return db
+
+
+def _prepare_writer(path: Path, db: apsw.Connection) -> None:
+    if db.pragma("journal_mode", "wal") != "wal":
+        raise StorageError(f"Log `{path}` cannot be put into WAL mode")
+    db.pragma("synchronous", "FULL")
+    db.pragma("wal_autocheckpoint", 0)
+    # After an fsync that failed, the page cache may show a commit that is not on disk, and a retry
+    # of its batch would be acknowledged. Copied into the database and synced there, it is.
+    with contextlib.suppress(apsw.BusyError, apsw.FullError):
+        db.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_TRUNCATE)
+    # SQLite has made the WAL's name by now; it must outlive a power cut as well.
+    try:
+        folder.sync_folder(path.parent)
+    except OSError as error:
+        raise folder.cannot("opened", path, error) from error

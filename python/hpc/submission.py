@@ -1,0 +1,207 @@
+"""What a user typed, as the event that is sent: the command, its limits, its ids. Pure but for ids.
+
+What was typed is what runs: a list of words is executed directly, a single text is run by
+`/bin/sh -c`. The command line and the Python client both go through here.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+from hpc.errors import UsageError
+from hpc.units import MEMORY_MIB_MAX, parse_duration, parse_memory
+
+MEMORY_MIB_DEFAULT: Final = 1024
+"""What a job without `memory` reserves; it is not enforced."""
+
+_SHELL_SIGNS: Final = frozenset("|&;<>()$`\\\"'*?[]#~{}!")
+_RANGES: Final = r"\d+(-\d+)?(,\d+(-\d+)?)*"
+_TASK_MAX: Final = 2**32 - 2
+_ID_LETTERS: Final = "0123456789abcdefghjkmnpqrstvwxyz"
+
+Event = dict[str, Any]
+
+
+def needs_shell(word: str) -> bool:
+    """Return whether a single word has a blank or a sign that only a shell reads."""
+    return any(sign.isspace() or sign in _SHELL_SIGNS for sign in word)
+
+
+def command_of(command: str | Sequence[str]) -> dict[str, Any]:
+    """Return `command`, and `args` where it is executed directly.
+
+    Args:
+        command: A text for the shell, or the program and its arguments.
+
+    Raises:
+        UsageError: There is no command.
+    """
+    if isinstance(command, str):
+        fields: dict[str, Any] = {"command": command}
+    else:
+        fields = {"command": command[0] if command else "", "args": list(command[1:])}
+    if not fields["command"].strip():
+        raise UsageError(
+            "A job needs a command", field="command", hint="hpc submit -- python fit.py"
+        )
+    return fields
+
+
+def batch_spec(
+    command: str | Sequence[str],
+    *,
+    cpu: int = 1,
+    memory: int | str | None = None,
+    env: Mapping[str, str] | None = None,
+    cwd: str | os.PathLike[str] | None = None,
+    stdin: str | os.PathLike[str] | None = None,
+    stdout: str | None = None,
+    stderr: str | None = None,
+    time_limit: float | str | None = None,
+    grace: float | str | None = None,
+    on_cut_off: str | None = None,
+) -> dict[str, Any]:
+    """Return the spec of a job of the namespace `batch`.
+
+    Args:
+        command: A text for the shell, or the program and its arguments.
+        cpu: Cores of each task.
+        memory: MiB, or a text such as `4G`; enforced. None reserves 1 GiB and enforces nothing.
+        env: Added to the relay's environment.
+        cwd: An absolute folder; None is a folder of the task's own.
+        stdin: A file to read from; None is nothing.
+        stdout: Where output goes, with %j, %a and %N for job, task and node; None: to the Hub.
+        stderr: Likewise.
+        time_limit: Seconds, or a text such as `1h30m`.
+        grace: Between SIGTERM and SIGKILL, likewise; None is 5 s.
+        on_cut_off: `finish` or `stop`, when the relay is cut off from the Hub.
+
+    Raises:
+        UsageError: A value that makes no sense.
+    """
+    spec: dict[str, Any] = {**command_of(command), "cpu": cpu}
+    if memory is None:
+        spec.update(memory=MEMORY_MIB_DEFAULT, enforce_memory=False)
+    else:
+        spec.update(memory=_mib(memory), enforce_memory=True)
+    if env:
+        spec["env"] = dict(env)
+    for field, path in (("cwd", cwd), ("stdin", stdin), ("stdout", stdout), ("stderr", stderr)):
+        if path is not None:
+            spec[field] = os.fspath(path)
+    for field, time_s in (("time_limit", time_limit), ("grace", grace)):
+        if time_s is not None:
+            spec[field] = _seconds(time_s, field)
+    if on_cut_off is not None:
+        spec["on_cut_off"] = on_cut_off
+    return spec
+
+
+def submit_event(
+    ns_id: str,
+    spec: Mapping[str, Any],
+    *,
+    kind: str = "SubmitJob",
+    job_id: str | None = None,
+    name: str | None = None,
+    priority: int | None = None,
+    tasks: str | None = None,
+) -> Event:
+    """Return an event of a namespace; fields of its ctx that are None are left out."""
+    ctx: dict[str, Any] = {"ns_id": ns_id}
+    if job_id is not None:
+        ctx["job_id"] = checked_key(job_id)
+    if tasks is not None:
+        ctx["tasks"] = checked_tasks(tasks)
+    if name is not None:
+        ctx["name"] = name
+    if priority is not None:
+        ctx["priority"] = priority
+    return {"kind": kind, "payload": {"ctx": ctx, "spec": dict(spec)}}
+
+
+def cancel_event(
+    ns_id: str, job_id: str, *, tasks: str | None = None, reason: str | None = None
+) -> Event:
+    """Return the request to cancel a job, or some of its tasks."""
+    ctx = {"ns_id": ns_id, "job_id": job_id}
+    if tasks is not None:
+        ctx["tasks"] = checked_tasks(tasks)
+    spec = {} if reason is None else {"reason": reason}
+    return {"kind": "CancelJob", "payload": {"ctx": ctx, "spec": spec}}
+
+
+def checked_key(key: str) -> str:
+    """Return a job id that a client may choose.
+
+    Raises:
+        UsageError: It is no id, or one of the Hub's own.
+    """
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}", key):
+        raise UsageError(
+            f"`key` must be an id, got {key!r}",
+            field="key",
+            hint="letters, digits, `.`, `_` and `-`, at most 128, the first a letter or a digit",
+        )
+    if key.isdigit():
+        raise UsageError(
+            f"`key` must not be digits only, got {key!r}: such ids are the Hub's",
+            field="key",
+            hint=f"--key job-{key}",
+        )
+    return key
+
+
+def checked_tasks(tasks: str) -> str:
+    """Return a range list such as `0-99` or `1,4-7`.
+
+    Raises:
+        UsageError: It is none.
+    """
+    text = tasks.replace(" ", "")
+    ends = (
+        [[int(end) for end in part.split("-")] for part in text.split(",")]
+        if (re.fullmatch(_RANGES, text))
+        else []
+    )
+    if not ends or any(part[0] > part[-1] or part[-1] > _TASK_MAX for part in ends):
+        raise UsageError(
+            f"Tasks must be ranges such as 0-99 or 1,4-7, got {tasks!r}",
+            field="array",
+            hint="the first number of a range is the lesser one",
+        )
+    return text
+
+
+def new_job_id() -> str:
+    """Return an id that no one else makes; later ones sort after earlier ones."""
+    number = (time.time_ns() // 1_000_000 << 50) | (int.from_bytes(os.urandom(7)) >> 6)
+    letters = [_ID_LETTERS[number >> shift & 31] for shift in range(95, -1, -5)]
+    return "j" + "".join(letters)
+
+
+def new_batch_id() -> str:
+    """Return a random UUID (version 4)."""
+    number = int.from_bytes(os.urandom(16))
+    number = number & ~(0xF << 76) | 4 << 76
+    number = number & ~(0x3 << 62) | 2 << 62
+    text = f"{number:032x}"
+    return "-".join((text[:8], text[8:12], text[12:16], text[16:20], text[20:]))
+
+
+def _seconds(time_s: float | str, field: str) -> float:
+    return parse_duration(time_s, field=field) if isinstance(time_s, str) else float(time_s)
+
+
+def _mib(memory: int | str) -> int:
+    if isinstance(memory, str):
+        return parse_memory(memory)
+    if not 1 <= memory <= MEMORY_MIB_MAX:
+        raise UsageError(
+            f"`memory` must be from 1 MiB, got {memory}", field="memory", hint="memory='4G'"
+        )
+    return memory

@@ -1,0 +1,292 @@
+"""The contract of an `EventLog` as tests: subclass it, say how your log is opened, run pytest.
+
+    class TestMyLog(EventLogContract):
+        @pytest.fixture
+        def open_log(self, tmp_path):
+            return lambda: my_storage.open_log(tmp_path / "data")
+
+`open_log` opens the same log at each call; nothing else is assumed of it. Batches are made here,
+with chains of their own: a log keeps them and never verifies them. What a disk does when it fails
+is each plugin's to test.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import random
+import re
+from collections.abc import Callable, Sequence
+
+import pytest
+
+from hpc.errors import StorageError, StorageLocked
+from hpc.protocols import EventLog, LogHead, LogRow
+
+OpenLog = Callable[[], EventLog]
+
+SEED_COUNT = 5
+
+
+def make_row(
+    head: LogHead,
+    *,
+    count: int = 1,
+    batch_id: str | None = None,
+    flags: int = 0,
+    body: bytes | None = None,
+    job_ids: Sequence[str] = (),
+) -> LogRow:
+    """Return a batch that follows `head`; what is not given is made from the seq."""
+    first_seq = head.last_seq + 1
+    text = body or b'{"events":[%s]}' % b",".join(
+        b'{"at":%d,"kind":"Note","payload":{"n":%d}}' % (1000 + n, n)
+        for n in range(first_seq, first_seq + count)
+    )
+    return LogRow(
+        first_seq=first_seq,
+        count=count,
+        batch_id=batch_id or f"origin/{first_seq}",
+        digest=hashlib.sha256(text).digest(),
+        chain=hashlib.sha256(head.chain + text).digest(),
+        flags=flags,
+        body=text,
+        job_ids=tuple(job_ids),
+    )
+
+
+def make_rows(head: LogHead, counts: Sequence[int]) -> list[LogRow]:
+    """Return batches of so many events each, one following the other."""
+    rows: list[LogRow] = []
+    for count in counts:
+        rows.append(make_row(head, count=count))
+        head = head_of(rows)
+    return rows
+
+
+def head_of(rows: Sequence[LogRow]) -> LogHead:
+    """Return the head of a log that ends with these rows."""
+    return LogHead(rows[-1].first_seq + rows[-1].count - 1, rows[-1].chain)
+
+
+def stored(rows: Sequence[LogRow]) -> list[LogRow]:
+    """Return rows as a log gives them back: without `job_ids`."""
+    return [row._replace(job_ids=()) for row in rows]
+
+
+class EventLogContract:
+    """What every `EventLog` does. Subclass it and define the fixture `open_log`."""
+
+    @pytest.fixture
+    def open_log(self) -> OpenLog:
+        """Return a function that opens the same log at each call; empty at the first."""
+        raise NotImplementedError("define the fixture `open_log`")
+
+    def test_a_new_log_is_empty(self, open_log: OpenLog) -> None:
+        """The engine begins at seq 1 with a chain of zero bytes."""
+        with contextlib.closing(open_log()) as log:
+            assert log.head() == LogHead(0, bytes(32))
+            assert log.read(1, 10) == []
+            assert log.read_control() == []
+            assert log.read_job("job", 0, 10) == []
+            assert log.receipt("origin/1") is None
+            assert log.free_bytes() > 0
+
+    def test_the_hub_id_stays(self, open_log: OpenLog) -> None:
+        """Relays refuse a Hub whose id has changed."""
+        with contextlib.closing(open_log()) as log:
+            first = log.hub_id
+        with contextlib.closing(open_log()) as log:
+            assert log.hub_id == first
+        assert re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}", first)
+
+    def test_what_was_appended_is_there_after_reopening(self, open_log: OpenLog) -> None:
+        """An acknowledged event is in the log for ever."""
+        with contextlib.closing(open_log()) as log:
+            rows = make_rows(log.head(), [1, 3, 1])
+            log.append(rows[:2])
+            log.append(rows[2:])
+            assert log.read(1, 100) == rows
+        with contextlib.closing(open_log()) as log:
+            assert log.read(1, 100) == rows
+            assert log.head() == head_of(rows)
+
+    def test_rows_come_back_as_rows_of_bytes(self, open_log: OpenLog) -> None:
+        """The engine takes them as they come, so their types must not depend on the storage."""
+        with contextlib.closing(open_log()) as log:
+            log.append([make_row(log.head())])
+            (row,) = log.read(1, 1)
+        assert isinstance(row, LogRow)
+        kinds = [int, int, str, bytes, bytes, int, bytes, tuple]
+        assert [type(value) for value in row] == kinds
+
+    def test_plain_tuples_are_rows_too(self, open_log: OpenLog) -> None:
+        """The engine hands out tuples; nobody should have to convert each."""
+        with contextlib.closing(open_log()) as log:
+            row = make_row(log.head(), job_ids=["a"])
+            log.append([tuple(row)])  # type: ignore[list-item]
+            assert log.read(1, 1) == stored([row])
+            assert log.receipt(row.batch_id) == stored([row])[0]
+            assert log.read_job("a", 0, 10) == stored([row])
+
+    def test_appending_nothing_changes_nothing(self, open_log: OpenLog) -> None:
+        """A turn without writes may still ask."""
+        with contextlib.closing(open_log()) as log:
+            log.append([])
+            assert log.head().last_seq == 0
+
+    @pytest.mark.parametrize("shift", [-1, 1])
+    def test_rows_that_do_not_follow_are_refused_whole(self, open_log: OpenLog, shift: int) -> None:
+        """A gap or an overlap would be a log that nobody can replay."""
+        with contextlib.closing(open_log()) as log:
+            good, next_one = make_rows(log.head(), [2, 1])
+            wrong = next_one._replace(first_seq=next_one.first_seq + shift)
+            with pytest.raises(AssertionError):
+                log.append([good, wrong])
+            assert log.read(1, 10) == []
+            assert log.head().last_seq == 0
+            log.append([good, next_one])
+            assert log.read(1, 10) == [good, next_one]
+
+    def test_a_batch_id_stands_once(self, open_log: OpenLog) -> None:
+        """A retry that slipped through would be recorded twice."""
+        with contextlib.closing(open_log()) as log:
+            first = make_row(log.head(), batch_id="same")
+            again = make_row(head_of([first]), batch_id="same")
+            with pytest.raises(AssertionError):
+                log.append([first, again])
+            assert log.read(1, 10) == []
+            log.append([first])
+            with pytest.raises(AssertionError):
+                log.append([again])
+            assert log.head() == head_of([first])
+            log.append([again._replace(batch_id="other")])
+            assert log.head().last_seq == 2  # noqa: PLR2004
+
+    def test_read_begins_with_the_row_that_holds_the_seq(self, open_log: OpenLog) -> None:
+        """A cursor may point into the middle of a batch."""
+        with contextlib.closing(open_log()) as log:
+            rows = make_rows(log.head(), [2, 3, 4])
+            log.append(rows)
+            starts = {0: 0, 1: 0, 2: 0, 3: 1, 5: 1, 6: 2, 9: 2, 10: 3, 99: 3}
+            for first_seq, index in starts.items():
+                assert log.read(first_seq, 100) == rows[index:]
+
+    def test_read_stops_once_it_has_enough_events(self, open_log: OpenLog) -> None:
+        """A page is bounded in events, whatever the batches' sizes, and is never empty."""
+        with contextlib.closing(open_log()) as log:
+            rows = make_rows(log.head(), [2, 3, 4])
+            log.append(rows)
+            taken = {0: 0, 1: 1, 2: 1, 3: 2, 5: 2, 6: 3, 99: 3}
+            for limit, length in taken.items():
+                assert log.read(1, limit) == rows[:length]
+
+    def test_registrations_are_found_without_the_rest(self, open_log: OpenLog) -> None:
+        """Recovery reads them first."""
+        with contextlib.closing(open_log()) as log:
+            rows = [
+                row._replace(flags=flags)
+                for row, flags in zip(
+                    make_rows(log.head(), [1] * 6), [0, 1, 2, 3, 0, 1], strict=True
+                )
+            ]
+            log.append(rows)
+            assert log.read_control() == [rows[1], rows[3], rows[5]]
+
+    def test_a_job_is_found_by_what_speaks_of_it(self, open_log: OpenLog) -> None:
+        """Per-task detail is read from the log, not kept in memory."""
+        with contextlib.closing(open_log()) as log:
+            rows = make_rows(log.head(), [2, 3, 1, 4])
+            speaks = [("a",), ("a", "b"), ("b",), ("b", "a", "a")]
+            log.append([r._replace(job_ids=j) for r, j in zip(rows, speaks, strict=True)])
+            assert log.read_job("a", 0, 10) == [rows[0], rows[1], rows[3]]
+            assert log.read_job("b", 0, 10) == rows[1:]
+            assert log.read_job("a", 0, 2) == [rows[0], rows[1]]
+            assert log.read_job("a", 2, 10) == [rows[1], rows[3]]
+            assert log.read_job("a", 4, 10) == [rows[1], rows[3]]
+            assert log.read_job("a", 5, 10) == [rows[3]]
+            assert log.read_job("a", 10, 10) == []
+            assert log.read_job("a", 99, 10) == []
+            assert log.read_job("c", 0, 10) == []
+
+    def test_a_receipt_is_found_by_its_batch(self, open_log: OpenLog) -> None:
+        """A retry gets its first receipt again, also after a restart."""
+        ids = ["018f-aa", "abcdefghijklmnopqrstuvwxyz/12", "é/☃"]
+        with contextlib.closing(open_log()) as log:
+            rows = [
+                row._replace(batch_id=batch_id)
+                for row, batch_id in zip(make_rows(log.head(), [1, 2, 3]), ids, strict=True)
+            ]
+            log.append(rows)
+        with contextlib.closing(open_log()) as log:
+            assert [log.receipt(i) for i in ids] == rows
+            assert log.receipt("018f-ab") is None
+
+    def test_bodies_come_back_byte_for_byte(self, open_log: OpenLog) -> None:
+        """The chain is over these bytes."""
+        bodies = [
+            '{"events":[{"kind":"Ünï","payload":"☃ 𝄞 \\u0000"}]}'.encode(),
+            b'{"events":[1.0,-0.0,1e-7,12345678901234567890]}',
+            b'{"events":["' + b"x" * (2 << 20) + b'"]}',
+        ]
+        with contextlib.closing(open_log()) as log:
+            for body in bodies:
+                log.append([make_row(log.head(), body=body)])
+            assert [row.body for row in log.read(1, 10)] == bodies
+
+    def test_a_log_has_one_writer(self, open_log: OpenLog) -> None:
+        """Two Hubs on one log would both be right."""
+        with contextlib.closing(open_log()) as log:
+            row = make_row(log.head())
+            with pytest.raises(StorageLocked):
+                open_log()
+            log.append([row])
+        with contextlib.closing(open_log()) as log:
+            assert log.head() == head_of([row])
+
+    def test_a_closed_log_says_so(self, open_log: OpenLog) -> None:
+        """Closing twice is harmless; using it afterwards is an error and not silence."""
+        log = open_log()
+        row = make_row(log.head())
+        log.close()
+        log.close()
+        with pytest.raises(StorageError):
+            log.append([row])
+        with pytest.raises(StorageError):
+            log.read(1, 1)
+
+    @pytest.mark.parametrize("seed", range(SEED_COUNT))
+    def test_any_history_reads_as_a_list_does(self, open_log: OpenLog, seed: int) -> None:
+        """Appends, refusals and reopenings in any order give what a plain list would give."""
+        rng = random.Random(seed)  # noqa: S311 - the seed is the test's name
+        log = open_log()
+        model: list[LogRow] = []
+        try:
+            for _ in range(60):
+                _one_step(rng, log, model)
+                if rng.random() < 0.1:  # noqa: PLR2004
+                    log.close()
+                    log = open_log()
+        finally:
+            log.close()
+
+
+def _one_step(rng: random.Random, log: EventLog, model: list[LogRow]) -> None:
+    """Append something, then compare every way of reading with the list."""
+    rows = [
+        row._replace(flags=rng.randrange(2), job_ids=tuple(rng.sample("abcd", rng.randrange(4))))
+        for row in make_rows(log.head(), [rng.randrange(1, 5) for _ in range(rng.randrange(4))])
+    ]
+    log.append(rows)
+    model.extend(rows)
+    end = model[-1].first_seq + model[-1].count if model else 1
+    seq, limit, job_id = rng.randrange(end + 2), rng.randrange(1, 8), rng.choice("abcd")
+    assert log.head().last_seq == end - 1
+    page: list[LogRow] = []
+    for row in model:
+        if row.first_seq + row.count > seq and sum(r.count for r in page) < limit:
+            page.append(row)
+    assert log.read(seq, limit) == stored(page)
+    assert log.read_control() == stored([row for row in model if row.flags & 1])
+    of_job = [r for r in model if job_id in r.job_ids and r.first_seq + r.count - 1 > seq]
+    assert log.read_job(job_id, seq, limit) == stored(of_job[:limit])

@@ -1,0 +1,156 @@
+"""A Hub and relays as real processes, for tests and benchmarks; they end with the `with` block.
+
+Each has its own `$HPC_HOME` in the folder given, a free port, and a log file per process. Nothing
+here sleeps to let something happen: waiting is for a condition, with a deadline.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from types import TracebackType
+from typing import Final, Self, TypeVar
+
+from hpc.access import read_access
+from hpc.client import Client
+from hpc.transport.http_client import HttpClient
+
+READY_S_MAX: Final = 30.0
+CONDITION_S_MAX: Final = 30.0
+LOOK_AGAIN_S: Final = 0.02
+
+T = TypeVar("T")
+
+
+class Process:
+    """One command of ours, started; its output is in `log`, a file."""
+
+    def __init__(self, command: list[str], env: dict[str, str], log: Path) -> None:
+        """Start it, and return once it has said on stdout that it is ready."""
+        self.command = command
+        self.log = log
+        with log.open("ab") as stderr:
+            self.popen = subprocess.Popen(
+                [sys.executable, "-m", "hpc", *command],
+                env=env,
+                stdout=subprocess.PIPE,
+                stderr=stderr,
+                text=True,
+            )
+        self.ready_line = self._first_line()
+
+    @property
+    def pid(self) -> int:
+        """Its process id."""
+        return self.popen.pid
+
+    def kill(self) -> None:
+        """End it by SIGKILL, and reap it."""
+        self.popen.kill()
+        self.popen.wait(READY_S_MAX)
+
+    def terminate(self, timeout_s: float = READY_S_MAX) -> int:
+        """End it by SIGTERM and return its exit code."""
+        if self.popen.poll() is None:
+            self.popen.send_signal(signal.SIGTERM)
+        return self.popen.wait(timeout_s)
+
+    def _first_line(self) -> str:
+        stdout = self.popen.stdout
+        assert stdout is not None
+        late = threading.Timer(READY_S_MAX, self.popen.kill)
+        late.start()
+        line = stdout.readline()
+        late.cancel()
+        if not line:
+            self.popen.wait(READY_S_MAX)
+            said = self.log.read_text(errors="replace")[-2000:]
+            raise AssertionError(f"`hpc {' '.join(self.command)}` ended before ready:\n{said}")
+        return line.strip()
+
+
+class Cluster:
+    """A Hub, relays and monitors on this machine.
+
+    Args:
+        folder: For everything that they write.
+        lease_s: Of the Hub; short, so that losses are seen soon.
+    """
+
+    def __init__(self, folder: Path, *, lease_s: float = 2.0) -> None:
+        self.folder = folder
+        self.home = folder / "home"
+        self.lease_s = lease_s
+        self.port = 0
+        self.hub: Process | None = None
+        self.processes: list[Process] = []
+        self.env = {**os.environ, "HPC_HOME": str(self.home)}
+        for ours in ("HPC_TOKEN", "HPC_HUB_URL"):
+            self.env.pop(ours, None)
+
+    def __enter__(self) -> Self:
+        self.home.mkdir(0o700, parents=True, exist_ok=True)
+        self.start_hub()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        # Relays are killed, not drained: what they run is of no interest any more, and their
+        # supervisors end it.
+        for process in reversed(self.processes):
+            if process.command[0] == "hub":
+                process.terminate(CONDITION_S_MAX)
+            else:
+                process.kill()
+
+    def start(self, *command: str) -> Process:
+        """Start a command of ours and return once it is ready."""
+        log = self.folder / f"{command[0]}-{len(self.processes)}.log"
+        process = Process(list(command), self.env, log)
+        self.processes.append(process)
+        return process
+
+    def start_hub(self, *more: str) -> Process:
+        """Start the Hub, again on its former port if it had one."""
+        lease = ["--lease", f"{self.lease_s:g}"]
+        self.hub = self.start("hub", "--port", str(self.port), *lease, *more)
+        self.port = int(self.hub.ready_line.rsplit(":", 1)[1])
+        return self.hub
+
+    def relay(self, node_id: str = "n1", *more: str, cpus: int = 2) -> Process:
+        """Start a relay for `batch`."""
+        node = ["--ns", "batch", "--node-id", node_id, "--cpus", str(cpus)]
+        return self.start("relay", *node, *more)
+
+    def client(self) -> Client:
+        """A client of its own."""
+        return Client(home=self.home)
+
+    def http(self) -> HttpClient:
+        """A connection of its own, for what the client does not say."""
+        return HttpClient(lambda: read_access(self.home), timeout_s=60)
+
+
+def until(condition: Callable[[], T], timeout_s: float = CONDITION_S_MAX) -> T:
+    """Return the first true value of a condition.
+
+    Raises:
+        AssertionError: It stayed false.
+    """
+    deadline = time.monotonic() + timeout_s
+    looks = threading.Event()
+    while not (value := condition()):
+        if time.monotonic() > deadline:
+            raise AssertionError(f"Not so after {timeout_s:g} s: {condition}")
+        looks.wait(LOOK_AGAIN_S)
+    return value

@@ -1,0 +1,34 @@
+"""Back-off with jitter, for ever: how long to wait before an unanswered request is sent again.
+
+It counts and never sleeps. The shape is exponential with jitter over the upper half, so that a
+thousand relays whose Hub comes back do not arrive in one moment.
+"""
+
+from __future__ import annotations
+
+from random import Random
+
+
+class Backoff:
+    """Delays that double from `first_s` up to `max_s`; each is drawn from its upper half."""
+
+    def __init__(self, random: Random, *, first_s: float = 0.1, max_s: float = 5.0) -> None:
+        self._random = random
+        self._first_s = first_s
+        self.max_s = max_s
+        self._next_s = first_s
+
+    def reset(self) -> None:
+        """Start over: something was answered."""
+        self._next_s = self._first_s
+
+    def next_s(self, at_least_s: float | None = None) -> float:
+        """Return how long to wait now, in seconds, and double the next one.
+
+        Args:
+            at_least_s: What the Hub asked for (`Retry-After`).
+        """
+        whole = min(self._next_s, self.max_s)
+        self._next_s = min(self._next_s * 2, self.max_s)
+        # The longer half is random: no two relays stay in step, none comes back at once.
+        return max(whole * self._random.uniform(0.5, 1.0), at_least_s or 0.0)

@@ -1,0 +1,105 @@
+"""Bodies: reading a request's body within limits, without looking into it.
+
+The type and the length that the headers tell are judged before anything is read, and a body that
+tells none is cut off as it grows. All bodies being held together have a limit as well. How long a
+body may take is connection.py's; decompression is not offered, so no bomb can go off.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Final
+
+from litestar.types import Receive
+
+from hpc.protocols import Answer
+from hpc.transport.problems import busy, too_large, wrong_type
+
+BODY_BYTES_MAX: Final = 64 * 1024 * 1024
+"""The largest body that is read."""
+
+HELD_BYTES_MAX: Final = 512 * 1024 * 1024
+"""All bodies that are being read or answered, together."""
+
+JSON_TYPE: Final = b"application/json"
+BYTES_TYPE: Final = b"application/octet-stream"
+MSGPACK_TYPES: Final = frozenset(
+    {b"application/msgpack", b"application/x-msgpack", b"application/vnd.msgpack"}
+)
+NOT_BUILT: Final = "MessagePack is not built yet; use JSON"
+
+
+def type_refusal(headers: Mapping[bytes, bytes], expected: bytes) -> Answer | None:
+    """Return a 415 unless a body's type is the expected one (or absent) and it is not encoded."""
+    encoding = headers.get(b"content-encoding", b"identity").strip().lower()
+    if encoding not in (b"", b"identity"):
+        return wrong_type(
+            "Content-Encoding", "identity", _text(encoding), "send the body as it is, uncompressed"
+        )
+    kind, _, parameters = headers.get(b"content-type", expected).partition(b";")
+    kind = kind.strip().lower()
+    if kind != expected:
+        hint = NOT_BUILT if kind in MSGPACK_TYPES else None
+        return wrong_type("Content-Type", _text(expected), _text(kind), hint)
+    charset = parameters.strip().lower()
+    if charset.startswith(b"charset=") and charset[8:].strip(b'"') not in (b"utf-8", b"utf8"):
+        return wrong_type("Content-Type", f"{_text(expected)}; charset=utf-8", _text(charset))
+    return None
+
+
+def accept_refusal(headers: Mapping[bytes, bytes]) -> Answer | None:
+    """Return a 415 if the client takes MessagePack alone; any other wish is answered in JSON."""
+    accept = headers.get(b"accept")
+    if accept is None or b"msgpack" not in accept:
+        return None
+    wanted = {one.partition(b";")[0].strip().lower() for one in accept.split(b",")}
+    if wanted <= MSGPACK_TYPES:
+        return wrong_type("Accept", _text(JSON_TYPE), _text(accept), NOT_BUILT)
+    return None
+
+
+def _text(value: bytes) -> str:
+    return value.decode("latin-1")
+
+
+class Bodies:
+    """Reads bodies and counts what is held."""
+
+    def __init__(self) -> None:
+        self._held_bytes = 0
+
+    async def read(self, headers: Mapping[bytes, bytes], receive: Receive) -> bytes | Answer | None:
+        """Read a body whole, or refuse it.
+
+        Returns:
+            The body, which counts as held until `release` is told its length; or a refusal; or
+            None if the client has gone or was cut off for being late.
+        """
+        length = headers.get(b"content-length")
+        if length is not None and int(length) > BODY_BYTES_MAX:
+            return too_large(_text(length), BODY_BYTES_MAX)
+        parts: list[bytes] = []
+        size = 0
+        result: bytes | Answer | None = None
+        try:
+            while True:
+                message = await receive()
+                if message["type"] != "http.request":
+                    return None
+                parts.append(message["body"])
+                size += len(parts[-1])
+                self._held_bytes += len(parts[-1])
+                if size > BODY_BYTES_MAX:
+                    return too_large(f"{size} and more", BODY_BYTES_MAX)
+                if self._held_bytes > HELD_BYTES_MAX:
+                    return busy(f"bodies of {HELD_BYTES_MAX} bytes are being held")
+                if not message["more_body"]:
+                    result = parts[0] if len(parts) == 1 else b"".join(parts)
+                    return result
+        finally:
+            if result is None:
+                self.release(size)
+
+    def release(self, size: int) -> None:
+        """Give back what a body held, once it is answered."""
+        self._held_bytes -= size

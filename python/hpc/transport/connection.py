@@ -1,0 +1,178 @@
+"""Connection: uvicorn's HTTP/1.1 protocol with deadlines, limits and problem documents.
+
+A head must arrive within 10 s and be at most 64 KiB, a body within 30 s; a connection that is idle
+or whose peer no longer answers is cut at 75 s. Timers are armed only where a packet ends in the
+middle of a request, so that an ordinary request costs none. Parsing stays uvicorn's and httptools'.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import enum
+import socket
+from typing import Final
+
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
+
+from hpc.problems import problem
+from hpc.protocols import Answer
+from hpc.transport.problems import busy, too_slow
+
+HEAD_S: Final = 10.0
+"""From the first byte of a request to the end of its headers."""
+
+BODY_S: Final = 30.0
+"""From the end of the headers to the end of the body."""
+
+IDLE_S: Final = 75
+"""Between requests; also how long a silent peer is believed to be there."""
+
+HEAD_BYTES_MAX: Final = 64 * 1024
+
+CONNECTIONS_MAX: Final = 4096
+
+PROBE_S: Final = 15
+"""Between keep-alive probes of a connection on which nothing is said."""
+
+PROBES: Final = 4
+"""Probes that may stay unanswered; with the first wait they make up the idle time."""
+
+
+class _Phase(enum.Enum):
+    BETWEEN = 0
+    HEAD = 1
+    BODY = 2
+
+
+class Connection(HttpToolsProtocol):
+    """One client's connection."""
+
+    _phase = _Phase.BETWEEN
+    _requests = 0
+    _head_bytes = 0
+    _timed: tuple[int, _Phase] | None = None
+    _timer: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """Accept the connection, or refuse it if there are too many."""
+        super().connection_made(transport)
+        self.timeout_keep_alive = IDLE_S
+        sock = transport.get_extra_info("socket")
+        if sock is not None:
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, PROBE_S)
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, PROBE_S)
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPCNT, PROBES)
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, IDLE_S * 1000)
+        if len(self.connections) > CONNECTIONS_MAX:
+            self._refuse(busy(f"{CONNECTIONS_MAX} connections are open"))
+        else:
+            self._await_request()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Disarm the timers."""
+        self._unset_timer()
+        self._unset_keepalive_if_required()
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        """Parse, then see whether the packet ended in the middle of a request."""
+        super().data_received(data)
+        if self.transport.is_closing():
+            return
+        if self._phase is _Phase.HEAD:
+            self._head_bytes += len(data)
+            if self._head_bytes > HEAD_BYTES_MAX:
+                self._refuse(_head_too_large())
+                return
+        if self._phase is _Phase.BETWEEN:
+            self._unset_timer()
+            self._await_request()
+        elif self._timed != (self._requests, self._phase):
+            self._unset_timer()
+            self._timed = (self._requests, self._phase)
+            limit_s = HEAD_S if self._phase is _Phase.HEAD else BODY_S
+            self._timer = self.loop.call_later(limit_s, self._cut_off, limit_s)
+
+    def on_message_begin(self) -> None:
+        """Note that a request has begun."""
+        self._phase = _Phase.HEAD
+        self._requests += 1
+        self._head_bytes = 0
+        super().on_message_begin()
+
+    def on_headers_complete(self) -> None:
+        """Note that the body comes next."""
+        self._phase = _Phase.BODY
+        super().on_headers_complete()
+
+    def on_message_complete(self) -> None:
+        """Note that the request is whole."""
+        self._phase = _Phase.BETWEEN
+        super().on_message_complete()
+
+    def send_400_response(self, msg: str) -> None:
+        """Refuse what is no HTTP, as a problem document and not as plain text."""
+        self._refuse(
+            problem(
+                400,
+                "bad_http",
+                "The request is not HTTP/1.1",
+                msg.rstrip("."),
+                "look at the request line and the headers",
+            )
+        )
+
+    def _is_answering(self) -> bool:
+        return self.cycle is not None and not self.cycle.response_complete
+
+    def _await_request(self) -> None:
+        """Arm uvicorn's own idle timer where it does not: before a first whole request."""
+        if self.timeout_keep_alive_task is None and not self._is_answering():
+            self.timeout_keep_alive_task = self.loop.call_later(
+                IDLE_S, self.timeout_keep_alive_handler
+            )
+
+    def _cut_off(self, limit_s: float) -> None:
+        self._timer = None
+        if self.transport.is_closing():
+            return
+        is_body = self._phase is _Phase.BODY
+        if self.cycle is not None and (
+            self.cycle.response_started if is_body else self._is_answering()
+        ):
+            # An answer is under way or done; a second one would be taken for part of it.
+            self.transport.close()
+        else:
+            self._refuse(too_slow("body" if is_body else "head", limit_s))
+
+    def _refuse(self, answer: Answer) -> None:
+        """Answer past the application, which is not to see this request, and close."""
+        content = [STATUS_LINE[answer.status]]
+        for name, value in self.server_state.default_headers:
+            content += [name, b": ", value, b"\r\n"]
+        content += [
+            b"content-type: application/problem+json\r\n",
+            b"content-length: %d\r\n" % len(answer.body),
+            b"connection: close\r\n\r\n",
+            answer.body,
+        ]
+        self.transport.write(b"".join(content))
+        self.transport.close()
+
+    def _unset_timer(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        self._timed = None
+
+
+def _head_too_large() -> Answer:
+    return problem(
+        431,
+        "head_too_large",
+        "The request's head is too large",
+        f"request line and headers must be at most {HEAD_BYTES_MAX} bytes",
+        "put data into the body",
+    )

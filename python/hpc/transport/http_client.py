@@ -1,0 +1,272 @@
+"""A blocking client of the Hub: finds it, keeps a connection, turns refusals into errors.
+
+Every request of the protocol may be sent again: batches carry their id, registrations compare and
+set. So a request whose kept connection turns out to be closed is sent once more at once, and after
+a refused connection or a 401 the access file is read again, since the Hub may have come back under
+another port or token. Longer patience is the caller's (client.py).
+
+It follows no redirects and keeps no cookies; it is no plugin, and relays use http_async.py.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Iterator, Sequence
+from types import TracebackType
+from typing import Any, Final, NamedTuple
+from urllib.parse import urlencode
+
+from hpc.access import Access
+from hpc.errors import NoHub
+from hpc.transport.refusals import REFUSALS_BEGIN, error_of
+from hpc.transport.wire import Broken, Head, Wire
+
+JSON: Final = "application/json"
+CONNECT_S_MAX: Final = 10.0
+_UNAUTHORIZED: Final = 401
+
+Query = Sequence[tuple[str, str | int | float]]
+
+
+class Unanswered(NoHub):
+    """Something was sent and no answer came: whether it was recorded is unknown."""
+
+    default_code = "unanswered"
+
+
+class Reply(NamedTuple):
+    """An answer that is no refusal."""
+
+    status: int
+    headers: dict[str, str]
+    body: bytes
+
+    def json(self) -> Any:  # noqa: ANN401 - whatever the route answers
+        """Return the body, decoded."""
+        return json.loads(self.body)
+
+
+class Stream:
+    """An answer that goes on: iterate over its bytes, and close it.
+
+    Attributes:
+        headers: Of the answer; names are in lower case.
+    """
+
+    def __init__(self, wire: Wire, head: Head) -> None:
+        self.headers = head.headers
+        self._wire = wire
+        self._pieces = wire.pieces(head, None)
+
+    def __iter__(self) -> Iterator[bytes]:
+        try:
+            yield from self._pieces
+        except OSError as error:
+            raise Unanswered(f"The Hub went away while it was answering: {_why(error)}") from error
+
+    def __enter__(self) -> Stream:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Leave the stream; the Hub notices."""
+        self._wire.close()
+
+
+class HttpClient:
+    """One kept connection to the Hub; not for several threads at once, streams excepted.
+
+    Args:
+        read_access: Where the Hub is and by which token; called first when something is sent, and
+            again when that does not work any more.
+        timeout_s: For requests that are given no other.
+    """
+
+    def __init__(self, read_access: Callable[[], Access], *, timeout_s: float = 30.0) -> None:
+        self.timeout_s = timeout_s
+        self._read_access = read_access
+        self._access: Access | None = None
+        self._wire: Wire | None = None
+
+    @property
+    def access(self) -> Access:
+        """Where the Hub is, as far as was read last."""
+        if self._access is None:
+            self._access = self._read_access()
+        return self._access
+
+    def close(self) -> None:
+        """Close the connection; the next request opens another."""
+        wire, self._wire = self._wire, None
+        if wire is not None:
+            wire.close()
+
+    def get(self, path: str, query: Query = (), *, timeout_s: float | None = None) -> Reply:
+        """Send a GET; raises as `request` does."""
+        return self.request("GET", target(path, query), timeout_s=timeout_s)
+
+    def post(
+        self, path: str, document: object, query: Query = (), *, timeout_s: float | None = None
+    ) -> Reply:
+        """Send a JSON document; raises as `request` does."""
+        body = json.dumps(document, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+        return self.request(
+            "POST", target(path, query), body.encode("utf-8", "surrogatepass"), timeout_s=timeout_s
+        )
+
+    def request(
+        self,
+        method: str,
+        target: str,
+        body: bytes = b"",
+        *,
+        content_type: str = JSON,
+        timeout_s: float | None = None,
+    ) -> Reply:
+        """Send one request and return its answer.
+
+        Raises:
+            Unanswered: It was sent, and what became of it is unknown.
+            NoHub: Nothing was sent, or the Hub cannot answer now (429, 5xx).
+            HpcError: The refusal, by its status.
+        """
+        deadline = time.monotonic() + (self.timeout_s if timeout_s is None else timeout_s)
+        reply = self._asked(method, target, body, content_type, deadline)
+        if reply.status == _UNAUTHORIZED and self._has_new_access():
+            reply = self._asked(method, target, body, content_type, deadline)
+        if reply.status >= REFUSALS_BEGIN:
+            raise error_of(reply.status, reply.body)
+        return reply
+
+    def stream(self, path: str, query: Query = (), *, idle_s: float | None = None) -> Stream:
+        """Open an answer that goes on, on a connection of its own.
+
+        Args:
+            path: The route.
+            query: Its parameters.
+            idle_s: How long it may say nothing; None is for ever.
+
+        Raises:
+            HpcError: As `request` does, except that a 401 does not make it look for a new token.
+        """
+        deadline = time.monotonic() + self.timeout_s
+        wire = self._opened(deadline)
+        wire.idle_s = idle_s
+        try:
+            wire.send("GET", target(path, query), self._headers(), b"", deadline)
+            head = wire.read_head(deadline)
+            refusal = wire.read_body(head, deadline) if head.status >= REFUSALS_BEGIN else b""
+        except OSError as error:
+            wire.close()
+            raise Unanswered(f"No answer of the Hub to GET {path}: {_why(error)}") from error
+        if head.status >= REFUSALS_BEGIN:
+            wire.close()
+            raise error_of(head.status, refusal)
+        return Stream(wire, head)
+
+    def _asked(
+        self, method: str, target: str, body: bytes, content_type: str, deadline: float
+    ) -> Reply:
+        wire = self._wire
+        if wire is not None:
+            try:
+                return self._exchange(wire, method, target, body, content_type, deadline)
+            except Broken as error:
+                if not error.is_stale:
+                    raise self._unanswered(method, target, error) from error
+            except OSError as error:
+                raise self._unanswered(method, target, error) from error
+            try:
+                wire = self._opened(deadline)
+            except NoHub as error:
+                # The Hub may have taken the request and ended before it could answer.
+                raise Unanswered(error.message, hint=error.hint) from error
+        else:
+            wire = self._opened(deadline)
+        self._wire = wire
+        try:
+            return self._exchange(wire, method, target, body, content_type, deadline)
+        except OSError as error:
+            raise self._unanswered(method, target, error) from error
+
+    def _exchange(
+        self, wire: Wire, method: str, target: str, body: bytes, content_type: str, deadline: float
+    ) -> Reply:
+        headers = self._headers()
+        if method != "GET":
+            headers["Content-Type"] = content_type
+        keeps_alive = False
+        try:
+            wire.send(method, target, headers, body, deadline)
+            head = wire.read_head(deadline)
+            reply = Reply(head.status, head.headers, wire.read_body(head, deadline))
+            keeps_alive = head.keeps_alive
+        finally:
+            # In the middle of an answer the connection is in no state to carry another request.
+            if not keeps_alive:
+                self.close()
+        return reply
+
+    def _opened(self, deadline: float) -> Wire:
+        """Connect, to where the Hub is now if it is not where it was.
+
+        Raises:
+            NoHub: Nothing answers there; nothing was sent.
+        """
+        try:
+            return self._connected(deadline)
+        except OSError as error:
+            if not self._has_new_access():
+                raise self._nobody(error) from error
+        try:
+            return self._connected(deadline)
+        except OSError as error:
+            raise self._nobody(error) from error
+
+    def _connected(self, deadline: float) -> Wire:
+        return Wire(self.access.url, min(deadline, time.monotonic() + CONNECT_S_MAX))
+
+    def _has_new_access(self) -> bool:
+        before = self._access
+        self._access = self._read_access()
+        if self._access == before:
+            return False
+        self.close()
+        return True
+
+    def _headers(self) -> dict[str, str]:
+        headers = {"Accept": JSON, "Hpc-Protocol": "1"}
+        if token := self.access.token:
+            headers["Authorization"] = f"Bearer {token}"
+        return headers
+
+    def _nobody(self, error: OSError) -> NoHub:
+        return NoHub(
+            f"No Hub answers at {self.access.url} ({_why(error)})",
+            hint="start one: hpc hub   or set HPC_HUB_URL",
+        )
+
+    def _unanswered(self, method: str, target: str, error: OSError) -> Unanswered:
+        path = target.partition("?")[0]
+        return Unanswered(
+            f"No answer of the Hub at {self.access.url} to {method} {path}: {_why(error)}"
+        )
+
+
+def target(path: str, query: Query) -> str:
+    """Return a path with its query."""
+    return f"{path}?{urlencode(query)}" if query else path
+
+
+def _why(error: OSError) -> str:
+    if isinstance(error, TimeoutError):
+        return "no answer in time"
+    return (error.strerror or str(error) or type(error).__name__).lower()

@@ -1,0 +1,184 @@
+"""HTTP: the default transport. Litestar on uvicorn (uvloop, httptools), loopback only for now.
+
+| file             | what is there                                                           |
+|------------------|-------------------------------------------------------------------------|
+| `connection.py`  | one connection: deadlines and limits of HTTP itself                     |
+| `edge.py`        | what holds for every request: token, protocol version, readiness        |
+| `asgi_hot.py`    | ingest, control, pull, claim, outputs                                   |
+| `routes_read.py` | the read routes                                                         |
+| `streams.py`     | server-sent events, output as it comes                                  |
+| `openapi.py`     | the document at `/schema`                                               |
+
+It never looks into a body and knows the Hub by its ports alone.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import ipaddress
+import os
+import socket
+import sys
+import traceback
+from collections.abc import Callable, Iterator
+from typing import Any, Final
+
+import uvicorn
+from litestar import Litestar, Request
+from litestar.exceptions import HTTPException
+from litestar.response import Response
+
+from hpc._core import PROTOCOL_VERSION
+from hpc.errors import UsageError
+from hpc.ports import HubPorts
+from hpc.problems import problem
+from hpc.protocols import Answer
+from hpc.transport.asgi_hot import hot_handlers
+from hpc.transport.connection import Connection
+from hpc.transport.edge import Edge
+from hpc.transport.problems import internal, no_route, wrong_method
+from hpc.transport.routes_read import read_handlers
+
+BACKLOG: Final = 2048
+CLOSING_S: Final = 3
+"""How long connections may take to end when the Hub does."""
+
+NOT_FOUND: Final = 404
+WRONG_METHOD: Final = 405
+
+
+class HttpTransport:
+    """Serves a Hub over HTTP."""
+
+    async def serve(
+        self,
+        ports: HubPorts,
+        *,
+        host: str,
+        port: int,
+        on_listening: Callable[[str], None],
+        stop: asyncio.Event,
+    ) -> None:
+        """Serve until `stop` is set, then finish what is being answered and return.
+
+        Raises:
+            UsageError: The address is not loopback, or cannot be bound.
+        """
+        sock = _bound(host, port)
+        address, bound_port = sock.getsockname()[:2]
+        shown = f"[{address}]" if ":" in address else address
+        config = uvicorn.Config(
+            _app(ports),
+            http=Connection,
+            loop="none",
+            ws="none",
+            lifespan="off",
+            log_config=None,
+            log_level="error",
+            access_log=False,
+            proxy_headers=False,
+            server_header=False,
+            date_header=False,
+            backlog=BACKLOG,
+            timeout_graceful_shutdown=CLOSING_S,
+            headers=[("hpc-hub", ports.hub_id), ("hpc-protocol", str(PROTOCOL_VERSION))],
+        )
+        await _Server(config, lambda: on_listening(f"http://{shown}:{bound_port}"), stop).serve(
+            sockets=[sock]
+        )
+
+
+class _Server(uvicorn.Server):
+    """uvicorn without its signal handlers and without its tick, which wakes ten times a second."""
+
+    def __init__(
+        self, config: uvicorn.Config, on_listening: Callable[[], None], stop: asyncio.Event
+    ) -> None:
+        super().__init__(config)
+        self._on_listening = on_listening
+        self._stop = stop
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Listen, and say so."""
+        await super().startup(sockets)
+        self.server_state.default_headers = self.config.encoded_headers
+        self._on_listening()
+
+    async def main_loop(self) -> None:
+        """Wait for the Hub's end."""
+        await self._stop.wait()
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Leave signals to the Hub."""
+        yield
+
+
+def _app(ports: HubPorts) -> Edge:
+    handlers: list[Any] = [*hot_handlers(ports), *read_handlers(ports)]
+    app = Litestar(
+        route_handlers=handlers,
+        openapi_config=None,
+        exception_handlers={HTTPException: _refused, Exception: _failed},
+        logging_config=None,
+        pdb_on_exception=False,
+        debug=False,
+    )
+    return Edge(ports, app)
+
+
+def _refused(request: Request[Any, Any, Any], error: HTTPException) -> Response[bytes]:
+    """Answer what Litestar's routing refuses as a problem document."""
+    headers = dict(error.headers or {})
+    if error.status_code == NOT_FOUND:
+        answer = no_route(request.scope["path"])
+    elif error.status_code == WRONG_METHOD:
+        headers = {"allow": "GET"}
+        answer = wrong_method(request.method, "GET")
+    else:
+        answer = _other(error)
+    return _response(answer, headers)
+
+
+def _failed(_request: Request[Any, Any, Any], error: Exception) -> Response[bytes]:
+    """Answer a fault of ours; the traceback goes to stderr, nothing of it to the client."""
+    traceback.print_exception(error, file=sys.stderr)
+    return _response(internal(), {})
+
+
+def _response(answer: Answer, headers: dict[str, str]) -> Response[bytes]:
+    return Response(
+        answer.body,
+        status_code=answer.status,
+        headers=headers,
+        media_type="application/problem+json",
+    )
+
+
+def _other(error: HTTPException) -> Answer:
+    status = error.status_code if 400 <= error.status_code < 500 else 400  # noqa: PLR2004
+    return problem(status, "bad_request", "The request cannot be read", error.detail)
+
+
+def _bound(host: str, port: int) -> socket.socket:
+    try:
+        address = ipaddress.ip_address("127.0.0.1" if host == "localhost" else host)
+    except ValueError:
+        raise UsageError(
+            f"`--host` must be an address, got {host!r}", field="host", hint="--host 127.0.0.1"
+        ) from None
+    family = socket.AF_INET6 if address.version == 6 else socket.AF_INET  # noqa: PLR2004
+    sock = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        sock.bind((str(address), port))
+    except OSError as error:
+        sock.close()
+        raise UsageError(
+            f"Address {address} port {port} cannot be bound: {os.strerror(error.errno or 0)}",
+            code="address",
+            field="port",
+            hint="`hpc hub --port 0` picks a free port",
+        ) from error
+    return sock

@@ -1,0 +1,103 @@
+"""Refusals that HTTP itself gives rise to; what a body says is refused by the engine."""
+
+from __future__ import annotations
+
+from hpc.problems import problem
+from hpc.protocols import Answer
+
+
+def no_route(path: str) -> Answer:
+    """404: the path names no route."""
+    return problem(
+        404,
+        "no_route",
+        "No such route",
+        f"path {path!r} is none of this Hub's",
+        "`GET /schema` lists the routes",
+    )
+
+
+def wrong_method(method: str, allowed: str) -> Answer:
+    """405: the route exists, the method does not; `Allow` must go with it."""
+    return problem(
+        405,
+        "wrong_method",
+        "The route has another method",
+        f"method must be {allowed}, got {method}",
+        f"use {allowed}",
+    )
+
+
+def too_large(got: str, limit_bytes: int) -> Answer:
+    """413: the body is over its limit, by its Content-Length or as read so far."""
+    return problem(
+        413,
+        "too_large",
+        "The body is too large",
+        f"a body must be at most {limit_bytes} bytes, got {got}",
+        "send it in several batches",
+    )
+
+
+def wrong_type(header: str, expected: str, got: str, hint: str | None = None) -> Answer:
+    """415: a media type or an encoding that is not taken."""
+    return problem(
+        415,
+        "unsupported_media_type",
+        "The media type is not supported",
+        f"header `{header}` must be {expected}, got {got!r}",
+        hint or f"send `{header}: {expected}`",
+        field=header,
+    )
+
+
+def wrong_protocol(got: str, served: int) -> Answer:
+    """426: the client speaks another version."""
+    return problem(
+        426,
+        "protocol_version",
+        "Another protocol version",
+        f"header `Hpc-Protocol` must be {served}, got {got!r}",
+        "use a client of this Hub's version",
+        served=served,
+    )
+
+
+def not_ready() -> Answer:
+    """503: the log is still being recovered."""
+    return problem(
+        503,
+        "recovering",
+        "The Hub is not ready yet",
+        "the log is being recovered",
+        "wait until `GET /readyz` answers 200, then send the same request again",
+    )
+
+
+def busy(detail: str) -> Answer:
+    """503: more at once than is held."""
+    return problem(
+        503, "busy", "The Hub has too much to do", detail, "send the same request again in a second"
+    )
+
+
+def too_slow(what: str, limit_s: float) -> Answer:
+    """408: the request did not arrive in time; nothing of it was looked at."""
+    return problem(
+        408,
+        "too_slow",
+        "The request did not arrive in time",
+        f"the {what} must arrive within {limit_s:g} s",
+        "send it again; several smaller batches arrive sooner",
+    )
+
+
+def internal() -> Answer:
+    """503: a mistake of ours; the traceback is on the Hub's stderr and nowhere else."""
+    return problem(
+        503,
+        "internal",
+        "The Hub could not do this",
+        "a fault of the Hub; whether the request had an effect is unknown",
+        "send the same request again; if it fails again, report it with the Hub's stderr",
+    )

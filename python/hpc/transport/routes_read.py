@@ -1,0 +1,218 @@
+"""The read routes, as Litestar handlers: what is known, streams, output, health, schema.
+
+They pass the raw query on where the engine answers, and parse it where the Hub's own ports do. No
+route here changes anything.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+from urllib.parse import quote
+
+import msgspec
+from litestar import get
+from litestar.handlers import HTTPRouteHandler
+from litestar.types import ASGIApp, Receive, Scope, Send
+
+from hpc.ports import HubPorts, LogQuery
+from hpc.problems import bad_query
+from hpc.protocols import Answer
+from hpc.transport import queries
+from hpc.transport.asgi import Header, Respond, headers_of, send_answer
+from hpc.transport.asgi_hot import query_of
+from hpc.transport.openapi import document
+from hpc.transport.problems import not_ready
+from hpc.transport.streams import SSE, Stream, event_stream, poke_stream
+
+EVENTS_LIMIT_MAX: Final = 10_000
+EVENTS_LIMIT_DEFAULT: Final = 1000
+GIDS_MAX: Final = 100
+TASK_MAX: Final = 2**32 - 1
+
+App = ASGIApp
+"""What a handler returns: it needs nothing of Litestar's request and answers by itself."""
+
+
+def read_handlers(ports: HubPorts) -> list[HTTPRouteHandler]:
+    """Return Litestar's handlers of the read routes."""
+    reads = _Reads(ports)
+    schema = _Bytes(document(), b"application/json")
+
+    @get("/healthz")
+    async def healthz() -> App:
+        return reads.health
+
+    @get("/readyz")
+    async def readyz() -> App:
+        return _Bytes(b"ok\n", b"text/plain") if ports.is_ready else Respond(not_ready())
+
+    @get("/jobs")
+    async def jobs() -> App:
+        return reads.jobs
+
+    @get("/jobs/{job_id:str}")
+    async def job() -> App:
+        return reads.job
+
+    @get("/jobs/{job_id:str}/log")
+    async def job_log() -> App:
+        return reads.log
+
+    @get("/nodes")
+    async def nodes() -> App:
+        return reads.nodes
+
+    @get("/namespaces")
+    async def namespaces() -> App:
+        return reads.namespaces
+
+    @get("/events")
+    async def events() -> App:
+        return reads.events
+
+    @get("/pokes")
+    async def pokes() -> App:
+        return reads.pokes
+
+    @get(["/schema", "/schema/openapi.json"])
+    async def openapi() -> App:
+        return schema
+
+    return [healthz, readyz, jobs, job, job_log, nodes, namespaces, events, pokes, openapi]
+
+
+class _Bytes:
+    """A constant answer."""
+
+    def __init__(self, body: bytes, kind: bytes) -> None:
+        self._body = body
+        self._kind = kind
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        headers = [(b"content-type", self._kind), (b"content-length", b"%d" % len(self._body))]
+        await send({"type": "http.response.start", "status": 200, "headers": headers})
+        await send({"type": "http.response.body", "body": self._body, "more_body": False})
+
+
+class _Reads:
+    """The read routes of one Hub, as ASGI functions."""
+
+    def __init__(self, ports: HubPorts) -> None:
+        self._ports = ports
+
+    async def health(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """That the process answers; with `full=true` also what it has done."""
+        query = queries.parsed(scope["query_string"], ("full",))
+        if isinstance(query, Answer):
+            await send_answer(send, query)
+        elif queries.flag(query, "full") is True:
+            data = {"hub": self._ports.hub_id, "ready": self._ports.is_ready}
+            body = msgspec.json.encode({**data, **self._ports.figures()})
+            await send_answer(send, Answer(200, body))
+        else:
+            await _Bytes(b"ok\n", b"text/plain")(scope, receive, send)
+
+    async def jobs(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """A page of jobs."""
+        await self._ask("jobs", "", scope, send)
+
+    async def nodes(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """A page of nodes."""
+        await self._ask("nodes", "", scope, send)
+
+    async def namespaces(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """What is registered."""
+        await self._ask("namespaces", "", scope, send)
+
+    async def job(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """One job."""
+        await self._ask("job", f"job_id={quote(_job_id(scope), safe='')}", scope, send)
+
+    async def events(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """A page of events, or all after a cursor as they come."""
+        query = queries.parsed(scope["query_string"], ("cursor", "after", "limit", "follow"))
+        if isinstance(query, Answer):
+            await send_answer(send, query)
+            return
+        last_id = headers_of(scope).get(b"last-event-id")
+        if last_id:
+            # A browser that reconnects tells here how far it has come.
+            query = {**query, "cursor": [last_id.decode("latin-1")]}
+        elif "after" in query:
+            query.setdefault("cursor", query["after"])
+        cursor = queries.whole(query, "cursor", 0, 0)
+        limit = queries.whole(query, "limit", EVENTS_LIMIT_DEFAULT, 1, EVENTS_LIMIT_MAX)
+        follow = queries.flag(query, "follow")
+        if isinstance(cursor, Answer):
+            await send_answer(send, cursor)
+        elif isinstance(limit, Answer):
+            await send_answer(send, limit)
+        elif isinstance(follow, Answer):
+            await send_answer(send, follow)
+        elif follow:
+            await Stream(event_stream(self._ports, cursor), SSE)(scope, receive, send)
+        else:
+            await send_answer(send, await self._ports.events(cursor, limit))
+
+    async def pokes(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pokes as they come, of all generators or of those that are named."""
+        query = queries.parsed(scope["query_string"], ("gid",), repeatable=("gid",))
+        if isinstance(query, Answer):
+            await send_answer(send, query)
+            return
+        gids = frozenset(query.get("gid", ()))
+        if len(gids) > GIDS_MAX:
+            await send_answer(
+                send, bad_query("gid", f"at most {GIDS_MAX} generators", str(len(gids)))
+            )
+            return
+        for gid in sorted(gids):
+            known = await self._ports.ask("pull", f"gid={quote(gid, safe='')}&cursor=0&limit=1")
+            if known.status >= 400:  # noqa: PLR2004 - where refusals begin
+                await send_answer(send, known)
+                return
+        await Stream(poke_stream(self._ports, gids), SSE)(scope, receive, send)
+
+    async def log(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """A task's output."""
+        query = _log_query(scope["query_string"])
+        if isinstance(query, Answer):
+            await send_answer(send, query)
+            return
+        reading = await self._ports.job_log(_job_id(scope), query)
+        if isinstance(reading, Answer):
+            await send_answer(send, reading)
+            return
+        headers: list[Header] = [(b"content-type", b"application/octet-stream")]
+        if reading.note is not None:
+            headers.append((b"hpc-note", reading.note.encode("ascii", "replace")))
+        await Stream(reading.chunks, headers)(scope, receive, send)
+
+    async def _ask(self, verb: str, first: str, scope: Scope, send: Send) -> None:
+        """Let the engine answer; `first` goes before the client's query."""
+        query = query_of(scope)
+        if isinstance(query, Answer):
+            await send_answer(send, query)
+            return
+        whole = "&".join(part for part in (first, query) if part)
+        await send_answer(send, await self._ports.ask(verb, whole))
+
+
+def _job_id(scope: Scope) -> str:
+    return str(scope["path_params"]["job_id"])
+
+
+def _log_query(raw: bytes) -> LogQuery | Answer:
+    query = queries.parsed(raw, ("task", "stream", "follow"))
+    if isinstance(query, Answer):
+        return query
+    task = queries.whole(query, "task", 0, 0, TASK_MAX)
+    follow = queries.flag(query, "follow")
+    stream = query.get("stream", ["stdout"])[0]
+    if isinstance(task, Answer):
+        return task
+    if isinstance(follow, Answer):
+        return follow
+    if stream not in ("stdout", "stderr"):
+        return bad_query("stream", "stdout or stderr", stream)
+    return LogQuery(task if "task" in query else None, stream, follow)

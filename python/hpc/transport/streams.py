@@ -1,0 +1,130 @@
+"""Streams: answers that go on, as server-sent events or as raw bytes.
+
+A stream ends when its source does, when the client leaves, or when the client has not taken what
+was sent for as long as an idle connection may last; it can come back with the last id it saw.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncGenerator, Iterable
+from typing import Final
+
+import msgspec
+from litestar.types import Receive, Scope, Send
+
+from hpc.ports import Chunks, HubPorts
+from hpc.transport.asgi import Header
+from hpc.transport.connection import IDLE_S
+
+COMMENT_S: Final = 15.0
+"""Between comment lines that keep a stream open."""
+
+COMMENT: Final = b": open\n\n"
+
+EVENTS_PER_READ: Final = 500
+
+SSE: Final[list[Header]] = [
+    (b"content-type", b"text/event-stream"),
+    (b"cache-control", b"no-store"),
+]
+
+
+class Stream:
+    """An answer that goes on, as an ASGI application."""
+
+    def __init__(self, chunks: Chunks, headers: Iterable[Header]) -> None:
+        self._chunks = chunks
+        self._headers = list(headers)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Send chunks until they end or the client is gone; closes them in any case."""
+        pumping = asyncio.ensure_future(self._pump(send))
+
+        async def watch() -> None:
+            while (await receive())["type"] != "http.disconnect":
+                pass
+            pumping.cancel()
+
+        watching = asyncio.ensure_future(watch())
+        try:
+            await asyncio.wait([pumping])
+            if not pumping.cancelled():
+                pumping.result()
+        finally:
+            watching.cancel()
+            pumping.cancel()
+            await self._chunks.aclose()
+
+    async def _pump(self, send: Send) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": self._headers})
+        async for chunk in self._chunks:
+            async with asyncio.timeout(IDLE_S):
+                await send({"type": "http.response.body", "body": chunk, "more_body": True})
+        await send({"type": "http.response.body", "body": b"", "more_body": False})
+
+
+async def poke_stream(ports: HubPorts, gids: frozenset[str]) -> AsyncGenerator[bytes, None]:
+    """Yield pokes as server-sent events until the Hub ends."""
+    feed = ports.subscribe_pokes(gids)
+    with contextlib.closing(feed):
+        yield COMMENT  # sends the headers, so that the client knows that it is subscribed
+        while True:
+            try:
+                async with asyncio.timeout(COMMENT_S):
+                    news = await feed.take()
+            except TimeoutError:
+                yield COMMENT
+                continue
+            if not news:
+                return
+            yield b"".join(_poke(gid, seq) for gid, seq in news)
+
+
+async def event_stream(ports: HubPorts, cursor: int) -> AsyncGenerator[bytes, None]:
+    """Yield the events after a cursor, and then new ones, until the Hub ends."""
+    yield COMMENT
+    while True:
+        answer = await ports.events(cursor, EVENTS_PER_READ)
+        if answer.status != 200:  # noqa: PLR2004 - OK
+            return
+        page = _page.decode(answer.body)
+        if page.data:
+            yield b"".join(_event(event) for event in page.data)
+            cursor = _seq.decode(page.data[-1]).seq
+            continue
+        cursor = page.cursor
+        while True:
+            try:
+                async with asyncio.timeout(COMMENT_S):
+                    head_seq = await ports.grown(cursor)
+            except TimeoutError:
+                yield COMMENT
+                continue
+            if head_seq is None:
+                return
+            break
+
+
+class _Page(msgspec.Struct):
+    cursor: int
+    data: list[msgspec.Raw]
+
+
+class _Seq(msgspec.Struct):
+    seq: int
+
+
+_page = msgspec.json.Decoder(_Page)
+_seq = msgspec.json.Decoder(_Seq)
+
+
+def _poke(gid: str, seq: int) -> bytes:
+    data = msgspec.json.encode({"gid": gid, "cursor": seq})
+    return b"event: poke\nid: %d\ndata: %s\n\n" % (seq, data)
+
+
+def _event(event: msgspec.Raw) -> bytes:
+    body = bytes(event)  # JSON text of the engine: one line, control characters escaped
+    return b"id: %d\ndata: %s\n\n" % (_seq.decode(body).seq, body)

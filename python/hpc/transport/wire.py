@@ -1,0 +1,191 @@
+"""One HTTP/1.1 connection over a blocking socket: sends a request, reads its answer, no more.
+
+It knows heads, lengths and chunks; who the Hub is, what to repeat and what an answer means is
+http_client.py's. The standard library's `http.client` does the same and takes 25 ms to import
+(email, ssl), a third of what a whole command may take from Enter to prompt; this takes 3 ms.
+"""
+
+from __future__ import annotations
+
+import socket
+import time
+from collections.abc import Iterator
+from typing import Final, NamedTuple, cast
+from urllib.parse import urlsplit
+
+HEAD_BYTES_MAX: Final = 64 * 1024
+ANSWER_BYTES_MAX: Final = 256 * 1024 * 1024
+RECEIVE_BYTES: Final = 256 * 1024
+KEEPALIVE_S: Final = 30
+"""Idle time after which the kernel asks whether the other end is still there."""
+
+
+class Head(NamedTuple):
+    """Status line and headers of an answer; names are in lower case."""
+
+    status: int
+    headers: dict[str, str]
+    keeps_alive: bool
+
+
+class Broken(OSError):
+    """The connection ended or spoke something else before the answer was whole.
+
+    Attributes:
+        is_stale: Nothing of an answer had come: the other end may have closed an idle connection.
+    """
+
+    def __init__(self, reason: str, *, is_stale: bool = False) -> None:
+        super().__init__(reason)
+        self.is_stale = is_stale
+
+
+class Wire:
+    """An open connection; one request at a time.
+
+    Deadlines are readings of `time.monotonic`; None waits as long as something comes every
+    `idle_s`. Every call raises `TimeoutError` at its deadline and `OSError` where the connection
+    fails; then only `close` is left to be called.
+
+    Attributes:
+        idle_s: How long the other end may say nothing where there is no deadline; None is for ever.
+    """
+
+    def __init__(self, url: str, deadline: float | None) -> None:
+        parts = urlsplit(url)
+        assert parts.hostname is not None
+        self._prefix = parts.path.rstrip("/")
+        self._host = parts.netloc.rpartition("@")[2]
+        self._buffer = bytearray()
+        self.idle_s: float | None = None
+        # As bytes: a text is put through IDNA, whose tables take 2 ms to import.
+        host = parts.hostname.encode("ascii" if parts.hostname.isascii() else "idna")
+        address = cast("tuple[str, int]", (host, parts.port or 80))
+        self._socket = socket.create_connection(address, timeout=_left(deadline))
+        self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, KEEPALIVE_S)
+
+    def close(self) -> None:
+        """Close the connection; a second call does nothing."""
+        self._socket.close()
+
+    def send(
+        self,
+        method: str,
+        path: str,
+        headers: dict[str, str],
+        body: bytes,
+        deadline: float | None,
+    ) -> None:
+        """Send one request."""
+        lines = [f"{method} {self._prefix}{path} HTTP/1.1", f"Host: {self._host}"]
+        lines += [f"{name}: {value}" for name, value in headers.items()]
+        if body or method != "GET":
+            lines.append(f"Content-Length: {len(body)}")
+        head = "\r\n".join(lines) + "\r\n\r\n"
+        self._socket.settimeout(_left(deadline))
+        try:
+            self._socket.sendall(head.encode("latin-1") + body)
+        except (BrokenPipeError, ConnectionResetError) as error:
+            # A Hub that refuses a body answers before it has read it: the answer may be there.
+            if not self._receive(deadline):
+                raise Broken(str(error), is_stale=True) from error
+
+    def read_head(self, deadline: float | None) -> Head:
+        """Read status and headers of the answer to what was sent."""
+        is_first = not self._buffer
+        while (end := self._buffer.find(b"\r\n\r\n")) < 0:
+            if len(self._buffer) > HEAD_BYTES_MAX:
+                raise Broken(f"the head of the answer is longer than {HEAD_BYTES_MAX} bytes")
+            if not self._receive(deadline):
+                raise Broken("the connection was closed", is_stale=is_first and not self._buffer)
+            is_first = is_first and not self._buffer
+        first, *lines = self._buffer[:end].decode("latin-1").split("\r\n")
+        del self._buffer[: end + 4]
+        version, _, rest = first.partition(" ")
+        status = rest[:3]
+        if not (version.startswith("HTTP/1.") and status.isdigit()):
+            raise Broken(f"the answer is not HTTP/1.1: {first[:60]!r}")
+        headers: dict[str, str] = {}
+        for line in lines:
+            name, _, value = line.partition(":")
+            headers[name.strip().lower()] = value.strip()
+        closes = headers.get("connection", "").lower() == "close" or version == "HTTP/1.0"
+        return Head(int(status), headers, not closes)
+
+    def read_body(self, head: Head, deadline: float | None) -> bytes:
+        """Read a whole body, at most 256 MiB."""
+        body = bytearray()
+        for piece in self.pieces(head, deadline):
+            body += piece
+            if len(body) > ANSWER_BYTES_MAX:
+                raise Broken(f"the answer is longer than {ANSWER_BYTES_MAX} bytes")
+        return bytes(body)
+
+    def pieces(self, head: Head, deadline: float | None) -> Iterator[bytes]:
+        """Yield a body as it comes, in pieces that are not empty."""
+        if head.headers.get("transfer-encoding", "").lower() == "chunked":
+            while length := self._chunk_length(deadline):
+                yield from self._exactly(length, deadline)
+                self._skip_line(deadline)
+            self._skip_line(deadline)
+        elif (text := head.headers.get("content-length")) is not None:
+            if not text.isdigit():
+                raise Broken(f"the answer has no length: {text[:60]!r}")
+            yield from self._exactly(int(text), deadline)
+        else:
+            while self._buffer or self._receive(deadline):
+                yield self._take(len(self._buffer))
+
+    def _exactly(self, length: int, deadline: float | None) -> Iterator[bytes]:
+        left = length
+        while left:
+            if not self._buffer and not self._receive(deadline):
+                raise Broken(f"the answer ended {left} bytes too early")
+            piece = self._take(left)
+            left -= len(piece)
+            yield piece
+
+    def _chunk_length(self, deadline: float | None) -> int:
+        line = self._line(deadline).partition(b";")[0]
+        try:
+            return int(line, 16)
+        except ValueError:
+            raise Broken(f"a chunk has no length: {bytes(line[:60])!r}") from None
+
+    def _skip_line(self, deadline: float | None) -> None:
+        if self._line(deadline):
+            raise Broken("a chunk is longer than it said")
+
+    def _line(self, deadline: float | None) -> bytes:
+        while (end := self._buffer.find(b"\r\n")) < 0:
+            if len(self._buffer) > HEAD_BYTES_MAX or not self._receive(deadline):
+                raise Broken("the answer ended inside a chunk")
+        line = self._take(end)
+        del self._buffer[:2]
+        return line
+
+    def _take(self, length: int) -> bytes:
+        taken = bytes(self._buffer[:length])
+        del self._buffer[:length]
+        return taken
+
+    def _receive(self, deadline: float | None) -> bool:
+        """Wait for more bytes; False once the other end has closed."""
+        self._socket.settimeout(self.idle_s if deadline is None else _left(deadline))
+        try:
+            received = self._socket.recv(RECEIVE_BYTES)
+        except ConnectionResetError:
+            return False
+        self._buffer += received
+        return bool(received)
+
+
+def _left(deadline: float | None) -> float | None:
+    if deadline is None:
+        return None
+    left = deadline - time.monotonic()
+    if left <= 0:
+        raise TimeoutError
+    return left
