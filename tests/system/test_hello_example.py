@@ -1,0 +1,123 @@
+"""A namespace from another package, used against a Hub that was already running.
+
+The package is `examples/hello`, installed as a user would, in a virtual environment of its own. The
+Hub's environment never has it: what the Hub knows of it came over the wire.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+import subprocess
+import sysconfig
+import venv
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import hpc
+from hpc.errors import NotFound, Refused
+from hpc.testing.processes import Cluster
+
+EXAMPLE = Path(__file__).resolve().parents[2] / "examples" / "hello"
+
+
+class Elsewhere:
+    """A fresh virtual environment that borrows what is installed here, hpc included."""
+
+    def __init__(self, folder: Path, env: dict[str, str]) -> None:
+        venv.create(folder, with_pip=False, symlinks=True)
+        self.python = folder / "bin" / "python"
+        self.env = env
+        # Copying hpc and its dependencies would take a network; a list of folders does not.
+        borrowed = [sysconfig.get_path("purelib"), str(Path(hpc.__file__).parents[1])]
+        (own,) = folder.glob("lib/python*/site-packages")
+        (own / "borrowed.pth").write_text("".join(f"{path}\n" for path in borrowed))
+
+    def run(self, *words: str) -> str:
+        """Run Python there and return what it prints.
+
+        Raises:
+            CalledProcessError: It failed; its stderr is shown.
+        """
+        ran = subprocess.run(
+            [self.python, *words],
+            env=self.env,
+            stdout=subprocess.PIPE,
+            text=True,
+            check=True,
+            timeout=100,
+        )
+        return ran.stdout
+
+
+@pytest.fixture
+def elsewhere(cluster: Cluster, tmp_path: Path) -> Elsewhere:
+    """An environment with the example installed, made after the Hub has started."""
+    there = Elsewhere(tmp_path / "venv", cluster.env)
+    # Nothing is downloaded: the build backend is borrowed too.
+    alone = ["--no-index", "--no-deps", "--no-build-isolation", "--no-cache-dir"]
+    quiet = ["--quiet", "--disable-pip-version-check", "--no-input"]
+    there.run("-m", "pip", "install", *alone, *quiet, os.fspath(EXAMPLE))
+    return there
+
+
+def people(cluster: Cluster) -> dict[str, Any]:
+    """The table that the example's generator keeps."""
+    with cluster.client() as client:
+        facts: dict[str, Any] = client.pull("hello", table="people")["facts"]
+    return facts.get("people", {})
+
+
+def test_a_package_brings_a_namespace_to_a_running_hub(
+    cluster: Cluster, elsewhere: Elsewhere
+) -> None:
+    """The promise of plugins: a new kind of event needs no change and no restart of the Hub."""
+    hub = cluster.hub
+    assert hub is not None
+    assert importlib.util.find_spec("hpc_hello") is None, "the Hub's environment has the example"
+    with cluster.client() as client:
+        greeting = {"who": "Ada", "words": 2}
+        event = {"kind": "Greeted", "payload": {"ctx": {"ns_id": "hello"}, "spec": greeting}}
+        with pytest.raises(NotFound, match="hello"):
+            client.ingest([event])
+
+        elsewhere.run("-m", "hpc", "ns", "register", "--plugin", "hello")
+        elsewhere.run("-m", "hpc_hello", "Ada", "good", "morning")
+        printed = elsewhere.run("-m", "hpc_hello", "Ada", "see you tomorrow, then")
+
+        assert printed == "Ada: 2 greetings, 6 words\n"
+        row = people(cluster)["Ada"]
+        assert (row["greetings"], row["words"], row["longest"]) == (2, 6, 4)
+
+        with pytest.raises(Refused) as refused:
+            client.ingest([{**event, "payload": {"ctx": {"ns_id": "hello"}, "spec": {"words": 1}}}])
+        assert refused.value.field == "spec.who"
+        assert people(cluster)["Ada"] == row
+
+    assert hub.popen.poll() is None, "the Hub that was running before is the one that answered"
+
+
+def test_the_namespace_outlives_the_hub_that_was_told_of_it(
+    cluster: Cluster, elsewhere: Elsewhere
+) -> None:
+    """Registrations are events: a Hub that starts again knows them without the package."""
+    elsewhere.run("-m", "hpc", "ns", "register", "--plugin", "hello")
+    elsewhere.run("-m", "hpc_hello", "Ada", "good", "morning")
+    before = people(cluster)
+    assert cluster.hub is not None
+    cluster.hub.kill()
+    cluster.start_hub()
+
+    assert people(cluster) == before
+    again = elsewhere.run("-m", "hpc", "ns", "register", "--plugin", "hello", "--json")
+    assert [answer["duplicate"] for answer in json.loads(again)["data"]] == [True, True]
+    assert elsewhere.run("-m", "hpc_hello", "Ada", "hi") == "Ada: 2 greetings, 3 words\n"
+
+
+def test_the_example_stays_small() -> None:
+    """An example that has to be studied is none."""
+    lines = (EXAMPLE / "hpc_hello.py").read_text("utf-8").splitlines()
+    assert len(lines) <= 60

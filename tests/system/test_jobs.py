@@ -1,0 +1,253 @@
+"""Real commands on real relays; what is asserted is what the tasks left outside."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+from lossy_proxy import LossyProxy
+from marks import marking, marks, starts
+
+from hpc.client import Job
+from hpc.submission import batch_spec, submit_event
+from hpc.testing.processes import Cluster, until
+
+
+def counts(job: Job) -> dict[str, int]:
+    """Tasks by state."""
+    info: dict[str, Any] = job.info()
+    return dict(info["counts"])
+
+
+def daemon(pid_file: Path) -> str:
+    """A shell command that leaves a process outside its session, which writes its id down.
+
+    The file appears with its text in it, so that whoever sees it can read it.
+    """
+    new = pid_file.with_suffix(".new")
+    return f"(setsid sh -c 'echo $$ > {new}; mv {new} {pid_file}; exec sleep 1000' &)"
+
+
+def alive(pid_file: Path) -> bool:
+    """Whether the process whose id a task wrote down lives."""
+    return psutil.pid_exists(int(pid_file.read_text()))
+
+
+def test_a_command_runs_and_says_how_it_ended(cluster: Cluster, tmp_path: Path) -> None:
+    """The whole way: submit, claim, run, report, log."""
+    cluster.relay()
+    client = cluster.client()
+    command = f"{marking(tmp_path)}; echo out; echo err >&2; exit 7"
+
+    job = client.submit(command, memory=64, cwd=str(tmp_path))
+    info = job.wait(30)
+
+    assert info["state"] == "failed"
+    (attempt,) = info["attempts"]
+    assert (attempt["exit_code"], attempt["cause"], attempt["node_id"]) == (7, "exit", "n1")
+    assert attempt["finished_at"] >= attempt["started_at"] > 0
+    assert b"".join(job.log()) == b"out\n"
+    assert b"".join(job.log(stream="stderr")) == b"err\n"
+    assert marks(tmp_path) == [(0, 1, "n1")]
+
+
+def test_each_task_finds_its_entry(cluster: Cluster, tmp_path: Path) -> None:
+    """Text as it is, anything else as JSON, by task number whatever part a relay was granted."""
+    cluster.relay("n1")
+    cluster.relay("n2")
+    client = cluster.client()
+    command = f'printf %s "$HPC_ENTRY" > {tmp_path}/$HPC_TASK_ID.entry'
+    event = submit_event("batch", batch_spec(command, memory=16), job_id="listed", tasks="0-2,7")
+    event["payload"]["ctx"]["entries"] = ["a b", 7, {"x": [1]}, ""]
+
+    client.ingest([event])
+
+    assert client.wait("listed", timeout_s=30)["state"] == "succeeded"
+    found = {task: (tmp_path / f"{task}.entry").read_text() for task in (0, 1, 2, 7)}
+    assert found == {0: "a b", 1: "7", 2: '{"x":[1]}', 7: ""}
+
+
+def test_two_relays_share_an_array_and_run_each_task_once(cluster: Cluster, tmp_path: Path) -> None:
+    """300 tasks on two relays: each once, and both took part."""
+    cluster.relay("n1")
+    cluster.relay("n2")
+
+    info = (
+        cluster.client().submit(marking(tmp_path, "sleep 0.01"), tasks="0-299", memory=16).wait(60)
+    )
+
+    assert info["state"] == "succeeded"
+    assert info["counts"]["succeeded"] == 300
+    assert starts(tmp_path) == dict.fromkeys(range(300), 1)
+    assert {node for _, _, node in marks(tmp_path)} == {"n1", "n2"}
+
+
+def test_the_log_of_a_running_job_can_be_followed(cluster: Cluster, tmp_path: Path) -> None:
+    """Output is there while the task runs, and the rest when it has ended."""
+    cluster.relay()
+    gate = tmp_path / "gate"
+    os.mkfifo(gate)
+    job = cluster.client().submit(f"echo first; cat {gate}; echo last", memory=64)
+    pieces = cluster.client().log(job.id, None, follow=True)
+    read = iter(pieces)
+
+    assert next(read) == b"first\n"
+    gate.write_text("between\n")
+    assert b"".join(read) == b"between\nlast\n"
+    pieces.close()
+
+
+@pytest.mark.parametrize(
+    ("how", "cause"),
+    [
+        ({"command": "sleep 1000", "time_limit": 2}, "time limit"),
+        ({"command": "head -c 200000000 /dev/zero | tail | sleep 1000", "memory": 64}, "oom"),
+    ],
+    ids=["time limit", "memory"],
+)
+def test_a_limit_ends_the_whole_tree_and_is_named(
+    cluster: Cluster, tmp_path: Path, how: dict[str, Any], cause: str
+) -> None:
+    """No process outlives the task, a daemonised one neither."""
+    cluster.relay()
+    pid = tmp_path / "pid"
+    limit = {"memory": 64, **how}
+    # Only a daemon that lives when the limit is met can outlive the task.
+    begun = f"{daemon(pid)}; while ! test -e {pid}; do sleep 0.05; done"
+    command = f"{begun}; {limit.pop('command')}"
+
+    info = cluster.client().submit(command, **limit).wait(30)
+
+    assert info["state"] == "failed"
+    assert info["attempts"][-1]["cause"] == cause
+    assert pid.exists(), "the limit was met before the daemon had begun"
+    until(lambda: not alive(pid))
+
+
+def test_cancel_ends_the_whole_tree(cluster: Cluster, tmp_path: Path) -> None:
+    """A cancel settles at once, and the relay is told at once."""
+    cluster.relay()
+    pid = tmp_path / "pid"
+    job = cluster.client().submit(
+        f"{daemon(pid)}; trap '' TERM; sleep 1000",
+        memory=64,
+        grace=0.2,
+    )
+    until(pid.exists)
+
+    job.cancel()
+
+    assert job.info()["state"] == "cancelled"
+    until(lambda: not alive(pid))
+
+
+def test_no_descendant_outlives_a_killed_relay(cluster: Cluster, tmp_path: Path) -> None:
+    """The supervisor ends every descendant within a second, double forks included."""
+    relay = cluster.relay()
+    pid = tmp_path / "pid"
+    cluster.client().submit(f"{daemon(pid)}; sleep 1000", memory=64)
+    until(pid.exists)
+
+    relay.kill()
+
+    until(lambda: not alive(pid), 1.0)
+
+
+def test_tasks_of_a_killed_relay_run_elsewhere(cluster: Cluster, tmp_path: Path) -> None:
+    """A reborn relay is a newer epoch that holds nothing: what it had is queued at once."""
+    relay = cluster.relay("n1")
+    job = cluster.client().submit(
+        marking(tmp_path, "test $HPC_ATTEMPT = 2 || sleep 1000"), memory=64
+    )
+    until(lambda: marks(tmp_path))
+
+    relay.kill()
+    cluster.relay("n1")
+
+    assert job.wait(30)["state"] == "succeeded"
+    assert marks(tmp_path) == [(0, 1, "n1"), (0, 2, "n1")]
+
+
+def test_a_task_goes_on_while_the_hub_is_away_for_twice_the_lease(
+    cluster: Cluster, tmp_path: Path
+) -> None:
+    """A Hub that is away costs nobody a computation: it runs once, its end is told later."""
+    cluster.relay()
+    client = cluster.client()
+    gate = tmp_path / "gate"
+    job = client.submit(marking(tmp_path, f"while ! test -e {gate}; do sleep 0.1; done"), memory=64)
+    until(lambda: marks(tmp_path))
+    assert cluster.hub is not None
+
+    cluster.hub.kill()
+    began = time.monotonic()
+    until(lambda: time.monotonic() - began > 2 * cluster.lease_s)
+    gate.touch()
+    cluster.start_hub()
+
+    assert job.wait(30)["state"] == "succeeded"
+    assert starts(tmp_path) == {0: 1}
+
+
+def test_a_claim_reply_that_is_lost_costs_no_run(cluster: Cluster, tmp_path: Path) -> None:
+    """The Hub has granted, the relay does not know: it is told again, and runs each task once."""
+    with LossyProxy(cluster.port, b'"grants":[{') as proxy:
+        cluster.relay("n1", "--hub-url", proxy.url)
+
+        info = cluster.client().submit(marking(tmp_path), tasks="0-3", memory=16).wait(30)
+
+        assert proxy.lost.is_set()
+    assert info["state"] == "succeeded"
+    assert starts(tmp_path) == dict.fromkeys(range(4), 1)
+
+
+def test_a_relay_drains_on_sigterm(cluster: Cluster, tmp_path: Path) -> None:
+    """Running tasks finish, queued ones go back and count for nothing, and the node leaves."""
+    relay = cluster.relay("n1", "--grace", "20", cpus=1)
+    gate = tmp_path / "gate"
+    job = cluster.client().submit(
+        marking(tmp_path, f"while ! test -e {gate}; do sleep 0.05; done"), tasks="0-1", memory=16
+    )
+    until(lambda: marks(tmp_path))
+
+    relay.popen.send_signal(signal.SIGTERM)
+    gate.touch()
+    assert relay.popen.wait(30) == 0
+
+    nodes = cluster.http().get("/nodes").json()["data"]
+    assert [node["state"] for node in nodes] == ["left"]
+    cluster.relay("n2")
+    assert job.wait(30)["state"] == "succeeded"
+    assert starts(tmp_path) == {0: 1, 1: 1}
+
+
+def test_a_waiting_job_says_why(cluster: Cluster) -> None:
+    """In a sentence that names what is missing."""
+    client = cluster.client()
+    small = client.submit("true", memory=16)
+    assert small.info()["why"] == "no relay follows `batch`"
+
+    cluster.relay(cpus=2)
+    assert small.wait(30)["state"] == "succeeded"
+
+    large = client.submit("true", cpu=64, memory=16)
+    assert large.info()["why"] == "needs 64 cpus, the largest relay has 2"
+
+
+def test_higher_priority_goes_first(cluster: Cluster, tmp_path: Path) -> None:
+    """Priority, then order of submission."""
+    client = cluster.client()
+    for name, priority in (("low", -1), ("first", 0), ("second", 0), ("high", 5)):
+        command = f"echo {name} >> {tmp_path / 'order'}"
+        client.submit(command, key=name, priority=priority, memory=16)
+    cluster.relay(cpus=1)
+
+    for name in ("low", "first", "second", "high"):
+        client.wait(name, timeout_s=30)
+
+    assert (tmp_path / "order").read_text().split() == ["high", "first", "second", "low"]

@@ -1,0 +1,205 @@
+"""A program that uses every public name; mypy checks it, nothing runs it.
+
+A name that is missing here fails a test, a signature that moves fails mypy: what is public changes
+on purpose, with a line here and one in the changelog.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, assert_type
+
+import pytest
+
+import hpc
+from hpc import Client, Job, errors
+from hpc.domain import FieldSpec, GeneratorSpec, Grant, NamespaceSpec, NodeOffer, Work
+from hpc.protocols import EventLog, Handler, LogHead, LogRow, Namespace
+from hpc.testing.event_log import (
+    EventLogContract,
+    OpenLog,
+    head_of,
+    make_row,
+    make_rows,
+    stored,
+)
+from hpc.testing.processes import Cluster, Process, until
+
+version: str = hpc.__version__
+
+
+def write(client: Client) -> None:
+    """What a program tells a Hub."""
+    words = client.submit(["./sim", "--steps", "100"])
+    everything = client.submit(
+        "./sim | tee log",
+        cpu=2,
+        memory="4G",
+        key="sim-4",
+        name="a label",
+        priority=3,
+        tasks="0-99",
+        env={"OMP_NUM_THREADS": "2"},
+        cwd=Path("/scratch"),
+        time_limit="1h30m",
+        stdin="/scratch/in",
+        stdout="out-%a",
+        stderr="err-%a",
+        grace=10.0,
+        on_cut_off="stop",
+    )
+    other = client.submit_spec(
+        "hello", {"who": "world"}, kind="Greet", key="g", name=None, priority=0, tasks=None
+    )
+    assert_type(words, Job)
+    assert_type(everything, Job)
+    assert_type(other, Job)
+
+    event = {"kind": "Greeted", "payload": {"ctx": {"ns_id": "hello"}, "spec": {"who": "world"}}}
+    assert_type(client.ingest([event]), dict[str, Any])
+    assert_type(client.ingest([event], batch_id="b-1"), dict[str, Any])
+    assert_type(client.control({"type": "RegisterNamespace"}), dict[str, Any])
+    assert_type(client.cancel("sim-4", tasks="3-7", reason="too slow"), dict[str, Any])
+
+
+def read(client: Client) -> None:
+    """What a program asks a Hub."""
+    job = client.job("sim-4")
+    assert_type(job.id, str)
+    assert_type(job.info(), dict[str, Any])
+    assert_type(job.wait(), dict[str, Any])
+    assert_type(job.wait(timeout_s=5), dict[str, Any])
+    assert_type(job.log(), Iterator[bytes])
+    assert_type(job.log(3, stream="stderr", follow=True), Iterator[bytes])
+    job.cancel()
+    job.cancel(tasks="3", reason="not needed")
+
+    assert_type(client.info("sim-4"), dict[str, Any])
+    assert_type(client.wait("sim-4", timeout_s=1.0, cursor=41), dict[str, Any])
+    assert_type(client.jobs(state="running", order="desc"), Iterator[dict[str, Any]])
+    assert_type(client.nodes(), Iterator[dict[str, Any]])
+    assert_type(client.events(17, follow=True), Iterator[dict[str, Any]])
+    assert_type(client.read("/nodes", [("limit", 10)]), dict[str, Any])
+    page = client.pull("monitor", 17, table="nodes", limit=100, wait_s=30, hub="h")
+    assert_type(page, dict[str, Any])
+    with client.log("sim-4", 0, stream="stdout", follow=False) as pieces:
+        for piece in pieces:
+            assert_type(piece, bytes)
+
+
+def connect(home: os.PathLike[str]) -> None:
+    """Ways to find a Hub."""
+    with Client() as client:
+        assert_type(client, Client)
+    Client("http://127.0.0.1:8080", token="t", timeout_s=5, patience_s=0).close()
+    Client(home=home).close()
+
+
+def handle(client: Client) -> int:
+    """Every error has a class, fields and an exit code."""
+    try:
+        client.submit("true")
+    except errors.Refused as error:
+        assert_type(error.errors, list[dict[str, Any]])
+    except errors.Conflict as error:
+        assert_type(error.problem, dict[str, Any])
+    except (errors.NoHub, errors.NotFound, errors.NotAllowed, errors.TimedOut):
+        raise
+    except (errors.StorageFull, errors.StorageLocked, errors.StorageForeign):
+        raise
+    except (errors.StorageDamaged, errors.StorageError):
+        raise
+    except errors.UsageError as error:
+        raise errors.HpcError(error.message, code="mine", field="x", hint="y") from error
+    except errors.HpcError as error:
+        shown: tuple[str, str, str | None, str | None] = (
+            error.message,
+            error.code,
+            error.field,
+            error.hint,
+        )
+        print(*shown)
+        return error.exit_code
+    return 0
+
+
+class Sim:
+    """A namespace, as an entry point of `hpc.namespaces` loads it."""
+
+    namespace = NamespaceSpec(
+        ns_id="sim",
+        revision=2,
+        preemptible=False,
+        handler_type="mine",
+        resources={"cpus": "$spec.cpu"},
+        acts_as={"Start": "SubmitJob"},
+        by={"Start": "submit"},
+        open=["Start"],
+        schema={
+            "Start": [
+                FieldSpec(key="cpu", expected_type="Int", min=1, max=8, default=1),
+                FieldSpec(key="solver", expected_type="String", one_of=["euler", "rk4"]),
+                FieldSpec(key="args", expected_type="List", required=True, format="argv"),
+            ]
+        },
+    )
+    generators: list[GeneratorSpec] = [  # noqa: RUF012 - the shape of Namespace
+        GeneratorSpec(
+            gid="sim",
+            namespaces=["sim"],
+            rules=[{"on": "Start", "table": "t", "key": "$kind", "join": {"n": {"count": 1}}}],
+        )
+    ]
+
+
+class MyHandler:
+    """A handler, as an entry point of `hpc.handlers` loads it."""
+
+    def work(self, grant: Grant, offer: NodeOffer) -> Work:
+        """Return what to execute."""
+        if "solver" not in grant.spec:
+            raise errors.Refused(f"Job `{grant.job_id}` names no solver", field="spec.solver")
+        return Work(
+            job_id=grant.job_id,
+            ns_id=grant.ns_id,
+            attempt=grant.attempt,
+            epoch=offer.epoch,
+            tasks=grant.tasks,
+            kind="process",
+            argv=["solve", *grant.spec["args"]],
+            cpus=grant.resources["cpus"],
+        )
+
+
+plugins: tuple[Namespace, Handler] = (Sim(), MyHandler())
+
+
+class TestMyLog(EventLogContract):
+    """The contract suite of logs, over a log of one's own."""
+
+    @pytest.fixture
+    def open_log(self) -> OpenLog:
+        """Return a function that opens the same log each time."""
+        raise NotImplementedError
+
+
+def logs(log: EventLog) -> None:
+    """What the suite's helpers make."""
+    row = make_row(log.head(), count=3, batch_id="b", job_ids=["j"])
+    assert_type(row, LogRow)
+    assert_type(head_of([row]), LogHead)
+    assert_type(make_rows(log.head(), [1, 2]), list[LogRow])
+    assert_type(stored([row]), list[LogRow])
+
+
+def cluster(folder: Path) -> None:
+    """Real processes for a test of one's own."""
+    with Cluster(folder) as here:
+        assert_type(here.start_hub(), Process)
+        relay = here.relay("n1", cpus=2)
+        assert_type(here.client(), Client)
+        assert_type(until(lambda: relay.pid, timeout_s=5.0), int)
+        relay.kill()
+        assert_type(here.start("relay", "--ns", "batch").terminate(), int)

@@ -1,0 +1,156 @@
+"""A Hub by its ports alone, whose answers a test scripts, behind a real HttpTransport."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import hashlib
+import http.client
+import json
+import threading
+from collections.abc import AsyncGenerator, Callable, Iterator
+from typing import Any
+from urllib.parse import urlsplit
+
+import uvloop
+
+from hpc.hub.feeds import Feeds
+from hpc.ports import LogQuery, LogReading, PokeFeed
+from hpc.problems import stopping
+from hpc.protocols import Answer
+from hpc.transport.http_server import HttpTransport
+
+TOKEN = "a-token-of-tests"
+DEADLINE_S = 20.0
+
+
+class ScriptedHub:
+    """Answers by `script`; a request whose script returns None is held until it is released."""
+
+    hub_id = "scripted-hub"
+    token_sha256 = hashlib.sha256(TOKEN.encode()).digest()
+
+    def __init__(self) -> None:
+        self.is_ready = True
+        self.asked: list[tuple[str, str, bytes]] = []
+        self.left: list[str] = []
+        self.script: Callable[[str, str, bytes], Answer | None] = lambda *_: Answer(200, b"{}")
+        self.reading: LogReading | Answer = Answer(404, b"{}")
+        self.log_queries: list[tuple[str, LogQuery]] = []
+        self.pages: Callable[[int, int], bytes] = lambda cursor, _limit: json.dumps(
+            {"cursor": cursor, "data": []}
+        ).encode()
+        self.feeds = Feeds(0)
+        self.held: asyncio.Event | None = None
+
+    async def ask(self, verb: str, query: str, body: bytes = b"") -> Answer:
+        self.asked.append((verb, query, body))
+        answer = self.script(verb, query, body)
+        if answer is None:
+            self.held = asyncio.Event()
+            try:
+                await self.held.wait()
+            except asyncio.CancelledError:
+                self.left.append(verb)
+                raise
+            return stopping()
+        return answer
+
+    def figures(self) -> dict[str, int]:
+        return {"requests": len(self.asked)}
+
+    async def post_outputs(self, pack: bytes) -> Answer:
+        self.asked.append(("outputs", "", pack))
+        return Answer(200, b'{"bytes":%d}' % len(pack))
+
+    async def events(self, cursor: int, limit: int) -> Answer:
+        return Answer(200, self.pages(cursor, limit))
+
+    async def grown(self, seq: int) -> int | None:
+        return await self.feeds.grown(seq)
+
+    def subscribe_pokes(self, gids: frozenset[str]) -> PokeFeed:
+        return self.feeds.subscribe(gids)
+
+    async def job_log(self, job_id: str, query: LogQuery) -> LogReading | Answer:
+        self.log_queries.append((job_id, query))
+        return self.reading
+
+
+class Served:
+    """A running transport and how to talk to it."""
+
+    def __init__(self, url: str, loop: asyncio.AbstractEventLoop) -> None:
+        self.url = url
+        self.port = urlsplit(url).port or 0
+        self.loop = loop
+
+    def call(self, function: Callable[..., Any], *args: Any) -> Any:
+        """Run a function on the server's loop and return what it returns."""
+
+        async def run() -> Any:
+            return function(*args)
+
+        return asyncio.run_coroutine_threadsafe(run(), self.loop).result(DEADLINE_S)
+
+    def request(
+        self,
+        method: str,
+        path: str,
+        body: bytes | None = None,
+        headers: dict[str, str] | None = None,
+        token: str | None = TOKEN,
+    ) -> tuple[int, dict[str, str], bytes]:
+        """Send one request on a connection of its own; headers come back in lower case."""
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=DEADLINE_S)
+        with contextlib.closing(connection):
+            sent = {} if token is None else {"Authorization": f"Bearer {token}"}
+            if body is not None:
+                sent["Content-Type"] = "application/json"
+            connection.request(method, path, body, {**sent, **(headers or {})})
+            answer = connection.getresponse()
+            return (
+                answer.status,
+                {name.lower(): value for name, value in answer.getheaders()},
+                answer.read(),
+            )
+
+
+@contextlib.contextmanager
+def serving(hub: ScriptedHub) -> Iterator[Served]:
+    """Serve a scripted Hub on a free port, in a thread of its own."""
+    started: list[tuple[str, asyncio.AbstractEventLoop]] = []
+    stops: list[asyncio.Event] = []
+    ready = threading.Event()
+
+    async def main() -> None:
+        stop = asyncio.Event()
+        stops.append(stop)
+
+        def on_listening(url: str) -> None:
+            started.append((url, asyncio.get_running_loop()))
+            ready.set()
+
+        await HttpTransport().serve(
+            hub, host="127.0.0.1", port=0, on_listening=on_listening, stop=stop
+        )
+
+    thread = threading.Thread(target=lambda: uvloop.run(main()), daemon=True)
+    thread.start()
+    assert ready.wait(DEADLINE_S), "the transport did not start"
+    served = Served(*started[0])
+    try:
+        yield served
+    finally:
+        served.call(hub.feeds.close)
+        if hub.held is not None:
+            served.call(hub.held.set)
+        served.call(stops[0].set)
+        thread.join(DEADLINE_S)
+        assert not thread.is_alive(), "the transport did not end"
+
+
+async def chunks(*parts: bytes) -> AsyncGenerator[bytes, None]:
+    """Yield the parts."""
+    for part in parts:
+        yield part

@@ -1,0 +1,409 @@
+"""Exit codes, messages and `--json`, against a Hub whose answers are scripted."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from canned_hub import TOKEN, Canned, CannedHub, Request, answer, ended, job, problem
+
+from hpc.cli import selectors, tree
+
+RECEIPT = answer({"id": "b", "first_seq": 4, "count": 1, "duplicate": False, "jobs": ["7"]})
+
+
+@pytest.fixture
+def hub(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[CannedHub]:
+    """A Hub that this user's commands find."""
+    with CannedHub() as serving:
+        monkeypatch.setenv("HPC_HOME", str(tmp_path))
+        monkeypatch.setenv("HPC_HUB_URL", serving.url)
+        monkeypatch.setenv("HPC_TOKEN", TOKEN)
+        serving.routes["POST", "/ingest"] = RECEIPT
+        serving.routes["GET", "/jobs"] = answer({"cursor": 4, "data": [], "next": None})
+        serving.routes["GET", "/jobs/7/log"] = Canned()
+        knows(serving, job())
+        yield serving
+
+
+def knows(hub: CannedHub, row: dict[str, Any]) -> None:
+    """Let the Hub know a job."""
+    hub.routes["GET", f"/jobs/{row['job_id']}"] = answer({"cursor": 4, "data": row})
+    hub.routes["GET", "/pull"] = answer(
+        {"gid": "kernel", "cursor": 5, "facts": {"jobs": {row["job_id"]: {"phase": row["phase"]}}}}
+    )
+
+
+def sent(hub: CannedHub) -> dict[str, Any]:
+    """The payload of the first event that was sent."""
+    bodies = [request.body for request in hub.asked if request.path == "/ingest"]
+    payload: dict[str, Any] = bodies[0]["events"][0]["payload"]
+    return payload
+
+
+def test_the_last_line_of_submit_is_the_job_id_alone(
+    hub: CannedHub, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """`job=$(hpc submit ...)` works."""
+    words = ["submit", "--name", "fit", "--cpu", "2", "--memory", "512M", "--", "python", "fit.py"]
+    assert tree.main(words) == 0
+    shown = capsys.readouterr()
+    assert shown.out == "7\n"
+    assert "memory 512 MiB" in shown.err
+    payload = sent(hub)
+    assert payload["ctx"] == {"ns_id": "batch", "name": "fit"}
+    spec = payload["spec"]
+    assert (spec["command"], spec["args"], spec["cpu"]) == ("python", ["fit.py"], 2)
+    assert (spec["memory"], spec["enforce_memory"]) == (512, True)
+
+
+def test_flags_after_the_command_are_the_commands(hub: CannedHub) -> None:
+    """`hpc submit python fit.py --cpu 3` gives --cpu to fit.py."""
+    assert tree.main(["submit", "--cpu", "2", "python", "fit.py", "--cpu", "3", "--json"]) == 0
+    assert sent(hub)["spec"]["args"] == ["fit.py", "--cpu", "3", "--json"]
+    assert sent(hub)["spec"]["cpu"] == 2
+
+
+def test_every_flag_of_submit_reaches_its_field(hub: CannedHub, tmp_path: Path) -> None:
+    """What was typed is what is sent."""
+    words = [
+        "submit", "--key", "k", "--priority", "-3", "--array", "0-9", "--time-limit", "10m",
+        "--grace", "2", "--env", "A=b=c", "--cwd", str(tmp_path), "--stdin", "in.txt",
+        "--stdout", "o/%j.%a", "--stderr", "e", "--on-cut-off", "stop", "--batch-id", "mine",
+        "--", "make all && make check",
+    ]  # fmt: skip
+    assert tree.main(words) == 0
+    ctx, spec = sent(hub)["ctx"], sent(hub)["spec"]
+    assert ctx == {"ns_id": "batch", "job_id": "k", "tasks": "0-9", "priority": -3}
+    assert spec["env"]["A"] == "b=c"
+    assert hub.asked[0].body["id"] == "mine"
+    del spec["env"]
+    assert spec == {
+        "command": "make all && make check", "cpu": 1, "memory": 1024, "enforce_memory": False,
+        "time_limit": 600.0, "grace": 2.0, "cwd": str(tmp_path),
+        "stdin": str(tmp_path / "in.txt"), "stdout": "o/%j.%a", "stderr": "e", "on_cut_off": "stop",
+    }  # fmt: skip
+
+
+def test_another_namespace_takes_its_spec_as_json(
+    hub: CannedHub, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A namespace that this command line has never heard of can be used."""
+    hub.routes["POST", "/ingest"] = answer({"id": "b", "first_seq": 9, "count": 1, "jobs": []})
+    words = ["submit", "--ns", "hello", "--kind", "Greet", "--spec", '{"who": "x"}']
+    assert tree.main(words) == 0
+    assert sent(hub) == {"ctx": {"ns_id": "hello"}, "spec": {"who": "x"}}
+    assert capsys.readouterr().out == ""
+
+
+@pytest.mark.parametrize(
+    ("answered", "code"),
+    [
+        (problem(422, "not_well_formed", "x", errors=[]), 5),
+        (problem(409, "job_conflict", "x"), 6),
+        (problem(403, "forbidden", "x"), 7),
+        (problem(404, "unknown_namespace", "x"), 4),
+    ],
+)
+def test_each_refusal_has_its_exit_code(hub: CannedHub, answered: Canned, code: int) -> None:
+    """Scripts branch on it."""
+    hub.routes["POST", "/ingest"] = answered
+    assert tree.main(["submit", "--", "true"]) == code
+    assert tree.main(["run", "--", "true"]) == 125
+
+
+def test_an_error_is_told_with_a_hint_after_a_blank_line(
+    hub: CannedHub, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """People read it; stdout stays clean."""
+    hub.routes["POST", "/ingest"] = problem(404, "x", "Event 0: Namespace `b`", hint="try `a`")
+    tree.main(["submit", "--", "true"])
+    shown = capsys.readouterr()
+    assert (shown.out, shown.err) == ("", "error: Namespace `b`\n\nhint: try `a`\n")
+
+
+def test_with_json_an_error_is_one_object_on_stderr(
+    hub: CannedHub, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Programs read it."""
+    knows(hub, job())
+    assert tree.main(["job", "info", "nope", "--json"]) == 4
+    error = json.loads(capsys.readouterr().err)["error"]
+    assert set(error) == {"code", "message", "field", "hint"}
+    assert error["code"] == "not_found"
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["submit"],
+        ["submit", "--memory", "4X", "--", "true"],
+        ["submit", "--cpu", "0", "--", "true"],
+        ["submit", "--array", "9-1", "--", "true"],
+        ["submit", "--key", "12", "--", "true"],
+        ["submit", "--spec", "[]"],
+        ["submit", "--spec", "{}", "--", "true"],
+        ["submit", "--no-such-flag"],
+        ["job", "list", "--state", "sleeping"],
+        ["job", "log", "--stream", "x"],
+        ["job", "cancel"],
+        ["hub", "--host", "0.0.0.0"],
+        ["hub", "--lease", "0"],
+        ["hub", "--port", "70000"],
+        ["relay", "--node-id", "a b"],
+        ["relay", "--memory", "none"],
+        ["monitor", "--interval", "0"],
+        ["nonsense"],
+    ],
+    ids=" ".join,
+)
+@pytest.mark.usefixtures("hub")
+def test_a_mistake_in_the_command_line_is_2(
+    words: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Nothing was sent, and the message says what is wrong."""
+    assert tree.main(words) == 2
+    assert capsys.readouterr().err.startswith("error: ")
+
+
+def test_no_hub_is_3(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The likeliest mistake of the first five minutes."""
+    monkeypatch.setenv("HPC_HOME", str(tmp_path))
+    for name in ("HPC_HUB_URL", "HPC_TOKEN"):
+        monkeypatch.delenv(name, raising=False)
+    assert tree.main(["job", "list"]) == 3
+    assert "hint: start one: hpc hub" in capsys.readouterr().err
+    assert tree.main(["run", "--", "true"]) == 125
+
+
+@pytest.mark.parametrize(("state", "code"), [("succeeded", 0), ("failed", 1), ("cancelled", 1)])
+def test_wait_is_1_if_a_job_did_not_succeed(hub: CannedHub, state: str, code: int) -> None:
+    """Failed and cancelled alike."""
+    knows(hub, job(state=state))
+    assert tree.main(["job", "wait", "7"]) == code
+    assert tree.main(["submit", "--wait", "--", "true"]) == code
+
+
+def test_a_wait_that_ends_early_is_124(hub: CannedHub) -> None:
+    """As `timeout` has it."""
+    knows(hub, job(state="running"))
+    assert tree.main(["job", "wait", "7", "--timeout", "50ms"]) == 124
+
+
+@pytest.mark.parametrize(
+    ("row", "code", "words"),
+    [
+        (ended("succeeded", exit_code=0), 0, None),
+        (ended(cause="exit", exit_code=7), 7, "exit code 7"),
+        (ended(cause="signal", signal=9), 137, "ended by signal 9 (SIGKILL)"),
+        (ended(cause="oom", signal=9), 137, "over its memory limit of 64 MiB"),
+        (ended(cause="oom"), 137, "over its memory limit of 64 MiB"),
+        (ended(cause="time limit", signal=15), 143, "over its time limit of 1 s"),
+        (ended(cause="time limit"), 124, "over its time limit of 1 s"),
+        (ended(cause="not found"), 127, "command `x` was not found on n1"),
+        (ended(cause="cwd not found"), 125, "does not exist on n1"),
+        (ended(cause="refused", detail="no"), 125, "refused by n1 (no)"),
+        (ended(cause="lost"), 125, "lost with its relay"),
+        (ended("cancelled"), 143, None),
+    ],
+)
+def test_run_exits_with_the_tasks_own_code(
+    hub: CannedHub, capsys: pytest.CaptureFixture[str], row: dict[str, Any], code: int, words: str
+) -> None:
+    """`hpc run` stands where the command stood; 125 is hpc's own."""
+    knows(hub, row)
+    assert tree.main(["run", "--", "true"]) == code
+    assert (words or "") in capsys.readouterr().err
+    tree.main(["job", "info", "7"])
+    assert (words or "state") in capsys.readouterr().out
+
+
+def test_run_prints_both_streams_where_they_belong(
+    hub: CannedHub, capfdbinary: pytest.CaptureFixture[bytes]
+) -> None:
+    """A pipe behind `hpc run` gets stdout and nothing else."""
+    hub.routes["GET", "/jobs/7/log"] = lambda request: Canned(
+        body=b"\x1b[1mout\xff" if request.query["stream"] == "stdout" else b"err\n"
+    )
+    assert tree.main(["run", "--", "true"]) == 0
+    shown = capfdbinary.readouterr()
+    assert (shown.out, shown.err) == (b"\x1b[1mout\xff", b"err\n")
+
+
+def test_a_waiting_job_says_why(hub: CannedHub, capsys: pytest.CaptureFixture[str]) -> None:
+    """In a sentence, at once and later."""
+    knows(hub, job(state="queued", why="needs 64 cpus, the largest relay has 2"))
+    assert tree.main(["submit", "--", "true"]) == 0
+    assert "needs 64 cpus" in capsys.readouterr().err
+    assert tree.main(["job", "info", "7"]) == 0
+    assert "queued: needs 64 cpus, the largest relay has 2" in capsys.readouterr().out
+
+
+def test_json_has_times_in_rfc_3339_and_memory_in_bytes(
+    hub: CannedHub, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """One envelope everywhere."""
+    assert tree.main(["job", "info", "7", "--json"]) == 0
+    document = json.loads(capsys.readouterr().out)
+    assert document["schema"] == "hpc.job.info/1"
+    assert document["data"]["submitted_at"] == "2023-11-14T22:13:20.000Z"
+    assert document["data"]["attempts"][0]["finished_at"] == "1970-01-01T00:00:01.250Z"
+    assert document["data"]["memory_bytes"] == 64 << 20
+
+
+def test_events_are_one_object_in_json_up_to_the_last_one_shown(
+    hub: CannedHub, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What does not follow has the envelope, and its cursor goes on after what was shown."""
+    rows = [{"seq": seq, "at": 0, "kind": "Said", "payload": {}} for seq in (4, 5, 6)]
+
+    def served(request: Request) -> Canned:
+        after = int(request.query["cursor"])
+        return answer({"cursor": 6, "data": [row for row in rows if row["seq"] > after]})
+
+    hub.routes["GET", "/events"] = served
+    assert tree.main(["events", "--cursor", "3", "--limit", "2", "--json"]) == 0
+    document = json.loads(capsys.readouterr().out)
+    assert document["schema"] == "hpc.events/1"
+    assert document["cursor"] == 5
+    assert [row["seq"] for row in document["data"]] == [4, 5]
+    assert document["data"][0]["at"] == "1970-01-01T00:00:00.000Z"
+    assert tree.main(["events", "--cursor", "6", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["cursor"] == 6
+
+
+def test_a_wait_that_ran_out_says_the_time_that_was_typed(
+    hub: CannedHub, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Not what was left of it for the last job."""
+    knows(hub, job(state="running", phase=2))
+    assert tree.main(["job", "wait", "7", "--timeout", "0.01"]) == 124
+    assert "is not finished after 10 ms" in capsys.readouterr().err
+
+
+def test_what_comes_from_the_hub_cannot_steer_the_terminal(
+    hub: CannedHub, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A job's name is somebody else's text."""
+    knows(hub, job(name="\x1b]0;owned\x07\x9b31m evil\r\n\tname"))
+    assert tree.main(["job", "info", "7"]) == 0
+    out = capsys.readouterr().out
+    assert not re.search(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]", out)
+    assert "evil" in out
+
+
+def test_last_is_the_job_that_this_user_submitted_last(
+    hub: CannedHub, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """And the Hub's newest where that is not known any more."""
+    tree.main(["submit", "--", "true"])
+    capsys.readouterr()
+    assert tree.main(["job", "info", "last", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["data"]["job_id"] == "7"
+    selectors.remember("gone")
+    newest = answer({"cursor": 9, "data": [job("9")], "next": None})
+    hub.routes["GET", "/jobs"] = newest
+    assert tree.main(["job", "info", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["data"]["job_id"] == "9"
+    assert hub.asked[-1].query == {"order": "desc", "limit": "1"}
+
+
+def listed(request: Request) -> Canned:
+    """Four jobs, chosen by name and state as the Hub does."""
+    rows = [job("3", "failed", name="fit"), job("4"), job("5", "failed"), job("abc-1", "running")]
+    for field in ("state", "name"):
+        wanted = request.query.get(field)
+        rows = [row for row in rows if wanted in (None, row[field])]
+    return answer({"cursor": 9, "data": rows, "next": None})
+
+
+@pytest.mark.parametrize(
+    ("selector", "found"),
+    [
+        ("all", ["3", "4", "5", "abc-1"]),
+        ("failed", ["3", "5"]),
+        ("running", ["abc-1"]),
+        ("3-4", ["3", "4"]),
+        ("1-2000", ["3", "4", "5"]),
+        ("fit", ["3"]),
+        ("ab", ["abc-1"]),
+        ("7", ["7"]),
+    ],
+)
+def test_a_selector_means_these_jobs(
+    hub: CannedHub, capsys: pytest.CaptureFixture[str], selector: str, found: list[str]
+) -> None:
+    """States, ranges, names, unique prefixes and ids."""
+    hub.routes["GET", "/jobs"] = listed
+    for number in ("3", "4"):
+        hub.routes["GET", f"/jobs/{number}"] = answer({"cursor": 4, "data": job(number)})
+    assert tree.main(["job", "list", selector, "--json"]) == 0
+    data = json.loads(capsys.readouterr().out)["data"]
+    assert [row["job_id"] for row in data] == found
+
+
+def test_what_means_several_jobs_is_refused_where_one_is_wanted(
+    hub: CannedHub, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Never guess which log was meant."""
+    hub.routes["GET", "/jobs"] = listed
+    assert tree.main(["job", "log", "failed"]) == 2
+    assert "matches 2 jobs: 3, 5" in capsys.readouterr().err
+
+
+def test_jobs_are_cancelled_in_one_batch(hub: CannedHub) -> None:
+    """All of them or none."""
+    hub.routes["GET", "/jobs"] = listed
+    for number in ("3", "5"):
+        hub.routes["GET", f"/jobs/{number}"] = answer({"cursor": 4, "data": job(number)})
+    assert tree.main(["job", "cancel", "failed", "--task", "1-2", "--reason", "why not"]) == 0
+    (body,) = [request.body for request in hub.asked if request.path == "/ingest"]
+    assert [event["payload"]["ctx"]["job_id"] for event in body["events"]] == ["3", "5"]
+    assert body["events"][0] == {
+        "kind": "CancelJob",
+        "payload": {
+            "ctx": {"ns_id": "batch", "job_id": "3", "tasks": "1-2"},
+            "spec": {"reason": "why not"},
+        },
+    }
+
+
+@pytest.mark.parametrize(
+    ("noun", "document", "request_sent"),
+    [
+        (
+            "ns",
+            {"ns_id": "h", "spec": {"schema": {}}},
+            {"type": "RegisterNamespace", "ns_id": "h", "spec": {"schema": {}}},
+        ),
+        (
+            "ns",
+            {"ns_id": "h", "schema": {}, "revision": 2},
+            {"type": "RegisterNamespace", "ns_id": "h", "spec": {"schema": {}, "revision": 2}},
+        ),
+        (
+            "generator",
+            {"gid": "g", "namespaces": ["h"], "rules": []},
+            {"type": "RegisterGenerator", "gid": "g", "spec": {"namespaces": ["h"], "rules": []}},
+        ),
+    ],
+)
+def test_a_registration_comes_from_a_file(
+    hub: CannedHub, tmp_path: Path, noun: str, document: object, request_sent: dict[str, Any]
+) -> None:
+    """In whichever of its forms it was written."""
+    hub.routes["POST", "/control"] = answer({"ns_id": "h", "version": 1, "duplicate": False})
+    path = tmp_path / "file.json"
+    path.write_text(json.dumps(document))
+    assert tree.main([noun, "register", str(path)]) == 0
+    assert tree.main([noun, "register", str(path), "--replace", "1"]) == 0
+    assert hub.asked[0].body == request_sent
+    assert hub.asked[1].body == request_sent | {"replace": 1}
+    path.write_text('{"id": 1}')
+    assert tree.main([noun, "register", str(path)]) == 2

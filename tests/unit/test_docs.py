@@ -1,0 +1,198 @@
+"""What the documents claim, as far as a program can check it: commands, files, routes, tests.
+
+A page that names something which is gone is worse than none, since it is believed.
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+import re
+import shlex
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import typer
+
+from hpc.cli.tree import tree
+from hpc.transport.openapi import document
+
+ROOT = Path(__file__).resolve().parents[2]
+PAGES = sorted(
+    path
+    for path in itertools.chain(
+        ROOT.glob("*.md"), (ROOT / "docs").glob("**/*.md"), (ROOT / "examples").glob("**/*.md")
+    )
+)
+FENCE = re.compile(r"^ *```(\w*)\n(.*?)^ *```", re.MULTILINE | re.DOTALL)
+
+
+def shown(path: Path) -> str:
+    return path.relative_to(ROOT).as_posix()
+
+
+def blocks(page: Path, language: str) -> Iterator[str]:
+    """The fenced blocks of a page that are marked so."""
+    for marked, text in FENCE.findall(page.read_text("utf-8")):
+        if marked == language:
+            yield text
+
+
+def copied_commands() -> Iterator[tuple[str, list[str]]]:
+    """Command lines of ours that stand in a block by themselves, to be copied."""
+    for page in PAGES:
+        for line in "".join(blocks(page, "")).splitlines():
+            if line.startswith("hpc "):
+                yield f"{shown(page)}: {line}", shlex.split(line, comments=True)[1:]
+
+
+def mentioned_commands() -> Iterator[tuple[str, list[str]]]:
+    """Commands of ours that a sentence names, often without their arguments."""
+    for page in PAGES:
+        for line in re.findall(r"`(hpc [^`…|]+)`", FENCE.sub("", page.read_text("utf-8"))):
+            yield f"{shown(page)}: {line}", shlex.split(line)[1:]
+
+
+def parse(words: list[str]) -> None:
+    """Parse a command line against the command tree, without running it."""
+    command: Any = typer.main.get_command(tree(words[0]))
+    context: Any = None
+    name, rest = "hpc", words
+    while True:
+        context = command.make_context(name, list(rest), parent=context)
+        subcommands = getattr(command, "commands", None)
+        words = [*context._protected_args, *context.args]
+        if subcommands is None or not words:
+            return
+        name, *rest = words
+        assert name in subcommands, f"no command `{name}`"
+        command = subcommands[name]
+
+
+def test_the_readme_opens_with_the_two_commands() -> None:
+    """The first thing a newcomer reads is what works."""
+    lines = (ROOT / "README.md").read_text("utf-8").splitlines()[:8]
+    assert [line.split("#")[0].strip() for line in lines if "#" in line[1:]] == [
+        "./demo.sh",
+        "make test",
+    ]
+    assert os.access(ROOT / "demo.sh", os.X_OK)
+
+
+def test_every_make_target_in_the_pages_exists() -> None:
+    """Likewise for those who want to change something."""
+    makefile = (ROOT / "Makefile").read_text("utf-8")
+    targets = set(re.findall(r"^([a-z-]+):", makefile, re.MULTILINE))
+    named = {
+        name
+        for page in PAGES
+        for block in blocks(page, "")
+        for name in re.findall(r"^make ([a-z-]+)", block, re.MULTILINE)
+    }
+    assert named
+    assert named <= targets
+
+
+def test_every_command_in_the_pages_parses() -> None:
+    """Commands are copied; one that is refused for its words costs the page its reader."""
+    refused = []
+    copied = list(copied_commands())
+    for line, words in copied:
+        try:
+            parse(words)
+        except (typer.TyperException, AssertionError) as error:
+            refused.append(f"{line}: {error}")
+    assert len(copied) > 10
+    assert not refused
+
+
+def test_every_command_that_a_sentence_names_exists() -> None:
+    """Its options too; what is missing of its arguments the sentence need not say."""
+    refused = []
+    for line, words in mentioned_commands():
+        try:
+            parse(words)
+        except typer.TyperException as error:
+            if "Missing" not in str(error):
+                refused.append(f"{line}: {error}")
+        except AssertionError as error:
+            refused.append(f"{line}: {error}")
+    assert not refused
+
+
+def test_every_link_between_pages_leads_somewhere() -> None:
+    """Also to the headings and anchors within a page."""
+    broken = []
+    for page in PAGES:
+        for target in re.findall(r"\]\(([^)]+)\)", page.read_text("utf-8")):
+            if target.startswith(("http://", "https://")):
+                continue
+            name, _, anchor = target.partition("#")
+            file = page.parent / name if name else page
+            is_there = file.exists()
+            if not is_there or (anchor and f'id="{anchor}"' not in file.read_text("utf-8")):
+                broken.append(f"{shown(page)}: {target}")
+    assert not broken
+
+
+def test_every_file_that_the_architecture_names_exists() -> None:
+    """The way of an event is told by file names; a name that has moved leads astray."""
+    text = (ROOT / "ARCHITECTURE.md").read_text("utf-8")
+    names = {name.rstrip("/") for name in re.findall(r"`([\w./-]+(?:\.py|\.rs|/))`", text)}
+    core = ROOT / "rust" / "hpc-core" / "src"
+    folders = [ROOT, ROOT / "python" / "hpc", ROOT / "rust", core, core / "logic", core / "domain"]
+    folders.append(ROOT / "rust" / "hpc-executor" / "src")
+    assert len(names) > 40
+    gone = [name for name in names if not any((folder / name).exists() for folder in folders)]
+    assert not gone
+
+
+def test_every_test_that_the_laws_name_exists() -> None:
+    """A law without its test is an opinion."""
+    named = re.findall(r"`([\w./-]+)::(\w+)`", (ROOT / "docs" / "laws.md").read_text("utf-8"))
+    assert len(named) > 30
+    missing = []
+    for file, name in named:
+        path = ROOT / file
+        source = path.read_text("utf-8") if path.exists() else ""
+        if not re.search(rf"\b(?:fn|def) {name}\b", source):
+            missing.append(f"{file}::{name}")
+    assert not missing
+
+
+def test_every_route_is_told_and_none_that_is_not_there() -> None:
+    """The page and the OpenAPI document speak of the same routes."""
+    headings = re.findall(
+        r"^### `(GET|POST) (\S+)`$", (ROOT / "docs" / "http.md").read_text("utf-8"), re.MULTILINE
+    )
+    routes = {
+        (method.upper(), path)
+        for path, methods in msgspec.json.decode(document())["paths"].items()
+        for method in methods
+    }
+    assert set(headings) == routes
+
+
+def test_json_in_the_pages_is_json() -> None:
+    """An example is copied into a program before it is read."""
+    texts = [text for page in PAGES for text in blocks(page, "json")]
+    assert texts
+    for text in texts:
+        msgspec.json.decode(text)
+
+
+def test_python_in_the_pages_compiles() -> None:
+    """Likewise."""
+    for page in PAGES:
+        for text in blocks(page, "python"):
+            lines = text.splitlines()
+            indent = len(lines[0]) - len(lines[0].lstrip())
+            compile("\n".join(line[indent:] for line in lines), shown(page), "exec")
+
+
+def test_no_page_tells_on_which_machine_it_was_written() -> None:
+    """Output is pasted into pages, and paths come with it."""
+    telling = re.compile(r"(?<![\w.])/(root|work|home|Users)/")
+    assert not [shown(page) for page in PAGES if telling.search(page.read_text("utf-8"))]

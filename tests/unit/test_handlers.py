@@ -1,0 +1,143 @@
+"""Handlers: what a submit becomes, and what is refused before anything starts."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+import pytest
+
+from hpc.domain import Grant, NodeOffer, Work
+from hpc.errors import Refused
+from hpc.handlers.none import NoneHandler
+from hpc.handlers.process import ProcessHandler
+from hpc.protocols import Handler
+
+OFFER = NodeOffer(node_id="n1", host="h", epoch=4, resources={"cpus": 2, "memory_mib": 100})
+RELAY_ENV = {
+    "PATH": "/bin",
+    "HPC_TOKEN": "secret",
+    "HPC_HOME": "/state",
+    "HPC_JOB_ID": "outer",
+    "HPC_DEMO_TEXT": "hi",
+}
+
+
+def grant(spec: dict[str, Any], **fields: Any) -> Grant:
+    given: dict[str, Any] = {
+        "job_id": "j1",
+        "ns_id": "batch",
+        "handler_type": "process",
+        "attempt": 2,
+        "tasks": "0-2",
+        "resources": {"cpus": 2, "memory_mib": 64},
+    }
+    return Grant(spec=spec, **{**given, **fields})
+
+
+def planned(spec: dict[str, Any], **fields: Any) -> Work:
+    return ProcessHandler(RELAY_ENV).work(grant(spec, **fields), OFFER)
+
+
+def test_a_command_alone_runs_by_the_shell() -> None:
+    """Pipes and variables mean what they say."""
+    work = planned({"command": "echo $X | tr a b"})
+    assert work.argv == ["/bin/sh", "-c", "echo $X | tr a b"]
+    assert (work.job_id, work.ns_id, work.attempt, work.epoch) == ("j1", "batch", 2, 4)
+    assert (work.tasks, work.kind, work.cpus, work.cwd) == ("0-2", "process", 2, None)
+    assert (work.time_limit_s, work.grace_s, work.on_cut_off) == (None, 5.0, "finish")
+
+
+@pytest.mark.parametrize(("args", "tail"), [([], []), (["a b", "$X", 3], ["a b", "$X", "3"])])
+def test_a_command_with_arguments_runs_as_typed(args: list[Any], tail: list[str]) -> None:
+    """No shell looks at it, also where the list is empty."""
+    assert planned({"command": "./sim", "args": args}).argv == ["./sim", *tail]
+
+
+def test_the_environment_is_the_relays_without_what_is_ours() -> None:
+    """No job sees the token; `hpc submit` inside a task still finds its Hub by HPC_HOME."""
+    work = planned({"command": "env", "env": {"PATH": "/opt", "N": 3, "HPC_TOKEN": "x"}})
+    assert work.env == {"PATH": "/opt", "HPC_HOME": "/state", "HPC_DEMO_TEXT": "hi", "N": "3"}
+
+
+@pytest.mark.parametrize(
+    ("enforce", "limit"),
+    [({}, 64), ({"enforce_memory": True}, 64), ({"enforce_memory": False}, None)],
+)
+def test_memory_is_reserved_and_enforced_unless_told_otherwise(
+    enforce: dict[str, Any], limit: int | None
+) -> None:
+    """A user who gave no --memory must not be killed for a default."""
+    work = planned({"command": "x", "memory": 64, **enforce})
+    assert (work.memory_mib, work.reserve_mib) == (limit, 64)
+
+
+def test_files_limits_and_the_fence_are_passed_on() -> None:
+    """The supervisor applies them; the handler only says so."""
+    work = planned(
+        {
+            "command": "x",
+            "cwd": "/tmp",
+            "stdin": "in",
+            "stdout": "%j.%a.out",
+            "stderr": "/err",
+            "time_limit": 60,
+            "grace": 1.5,
+            "on_cut_off": "stop",
+            "field_of_another_namespace": 1,
+        }
+    )
+    assert (work.cwd, work.stdin, work.stdout, work.stderr) == ("/tmp", "in", "%j.%a.out", "/err")
+    assert (work.time_limit_s, work.grace_s, work.on_cut_off) == (60.0, 1.5, "stop")
+
+
+@pytest.mark.parametrize(
+    "spec",
+    [
+        {},
+        {"command": 7},
+        {"command": "a\0b"},
+        {"command": "x", "args": ["a\0b"]},
+        {"command": "x", "args": [["nested"]]},
+        {"command": "x", "cwd": "relative"},
+        {"command": "x", "env": {"A=B": "1"}},
+        {"command": "x", "env": {"": "1"}},
+        {"command": "x", "env": {"A": "\0"}},
+        {"command": "x", "on_cut_off": "maybe"},
+    ],
+)
+def test_what_no_process_can_be_made_of_is_refused(spec: dict[str, Any]) -> None:
+    """The job ends with the reason instead of an error of the kernel's."""
+    with pytest.raises(Refused):
+        planned(spec)
+
+
+def test_each_task_gets_the_entry_of_its_number() -> None:
+    """A grant as the Hub sends it: entries by task number, and none left in `ctx`."""
+    entries = {"2": "c", "7": 7, "10": {"x": 1}}
+    answered = {
+        "job_id": "j1",
+        "ns_id": "batch",
+        "handler_type": "process",
+        "attempt": 1,
+        "tasks": "2,7,10",
+        "ctx": {"ns_id": "batch", "job_id": "j1"},
+        "spec": {"command": "x"},
+        "resources": {"cpus": 1, "memory_mib": 64},
+        "entries": entries,
+    }
+    decoded = msgspec.json.decode(msgspec.json.encode(answered), type=Grant)
+    assert ProcessHandler({}).work(decoded, OFFER).entries == entries
+    assert planned({"command": "x"}).entries is None
+
+
+def test_none_holds_its_resources_and_runs_nothing() -> None:
+    """It measures everything but processes."""
+    work = NoneHandler().work(grant({}), OFFER)
+    assert (work.kind, work.argv, work.cpus, work.reserve_mib, work.epoch) == ("none", [], 2, 64, 4)
+
+
+def test_both_are_handlers() -> None:
+    """The seam as the relay sees it."""
+    handlers: list[Handler] = [NoneHandler(), ProcessHandler({})]
+    assert len(handlers) == 2

@@ -1,0 +1,158 @@
+"""Deadlines and limits of one connection, by bytes on a socket."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import socket
+from collections.abc import Iterator
+
+import pytest
+from scripted_hub import DEADLINE_S, TOKEN, ScriptedHub, Served, serving
+
+from hpc.transport import connection
+
+REQUEST = f"GET /healthz HTTP/1.1\r\nHost: hub\r\nAuthorization: Bearer {TOKEN}\r\n".encode()
+POST = (
+    f"POST /ingest HTTP/1.1\r\nHost: hub\r\nAuthorization: Bearer {TOKEN}\r\n"
+    "Content-Type: application/json\r\n"
+).encode()
+
+
+@pytest.fixture
+def served() -> Iterator[Served]:
+    with serving(ScriptedHub()) as served:
+        yield served
+
+
+@contextlib.contextmanager
+def dialled(served: Served) -> Iterator[socket.socket]:
+    with socket.create_connection(("127.0.0.1", served.port), timeout=DEADLINE_S) as sock:
+        yield sock
+
+
+def rest(sock: socket.socket) -> bytes:
+    """Read until the server closes; a reset counts as closing."""
+    got = b""
+    with contextlib.suppress(ConnectionResetError):
+        while part := sock.recv(65536):
+            got += part
+    return got
+
+
+def refusal(answer: bytes) -> tuple[bytes, str]:
+    """Return the status and the problem's code of the last answer."""
+    head, _, body = answer.rpartition(b"\r\n\r\n")
+    head = head[head.rindex(b"HTTP/1.1 ") :]
+    assert b"content-type: application/problem+json" in head
+    assert b"hpc-hub: scripted-hub" in head
+    return head.split(b" ")[1], json.loads(body)["code"]
+
+
+def test_a_head_that_does_not_end_is_cut_off(
+    served: Served, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Reliability row 31: a slow loris holds its own connection for 10 s and no longer."""
+    monkeypatch.setattr(connection, "HEAD_S", 0.1)
+    with dialled(served) as sock:
+        sock.sendall(REQUEST)
+
+        assert refusal(rest(sock)) == (b"408", "too_slow")
+
+
+def test_a_body_that_does_not_end_is_cut_off(
+    served: Served, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """30 s for a body, counted from its head, however regularly bytes drip in."""
+    monkeypatch.setattr(connection, "BODY_S", 0.1)
+    with dialled(served) as sock:
+        sock.sendall(POST + b"Content-Length: 10\r\n\r\n1234")
+
+        assert refusal(rest(sock)) == (b"408", "too_slow")
+
+
+def test_a_refused_body_is_not_awaited_for_ever(
+    served: Served, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The refusal is out at once; the connection goes when the body stays away."""
+    monkeypatch.setattr(connection, "BODY_S", 0.1)
+    with dialled(served) as sock:
+        sock.sendall(POST + b"Content-Length: 99999999999\r\n\r\n")
+
+        assert refusal(rest(sock)) == (b"413", "too_large")
+
+
+@pytest.mark.parametrize("sent", [b"", b"\r\n", REQUEST + b"\r\n"])
+def test_an_idle_connection_is_cut(monkeypatch: pytest.MonkeyPatch, sent: bytes) -> None:
+    """Reliability row 30: whether it never asked, or asked and fell silent."""
+    monkeypatch.setattr(connection, "IDLE_S", 1)
+    with serving(ScriptedHub()) as served, dialled(served) as sock:
+        sock.sendall(sent)
+
+        assert rest(sock).endswith(b"ok\n") == (sent == REQUEST + b"\r\n")
+
+
+def test_a_head_of_any_size_is_not_taken(served: Served) -> None:
+    """Headers are held in memory, so they are bounded."""
+    with dialled(served) as sock, contextlib.suppress(BrokenPipeError, ConnectionResetError):
+        sock.sendall(REQUEST)
+        for _ in range(2000):
+            sock.sendall(b"X-Header: " + b"x" * 90 + b"\r\n")
+
+        assert refusal(rest(sock)) == (b"431", "head_too_large")
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [
+        b"\x16\x03\x01\x02\x00\x01\x00",
+        b"GET\r\n\r\n",
+        b"GET /a\xff HTTP/1.1\r\n\r\n",
+        b"CONNECT hub:80 HTTP/1.1\r\n\r\n",
+        POST + b"Content-Length: x\r\n\r\n",
+        POST + b"Content-Length: 1\r\nContent-Length: 2\r\n\r\n",
+        POST + b"Transfer-Encoding: chunked\r\n\r\nzz\r\n",
+    ],
+)
+def test_what_is_no_http_is_a_problem_document_too(served: Served, sent: bytes) -> None:
+    """TLS to the plain port, half a request line, two lengths: 400 and closed, never a 500."""
+    with dialled(served) as sock:
+        sock.sendall(sent)
+
+        assert refusal(rest(sock)) == (b"400", "bad_http")
+
+
+def test_more_connections_than_the_limit_are_refused(
+    served: Served, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who is connected stays so; who comes too late is told, and not left hanging."""
+    monkeypatch.setattr(connection, "CONNECTIONS_MAX", 1)
+    with dialled(served) as first:
+        first.sendall(REQUEST + b"\r\n")
+        assert first.recv(65536).startswith(b"HTTP/1.1 200 ")
+        with dialled(served) as second:
+            assert refusal(rest(second)) == (b"503", "busy")
+        first.sendall(REQUEST + b"\r\n")
+        assert first.recv(65536).startswith(b"HTTP/1.1 200 ")
+
+
+def test_many_connections_are_held(served: Served) -> None:
+    """At least 1,000 are promised; each can be used after the last has come."""
+    with contextlib.ExitStack() as stack:
+        socks = [stack.enter_context(dialled(served)) for _ in range(400)]
+        for sock in socks:
+            sock.sendall(REQUEST + b"\r\n")
+        for sock in socks:
+            assert sock.recv(65536).startswith(b"HTTP/1.1 200 ")
+
+
+def test_pipelined_requests_are_answered_in_order(served: Served) -> None:
+    """The timers must not take a second request in the same packet for a slow first one."""
+    with dialled(served) as sock:
+        last = REQUEST.replace(b"/healthz", b"/nothing") + b"Connection: close\r\n\r\n"
+        sock.sendall((REQUEST + b"\r\n") * 3 + last)
+
+        answer = rest(sock)
+
+    assert answer.count(b"HTTP/1.1 200 ") == 3
+    assert refusal(answer) == (b"404", "no_route")

@@ -1,0 +1,385 @@
+"""Reading a task's output, over real turns and a real store, with an engine that a test scripts."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Callable, Coroutine, Sequence
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qs
+
+import pytest
+
+from hpc.hub import log_reader
+from hpc.hub.commit import Committer, Input
+from hpc.hub.frames import Header, encode
+from hpc.hub.log_reader import ASK_S_MIN, LogReader
+from hpc.hub.outputs import OutputStore
+from hpc.hub.turn import Turns
+from hpc.ports import LogQuery, LogReading
+from hpc.protocols import Answer
+from hpc.storage.memory import MemoryLog
+
+DEADLINE_S = 20.0
+JOB = "fit-1"
+
+
+class Step:
+    """What one step of the scripted engine brings."""
+
+    def __init__(self) -> None:
+        self.rows: list[tuple[Any, ...]] = []
+        self.replies: list[tuple[int, int, bytes]] = []
+        self.pokes: list[tuple[str, int]] = []
+        self.wake_ms: int | None = None
+        self.build_from: int | None = None
+
+
+class JobEngine:
+    """Knows one job, whose state a test sets; an `ingest` is an event of that job."""
+
+    def __init__(self) -> None:
+        self.last_seq = 0
+        self.settled = ""
+        self.attempts: list[dict[str, Any]] = []
+        self.node: dict[str, Any] | None = None
+        self.tails: list[dict[str, str]] = []
+        self.watched: set[str] = set()
+        self.asked = 0
+
+    def attempt(self, number: int, state: str, node_id: str = "n1") -> None:
+        """Make an attempt of all tasks the newest, or change its state."""
+        self.attempts = [one for one in self.attempts if one["attempt"] != number]
+        self.attempts.append(
+            {"tasks": "0-2", "attempt": number, "state": state, "node_id": node_id}
+        )
+        is_live = state in ("leased", "running")
+        self.node = {"node_id": node_id, "attempt": number, "state": "up"} if is_live else None
+
+    def step(
+        self, inputs: list[Input], *, wall_ms: int, mono_ms: int, build: Sequence[Any]
+    ) -> Step:
+        step = Step()
+        for token, verb, query, _ in inputs:
+            fields = {name: values[0] for name, values in parse_qs(query).items()}
+            if verb == "ingest":
+                self.last_seq += 1
+                zeros = bytes(32)
+                row = (self.last_seq, 1, str(self.last_seq), zeros, zeros, 0, b"{}", (JOB,))
+                step.rows.append(row)
+                step.replies.append((token, 200, b"{}"))
+            elif verb == "job" and fields["job_id"] == JOB:
+                self.asked += 1
+                settled = [{"tasks": self.settled}] if self.settled else []
+                data = {"tasks": "0-2", "settled": settled, "attempts": self.attempts}
+                step.replies.append((token, 200, json.dumps({"data": data}).encode()))
+            elif verb == "tail" and self.node is not None:
+                self.tails.append(fields)
+                self.watched.add(fields["watch"])
+                step.replies.append((token, 200, json.dumps(self.node).encode()))
+            elif verb == "untail":
+                self.watched.discard(fields["watch"])
+            else:
+                step.replies.append((token, 404, b'{"code":"not_found"}'))
+        return step
+
+
+class Rig:
+    """A log reader and what it stands on."""
+
+    def __init__(self, folder: Path) -> None:
+        self.engine = JobEngine()
+        self.outputs = OutputStore(folder)
+        committer = Committer(
+            log=MemoryLog(),
+            outputs=self.outputs,
+            build_engine=lambda: self.engine,
+            lease_ms=30_000,
+        )
+        self.turns = Turns(committer, on_fatal=lambda error: pytest.fail(str(error)))
+        self.reader = LogReader(self.turns, self.outputs)
+
+    async def put(self, offset: int, data: bytes, **more: Any) -> None:
+        """Store a frame of task 0's stdout, as a relay sends it."""
+        fields = {"job_id": JOB, "task": 0, "attempt": 1, "stream": "stdout"} | more
+        header = Header(offset=offset, length=len(data), **fields)
+        assert (await self.turns.post_outputs(encode(header, data))).status == 200
+
+    async def event(self) -> None:
+        """Commit an event of the job, so that its watchers look again."""
+        await self.turns.ask("ingest", "")
+
+    async def open(self, task: int | None = None, *, follow: bool = False) -> LogReading:
+        reading = await self.reader.open(JOB, LogQuery(task, "stdout", follow))
+        assert isinstance(reading, LogReading)
+        return reading
+
+
+async def whole(reading: LogReading) -> bytes:
+    """Read to the end and close."""
+    try:
+        return b"".join([chunk async for chunk in reading.chunks])
+    finally:
+        await reading.chunks.aclose()
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Callable[[Callable[[Rig], Coroutine[Any, Any, None]]], None]:
+    """Run a test on a loop of its own; it must leave no watch behind."""
+
+    def run(test: Callable[[Rig], Coroutine[Any, Any, None]]) -> None:
+        async def main() -> None:
+            rig = Rig(tmp_path)
+            try:
+                async with asyncio.timeout(DEADLINE_S):
+                    await test(rig)
+                    await rig.turns.ask("job", "job_id=x")
+                assert not rig.turns.feeds.jobs
+                assert not rig.engine.watched
+            finally:
+                await rig.turns.close()
+                rig.outputs.close()
+
+        asyncio.run(main())
+
+    return run
+
+
+Run = Callable[[Callable[[Rig], Coroutine[Any, Any, None]]], None]
+
+
+def test_a_settled_task_is_read_whole_and_without_a_note(run: Run) -> None:
+    """The usual case after the fact: nothing is missing, nothing is said."""
+
+    async def test(rig: Rig) -> None:
+        rig.engine.attempt(1, "succeeded")
+        rig.engine.settled = "0-2"
+        await rig.put(0, b"hello ")
+        await rig.put(6, b"world\n", end=True)
+
+        reading = await rig.open(0)
+
+        assert (reading.note, await whole(reading)) == (None, b"hello world\n")
+        empty = await rig.open(1)
+        assert (empty.note, await whole(empty)) == (None, b"")
+
+    run(test)
+
+
+def test_a_follower_of_a_busy_job_asks_now_and_then(run: Run) -> None:
+    """The whole job is not told at every end of another task; output comes at once all the same."""
+
+    async def test(rig: Rig) -> None:
+        loop = asyncio.get_running_loop()
+        rig.engine.attempt(1, "running")
+        reading = await rig.open(0, follow=True)
+        asked, began_s = rig.engine.asked, loop.time()
+        await rig.put(0, b"a")
+        assert await anext(reading.chunks) == b"a"
+        rest = asyncio.ensure_future(whole(reading))
+        for _ in range(100):
+            await rig.event()
+        rig.engine.attempt(1, "succeeded")
+        rig.engine.settled = "0"
+        await rig.put(1, b"b", end=True)
+        await rig.event()
+
+        assert await rest == b"b"
+        assert rig.engine.asked - asked <= 2 + (loop.time() - began_s) / ASK_S_MIN
+
+    run(test)
+
+
+def test_a_hole_in_the_middle_is_told_and_passed_over(run: Run) -> None:
+    """Of a long stream the Hub has head and tail; the note says where the rest is."""
+
+    async def test(rig: Rig) -> None:
+        rig.engine.attempt(1, "succeeded", "n7")
+        rig.engine.settled = "0"
+        await rig.put(0, b"head")
+        await rig.put(100, b"tail", end=True)
+
+        reading = await rig.open()
+
+        assert reading.note == "bytes 4 to 99 of stdout are not at the Hub; node n7 may have them"
+        assert await whole(reading) == b"headtail"
+
+    run(test)
+
+
+def test_the_attempt_that_settled_the_task_is_the_one_that_is_read(run: Run) -> None:
+    """A late success may settle a task while a newer attempt was leased elsewhere."""
+
+    async def test(rig: Rig) -> None:
+        rig.engine.attempt(1, "succeeded")
+        rig.engine.attempt(2, "closed", "n2")
+        rig.engine.settled = "0"
+        await rig.put(0, b"first", attempt=1, end=True)
+        await rig.put(0, b"second", attempt=2)
+
+        assert await whole(await rig.open()) == b"first"
+
+    run(test)
+
+
+def test_reading_a_running_task_asks_its_relay(run: Run) -> None:
+    """What is there when the reader asks comes back, though no piece was sent before."""
+
+    async def test(rig: Rig) -> None:
+        rig.engine.attempt(1, "running")
+        await rig.put(0, b"so far")
+        opening = asyncio.ensure_future(rig.open())
+        while not rig.engine.tails:
+            await rig.turns.ask("job", "job_id=x")
+
+        await rig.put(6, b", and now", now=True)
+        reading = await opening
+
+        assert (reading.note, await whole(reading)) == (None, b"so far, and now")
+        asked = {"job_id": JOB, "task": "0", "stream": "stdout", "offset": "6", "watch": "1"}
+        assert rig.engine.tails == [asked]
+
+    run(test)
+
+
+def test_a_relay_that_does_not_answer_is_told(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the Hub has is better than nothing, if the reader knows that it is no more than that."""
+    monkeypatch.setattr(log_reader, "TAIL_WAIT_S", 0.05)
+
+    async def test(rig: Rig) -> None:
+        rig.engine.attempt(1, "running")
+        await rig.put(0, b"so far")
+
+        reading = await rig.open()
+
+        note = "node n1 has not answered; these are the bytes that the Hub has"
+        assert (reading.note, await whole(reading)) == (note, b"so far")
+
+    run(test)
+
+
+@pytest.mark.parametrize("follow", [False, True])
+def test_a_node_that_is_away_is_not_waited_for(run: Run, follow: bool) -> None:
+    """The Hub knows already that nobody will answer."""
+
+    async def test(rig: Rig) -> None:
+        rig.engine.attempt(1, "running")
+        rig.engine.node = {"node_id": "n1", "attempt": 1, "state": "unreachable"}
+        await rig.put(0, b"so far")
+
+        reading = await rig.open(follow=follow)
+
+        assert reading.note == "node n1 is unreachable; these are the bytes that the Hub has"
+        assert await anext(reading.chunks) == b"so far"
+        await reading.chunks.aclose()
+
+    run(test)
+
+
+def test_a_follower_goes_on_until_the_task_is_settled(run: Run) -> None:
+    """`hpc run` begins before the task does, and ends with it, the last byte included."""
+
+    async def test(rig: Rig) -> None:
+        reading = await rig.open(follow=True)
+        read = asyncio.ensure_future(whole(reading))
+        rig.engine.attempt(1, "running")
+        await rig.event()
+        while not rig.engine.tails:
+            await rig.turns.ask("job", "job_id=x")
+        await rig.put(0, b"one ", now=True)
+        await rig.put(4, b"two ")
+        # A piece that is ahead waits for the one before it.
+        await rig.put(14, b"four")
+        await rig.put(8, b"three ", end=False)
+        rig.engine.attempt(1, "succeeded")
+        rig.engine.settled = "0-2"
+        await rig.put(18, b"!", end=True)
+        await rig.event()
+
+        assert await read == b"one two three four!"
+
+    run(test)
+
+
+def test_a_follower_goes_over_to_the_next_attempt(run: Run) -> None:
+    """A task whose node was lost runs again; its reader stays."""
+
+    async def test(rig: Rig) -> None:
+        rig.engine.attempt(1, "running")
+        await rig.put(0, b"lost;")
+        read = asyncio.ensure_future(whole(await rig.open(follow=True)))
+        rig.engine.attempt(1, "lost")
+        rig.engine.attempt(2, "running", "n2")
+        await rig.event()
+        await rig.put(0, b"found", attempt=2, end=True)
+        rig.engine.attempt(2, "succeeded", "n2")
+        rig.engine.settled = "0"
+        await rig.event()
+
+        assert await read == b"lost;found"
+
+    run(test)
+
+
+def test_a_follower_ends_with_the_hub(run: Run) -> None:
+    """SIGTERM does not wait for readers."""
+
+    async def test(rig: Rig) -> None:
+        read = asyncio.ensure_future(whole(await rig.open(follow=True)))
+        await rig.event()
+        await rig.turns.close()
+
+        assert await read == b""
+
+    run(test)
+
+
+def test_a_reading_that_is_never_begun_leaves_no_watch(run: Run) -> None:
+    """A client may leave between the question and the first byte."""
+
+    async def test(rig: Rig) -> None:
+        rig.engine.attempt(1, "running")
+        reading = await rig.open(follow=True)
+        assert rig.engine.watched
+
+        await reading.chunks.aclose()
+
+    run(test)
+
+
+@pytest.mark.parametrize(("job_id", "task"), [("nobody", 0), (JOB, 3)])
+def test_no_such_job_or_task_is_404(run: Run, job_id: str, task: int) -> None:
+    """An empty output would look as if the task had said nothing."""
+
+    async def test(rig: Rig) -> None:
+        answer = await rig.reader.open(job_id, LogQuery(task))
+
+        assert isinstance(answer, Answer)
+        assert (answer.status, json.loads(answer.body)["code"]) == (404, "not_found")
+
+    run(test)
+
+
+def test_a_task_that_ends_before_it_is_watched_ends_its_follower(run: Run) -> None:
+    """Its last event has gone by when the watch begins: no other would wake the reader."""
+
+    async def test(rig: Rig) -> None:
+        rig.engine.attempt(1, "leased")
+        await rig.put(0, b"out\n", end=True)
+        step = rig.engine.step
+
+        def ends_after_the_first_question(inputs: list[Input], **more: Any) -> Step:
+            answered = step(inputs, **more)
+            if any(verb == "job" for _, verb, _, _ in inputs):
+                rig.engine.attempt(1, "succeeded")
+                rig.engine.settled = "0-2"
+            return answered
+
+        rig.engine.step = ends_after_the_first_question  # type: ignore[method-assign]
+
+        reading = await rig.open(follow=True)
+
+        assert (reading.note, await whole(reading)) == (None, b"out\n")
+
+    run(test)

@@ -1,0 +1,98 @@
+"""What a process may use, read from made-up /proc and cgroup trees of both versions."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from hpc.machine import Memory, allowed_cpus, cpu_quota, memory
+
+MIB = 1 << 20
+MEMINFO = "MemTotal:       8192 kB\nMemFree:  10 kB\nMemAvailable:   6144 kB\n"
+V2 = "30 1 0:1 / /sys/fs/cgroup rw - cgroup2 cgroup2 rw\n"
+V1 = (
+    "31 1 0:1 / /sys/fs/cgroup/memory rw - cgroup cgroup rw,memory\n"
+    "32 1 0:2 / /sys/fs/cgroup/cpu,cpuacct rw - cgroup cgroup rw,cpu,cpuacct\n"
+    "33 1 0:3 / / rw - ext4 /dev/vda rw\n"
+)
+
+
+def tree(root: Path, files: dict[str, str]) -> Path:
+    for name, text in files.items():
+        path = root / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+    return root
+
+
+def test_a_machine_without_limits_counts_whole(tmp_path: Path) -> None:
+    """Used is MemTotal - MemAvailable."""
+    tree(tmp_path, {"proc/meminfo": MEMINFO})
+    assert memory(tmp_path) == Memory(8 * MIB, 2 * MIB)
+    assert cpu_quota(tmp_path) is None
+
+
+def test_version_2_limits_hold_from_any_level(tmp_path: Path) -> None:
+    """A parent's limit is as hard as the own one."""
+    top = "sys/fs/cgroup/a.slice"
+    tree(
+        tmp_path,
+        {
+            "proc/meminfo": MEMINFO,
+            "proc/self/cgroup": "0::/a.slice/b\n",
+            "proc/self/mountinfo": V2,
+            f"{top}/memory.max": f"{4 * MIB}\n",
+            f"{top}/memory.current": f"{3 * MIB}\n",
+            f"{top}/memory.stat": f"anon 1\ninactive_file {MIB}\n",
+            f"{top}/cpu.max": "150000 100000\n",
+            f"{top}/b/memory.max": "max\n",
+            f"{top}/b/cpu.max": "max 100000\n",
+        },
+    )
+    assert memory(tmp_path) == Memory(4 * MIB, 2 * MIB)
+    assert cpu_quota(tmp_path) == 1.5
+
+
+@pytest.mark.parametrize("path", ["/box", "/not/mounted/here"])
+def test_version_1_limits_hold_also_in_a_container(tmp_path: Path, path: str) -> None:
+    """In a container the process's path may lie outside of what is mounted: the root holds."""
+    at = "/box" if path == "/box" else ""
+    tree(
+        tmp_path,
+        {
+            "proc/meminfo": MEMINFO,
+            "proc/self/cgroup": f"4:memory:{path}\n3:cpu,cpuacct:{path}\n0::/\n",
+            "proc/self/mountinfo": V1,
+            f"sys/fs/cgroup/memory{at}/memory.limit_in_bytes": f"{2 * MIB}\n",
+            f"sys/fs/cgroup/memory{at}/memory.usage_in_bytes": f"{MIB}\n",
+            f"sys/fs/cgroup/memory{at}/memory.stat": "total_inactive_file 1024\n",
+            f"sys/fs/cgroup/cpu,cpuacct{at}/cpu.cfs_quota_us": "50000\n",
+            f"sys/fs/cgroup/cpu,cpuacct{at}/cpu.cfs_period_us": "100000\n",
+        },
+    )
+    assert memory(tmp_path) == Memory(2 * MIB, MIB - 1024)
+    assert cpu_quota(tmp_path) == 0.5
+
+
+def test_no_limit_in_version_1_is_a_huge_number_or_minus_one(tmp_path: Path) -> None:
+    """Both mean the machine's."""
+    tree(
+        tmp_path,
+        {
+            "proc/meminfo": MEMINFO,
+            "proc/self/cgroup": "4:memory:/\n3:cpu,cpuacct:/\n",
+            "proc/self/mountinfo": V1,
+            "sys/fs/cgroup/memory/memory.limit_in_bytes": "9223372036854771712\n",
+            "sys/fs/cgroup/cpu,cpuacct/cpu.cfs_quota_us": "-1\n",
+            "sys/fs/cgroup/cpu,cpuacct/cpu.cfs_period_us": "100000\n",
+        },
+    )
+    assert memory(tmp_path) == Memory(8 * MIB, 2 * MIB)
+    assert cpu_quota(tmp_path) is None
+
+
+def test_this_machine_has_cores_and_memory() -> None:
+    """The real files are read."""
+    assert allowed_cpus()
+    assert memory().total_bytes > memory().used_bytes > 0

@@ -1,0 +1,297 @@
+"""The SQLite log on disks that are full, broken, read-only, or lose power."""
+
+import os
+import random
+import subprocess
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import apsw
+import pytest
+from fault_vfs import FaultVfs, Op, fault_vfs
+
+from hpc.errors import StorageError, StorageFull, StorageLocked
+from hpc.storage import sqlite
+from hpc.storage.sqlite import open_log
+from hpc.testing.event_log import head_of, make_row, make_rows
+
+SEED = 7
+WAL = "log.sqlite3-wal"
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    return tmp_path / "data"
+
+
+@pytest.fixture
+def vfs() -> Iterator[FaultVfs]:
+    with fault_vfs() as made:
+        yield made
+
+
+@pytest.fixture
+def quick(tmp_path: Path) -> Iterator[Path]:
+    """A folder in memory where there is one: hundreds of logs are opened in it."""
+    memory = Path("/dev/shm")
+    with TemporaryDirectory(dir=memory if os.access(memory, os.W_OK) else tmp_path) as made:
+        yield Path(made)
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A disk of 2 MiB that can be filled and mounted anew; needs root."""
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=2m", "hpc-test", str(disk)]
+    if os.getuid() != 0 or subprocess.run(mount, check=False, capture_output=True).returncode:
+        pytest.skip("only root can mount a small disk")
+    yield disk
+    subprocess.run(["umount", "--lazy", str(disk)], check=True)
+
+
+def test_append_returns_after_a_sync_of_the_wal(data: Path, vfs: FaultVfs) -> None:
+    """A 200 means recorded durably, so the last write to the WAL has been synced."""
+    with closing(open_log(data, vfs=vfs.name)) as log:
+        for _ in range(5):
+            vfs.ops.clear()
+            log.append([make_row(log.head())])
+            touched = [op.kind for op in vfs.ops if op.name == WAL]
+            assert touched.count("write") >= 2
+            assert touched[-1] == "sync"
+
+
+def test_one_append_costs_one_sync(data: Path, vfs: FaultVfs) -> None:
+    """However many rows share a turn, they share its fsync."""
+    with closing(open_log(data, vfs=vfs.name)) as log:
+        log.append([make_row(log.head())])  # the first one also syncs the header of the WAL
+        vfs.ops.clear()
+        log.append(make_rows(log.head(), [1] * 100))
+        assert [op.name for op in vfs.ops if op.kind == "sync"] == [WAL]
+
+
+def test_after_a_full_disk_the_same_rows_may_be_appended_again(data: Path, vfs: FaultVfs) -> None:
+    """A full disk answers 507, and the Hub goes on by itself when there is space."""
+    with closing(open_log(data, vfs=vfs.name)) as log:
+        rows = make_rows(log.head(), [1, 2])
+        log.append(rows[:1])
+        vfs.fail["write"] = apsw.FullError("planted")
+        for _ in range(3):
+            with pytest.raises(StorageFull, match="no space left"):
+                log.append(rows[1:])
+            assert log.head() == head_of(rows[:1])
+            assert log.read(1, 10) == rows[:1]
+        vfs.fail.clear()
+        log.append(rows[1:])
+        assert log.read(1, 10) == rows
+
+
+def test_after_a_failed_sync_the_log_must_be_reopened(data: Path, vfs: FaultVfs) -> None:
+    """An fsync that failed is never tried again: the page cache may have dropped what it held."""
+    with closing(open_log(data, vfs=vfs.name)) as log:
+        rows = make_rows(log.head(), [1, 1])
+        log.append(rows[:1])
+        vfs.fail["sync"] = apsw.IOError("planted")
+        with pytest.raises(StorageError, match="unknown"):
+            log.append(rows[1:])
+        vfs.fail.clear()
+        vfs.ops.clear()
+        with pytest.raises(StorageError, match="must be reopened"):
+            log.append(rows[1:])
+        assert log.read(1, 10) == rows[:1]
+    assert not [op for op in vfs.ops if op.kind == "sync"]
+    with closing(open_log(data)) as log:
+        assert log.read(1, 10)[:1] == rows[:1]
+
+
+def test_a_failed_checkpoint_is_not_hidden(
+    data: Path, vfs: FaultVfs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """SQLite's own checkpoints would swallow it and sync again later."""
+    monkeypatch.setattr(sqlite, "CHECKPOINT_PAGES", 1)
+    with closing(open_log(data, vfs=vfs.name)) as log:
+        row = make_row(log.head())
+
+        def broken(op: Op) -> None:
+            if op.kind == "sync" and op.name == "log.sqlite3":
+                raise apsw.IOError("planted")
+
+        monkeypatch.setattr(vfs, "note", broken)
+        with pytest.raises(StorageError, match="unknown"):
+            log.append([row])
+        with pytest.raises(StorageError, match="must be reopened"):
+            log.append([make_row(log.head())])
+        monkeypatch.undo()
+    with closing(open_log(data)) as log:
+        assert log.read(1, 10) == [row]
+
+
+def test_a_full_disk_only_puts_a_checkpoint_off(
+    data: Path, vfs: FaultVfs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The rows are durable in the WAL; there is nothing to refuse."""
+    monkeypatch.setattr(sqlite, "CHECKPOINT_PAGES", 1)
+    with closing(open_log(data, vfs=vfs.name)) as log:
+
+        def full(op: Op) -> None:
+            if op.kind == "write" and op.name == "log.sqlite3":
+                raise apsw.FullError("planted")
+
+        monkeypatch.setattr(vfs, "note", full)
+        rows = make_rows(log.head(), [1, 1, 1])
+        for row in rows:
+            log.append([row])
+        assert log.read(1, 10) == rows
+        monkeypatch.undo()
+
+
+def test_the_wal_stays_short(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Checkpoints are run here, so a missing one would fill the disk."""
+    monkeypatch.setattr(sqlite, "CHECKPOINT_PAGES", 50)
+    with closing(open_log(data)) as log:
+        for _ in range(300):
+            log.append([make_row(log.head(), body=b'{"events":["' + b"x" * 3000 + b'"]}')])
+        assert (data / WAL).stat().st_size < 100 * 4200
+        assert (data / "log.sqlite3").stat().st_size > 800_000
+
+
+def test_a_disk_that_fills_up_loses_nothing(small_disk: Path) -> None:
+    """What was acknowledged is there, reads go on, and writing resumes when there is space."""
+    data = small_disk / "data"
+    ballast = small_disk / "ballast"
+    ballast.write_bytes(bytes(512 << 10))
+    with closing(open_log(data)) as log:
+        acked = 0
+        with pytest.raises(StorageFull):
+            while True:
+                log.append([make_row(log.head(), body=b'{"events":["' + b"x" * 5000 + b'"]}')])
+                acked += 1
+        assert len(log.read(1, 10**6)) == acked > 0
+        ballast.unlink()
+        log.append([make_row(log.head())])
+        assert len(log.read(1, 10**6)) == acked + 1
+
+
+def test_a_hub_starts_on_a_full_disk_and_writes_once_it_can(small_disk: Path) -> None:
+    """A restart must not make a full disk worse: everything can still be read."""
+    data = small_disk / "data"
+    with closing(open_log(data)) as log:
+        rows = make_rows(log.head(), [1, 1, 1])
+        log.append(rows[:2])
+    with (small_disk / "ballast").open("wb", buffering=0) as ballast, pytest.raises(OSError):
+        while True:
+            ballast.write(bytes(4096))
+    with closing(open_log(data)) as log:
+        assert log.read(1, 10) == rows[:2]
+        with pytest.raises(StorageFull):
+            log.append(rows[2:])
+        with pytest.raises(StorageLocked):
+            open_log(data)
+        (small_disk / "ballast").unlink()
+        log.append(rows[2:])
+        assert log.read(1, 10) == rows
+
+
+def test_an_empty_folder_on_a_full_disk_says_so(small_disk: Path) -> None:
+    """Not `unable to open database file`."""
+    with (small_disk / "ballast").open("wb", buffering=0) as ballast, pytest.raises(OSError):
+        while True:
+            ballast.write(bytes(4096))
+    with pytest.raises(StorageFull, match=r"(?i)no space left"):
+        open_log(small_disk / "data")
+    (small_disk / "ballast").unlink()
+    open_log(small_disk / "data").close()
+
+
+def test_a_read_only_file_system_is_named(small_disk: Path) -> None:
+    """The message has the path and the reason; SQLite alone says `unable to open`."""
+    data = small_disk / "data"
+    open_log(data).close()
+    subprocess.run(["mount", "-o", "remount,ro", str(small_disk)], check=True)
+    with pytest.raises(
+        StorageError, match=rf"`{data}/lock` cannot be opened: Read-only file system"
+    ):
+        open_log(data)
+    with pytest.raises(StorageError, match="Read-only file system"):
+        open_log(small_disk / "new")
+
+
+class PowerCut:
+    """Replays recorded operations and gives the states that a power cut can leave behind."""
+
+    def __init__(self, files: dict[str, bytes]) -> None:
+        self.durable = {name: bytearray(content) for name, content in files.items()}
+        self.pending: list[Op] = []
+
+    def do(self, op: Op) -> None:
+        if op.kind == "sync":
+            self._apply(self.durable, [p for p in self.pending if p.name == op.name])
+            self.pending = [p for p in self.pending if p.name != op.name]
+        elif op.name in self.durable:
+            self.pending.append(op)
+
+    def states(self, rng: random.Random) -> Iterator[dict[str, bytearray]]:
+        """None, all, a prefix and a random, torn half of what was not synced."""
+        cut = rng.randrange(len(self.pending) + 1)
+        half = [self._torn(op, rng) for op in self.pending if rng.random() < 0.5]
+        for kept in ([], self.pending, self.pending[:cut], half):
+            files = {name: bytearray(content) for name, content in self.durable.items()}
+            self._apply(files, kept)
+            yield files
+
+    @staticmethod
+    def _torn(op: Op, rng: random.Random) -> Op:
+        if op.kind == "write" and len(op.data) > 512 and rng.random() < 0.5:
+            return op._replace(data=op.data[: 512 * rng.randrange(len(op.data) // 512)])
+        return op
+
+    @staticmethod
+    def _apply(files: dict[str, bytearray], ops: list[Op]) -> None:
+        for op in ops:
+            content = files[op.name]
+            if op.kind == "truncate":
+                del content[op.offset :]
+            else:
+                content.extend(bytes(max(0, op.offset - len(content))))
+                content[op.offset : op.offset + len(op.data)] = op.data
+
+
+def test_a_power_cut_at_any_point_loses_no_acknowledged_row(
+    data: Path, quick: Path, vfs: FaultVfs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After every single write the disk is cut off, torn, reopened, and held against the acks."""
+    rng = random.Random(SEED)
+    monkeypatch.setattr(sqlite, "CHECKPOINT_PAGES", 12)
+    with closing(open_log(data, vfs=vfs.name)) as log:
+        disk = PowerCut({n: (data / n).read_bytes() for n in ("log.sqlite3", WAL)})
+        marker = (data / "hub.json").read_bytes()
+        vfs.ops.clear()
+        rows = make_rows(log.head(), [rng.randrange(1, 60) for _ in range(24)])
+        for row in rows:
+            log.append([row])
+            vfs.ops.append(Op("ack", ""))
+        ops = list(vfs.ops)
+    assert any(op.kind == "sync" and op.name == "log.sqlite3" for op in ops), "no checkpoint seen"
+    acked, cuts = 0, 0
+    for op in ops:
+        if op.kind == "ack":
+            acked += 1
+            continue
+        disk.do(op)
+        for number, files in enumerate(disk.states(rng)):
+            if number > 0 and not disk.pending:
+                break
+            cuts += 1
+            place = quick / "cut"
+            place.mkdir(exist_ok=True)
+            (place / "hub.json").write_bytes(marker)
+            (place / "log.sqlite3-shm").unlink(missing_ok=True)
+            for name, content in files.items():
+                (place / name).write_bytes(content)
+            with closing(open_log(place)) as log:
+                found = log.read(1, 10**6)
+            assert found == rows[: len(found)], f"seed {SEED}, cut {cuts}"
+            assert len(found) >= acked, f"seed {SEED}, cut {cuts}: acknowledged rows are lost"
+    assert cuts > 100

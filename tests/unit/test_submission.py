@@ -1,0 +1,111 @@
+"""What was typed is what is sent."""
+
+from __future__ import annotations
+
+import uuid
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from hpc import submission
+from hpc.cli.submit import command_spec, job_env
+from hpc.errors import UsageError
+
+
+def spec_of(*words: str) -> dict[str, object]:
+    return command_spec(
+        list(words), memory=None, env=[], env_all=False, cwd="/somewhere", stdin=None
+    )
+
+
+@given(st.lists(st.text(st.characters(exclude_characters="\0"), min_size=1), min_size=2))
+def test_several_words_are_executed_as_they_are(words: list[str]) -> None:
+    """No shell reads an argument that was quoted once already."""
+    if words[0].strip():
+        spec = spec_of(*words)
+        assert [spec["command"], *spec["args"]] == words  # type: ignore[misc]
+
+
+@pytest.mark.parametrize("line", ["echo hi", "a|b", "echo $HOME", "x>y", "a;b", "ls *", "a&&b"])
+def test_one_word_with_a_blank_or_a_sign_is_a_line_for_the_shell(line: str) -> None:
+    """`hpc run 'make && make test'` does what it says."""
+    spec = spec_of(line)
+    assert spec["command"] == line
+    assert "args" not in spec
+
+
+@pytest.mark.parametrize("word", ["true", "./fit.py", "/bin/echo", "a-b_c.d", "naïve"])
+def test_one_plain_word_is_a_program(word: str) -> None:
+    """It is executed directly, so that a missing one is told as such."""
+    spec = spec_of(word)
+    assert (spec["command"], spec["args"]) == (word, [])
+
+
+def test_a_list_is_never_a_line_in_python() -> None:
+    """`Client.submit(["a b"])` starts a program whose name has a blank."""
+    assert submission.command_of(["a b"]) == {"command": "a b", "args": []}
+    assert submission.command_of("a b") == {"command": "a b"}
+
+
+@pytest.mark.parametrize("command", ["", "  ", [], [""]])
+def test_no_command_is_refused_here(command: str | list[str]) -> None:
+    """It would fail on a relay, minutes later."""
+    with pytest.raises(UsageError):
+        submission.command_of(command)
+
+
+def test_memory_is_enforced_only_where_it_was_said() -> None:
+    """Without it 1 GiB is reserved, and a job that takes more goes on."""
+    assert submission.batch_spec("x")["memory"] == 1024
+    assert submission.batch_spec("x")["enforce_memory"] is False
+    assert submission.batch_spec("x", memory="2G") | {"memory": 2048, "enforce_memory": True} == (
+        submission.batch_spec("x", memory=2048)
+    )
+
+
+def test_a_job_gets_this_path_and_nothing_secret() -> None:
+    """What a shell needs to find programs comes along; a token never does."""
+    here = {"PATH": "/bin", "LANG": "C", "SECRET": "s", "HPC_TOKEN": "t", "HPC_JOB_ID": "parent"}
+    few = job_env(["A=1", "SECRET"], env_all=False, environ=here)
+    assert few == {
+        "PATH": "/bin", "LANG": "C", "A": "1", "SECRET": "s", "HPC_PARENT_JOB_ID": "parent",
+    }  # fmt: skip
+    assert "HPC_TOKEN" not in job_env([], env_all=True, environ=here)
+    assert job_env([], env_all=True, environ=here)["SECRET"] == "s"
+
+
+@pytest.mark.parametrize("word", ["", "=x", "NOT_SET"])
+def test_a_variable_without_a_value_is_refused(word: str) -> None:
+    """An empty variable would be found out by the job, if at all."""
+    with pytest.raises(UsageError):
+        job_env([word], env_all=False, environ={})
+
+
+@pytest.mark.parametrize("tasks", ["0", "0-99", "1,4-7", "5-5", "0-4294967294"])
+def test_ranges_are_taken(tasks: str) -> None:
+    """The forms that a job array has everywhere."""
+    assert submission.checked_tasks(tasks) == tasks
+
+
+@pytest.mark.parametrize("tasks", ["", "9-1", "a", "0-", "-3", "0-99:2", "1..3", "0-4294967295"])
+def test_what_is_no_range_is_refused(tasks: str) -> None:
+    """An array that was read otherwise than it was meant costs a day."""
+    with pytest.raises(UsageError):
+        submission.checked_tasks(tasks)
+
+
+@pytest.mark.parametrize("key", ["", "7", "a b", "-x", "x" * 129, "../x"])
+def test_a_key_that_cannot_be_a_job_id_is_refused(key: str) -> None:
+    """Ids of digits only are the Hub's."""
+    with pytest.raises(UsageError) as refused:
+        submission.checked_key(key)
+    assert refused.value.field == "key"
+
+
+def test_ids_are_ids_and_never_the_same() -> None:
+    """A job's id is known before anything is sent."""
+    ids = [submission.new_job_id() for _ in range(1000)]
+    assert len(set(ids)) == len(ids)
+    assert all(submission.checked_key(one) == one for one in ids)
+    assert uuid.UUID(submission.new_batch_id()).version == 4
