@@ -182,6 +182,20 @@ def test_a_folder_of_its_own_is_gone_afterwards(tmp_path: Path) -> None:
     asyncio.run(scenario())
 
 
+def test_the_folder_of_the_last_task_is_gone_too(tmp_path: Path) -> None:
+    """Unused folders are looked for while this task runs, and must be looked for again after it."""
+
+    async def scenario() -> None:
+        async with relay(tmp_path) as taken:
+            taken.link.run([shell("pwd; test $HPC_TASK_ID = 0 || sleep 0.6", cwd=None, tasks="0-1")])
+            for task in range(2):
+                await taken.end(task)
+            folders = [Path(taken.text(task).strip()) for task in range(2)]
+            await until(lambda: not any(f.exists() for f in folders), "the folders are removed")
+
+    asyncio.run(scenario())
+
+
 def test_output_goes_where_the_user_says(tmp_path: Path) -> None:
     """%j, %a and %N are filled in, relative to the task's folder; two streams may share a file."""
     (tmp_path / "in").write_text("from a file")

@@ -363,12 +363,19 @@ impl Board {
                     .set(from_ms + SWEEP_MS_MAX, Timer::Swept(serial));
             }
         }
-        if !is_clean && !self.is_patrolled {
+        if !is_clean {
+            self.patrol_soon(now_ms);
+        }
+    }
+
+    fn patrol_soon(&mut self, now_ms: u64) {
+        if !self.is_patrolled {
             self.is_patrolled = true;
             self.timers.set(now_ms + PATROL_MS, Timer::Patrol);
         }
     }
 
+    /// Looks for orphans, and removes the folders that wait for tasks which do not come.
     pub(crate) fn patrol_due(&mut self) {
         self.is_patrolled = false;
         self.reap();
@@ -450,6 +457,8 @@ impl Board {
             if let Some(folder) = dirty {
                 self.janitor.leave(Chore::Remove(folder));
             }
+            // The patrol before this one may have seen this task run, and so have trimmed nothing.
+            self.patrol_soon(sys::boottime_ms());
         }
         self.slots.give(task.taken);
         frames
