@@ -24,7 +24,8 @@ from hpc.problems import problem
 from hpc.protocols import Answer, EventLog, LogRow
 
 BUILD_EVENTS: Final = 2000
-"""Events that one step takes to compute a generator registered late."""
+"""Events that are read at once to compute a generator registered late; more after a turn that
+recorded more, lest a busy log run away from it. How much of them one step takes is the engine's."""
 
 NO_REPLY: Final = frozenset({"gone", "untail"})
 """Verbs that the engine does not answer."""
@@ -185,6 +186,8 @@ class Committer:
         """Inputs that the engine holds unanswered, to be put again to a rebuilt one."""
         self._again: list[Input] = []
         self._build_from: int | None = None
+        self._recorded = 0
+        """Events of the last turn."""
         self.turns = 0
         self.commits = 0
         """Appends to the log; each is one fsync, and a checkpoint of the WAL now and then."""
@@ -245,7 +248,7 @@ class Committer:
             return
         build: list[LogRow] = []
         if self._build_from is not None:
-            build = self._log.read(self._build_from, BUILD_EVENTS)
+            build = self._log.read(self._build_from, max(BUILD_EVENTS, 2 * self._recorded))
         try:
             turn = self._engine.step(
                 inputs, wall_ms=self._clock.wall_ms(), mono_ms=mono_ms, build=build
@@ -262,6 +265,7 @@ class Committer:
                 self._after_no_append(error, inputs, outcome)
                 return
             self.head_seq = rows[-1].first_seq + rows[-1].count - 1
+        self._recorded = sum(row.count for row in rows)
         self._settle(turn, inputs, outcome)
         outcome.rows = rows
 

@@ -18,6 +18,8 @@ mod relay;
 mod search;
 #[path = "protocol/traces_batches.rs"]
 mod traces_batches;
+#[path = "protocol/traces_facts.rs"]
+mod traces_facts;
 #[path = "protocol/traces_leases.rs"]
 mod traces_leases;
 #[path = "protocol/traces_nodes.rs"]

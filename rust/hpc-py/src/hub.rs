@@ -1,5 +1,6 @@
 //! The Hub's state machine for Python: bytes in, bytes out, the GIL released around the work.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use hpc_core::domain::entry::{self, LogRow};
@@ -33,9 +34,19 @@ pub struct Hub {
 
 impl Hub {
     fn lock(&self) -> MutexGuard<'_, CoreHub> {
-        // A poisoned lock means a panic, which the core's lints rule out; the state is then as good
-        // as before the panic.
+        // A poisoned lock means that `guarded` told of a panic; whoever was told drops this Hub.
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Works on the core; a panic, which its lints rule out, becomes a fault. It would reach Python
+    /// as no `Exception`, and so end the one thread that answers everybody.
+    fn guarded<T>(&self, work: impl FnOnce(&mut CoreHub) -> Result<T, Fault>) -> Result<T, Fault> {
+        catch_unwind(AssertUnwindSafe(|| work(&mut self.lock()))).unwrap_or_else(|panic| {
+            let said = panic.downcast_ref::<&str>().map(ToString::to_string);
+            let said = said.or_else(|| panic.downcast_ref::<String>().cloned());
+            let said = said.unwrap_or_else(|| "without a word".to_owned());
+            Err(Fault(format!("The engine panicked: {said}")))
+        })
     }
 }
 
@@ -55,12 +66,12 @@ impl Hub {
     }
 
     fn preload(&self, py: Python<'_>, rows: Vec<RowIn>) -> PyResult<()> {
-        py.detach(|| self.lock().preload(&core_rows(&rows)?))
+        py.detach(|| self.guarded(|hub| hub.preload(&core_rows(&rows)?)))
             .map_err(|fault| damaged(py, &fault))
     }
 
     fn replay(&self, py: Python<'_>, rows: Vec<RowIn>) -> PyResult<()> {
-        py.detach(|| self.lock().replay(&core_rows(&rows)?))
+        py.detach(|| self.guarded(|hub| hub.replay(&core_rows(&rows)?)))
             .map_err(|fault| damaged(py, &fault))
     }
 
@@ -95,7 +106,7 @@ impl Hub {
                     body,
                 })
                 .collect();
-            self.lock().step(&inputs, now, &core_rows(&build)?)
+            self.guarded(|hub| hub.step(&inputs, now, &core_rows(&build)?))
         })
         .map(Turn)
         .map_err(|fault| engine_fault(py, &fault))

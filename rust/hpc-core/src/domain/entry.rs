@@ -75,7 +75,27 @@ pub struct StoredEvent<'e> {
     pub settles: Option<&'e Map<'e>>,
 }
 
-impl StoredEvent<'_> {
+impl<'e> StoredEvent<'e> {
+    /// Reads an event of a body; `None` where it is none of ours.
+    #[must_use]
+    pub fn read(event: &'e Value<'_>) -> Option<Self> {
+        let event = event.as_map()?;
+        let payload = event.get("payload")?.as_map()?;
+        Some(Self {
+            stamp: Stamp {
+                at: event.int("at")?,
+                counter: event
+                    .int("counter")
+                    .and_then(|n| u32::try_from(n).ok())
+                    .unwrap_or_default(),
+            },
+            kind: event.str("kind")?,
+            ctx: payload.get("ctx")?.as_map()?,
+            spec: payload.get("spec")?.as_map()?,
+            settles: event.get("settles").and_then(Value::as_map),
+        })
+    }
+
     /// Appends the canonical text.
     pub fn write(&self, out: &mut Vec<u8>) {
         out.extend_from_slice(b"{\"at\":");
@@ -139,23 +159,7 @@ impl<'b> Body<'b> {
 
     /// The events, in order.
     pub fn events(&self) -> impl Iterator<Item = StoredEvent<'_>> {
-        self.events.iter().filter_map(|event| {
-            let event = event.as_map()?;
-            let payload = event.get("payload")?.as_map()?;
-            Some(StoredEvent {
-                stamp: Stamp {
-                    at: event.int("at")?,
-                    counter: event
-                        .int("counter")
-                        .and_then(|n| u32::try_from(n).ok())
-                        .unwrap_or_default(),
-                },
-                kind: event.str("kind")?,
-                ctx: payload.get("ctx")?.as_map()?,
-                spec: payload.get("spec")?.as_map()?,
-                settles: event.get("settles").and_then(Value::as_map),
-            })
-        })
+        self.events.iter().filter_map(StoredEvent::read)
     }
 
     /// Number of events.

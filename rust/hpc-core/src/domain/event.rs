@@ -189,11 +189,10 @@ pub fn check_ctx(ctx: &Map<'_>, errors: &mut Vec<FieldError>) {
             value.shown(),
         ));
     }
-    if let (Some(entries), Some(tasks)) = (
-        ctx.get("entries").and_then(Value::as_list),
-        ctx.str("tasks"),
-    ) {
-        let tasks = TaskSet::parse(tasks).map_or(0, |tasks| tasks.len());
+    if let Some(entries) = ctx.get("entries").and_then(Value::as_list) {
+        // Without `tasks` a submit is of one.
+        let tasks = ctx.str("tasks").map(TaskSet::parse);
+        let tasks = tasks.map_or(1, |tasks| tasks.map_or(0, |tasks| tasks.len()));
         if tasks != 0 && u64::try_from(entries.len()) != Ok(tasks) {
             errors.push(FieldError::new(
                 "ctx.entries",

@@ -90,7 +90,7 @@ impl Facts {
                 columns.len() - 1
             })
         });
-        // A spec has far fewer tables and columns than 2^16: an event holds at most 1 MiB.
+        // The type check lets no spec through that has 2^16 tables or columns.
         Column {
             table: u16::try_from(t).unwrap_or(u16::MAX),
             index: u16::try_from(c).unwrap_or(u16::MAX),
@@ -108,10 +108,11 @@ impl Facts {
         value: &Cell,
         seq: u64,
     ) -> Result<bool, KindMismatch> {
+        if value.is_bot() {
+            return Ok(false); // what says no more than nothing adds nothing, and makes no row
+        }
         self.update(column, key, seq, |cell| match cell {
             Some(cell) => cell.join(value),
-            // What says no more than nothing adds nothing.
-            None if value.is_bot() => Ok(false),
             None => {
                 *cell = Some(value.clone());
                 Ok(true)

@@ -289,6 +289,18 @@ pub fn decode(body: &[u8]) -> Result<Value<'_>, String> {
     Ok(value)
 }
 
+/// Decodes the value that a text of ours begins with; also how many bytes it took.
+///
+/// # Errors
+/// What is wrong: the text is damaged.
+pub fn decode_first(bytes: &[u8]) -> Result<(Value<'_>, usize), String> {
+    let bad = |e: serde_json::Error| format!("The text is not JSON: {e}");
+    let mut decoder = serde_json::Deserializer::from_slice(bytes);
+    let value = ValueSeed.deserialize(&mut decoder).map_err(bad)?;
+    let used = decoder.into_iter::<serde::de::IgnoredAny>().byte_offset();
+    Ok((value, used))
+}
+
 /// Checks nesting and the size of integers, which the decoder would round to floats.
 fn scan(bytes: &[u8]) -> Result<(), String> {
     let mut depth = 0usize;

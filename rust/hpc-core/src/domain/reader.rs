@@ -2,7 +2,27 @@
 
 use super::ids::is_id;
 use super::json::{Map, Value};
-use super::problem::{FieldError, nearest};
+use super::problem::{ERRORS_MAX, FieldError, nearest};
+
+/// Names the fields of a map that are not known, each with the nearest that is; no more than a
+/// refusal shows, however many came.
+pub fn unknown_fields(
+    map: &Map<'_>,
+    path: &str,
+    known: &[&str],
+    expected: &str,
+    errors: &mut Vec<FieldError>,
+) {
+    let unknown = map.iter().map(|(key, _)| key);
+    let unknown = unknown.filter(|key| !known.contains(key));
+    for key in unknown.take(ERRORS_MAX.saturating_sub(errors.len())) {
+        let error = FieldError::new(join(path, key), expected, "an unknown field");
+        errors.push(match nearest(key, known.iter().copied()) {
+            Some(near) => error.hint(format!("did you mean `{near}`?")),
+            None => error.hint(format!("known: {}", known.join(", "))),
+        });
+    }
+}
 
 /// Reads the fields of one JSON object and names what is wrong with each.
 pub struct Reader<'v, 'e> {
@@ -19,13 +39,7 @@ impl<'v, 'e> Reader<'v, 'e> {
         known: &[&str],
         errors: &'e mut Vec<FieldError>,
     ) -> Self {
-        for (key, _) in map.iter().filter(|(key, _)| !known.contains(key)) {
-            let error = FieldError::new(join(path, key), "a known field", "an unknown field");
-            errors.push(match nearest(key, known.iter().copied()) {
-                Some(near) => error.hint(format!("did you mean `{near}`?")),
-                None => error.hint(format!("known: {}", known.join(", "))),
-            });
-        }
+        unknown_fields(map, path, known, "a known field", errors);
         Self {
             map,
             path: path.to_owned(),

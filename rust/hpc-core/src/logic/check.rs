@@ -11,6 +11,7 @@ use crate::domain::event::{Ctx, KernelKind, Sender, check_ctx};
 use crate::domain::ids::{ROW_KEY_BYTES_MAX, is_hub_number};
 use crate::domain::json::{Map, Value};
 use crate::domain::problem::{FieldError, Problem, nearest};
+use crate::domain::reader::unknown_fields;
 use crate::lattice::last::Stamp;
 
 /// An event that is well-formed, in its stored form but for stamp and seq.
@@ -86,7 +87,8 @@ fn take_apart<'b>(event: Value<'b>, errors: &mut Vec<FieldError>) -> Option<Part
         errors.push(FieldError::new("", "Map", event.shown()));
         return None;
     };
-    unknown(&event, "", &["kind", "payload", "at"], errors);
+    let known = ["kind", "payload", "at"];
+    unknown_fields(&event, "", &known, "a known field", errors);
     let kind = match event.remove("kind") {
         Some(Value::Str(kind)) => Some(kind),
         other => {
@@ -113,7 +115,8 @@ fn take_apart<'b>(event: Value<'b>, errors: &mut Vec<FieldError>) -> Option<Part
             return None;
         }
     };
-    unknown(&payload, "payload.", &["ctx", "spec"], errors);
+    let known = ["ctx", "spec"];
+    unknown_fields(&payload, "payload", &known, "a known field", errors);
     let ctx = match payload.remove("ctx") {
         Some(Value::Map(ctx)) => Some(ctx),
         other => {
@@ -134,16 +137,6 @@ fn take_apart<'b>(event: Value<'b>, errors: &mut Vec<FieldError>) -> Option<Part
 
 fn shown(value: Option<&Value<'_>>) -> String {
     value.map_or_else(|| "nothing".to_owned(), Value::shown)
-}
-
-fn unknown(map: &Map<'_>, path: &str, known: &[&str], errors: &mut Vec<FieldError>) {
-    for (key, _) in map.iter().filter(|(key, _)| !known.contains(key)) {
-        let error = FieldError::new(format!("{path}{key}"), "a known field", "an unknown field");
-        errors.push(match nearest(key, known.iter().copied()) {
-            Some(near) => error.hint(format!("did you mean `{near}`?")),
-            None => error.hint(format!("known: {}", known.join(", "))),
-        });
-    }
 }
 
 /// The lifecycle kind of an event; a kind that is neither the kernel's nor its namespace's is an
@@ -229,7 +222,7 @@ fn check_payload(
 /// The kernel's own schema of the lifecycle kinds without columns.
 fn check_kernel_spec(kernel: KernelKind, spec: &Map<'_>, errors: &mut Vec<FieldError>) {
     let fields = super::type_check::kernel_fields(kernel);
-    unknown(spec, "spec.", fields, errors);
+    unknown_fields(spec, "spec", fields, "a known field", errors);
     if let Some(reason) = spec.get("reason") {
         let listed = match kernel {
             KernelKind::TasksReturned => Some(["fence", "drain", "given_back"]),
@@ -371,9 +364,14 @@ fn check_report(
                 let got = Value::text(node_id).shown();
                 errors.push(FieldError::new("ctx.node_id", "the id of a node", got));
             }
-            Some(node) if kernel == KernelKind::NodeLost && ctx.get("epoch").is_none() => {
-                ctx.insert("epoch", Value::Int(i64::from(node.epoch)));
-            }
+            Some(node) if kernel == KernelKind::NodeLost => match ctx.int("epoch") {
+                None => ctx.insert("epoch", Value::Int(i64::from(node.epoch))),
+                Some(epoch) if epoch > i64::from(node.epoch) => {
+                    let expected = format!("at most {}, the node's epoch", node.epoch);
+                    errors.push(FieldError::new("ctx.epoch", expected, epoch.to_string()));
+                }
+                Some(_) => {}
+            },
             Some(_) => {}
         }
     }
@@ -386,19 +384,30 @@ fn check_row_keys(
     spec: &Map<'_>,
     errors: &mut Vec<FieldError>,
 ) {
-    // Ids have at most 128 bytes, so only an event with a long text can make a long key.
-    let long = |map: &Map<'_>| {
-        map.iter().any(|(_, value)| match value {
-            Value::Str(text) => text.len() > ROW_KEY_BYTES_MAX / 8,
-            Value::List(_) | Value::Map(_) => true,
-            _ => false,
-        })
+    // Only an event with much text can make a long key; an escaped byte has up to six.
+    let size = |map: &Map<'_>| -> usize {
+        let sizes = map.iter().map(|(_, value)| match value {
+            Value::Str(text) => 6 * text.len(),
+            Value::List(_) | Value::Map(_) => ROW_KEY_BYTES_MAX,
+            _ => 0,
+        });
+        sizes.fold(0, usize::saturating_add)
     };
-    if !long(spec) && !long(ctx) {
+    if size(spec).saturating_add(size(ctx)) < ROW_KEY_BYTES_MAX / 2 {
         return;
     }
+    // As long as they can get: the number of a job that comes without one, and the seq.
+    let numbered;
+    let ctx = if ctx.get("job_id").is_none() {
+        let mut with_id = ctx.clone();
+        with_id.insert("job_id", Value::text(u64::MAX.to_string()));
+        numbered = with_id;
+        &numbered
+    } else {
+        ctx
+    };
     let view = EventView {
-        seq: u64::MAX,
+        seq: i64::MAX.unsigned_abs(),
         stamp: Stamp::default(),
         kind,
         ctx,

@@ -8,7 +8,7 @@ use super::jobs::Job;
 use super::nodes::{Hold, Node, NodeState, OpenClaim};
 use super::offer::Offer;
 use super::queue::JobIx;
-use super::schedule::RETELL_MS;
+use super::schedule::{Granted, RETELL_MS};
 use crate::domain::json::{Map, Value};
 use crate::domain::problem::Problem;
 use crate::lattice::tasks::TaskSet;
@@ -184,7 +184,11 @@ impl Hub {
             until,
         });
         // What is leased and not held is granted again, and counts.
-        let again: u64 = self.regrants(ix, &[]).iter().map(|g| g.tasks.len()).sum();
+        let again: u64 = self
+            .regrants(ix, &Granted::new())
+            .iter()
+            .map(|g| g.tasks.len())
+            .sum();
         let node = self.state.nodes.get_mut(ix);
         if let Some(open) = node.and_then(|node| node.open.as_mut()) {
             open.max = open.max.saturating_sub(again);
@@ -213,9 +217,9 @@ impl Hub {
             {
                 continue;
             }
-            let mut tasks = hold.tasks.intersection(&job.leased_ever(hold.attempt, ix));
-            tasks.subtract(&job.ended(hold.attempt, ix));
-            tasks = tasks.intersection(&job.unsettled());
+            let mut tasks = job.leased_ever(hold.attempt, ix, &hold.tasks);
+            tasks.subtract(&job.ended(hold.attempt, ix, &hold.tasks));
+            tasks = job.unsettled_among(&tasks);
             for lease in &job.leases {
                 tasks.subtract(&lease.tasks);
             }

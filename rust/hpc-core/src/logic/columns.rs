@@ -69,6 +69,9 @@ pub const CAUSES: [&str; 11] = [
     "refused",
 ];
 
+/// The greatest cpu time of a task, so that sums stay numbers.
+const CPU_SECONDS_MAX: i64 = 1_000_000_000_000;
+
 const FIELDS: [&str; 8] = [
     "cause",
     "cpu_seconds",
@@ -92,14 +95,21 @@ pub fn check(spec: &Map<'_>, count: u64, errors: &mut Vec<FieldError>) {
         let fits = |value: &Value<'_>| match key {
             "cause" => value.as_str().is_some_and(|text| CAUSES.contains(&text)),
             "detail" => value.as_str().is_some(),
-            "cpu_seconds" => matches!(value, Value::Int(_) | Value::Float(_)),
-            _ => matches!(value, Value::Int(_)),
+            "cpu_seconds" => match value {
+                Value::Int(n) => (0..=CPU_SECONDS_MAX).contains(n),
+                #[expect(clippy::cast_precision_loss, reason = "a power of ten")]
+                Value::Float(x) => (0.0..=CPU_SECONDS_MAX as f64).contains(x),
+                _ => false,
+            },
+            "exit_code" | "signal" => matches!(value, Value::Int(_)),
+            _ => matches!(value, Value::Int(n) if *n >= 0),
         };
         let expected = match key {
             "cause" => "a cause, such as exit, signal, oom or time limit",
             "detail" => "String",
-            "cpu_seconds" => "Float",
-            _ => "Int",
+            "cpu_seconds" => "seconds from 0 to 1e12",
+            "exit_code" | "signal" => "Int",
+            _ => "Int from 0",
         };
         match value {
             Value::List(list) if u64::try_from(list.len()) != Ok(count) => {
@@ -120,31 +130,44 @@ pub fn check(spec: &Map<'_>, count: u64, errors: &mut Vec<FieldError>) {
             _ => {}
         }
     }
-    let has = |key| spec.get(key).is_some_and(|value| *value != Value::Null);
-    if !(has("exit_code") || has("signal") || has("cause")) {
+    let endings = ["exit_code", "signal", "cause"].map(|key| spec.get(key));
+    let says = |index: usize| {
+        endings.iter().flatten().any(|column| match column {
+            Value::List(list) => list.get(index).is_some_and(|v| *v != Value::Null),
+            value => **value != Value::Null,
+        })
+    };
+    let lists = endings.iter().flatten().filter_map(|c| c.as_list());
+    let rows = lists.map(<[_]>::len).max().unwrap_or(1);
+    if errors.is_empty() && !(0..rows).all(says) {
         errors.push(FieldError::new(
             "spec.exit_code",
-            "exit_code, signal or cause",
+            "exit_code, signal or cause of every task",
             "nothing",
         ));
     }
 }
 
-/// Groups the tasks of a report by how they ended.
+/// Groups those tasks of a report that are kept by how they ended; `tasks` are all that it names,
+/// in whose order its lists stand.
 #[must_use]
-pub fn group(spec: &Map<'_>, tasks: &TaskSet) -> BTreeMap<Ending, Figures> {
+pub fn group(spec: &Map<'_>, tasks: &TaskSet, keep: &TaskSet) -> BTreeMap<Ending, Figures> {
     let mut groups: BTreeMap<Ending, Figures> = BTreeMap::new();
     let columns = FIELDS.map(|key| spec.get(key));
     if !columns.iter().any(|c| matches!(c, Some(Value::List(_)))) {
         let row = Row { columns, index: 0 };
         let mut figures = row.figures();
-        figures.tasks = tasks.clone();
-        let count = i64::try_from(tasks.len()).unwrap_or(i64::MAX);
-        figures.duration_ms = figures.duration_ms.saturating_mul(count);
-        groups.insert(row.ending(), figures);
+        figures.tasks = tasks.intersection(keep);
+        if !figures.tasks.is_empty() {
+            figures.multiply(figures.tasks.len());
+            groups.insert(row.ending(), figures);
+        }
         return groups;
     }
     for (index, task) in tasks.iter().enumerate() {
+        if !keep.contains(task) {
+            continue;
+        }
         let row = Row { columns, index };
         groups
             .entry(row.ending())
@@ -158,6 +181,15 @@ impl Figures {
     fn absorb(&mut self, task: u32, other: &Self) {
         self.tasks.insert(task);
         self.join(other);
+    }
+
+    /// Makes the figures of one task those of `count` alike.
+    fn multiply(&mut self, count: u64) {
+        #[expect(clippy::cast_precision_loss, reason = "counts are below 2^53")]
+        let factor = count as f64;
+        self.cpu_seconds *= factor;
+        let count = i64::try_from(count).unwrap_or(i64::MAX);
+        self.duration_ms = self.duration_ms.saturating_mul(count);
     }
 
     /// Takes in what another group says; the tasks stay.
@@ -217,7 +249,8 @@ impl Row<'_> {
 
     fn figures(&self) -> Figures {
         let (started_at, finished_at) = (self.int("started_at"), self.int("finished_at"));
-        let duration = finished_at.zip(started_at).map(|(end, start)| end - start);
+        let duration = finished_at.zip(started_at);
+        let duration = duration.map(|(end, start)| end.saturating_sub(start));
         #[expect(clippy::cast_precision_loss, reason = "seconds of cpu time are small")]
         let cpu_seconds = match self.get("cpu_seconds") {
             Some(Value::Float(x)) => *x,

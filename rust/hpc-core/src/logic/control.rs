@@ -2,11 +2,13 @@
 
 use super::check::unknown_namespace;
 use super::hub::{Fault, Hub, map};
+use super::ingest::{may_be_large, too_large};
 use super::kernel::KERNEL_GID;
 use super::registry::incompatibilities;
 use super::type_check::type_check;
 use crate::domain::control::{Control, Registration};
 use crate::domain::entry::{FLAG_CONTROL, digest};
+use crate::domain::event::EVENT_BYTES_MAX;
 use crate::domain::json::{Map, Value, decode};
 use crate::domain::json_write::ObjectWriter;
 use crate::domain::problem::{FieldError, Problem};
@@ -35,6 +37,18 @@ impl Hub {
         let Value::Map(request) = decode(body).map_err(Problem::bad_request)? else {
             let error = FieldError::new("", "a map with `type`", "another value");
             return Err(Problem::not_well_formed(vec![error]).into());
+        };
+        let request = Value::Map(request);
+        // A registration is an event of the log, and no larger than one may be.
+        if may_be_large(&request) {
+            let bytes = request.to_text().len();
+            if bytes > EVENT_BYTES_MAX {
+                let detail = format!("The request has {bytes} bytes: at most {EVENT_BYTES_MAX}");
+                return Err(too_large(detail));
+            }
+        }
+        let Value::Map(request) = request else {
+            return Err(Problem::bad_request("the request is no map").into());
         };
         let control = Control::parse(&request).map_err(Problem::not_well_formed)?;
         let (current, text) = self.current(&control.registration);

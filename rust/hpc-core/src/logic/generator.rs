@@ -194,23 +194,35 @@ impl Generators {
             .min()
     }
 
-    /// Gives an event of the log to the views that are being built and have not had it.
+    /// Gives an event of the log to the views that are being built and have not had it; returns
+    /// the ids of those that serve and grew.
     ///
     /// # Errors
     /// A mistake of ours: see [`Rules::apply`].
-    pub fn build(&mut self, event: &EventView<'_>, hub_id: &Arc<str>) -> Result<(), KindMismatch> {
-        for view in self.0.values_mut().flat_map(Generator::views) {
-            if view.built.is_some_and(|built| event.seq == built + 1) {
-                view.rules.apply(event, hub_id, &mut view.facts)?;
-                view.built = Some(event.seq);
+    pub fn build(
+        &mut self,
+        event: &EventView<'_>,
+        hub_id: &Arc<str>,
+    ) -> Result<Vec<String>, KindMismatch> {
+        let mut grew = Vec::new();
+        for (gid, generator) in &mut self.0 {
+            for (place, view) in generator.views().enumerate() {
+                if view.built.is_some_and(|built| event.seq == built + 1) {
+                    let has_grown = view.rules.apply(event, hub_id, &mut view.facts)?;
+                    view.built = Some(event.seq);
+                    if has_grown && place == 0 {
+                        grew.push(gid.clone());
+                    }
+                }
             }
         }
-        Ok(())
+        Ok(grew)
     }
 
-    /// Ends the building of views that have reached `head`; returns the ids that advanced.
-    pub fn caught_up(&mut self, head: u64) -> Vec<String> {
-        let mut advanced = Vec::new();
+    /// Ends the building of views that have reached `head`; returns the ids that advanced, and of
+    /// those the ones whose new version serves from now on.
+    pub fn caught_up(&mut self, head: u64) -> (Vec<String>, Vec<String>) {
+        let (mut advanced, mut replaced) = (Vec::new(), Vec::new());
         for (gid, generator) in &mut self.0 {
             if generator.is_building() {
                 advanced.push(gid.clone());
@@ -227,8 +239,9 @@ impl Generators {
                 && let Some(next) = generator.next.take()
             {
                 generator.serving = next;
+                replaced.push(gid.clone());
             }
         }
-        advanced
+        (advanced, replaced)
     }
 }

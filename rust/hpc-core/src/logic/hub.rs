@@ -7,13 +7,13 @@
 use std::fmt;
 
 use super::attempts::Settles;
+use super::build::Builder;
 use super::pull::HeldPull;
 use super::receipts::Receipts;
-use super::rules::EventView;
 use super::state::{LogEvent, State};
 use super::tail::Watch;
 use super::verdict;
-use crate::domain::entry::{BODY_OPEN, Body, Digest, LogRow, StoredEvent, close_body};
+use crate::domain::entry::{BODY_OPEN, Digest, LogRow, StoredEvent, close_body};
 use crate::domain::event::{AHEAD_MS_MAX, Ctx, KernelKind};
 use crate::domain::ids::OWN_ID_SIGN;
 use crate::domain::json::{Map, Value};
@@ -110,6 +110,12 @@ pub struct Hub {
     pub(super) chain: Digest,
     pub(super) stamp: Stamp,
     pub(super) wake: Option<i64>,
+    /// Of the log, for generators that are being built.
+    pub(super) builder: Builder,
+    /// Generators whose building has come further in this turn.
+    pub(super) advanced: Vec<String>,
+    /// How much the last turn wrote.
+    recorded_bytes: usize,
 }
 
 /// A batch that is being recorded.
@@ -138,6 +144,9 @@ impl Hub {
             chain: [0; 32],
             stamp: Stamp::default(),
             wake: None,
+            builder: Builder::default(),
+            advanced: Vec::new(),
+            recorded_bytes: 0,
         }
     }
 
@@ -165,26 +174,25 @@ impl Hub {
     ) -> Result<Turn, Fault> {
         self.now = now;
         self.turn = Turn::default();
+        self.advanced.clear();
+        let recorded_bytes = std::mem::take(&mut self.recorded_bytes);
         // A turn that is late by more than a quarter of the lease slept: nobody could renew
         // (protocol R29).
         let late = self.wake.map_or(0, |wake| now.mono - wake);
         if late > self.config.lease_ms / 4 {
             self.renew_all();
         }
-        self.build(build)?;
+        self.build(build, recorded_bytes)?;
         for input in inputs {
             self.take(input)?;
         }
         self.expire_leases()?;
         self.schedule()?;
         self.answer_pulls();
-        let head = self.last_seq;
-        self.turn.build_from = self.state.generators.build_cursor().map(|c| c + 1);
-        if self.turn.build_from.is_some_and(|from| from > head) {
-            self.turn.build_from = None;
-        }
+        let (build_from, is_fed) = self.build_needs();
+        self.turn.build_from = build_from;
         self.wake = self.next_wake();
-        self.turn.wake = self.wake;
+        self.turn.wake = if is_fed { Some(now.mono) } else { self.wake };
         Ok(std::mem::take(&mut self.turn))
     }
 
@@ -202,31 +210,6 @@ impl Hub {
             "untail" => self.untail(input.query),
             "gone" => self.gone(input.query),
             other => return Err(Fault(format!("No verb is called `{other}`"))),
-        }
-        Ok(())
-    }
-
-    /// Gives rows of the log to the generators that are being built.
-    fn build(&mut self, rows: &[LogRow]) -> Result<(), Fault> {
-        if rows.is_empty() || self.state.generators.build_cursor().is_none() {
-            return Ok(());
-        }
-        let hub_id = self.state.hub_id.clone();
-        for row in rows {
-            let body = Body::decode(&row.body).map_err(|e| damaged(row, &e))?;
-            for (seq, event) in (row.first_seq..).zip(body.events()) {
-                let view = EventView {
-                    seq,
-                    stamp: event.stamp,
-                    kind: event.kind,
-                    ctx: event.ctx,
-                    spec: event.spec,
-                };
-                self.state.generators.build(&view, &hub_id)?;
-            }
-        }
-        for gid in self.state.generators.caught_up(self.last_seq) {
-            self.turn.pokes.push((gid, self.last_seq));
         }
         Ok(())
     }
@@ -349,14 +332,20 @@ impl Hub {
         };
         row_done.chain = row_done.chain_after(&self.chain);
         self.chain = row_done.chain;
+        self.recorded_bytes += row_done.body.len();
         self.turn.rows.push(row_done);
-        for gid in &row.grew {
-            match self.turn.pokes.iter_mut().find(|(have, _)| have == gid) {
-                Some((_, seq)) => *seq = self.last_seq,
-                None => self.turn.pokes.push((gid.clone(), self.last_seq)),
+        self.poke(row.grew.clone(), self.last_seq);
+        row.grew
+    }
+
+    /// Says that cells of generators grew at a seq.
+    pub(super) fn poke(&mut self, gids: Vec<String>, at: u64) {
+        for gid in gids {
+            match self.turn.pokes.iter_mut().find(|(have, _)| *have == gid) {
+                Some((_, seq)) => *seq = at.max(*seq),
+                None => self.turn.pokes.push((gid, at)),
             }
         }
-        row.grew
     }
 
     /// Ends a batch of the Hub's own; one without events is dropped.

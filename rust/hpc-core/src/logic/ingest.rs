@@ -14,7 +14,8 @@ use crate::domain::event::{BATCH_EVENTS_MAX, EVENT_BYTES_MAX, KernelKind};
 use crate::domain::ids::{BatchId, OWN_ID_SIGN};
 use crate::domain::json::{Map, Value, decode};
 use crate::domain::json_write::{ObjectWriter, write_str};
-use crate::domain::problem::{ERRORS_MAX, FieldError, Problem, nearest};
+use crate::domain::problem::{ERRORS_MAX, FieldError, Problem};
+use crate::domain::reader::unknown_fields;
 
 /// The largest body, in bytes.
 pub const BODY_BYTES_MAX: usize = 64 << 20;
@@ -150,6 +151,7 @@ impl Hub {
         let id = id.unwrap_or_else(|| self.own_batch_id());
         let mut row = self.begin_row();
         let mut jobs = Vec::new();
+        let mut ended = Vec::new();
         for mut event in events {
             if event.kernel == Some(KernelKind::SubmitJob) {
                 let job_id = match event.ctx.str("job_id") {
@@ -161,15 +163,8 @@ impl Hub {
                 jobs.extend(self.state.jobs.find(&job_id));
                 continue;
             }
-            match event.kernel {
-                Some(KernelKind::NodeLost) => {
-                    self.end_node(&mut row, &event, "given up on request")?;
-                }
-                Some(KernelKind::NodeLeft) => {
-                    self.end_node(&mut row, &event, "its relay left")?;
-                }
-                _ => self.record(&mut row, &event.kind, &event.ctx, &event.spec, event.at)?,
-            }
+            ended.extend(self.node_ended_by(&event));
+            self.record(&mut row, &event.kind, &event.ctx, &event.spec, event.at)?;
         }
         let (first_seq, count) = (row.first_seq, row.count);
         let pokes = self.end_row(row, &id, *content, 0);
@@ -182,6 +177,7 @@ impl Hub {
         };
         let rendered = self.render_receipt(&id, &receipt, false);
         self.remember(&id, receipt);
+        self.end_nodes(ended)?;
         Ok(rendered)
     }
 
@@ -231,13 +227,7 @@ enum Opened<'b> {
 fn check_envelope<'b>(map: &mut Map<'b>) -> Result<Value<'b>, Box<Problem>> {
     let known = ["id", "events"];
     let mut errors = Vec::new();
-    for (key, _) in map.iter().filter(|(key, _)| !known.contains(key)) {
-        let error = FieldError::new(key, "a field of a batch", "an unknown field");
-        errors.push(match nearest(key, known) {
-            Some(near) => error.hint(format!("did you mean `{near}`?")),
-            None => error.hint("known: id, events"),
-        });
-    }
+    unknown_fields(map, "", &known, "a field of a batch", &mut errors);
     let events = map.remove("events");
     let count = match &events {
         Some(Value::List(list)) if !list.is_empty() => list.len(),
@@ -282,15 +272,15 @@ fn check_sizes(events: &Value<'_>) -> Result<(), Box<Problem>> {
 }
 
 /// Whether a value may have more than 1 MiB of text: a cheap upper bound of its size.
-fn may_be_large(value: &Value<'_>) -> bool {
+pub(super) fn may_be_large(value: &Value<'_>) -> bool {
     fn bound(value: &Value<'_>) -> usize {
         match value {
             Value::Str(text) => 6 * text.len() + 2,
             Value::List(list) => list.iter().map(|v| bound(v) + 1).sum::<usize>() + 2,
-            Value::Map(map) => map
-                .iter()
-                .map(|(key, v)| 6 * key.len() + bound(v) + 4)
-                .sum::<usize>(),
+            Value::Map(map) => {
+                let parts = map.iter().map(|(key, v)| 6 * key.len() + bound(v) + 4);
+                parts.sum::<usize>() + 2
+            }
             _ => 25,
         }
     }
@@ -322,7 +312,7 @@ fn batch_id(map: &Map<'_>, header: Option<&str>) -> Result<Option<String>, Box<P
     }
 }
 
-fn too_large(detail: String) -> Box<Problem> {
+pub(super) fn too_large(detail: String) -> Box<Problem> {
     let hint = "send several smaller batches, each under an id of its own";
     Box::new(Problem::new(413, "too_large", "Too large", detail).hint(hint))
 }

@@ -12,6 +12,7 @@ use super::attempts::{AttemptKey, AttemptState, Causes, Lease, NodeIx, Outcome, 
 use super::columns::{Ending, Figures, least};
 use super::queue::{JobIx, Rank, ShapeIx};
 use crate::lattice::Lattice as _;
+use crate::lattice::last::Stamp;
 use crate::lattice::tasks::TaskSet;
 
 /// One job.
@@ -27,6 +28,10 @@ pub struct Job {
     pub spec: String,
     /// Canonical ctx of its first submit.
     pub ctx: String,
+    /// What turns its tasks into work, as its namespace said when it was submitted.
+    pub handler_type: Option<String>,
+    /// When its label was given.
+    name_stamp: Stamp,
     /// One value per task, canonical.
     pub entries: BTreeMap<u32, String>,
     /// Where it stands in the queue.
@@ -132,6 +137,10 @@ pub struct NewJob {
     pub spec: String,
     /// See [`Job`].
     pub ctx: String,
+    /// See [`Job`].
+    pub handler_type: Option<String>,
+    /// Of the submit.
+    pub stamp: Stamp,
     /// Greater first.
     pub priority: i64,
     /// Of the submit.
@@ -140,8 +149,6 @@ pub struct NewJob {
     pub shape: ShapeIx,
     /// See [`Job`].
     pub stops: bool,
-    /// See [`Job`].
-    pub submitted_at: i64,
 }
 
 impl Job {
@@ -154,6 +161,8 @@ impl Job {
             name: new.name,
             spec: new.spec,
             ctx: new.ctx,
+            handler_type: new.handler_type,
+            name_stamp: new.stamp,
             entries: BTreeMap::new(),
             rank: Rank {
                 priority: Reverse(new.priority),
@@ -161,7 +170,7 @@ impl Job {
             },
             shape: new.shape,
             stops: new.stops,
-            submitted_at: new.submitted_at,
+            submitted_at: new.stamp.at,
             tasks: TaskSet::new(),
             queued: BTreeMap::new(),
             leases: Vec::new(),
@@ -174,10 +183,15 @@ impl Job {
         }
     }
 
-    /// Tasks that have no outcome.
+    /// Those among some tasks that are the job's and have no outcome; costs what they are, not
+    /// what the job is.
     #[must_use]
-    pub fn unsettled(&self) -> TaskSet {
-        self.tasks.difference(&self.settled.all())
+    pub fn unsettled_among(&self, tasks: &TaskSet) -> TaskSet {
+        let mut tasks = self.tasks.intersection(tasks);
+        for outcome in Outcome::ALL {
+            tasks.subtract(self.settled.of(outcome));
+        }
+        tasks
     }
 
     /// Number of settled tasks.
@@ -205,6 +219,20 @@ impl Job {
             .iter()
             .min_by_key(|(_, tasks)| tasks.first())
             .map(|(attempt, tasks)| (*attempt, tasks))
+    }
+
+    /// What a further submit says of priority, label and time, joined as the kernel's facts are:
+    /// the greater priority (a submit has the least stamp), the newer label, the earlier time.
+    pub fn resubmit(&mut self, priority: i64, name: Option<&str>, stamp: Stamp) {
+        self.rank.priority = self.rank.priority.min(Reverse(priority));
+        self.submitted_at = self.submitted_at.min(stamp.at);
+        let known = self.name.as_deref().map(|name| (self.name_stamp, name));
+        if let Some(name) = name
+            && known < Some((stamp, name))
+        {
+            self.name = Some(name.to_owned());
+            self.name_stamp = stamp;
+        }
     }
 
     /// Adds tasks; those that are known stay as they are.
@@ -298,7 +326,7 @@ impl Job {
         self.release(attempt, node, &figures.tasks);
     }
 
-    /// TasksReturned: ready again; counts for nothing.
+    /// TasksReturned, of what has not ended: what was active is ready again; counts for nothing.
     pub fn give_back(&mut self, tasks: &TaskSet, attempt: u32, node: NodeIx, reason: &str) {
         let state = AttemptState::Returned(reason.to_owned());
         self.note(attempt, node, state, tasks, &Figures::default());
@@ -414,26 +442,26 @@ impl Job {
             .find(|lease| lease.attempt == attempt && lease.node == node)
     }
 
-    /// The tasks that were ever leased to a node under an attempt number.
+    /// Those among some tasks that were ever leased to a node under an attempt number.
     #[must_use]
-    pub fn leased_ever(&self, attempt: u32, node: NodeIx) -> TaskSet {
+    pub fn leased_ever(&self, attempt: u32, node: NodeIx, among: &TaskSet) -> TaskSet {
         let mut tasks = TaskSet::new();
         for (_, figures) in self.attempts_of(attempt, node) {
-            tasks.join(&figures.tasks);
+            tasks.join(&figures.tasks.intersection(among));
         }
         tasks
     }
 
-    /// The tasks of an attempt at a node of which a report says that they ended.
+    /// Those among some tasks of which a report says that this attempt at this node ended.
     #[must_use]
-    pub fn ended(&self, attempt: u32, node: NodeIx) -> TaskSet {
+    pub fn ended(&self, attempt: u32, node: NodeIx, among: &TaskSet) -> TaskSet {
         let mut tasks = TaskSet::new();
         for (key, figures) in self.attempts_of(attempt, node) {
             if matches!(
                 key.state,
                 AttemptState::Ended(_) | AttemptState::Returned(_)
             ) {
-                tasks.join(&figures.tasks);
+                tasks.join(&figures.tasks.intersection(among));
             }
         }
         tasks

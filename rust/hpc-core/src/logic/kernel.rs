@@ -86,14 +86,34 @@ impl KernelFacts {
         &self.facts
     }
 
-    /// Joins what one entry says; `finished` tells that every task of its job is settled now.
+    /// The phase of a job; as a fact it never falls, also where a job gets further tasks.
+    #[must_use]
+    pub fn phase(&self, job_id: &str) -> i64 {
+        let place = JOB_COLUMNS.iter().position(|known| *known == "phase");
+        let column = place.and_then(|place| self.jobs.get(place));
+        match column.and_then(|column| self.facts.get(*column, job_id)) {
+            Some(Cell::Max(max)) => match max.value() {
+                Some(Atom::Int(phase)) => *phase,
+                _ => PHASE_SUBMITTED,
+            },
+            _ => PHASE_SUBMITTED,
+        }
+    }
+
+    /// Joins what one entry says of `tasks`; `finished` tells that every task of its job is settled
+    /// now.
     ///
     /// # Errors
     /// A mistake of ours: a column of another lattice.
-    pub fn apply(&mut self, entry: &Entry<'_>, finished: bool) -> Result<bool, KindMismatch> {
+    pub fn apply(
+        &mut self,
+        entry: &Entry<'_>,
+        tasks: &TaskSet,
+        finished: bool,
+    ) -> Result<bool, KindMismatch> {
         let mut grew = false;
         if let Some(job_id) = entry.ctx.job_id() {
-            for (column, cell) in job_cells(entry, finished) {
+            for (column, cell) in job_cells(entry, tasks, finished) {
                 let column = self.job_column(column);
                 grew |= self.facts.join(column, job_id, &cell, entry.seq)?;
             }
@@ -120,9 +140,8 @@ impl KernelFacts {
     }
 }
 
-fn job_cells(entry: &Entry<'_>, finished: bool) -> Vec<(&'static str, Cell)> {
+fn job_cells(entry: &Entry<'_>, tasks: &TaskSet, finished: bool) -> Vec<(&'static str, Cell)> {
     let mut cells: Vec<(&'static str, Cell)> = Vec::new();
-    let tasks = || entry.ctx.tasks().unwrap_or_else(|| TaskSet::one(0));
     let phase = |n| ("phase", Cell::Max(Max::of(Atom::Int(n))));
     match entry.kind {
         KernelKind::SubmitJob => {
@@ -139,13 +158,13 @@ fn job_cells(entry: &Entry<'_>, finished: bool) -> Vec<(&'static str, Cell)> {
             if let Some(name) = entry.ctx.name() {
                 cells.push(("name", last(entry.stamp, "", Atom::from(name))));
             }
-            cells.push(("submitted", Cell::Tasks(tasks())));
+            cells.push(("submitted", Cell::Tasks(tasks.clone())));
             let at = Atom::Int(entry.stamp.at);
             cells.push(("submitted_at", Cell::Min(Min::of(at))));
         }
         KernelKind::JobStarted => {
             cells.push(phase(PHASE_RUNNING));
-            cells.push(("started", Cell::Tasks(tasks())));
+            cells.push(("started", Cell::Tasks(tasks.clone())));
         }
         _ => {}
     }

@@ -4,6 +4,7 @@ use super::attempts::NodeIx;
 use super::check::Checked;
 use super::hub::{Fault, Hub, RowWriter, map};
 use super::nodes::NodeState;
+use crate::domain::event::KernelKind;
 use crate::domain::json::Value;
 
 impl Hub {
@@ -83,31 +84,31 @@ impl Hub {
         Ok(())
     }
 
-    /// A person says that a node will not come back, or its relay says that it has left: all its
-    /// attempts are lost now.
-    pub(super) fn end_node(
-        &mut self,
-        row: &mut RowWriter,
-        event: &Checked<'_>,
-        reason: &'static str,
-    ) -> Result<(), Fault> {
-        self.record(row, &event.kind, &event.ctx, &event.spec, event.at)?;
-        let ix = event
-            .ctx
-            .str("node_id")
-            .and_then(|id| self.state.nodes.find(id));
-        let Some(ix) = ix else {
-            return Ok(());
+    /// The node that an event ends, if it speaks of that node's newest epoch: a person says that it
+    /// will not come back, or its relay that it has left.
+    pub(super) fn node_ended_by(&self, event: &Checked<'_>) -> Option<(NodeIx, &'static str)> {
+        let reason = match event.kernel? {
+            KernelKind::NodeLost => "given up on request",
+            KernelKind::NodeLeft => "its relay left",
+            _ => return None,
         };
-        let epoch = self
-            .state
-            .nodes
-            .get(ix)
-            .map_or(0, |node| i64::from(node.epoch));
-        if event.ctx.int("epoch") == Some(epoch) {
+        let ix = self.state.nodes.find(event.ctx.str("node_id")?)?;
+        let epoch = i64::from(self.state.nodes.get(ix)?.epoch);
+        (event.ctx.int("epoch") == Some(epoch)).then_some((ix, reason))
+    }
+
+    /// What follows from the end of nodes: all their attempts are lost now. It stands in a row of
+    /// the Hub's own behind the client's, whose receipt and event ids are those of what was sent.
+    pub(super) fn end_nodes(&mut self, ended: Vec<(NodeIx, &'static str)>) -> Result<(), Fault> {
+        let mut row = self.begin_row();
+        for (ix, reason) in ended {
             self.close_claim(ix);
-            self.reclaim(row, ix, reason)?;
+            self.reclaim(&mut row, ix, reason)?;
+            if let Some(node) = self.state.nodes.get_mut(ix) {
+                node.holds.clear(); // whoever held them is gone: nothing is ending there any more
+            }
         }
+        self.end_own_row(row);
         Ok(())
     }
 

@@ -14,6 +14,7 @@
 //! | `nodes`         | live nodes: epochs, deadlines, what they hold                           |
 //! | `kernel`        | the kernel's own facts                                                  |
 //! | `generator`, `rules` | everyone else's facts                                              |
+//! | `build`         | the log again, in chunks, for generators that came late                 |
 //! | `queue`, `schedule` | ready tasks, and which open claim gets them                         |
 //! | `claim`, `offer`, `leases` | a claim; what it says; what silence leads to                 |
 //! | `pull`, `read`, `why`, `tail` | what readers are told                                     |
@@ -21,6 +22,7 @@
 //! | `receipts`, `query` | what was recorded under which id; query strings                     |
 
 pub mod attempts;
+mod build;
 pub mod check;
 pub mod claim;
 pub mod columns;

@@ -1,13 +1,17 @@
 //! What a claim says: a relay's offer and what it holds, decoded and checked.
 
 use super::nodes::Hold;
-use crate::domain::ids::ID_EXPECTED;
+use crate::domain::ids::{ID_EXPECTED, is_id};
 use crate::domain::json::{Map, Value, decode};
 use crate::domain::problem::{FieldError, Problem};
 use crate::domain::reader::{Reader, as_bool, as_id, as_int, as_string};
 use crate::lattice::Lattice as _;
 use crate::lattice::tasks::TaskSet;
 
+/// The most resources that a relay offers, and namespaces that it serves.
+const NAMES_MAX: usize = 64;
+/// The longest name of a machine or place, in bytes.
+const PLACE_BYTES_MAX: usize = 512;
 /// The most tasks that one claim takes.
 pub const CLAIM_TASKS_MAX: u64 = 100_000;
 const CLAIM_TASKS_DEFAULT: u64 = 64;
@@ -76,8 +80,9 @@ impl Offer {
         ];
         let mut reader = Reader::new(map, "", &known, errors);
         let node_id = reader.required("node_id", ID_EXPECTED, as_id);
-        let host = reader.required("host", "String", as_string);
-        let place = reader.required("place", "String", as_string);
+        let short = |v: &Value<'_>| as_string(v).filter(|text| text.len() <= PLACE_BYTES_MAX);
+        let host = reader.required("host", "String of at most 512 bytes", short);
+        let place = reader.required("place", "String of at most 512 bytes", short);
         let session = reader.required("session", ID_EXPECTED, as_id);
         let epoch = reader.required("epoch", "Int from 1", |v| {
             as_int(v)
@@ -85,12 +90,15 @@ impl Offer {
                 .filter(|n| *n >= 1)
         });
         let n = reader.required("n", "Int from 0", |v| as_int(v).filter(|n| *n >= 0));
-        let namespaces = reader.required("ns", "List of namespace ids", |v| {
-            v.as_list()?.iter().map(as_id).collect::<Option<Vec<_>>>()
+        let namespaces = reader.required("ns", "List of at most 64 namespace ids", |v| {
+            let ids = v.as_list().filter(|list| list.len() <= NAMES_MAX)?;
+            ids.iter().map(as_id).collect::<Option<Vec<_>>>()
         });
-        let resources = reader.required("resources", "Map of resource to Int from 0", |v| {
-            let pairs = v.as_map()?.iter().map(|(name, amount)| {
-                let amount = as_int(amount).filter(|n| *n >= 0)?;
+        let expected = "Map of at most 64 resources, named like ids, to Int from 0";
+        let resources = reader.required("resources", expected, |v| {
+            let offered = v.as_map().filter(|map| map.iter().count() <= NAMES_MAX)?;
+            let pairs = offered.iter().map(|(name, amount)| {
+                let amount = as_int(amount).filter(|n| *n >= 0 && is_id(name))?;
                 Some((name.to_owned(), amount))
             });
             pairs.collect::<Option<Vec<_>>>()

@@ -80,7 +80,8 @@ impl Hub {
     pub(super) fn answer_pulls(&mut self) {
         let mut held = std::mem::take(&mut self.pulls);
         held.retain_mut(|pull| {
-            let poked = self.turn.pokes.iter().any(|(gid, _)| *gid == pull.gid);
+            let poked = self.turn.pokes.iter().any(|(gid, _)| *gid == pull.gid)
+                || self.advanced.contains(&pull.gid);
             let over = pull.until <= self.now.mono;
             if !poked && !over {
                 return true;

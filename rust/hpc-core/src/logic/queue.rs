@@ -31,6 +31,7 @@ pub type Fresh = BTreeMap<String, BTreeSet<ShapeIx>>;
 #[derive(Clone, Debug, Default)]
 pub struct Queue {
     resources: Vec<String>,
+    resource_ids: HashMap<String, usize>,
     shapes: Vec<Shape>,
     shape_ids: HashMap<Shape, ShapeIx>,
     ready: BTreeMap<String, BTreeMap<ShapeIx, BTreeSet<(Rank, JobIx)>>>,
@@ -42,14 +43,16 @@ impl Queue {
     pub fn resource(&mut self, name: &str) -> usize {
         self.find_resource(name).unwrap_or_else(|| {
             self.resources.push(name.to_owned());
-            self.resources.len() - 1
+            let ix = self.resources.len() - 1;
+            self.resource_ids.insert(name.to_owned(), ix);
+            ix
         })
     }
 
     /// The index of a resource that some job or node has named.
     #[must_use]
     pub fn find_resource(&self, name: &str) -> Option<usize> {
-        self.resources.iter().position(|r| r == name)
+        self.resource_ids.get(name).copied()
     }
 
     /// The names of all resources, by index.

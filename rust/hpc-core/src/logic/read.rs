@@ -1,7 +1,5 @@
 //! What the read routes answer: jobs, one job, nodes, namespaces. They change nothing.
 
-use std::collections::BTreeMap;
-
 use super::attempts::{AttemptKey, AttemptState, Outcome};
 use super::columns::Figures;
 use super::hub::Hub;
@@ -9,6 +7,7 @@ use super::jobs::Job;
 use super::nodes::Node;
 use super::query::Query;
 use super::queue::JobIx;
+use super::why::Lookout;
 use crate::domain::json::Value;
 use crate::domain::json_write::{ObjectWriter, write_str};
 use crate::domain::problem::{Problem, nearest};
@@ -16,6 +15,8 @@ use crate::lattice::tasks::TaskSet;
 
 const PAGE_MAX: u64 = 10_000;
 const PAGE_DEFAULT: u64 = 1_000;
+/// So many jobs are looked at for one page.
+const LOOKED_AT_MAX: usize = 100_000;
 /// The states of a task, the first that some task has being the job's while it is unsettled.
 const STATES: [&str; 8] = [
     "running",
@@ -85,13 +86,24 @@ impl Hub {
                     .filter(|(ix, _)| after.is_none_or(|a| *ix > a)),
             )
         };
-        let mut found = all.filter(|(_, job)| wanted(job));
-        let page: Vec<&Job> = found.by_ref().take(limit).map(|(_, job)| job).collect();
-        let next = found
-            .next()
-            .and_then(|_| page.last())
-            .map(|job| job.id.clone());
-        Ok(self.render_list(&page, next.as_deref(), |out, job| self.write_job(out, job)))
+        let mut page: Vec<&Job> = Vec::new();
+        let mut next = None;
+        let mut last: Option<&Job> = None;
+        // A filter that few jobs pass must not hold up the turn: such a page is short, and goes on.
+        for (looked, (_, job)) in all.enumerate() {
+            if page.len() == limit || looked == LOOKED_AT_MAX {
+                next = last.map(|job| job.id.clone());
+                break;
+            }
+            last = Some(job);
+            if wanted(job) {
+                page.push(job);
+            }
+        }
+        let mut lookout = self.lookout_of_page();
+        Ok(self.render_list(&page, next.as_deref(), |out, job| {
+            self.write_job(out, job, &mut lookout);
+        }))
     }
 
     fn render_list<T>(
@@ -134,7 +146,7 @@ impl Hub {
         let mut out = Vec::with_capacity(1024);
         let mut object = ObjectWriter::new(&mut out);
         object.int("cursor", self.last_seq());
-        self.write_job(object.key("data"), job);
+        self.write_job(object.key("data"), job, &mut self.lookout());
         object.end();
         Ok(out)
     }
@@ -148,7 +160,7 @@ impl Hub {
         }
     }
 
-    fn write_job(&self, out: &mut Vec<u8>, job: &Job) {
+    fn write_job<'h>(&'h self, out: &mut Vec<u8>, job: &'h Job, lookout: &mut Lookout<'h>) {
         let counts = counts(job);
         let mut object = ObjectWriter::new(out);
         object
@@ -156,19 +168,20 @@ impl Hub {
             .str("ns_id", &job.ns_id)
             .value("name", &optional(job.name.as_deref()))
             .str("state", state_of(job))
-            .int("phase", phase(job))
+            .int("phase", self.state.kernel.phase(&job.id))
             .int("priority", job.rank.priority.0)
             .raw("spec", &job.spec)
             .str("tasks", &job.tasks.to_string());
         let inner = object.key("counts");
         let mut tallies = ObjectWriter::new(inner);
-        for state in STATES {
-            tallies.int(state, counts.get(state).copied().unwrap_or_default());
+        for (state, count) in STATES.into_iter().zip(counts) {
+            tallies.int(state, count);
         }
         tallies.end();
-        object
-            .int("submitted_at", job.submitted_at)
-            .value("why", &self.why(job).map_or(Value::Null, Value::text));
+        object.int("submitted_at", job.submitted_at).value(
+            "why",
+            &self.why(job, lookout).map_or(Value::Null, Value::text),
+        );
         object.list("settled", settled(job), |out, (tasks, outcome, cause)| {
             ObjectWriter::new(out)
                 .str("tasks", &tasks.to_string())
@@ -327,39 +340,26 @@ fn optional(text: Option<&str>) -> Value<'_> {
     text.map_or(Value::Null, Value::text)
 }
 
-fn counts(job: &Job) -> BTreeMap<&'static str, u64> {
+/// How many tasks are in each of [`STATES`].
+fn counts(job: &Job) -> [u64; STATES.len()] {
     let running: u64 = job.leases.iter().map(|lease| lease.started.len()).sum();
     let leased: u64 = job.leases.iter().map(|lease| lease.tasks.len()).sum();
-    BTreeMap::from([
-        ("running", running),
-        ("leased", leased - running.min(leased)),
-        ("queued", job.queued_count()),
-        ("failed", job.settled.of(Outcome::Failed).len()),
-        ("cancelled", job.settled.of(Outcome::Cancelled).len()),
-        ("succeeded", job.settled.of(Outcome::Succeeded).len()),
-    ])
+    STATES.map(|state| match state {
+        "running" => running,
+        "leased" => leased - running.min(leased),
+        "queued" => job.queued_count(),
+        "failed" => job.settled.of(Outcome::Failed).len(),
+        "cancelled" => job.settled.of(Outcome::Cancelled).len(),
+        "succeeded" => job.settled.of(Outcome::Succeeded).len(),
+        _ => 0, // no task waits or is held yet
+    })
 }
 
 /// The state of a job: the first of [`STATES`] that some task has, while any is unsettled.
 fn state_of(job: &Job) -> &'static str {
-    let counts = counts(job);
-    let has = |state: &&&str| counts.get(**state).is_some_and(|n| *n > 0);
-    STATES.iter().find(has).copied().unwrap_or("queued")
-}
-
-fn phase(job: &Job) -> i64 {
-    use super::kernel::{PHASE_FINISHED, PHASE_RUNNING, PHASE_SUBMITTED};
-    if job.is_settled() {
-        PHASE_FINISHED
-    } else if job
-        .attempts
-        .values()
-        .any(|figures| figures.started_at.is_some())
-    {
-        PHASE_RUNNING
-    } else {
-        PHASE_SUBMITTED
-    }
+    let counts = STATES.into_iter().zip(counts(job));
+    let mut has = counts.filter(|(_, count)| *count > 0);
+    has.next().map_or("queued", |(state, _)| state)
 }
 
 /// The settled tasks by outcome and cause; causes win over the plain outcome.

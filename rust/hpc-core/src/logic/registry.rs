@@ -70,7 +70,13 @@ impl Namespaces {
         let Some(ns) = self.get(ns_id) else {
             return Err("no such namespace".to_owned());
         };
-        if let Some(schema) = ns.spec.kind(kind) {
+        let lifecycle = ns
+            .spec
+            .acts_as(kind)
+            .or_else(|| KernelKind::from_wire(kind));
+        let lifecycle = lifecycle.filter(|kernel| *kernel != KernelKind::SubmitJob);
+        // What a lifecycle kind says is checked by the kernel's schema alone.
+        if let Some(schema) = ns.spec.kind(kind).filter(|_| lifecycle.is_none()) {
             return match schema.field(key) {
                 Some(field) => Ok(Some(field.expected_type)),
                 None if schema.open => Ok(None),
@@ -80,7 +86,7 @@ impl Namespaces {
                 }
             };
         }
-        let fields = KernelKind::from_wire(kind).map_or(&[][..], kernel_fields);
+        let fields = lifecycle.map_or(&[][..], kernel_fields);
         if fields.contains(&key) {
             Ok(None)
         } else {

@@ -4,6 +4,8 @@
 //! measured task time, committed ahead so that a relay need not wait for a commit between two
 //! short tasks (protocol R4). The backlog is taken back when another relay idles.
 
+use std::collections::BTreeMap;
+
 use super::attempts::NodeIx;
 use super::claim::held_tasks;
 use super::hub::{Fault, Hub};
@@ -21,6 +23,9 @@ const BACKLOG_MS: f64 = 100.0;
 const SHORT_TASK_MS: f64 = 1000.0;
 /// A relay that holds on to what it must end is told again after this time, ms.
 pub(super) const RETELL_MS: i64 = 1000;
+
+/// What one claim is granted, by job and attempt.
+pub(super) type Granted = BTreeMap<(JobIx, u32), TaskSet>;
 
 /// Tasks of one attempt, for a relay.
 #[derive(Clone, Debug)]
@@ -49,7 +54,7 @@ impl Hub {
             .filter(|(_, node)| node.open.is_some())
             .map(|(ix, _)| ix)
             .collect();
-        let mut grants: Vec<Vec<Grant>> = vec![Vec::new(); open.len()];
+        let mut grants: Vec<Granted> = vec![Granted::new(); open.len()];
         // After the last turn nothing that was ready fitted into any open claim. So a node is
         // matched against all shapes only if its claim or its book has changed since, and against
         // those that have become ready otherwise.
@@ -93,9 +98,9 @@ impl Hub {
         ix: NodeIx,
         with_backlog: bool,
         among: Option<&Fresh>,
-        grants: &mut Vec<Grant>,
+        grants: &mut Granted,
     ) -> Result<(), Fault> {
-        let taken: u64 = grants.iter().map(|grant| grant.tasks.len()).sum();
+        let taken: u64 = grants.values().map(TaskSet::len).sum();
         let Some(node) = self.state.nodes.get(ix).filter(|node| node.takes_work()) else {
             return Ok(());
         };
@@ -132,19 +137,7 @@ impl Hub {
             let tasks = ready.clone().take_first(count);
             left -= tasks.len().min(left);
             self.record_claimed(row, ix, job, attempt, &tasks, false)?;
-            match grants
-                .iter_mut()
-                .find(|g| g.job == job && g.attempt == attempt)
-            {
-                Some(grant) => {
-                    grant.tasks.join(&tasks);
-                }
-                None => grants.push(Grant {
-                    job,
-                    attempt,
-                    tasks,
-                }),
-            }
+            grants.entry((job, attempt)).or_default().join(&tasks);
         }
         Ok(())
     }
@@ -156,10 +149,12 @@ impl Hub {
         };
         let needs = self.state.queue.needs(job.shape);
         let room = node.room(needs);
-        if room > 0 || !with_backlog {
+        let capacity = node.capacity(needs);
+        // What does not fit into the whole offer is not leased ahead either: it could never start.
+        if room > 0 || !with_backlog || capacity == 0 {
             return room;
         }
-        backlog(job, node.capacity(needs)).saturating_sub(node.excess(needs))
+        backlog(job, capacity).saturating_sub(node.excess(needs))
     }
 
     /// Asks nodes with a backlog to give it back while another waits for work that would fit it.
@@ -240,7 +235,7 @@ impl Hub {
     }
 
     /// Answers an open claim if there is something to say, or if its time is over.
-    fn answer_claim(&mut self, ix: NodeIx, mut grants: Vec<Grant>) {
+    fn answer_claim(&mut self, ix: NodeIx, granted: Granted) {
         let now = self.now.mono;
         let Some(node) = self.state.nodes.get(ix) else {
             return;
@@ -249,12 +244,13 @@ impl Hub {
             return;
         };
         let over = open.until <= now;
-        if grants.is_empty() && !node.attention && !over {
+        if granted.is_empty() && !node.attention && !over {
             return;
         }
         let is_first_look = !node.told.iter().any(|told| told.at > now - RETELL_MS);
         let orders = self.orders(ix);
-        let regrants = self.regrants(ix, &grants);
+        let regrants = self.regrants(ix, &granted);
+        let mut grants = self.in_rank_order(granted);
         let news = orders.iter().any(|order| !self.was_told(ix, order));
         let tails = self.tails_changed(ix);
         let Some(node) = self.state.nodes.get_mut(ix) else {
@@ -297,32 +293,38 @@ impl Hub {
     }
 
     /// What is leased to a node and not held by it: a lost answer heals (R17).
-    pub(super) fn regrants(&self, ix: NodeIx, fresh: &[Grant]) -> Vec<Grant> {
+    pub(super) fn regrants(&self, ix: NodeIx, fresh: &Granted) -> Vec<Grant> {
         let Some(node) = self.state.nodes.get(ix) else {
             return Vec::new();
         };
-        let mut regrants = Vec::new();
+        let mut regrants = Granted::new();
         for (job_ix, attempt, mut tasks) in self.leases_of(ix) {
             let Some(job) = self.state.jobs.get(job_ix) else {
                 continue;
             };
             tasks.subtract(&held_tasks(&node.holds, &job.id, attempt));
-            for grant in fresh
-                .iter()
-                .filter(|g| g.job == job_ix && g.attempt == attempt)
-            {
-                tasks.subtract(&grant.tasks);
+            if let Some(granted) = fresh.get(&(job_ix, attempt)) {
+                tasks.subtract(granted);
             }
             if !tasks.is_empty() {
-                regrants.push(Grant {
-                    job: job_ix,
-                    attempt,
-                    tasks,
-                });
+                regrants.insert((job_ix, attempt), tasks);
             }
         }
-        regrants.sort_by_key(|grant| self.state.jobs.get(grant.job).map(|job| job.rank));
-        regrants
+        self.in_rank_order(regrants)
+    }
+
+    /// Grants in the order in which a relay is to start them.
+    fn in_rank_order(&self, granted: Granted) -> Vec<Grant> {
+        let mut grants: Vec<Grant> = granted
+            .into_iter()
+            .map(|((job, attempt), tasks)| Grant {
+                job,
+                attempt,
+                tasks,
+            })
+            .collect();
+        grants.sort_by_key(|grant| self.state.jobs.get(grant.job).map(|job| job.rank));
+        grants
     }
 
     /// What a node holds and must end (R21): settled, unknown, or `stop` and no longer its own.
@@ -348,7 +350,9 @@ impl Hub {
         if active.is_some_and(|active| hold.tasks.is_subset(active)) {
             return None;
         }
-        let mut tasks = hold.tasks.difference(&job.ended(hold.attempt, ix));
+        let mut tasks = hold
+            .tasks
+            .difference(&job.ended(hold.attempt, ix, &hold.tasks));
         let mut reason = "cancelled";
         let settled = tasks.intersection(&job.settled.all());
         if job.stops {
@@ -407,8 +411,7 @@ impl Hub {
             out.extend_from_slice(b"null");
             return;
         };
-        let ns = self.state.namespaces.get(&job.ns_id);
-        let handler = ns.and_then(|ns| ns.spec.handler_type.clone());
+        let handler = job.handler_type.as_deref();
         let handler = handler.map_or(Value::Null, Value::text);
         let mut object = ObjectWriter::new(out);
         object
@@ -449,8 +452,8 @@ fn backlog(job: &Job, slots: u64) -> u64 {
     } else {
         (BACKLOG_MS / mean_ms.max(0.5)).ceil() as u64
     };
-    // Jobs that need nothing could have no bound: one slot is counted for them.
-    each * slots.clamp(1, 1024)
+    // Jobs that need nothing have room without end, so their slots are no measure.
+    each * slots.min(1024)
 }
 
 /// How many tasks of a job a node was asked to give back and may still do so.

@@ -3,6 +3,7 @@
 //! Protocol R3: the live state changes only by applying entries that are in this commit. Nothing
 //! here decides anything: what an event settles stands in the event.
 
+use std::cmp::Reverse;
 use std::sync::Arc;
 
 use super::attempts::{Causes, NodeIx, Outcome, Settles};
@@ -112,9 +113,10 @@ impl State {
                 settles: event.settles,
             };
             let finished = self.apply_kernel(&entry);
-            // A start that nobody leased is evidence in the log and no fact.
-            let counts = kind != KernelKind::JobStarted || self.was_leased(&entry);
-            let has_grown = counts && self.kernel.apply(&entry, finished)?;
+            let has_grown = match self.evidence(&entry) {
+                Some(tasks) => self.kernel.apply(&entry, &tasks, finished)?,
+                None => false,
+            };
             if has_grown && !grew.iter().any(|g| g == KERNEL_GID) {
                 grew.push(KERNEL_GID.to_owned());
             }
@@ -161,15 +163,23 @@ impl State {
         false
     }
 
-    /// Whether all tasks of a report were leased to its node under its attempt.
-    fn was_leased(&self, entry: &Entry<'_>) -> bool {
-        let job = entry.ctx.job_id().and_then(|id| self.jobs.find(id));
-        let job = job.and_then(|ix| self.jobs.get(ix));
+    /// The tasks of an entry that are facts; `None` where the whole entry is evidence in the log
+    /// and no fact: a start of what nobody leased, the end of an epoch that never joined.
+    fn evidence(&self, entry: &Entry<'_>) -> Option<TaskSet> {
         let node = entry.ctx.node_id().and_then(|id| self.nodes.find(id));
-        let (Some(job), Some(node), Some(tasks)) = (job, node, entry.ctx.tasks()) else {
-            return false;
-        };
-        tasks.is_subset(&job.leased_ever(entry.ctx.attempt(), node))
+        match entry.kind {
+            KernelKind::JobStarted => {
+                let job = entry.ctx.job_id().and_then(|id| self.jobs.find(id));
+                let job = job.and_then(|ix| self.jobs.get(ix))?;
+                let tasks = job.leased_ever(entry.ctx.attempt(), node?, &entry.ctx.tasks()?);
+                (!tasks.is_empty()).then_some(tasks)
+            }
+            KernelKind::NodeLeft | KernelKind::NodeLost => {
+                let node = self.nodes.get(node?)?;
+                (entry.ctx.epoch() <= node.epoch).then(TaskSet::new)
+            }
+            _ => Some(entry.ctx.tasks().unwrap_or_else(|| TaskSet::one(0))),
+        }
     }
 
     fn submit(&mut self, entry: &Entry<'_>) {
@@ -177,10 +187,13 @@ impl State {
             return;
         };
         let tasks = entry.ctx.tasks().unwrap_or_else(|| TaskSet::one(0));
-        let ix = self
-            .jobs
-            .find(job_id)
-            .unwrap_or_else(|| self.new_job(job_id, entry));
+        let ix = match self.jobs.find(job_id) {
+            Some(ix) => {
+                self.resubmit(ix, entry);
+                ix
+            }
+            None => self.new_job(job_id, entry),
+        };
         let entries = entry.ctx.entries().unwrap_or_default();
         self.change_job(ix, None, |job| {
             for (task, value) in tasks.iter().zip(entries) {
@@ -190,8 +203,22 @@ impl State {
         });
     }
 
+    fn resubmit(&mut self, ix: JobIx, entry: &Entry<'_>) {
+        let Some(job) = self.jobs.get_mut(ix) else {
+            return;
+        };
+        let former = job.rank;
+        job.resubmit(entry.ctx.priority(), entry.ctx.name(), entry.stamp);
+        if job.rank != former && !job.queued.is_empty() {
+            self.queue.remove(&job.ns_id, job.shape, former, ix);
+            self.queue.insert(&job.ns_id, job.shape, job.rank, ix);
+        }
+    }
+
     fn new_job(&mut self, job_id: &str, entry: &Entry<'_>) -> JobIx {
         let ns_id = entry.ctx.ns_id().unwrap_or_default();
+        let registered = self.namespaces.get(ns_id);
+        let handler_type = registered.and_then(|ns| ns.spec.handler_type.clone());
         let shape = self.shape_of(ns_id, entry);
         let mut ctx = entry.ctx.map().clone();
         for per_task in ["tasks", "entries"] {
@@ -203,11 +230,12 @@ impl State {
             name: entry.ctx.name().map(str::to_owned),
             spec: Value::Map(entry.spec.clone()).to_text(),
             ctx: Value::Map(ctx).to_text(),
+            handler_type,
+            stamp: entry.stamp,
             priority: entry.ctx.priority(),
             seq: entry.seq,
             shape,
             stops: entry.spec.str("on_cut_off") == Some("stop"),
-            submitted_at: entry.stamp.at,
         }))
     }
 
@@ -228,7 +256,9 @@ impl State {
         if let Some(slots) = entry.ctx.map().int("slots") {
             needs.push((self.queue.resource("slots"), slots));
         }
-        needs.sort_unstable();
+        // What two say of one resource, `slots` of the ctx among them, is one need: the greater.
+        needs.sort_unstable_by_key(|(resource, amount)| (*resource, Reverse(*amount)));
+        needs.dedup_by_key(|(resource, _)| *resource);
         self.queue.shape(Shape(needs))
     }
 
@@ -236,26 +266,26 @@ impl State {
         let Some(ix) = entry.ctx.job_id().and_then(|id| self.jobs.find(id)) else {
             return false;
         };
-        let node = entry.ctx.node_id().map(|id| self.nodes.find_or_make(id));
+        let node = entry.ctx.node_id().and_then(|id| self.nodes.find(id));
         let (attempt, epoch) = (entry.ctx.attempt(), entry.ctx.epoch());
         let tasks = entry.ctx.tasks().unwrap_or_default();
         let mut causes: Causes = Vec::new();
         let was_settled = self.jobs.get(ix).is_some_and(Job::is_settled);
         let settles = entry.settles;
         let closed = self.change_job(ix, node, |job| {
-            // A report on what the node never had is evidence in the log and nothing here.
-            let had = node.map(|node| job.leased_ever(attempt, node).intersection(&tasks));
+            // A report on what the node never had is evidence in the log and nothing here. So is a
+            // second end: what has ended stays as it ended.
+            let had = node.map(|node| job.leased_ever(attempt, node, &tasks));
             let had = had.unwrap_or_default();
+            let ended = node.map(|node| job.ended(attempt, node, &had));
+            let open = had.difference(&ended.unwrap_or_default());
             match (entry.kind, node) {
                 (KernelKind::JobClaimed, Some(node)) => job.claim(&tasks, attempt, node, epoch),
                 (KernelKind::JobStarted, Some(node)) => {
                     job.start(&had, attempt, node, first_int(entry.spec.get("started_at")));
                 }
                 (KernelKind::JobFinished, Some(node)) => {
-                    for (ending, mut figures) in columns::group(entry.spec, &tasks) {
-                        // What has ended stays as it ended: a second report is evidence.
-                        figures.tasks = figures.tasks.intersection(&had);
-                        figures.tasks.subtract(&job.ended(attempt, node));
+                    for (ending, figures) in columns::group(entry.spec, &tasks, &open) {
                         if !ending.is_ok() {
                             let cause = ending.cause().to_owned();
                             causes.push((Outcome::Failed, cause, figures.tasks.clone()));
@@ -265,7 +295,7 @@ impl State {
                 }
                 (KernelKind::TasksReturned, Some(node)) => {
                     let reason = entry.spec.str("reason").unwrap_or_default();
-                    job.give_back(&had, attempt, node, reason);
+                    job.give_back(&open, attempt, node, reason);
                 }
                 (KernelKind::AttemptLost, Some(node)) => {
                     causes.push((Outcome::Failed, "lost".to_owned(), tasks.clone()));

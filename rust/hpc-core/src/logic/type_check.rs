@@ -14,6 +14,9 @@ use crate::domain::json::Value;
 use crate::domain::problem::FieldError;
 use crate::lattice::LatticeKind;
 
+/// The most columns that the rules of one generator name.
+const COLUMNS_MAX: usize = 4_096;
+
 /// What a reference can be in the events of a rule.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Type {
@@ -28,6 +31,12 @@ enum Type {
 pub fn type_check(spec: &GeneratorSpec, namespaces: &Namespaces) -> Vec<FieldError> {
     let mut errors = Vec::new();
     let mut seen: HashMap<(&str, &str), &JoinSpec> = HashMap::new();
+    let columns: usize = spec.rules.iter().map(|rule| rule.join.len()).sum();
+    if columns > COLUMNS_MAX {
+        let expected = format!("rules with at most {COLUMNS_MAX} columns together");
+        let error = FieldError::new("spec.rules", expected, columns.to_string());
+        return vec![error.hint("register several generators")];
+    }
     for (i, rule) in spec.rules.iter().enumerate() {
         let path = format!("spec.rules[{i}]");
         for kind in &rule.on {

@@ -8,6 +8,7 @@ use super::attempts::{NodeIx, Outcome, Settles};
 use super::columns;
 use super::jobs::Job;
 use crate::domain::json::{Map, Value};
+use crate::lattice::Lattice as _;
 use crate::lattice::tasks::TaskSet;
 
 /// A task whose relay was lost this often while it ran is poison.
@@ -23,26 +24,17 @@ pub fn of_finish(
     node: NodeIx,
 ) -> Settles {
     let mut settles = Settles::default();
-    let unsettled = job.unsettled();
-    let active = job
-        .lease(attempt, node)
-        .map_or_else(TaskSet::new, |lease| lease.tasks.clone());
+    let lease = job.lease(attempt, node);
+    let active = lease.map_or_else(TaskSet::new, |lease| lease.tasks.intersection(tasks));
     // Only what was leased to that node can count: anything else is evidence.
-    let leased = if tasks.is_subset(&active) {
-        active.clone()
-    } else {
-        job.leased_ever(attempt, node)
-    };
-    for (ending, figures) in columns::group(spec, tasks) {
-        let counts = if ending.is_ok() { &leased } else { &active };
-        let outcome = if ending.is_ok() {
-            Outcome::Succeeded
+    let leased = job.leased_ever(attempt, node, tasks);
+    for (ending, figures) in columns::group(spec, tasks, &leased) {
+        let (outcome, counted) = if ending.is_ok() {
+            (Outcome::Succeeded, figures.tasks)
         } else {
-            Outcome::Failed
+            (Outcome::Failed, figures.tasks.intersection(&active))
         };
-        let settled = figures.tasks.intersection(counts).intersection(&unsettled);
-        let all = settles.of(outcome).union(&settled);
-        *settles.of_mut(outcome) = all;
+        settles.of_mut(outcome).join(&job.unsettled_among(&counted));
     }
     settles
 }
@@ -51,9 +43,7 @@ pub fn of_finish(
 #[must_use]
 pub fn of_cancel(job: &Job, tasks: Option<&TaskSet>) -> Settles {
     let mut settles = Settles::default();
-    let unsettled = job.unsettled();
-    *settles.of_mut(Outcome::Cancelled) =
-        tasks.map_or_else(|| unsettled.clone(), |tasks| tasks.intersection(&unsettled));
+    *settles.of_mut(Outcome::Cancelled) = job.unsettled_among(tasks.unwrap_or(&job.tasks));
     settles
 }
 

@@ -1,21 +1,74 @@
 //! Why a job waits, or what still holds on to it: one sentence that names what is missing.
 
+use std::collections::HashMap;
+
+use super::attempts::NodeIx;
 use super::hub::Hub;
 use super::jobs::Job;
-use super::nodes::{Node, NodeState, at};
+use super::nodes::{Hold, Node, NodeState, at};
+use super::queue::ShapeIx;
 
-/// So many jobs ahead are counted; looking at one job must not cost the whole queue.
-const JOBS_AHEAD_MAX: usize = 1_000;
+/// So many jobs ahead are counted for one page; looking at jobs must not cost the whole queue.
+const JOBS_AHEAD_MAX: usize = 10_000;
+
+/// What the sentences of one answer share, so that a page costs what is on it.
+pub(super) struct Lookout<'h> {
+    /// Which nodes hold something of a job, where that was looked up once for all jobs.
+    holders: Option<HashMap<&'h str, Vec<NodeIx>>>,
+    /// What keeps every task of a shape from running, by namespace.
+    obstacles: HashMap<(&'h str, ShapeIx), Option<String>>,
+    /// How many jobs ahead may still be counted.
+    steps_left: usize,
+}
 
 impl Hub {
+    /// For the sentence of one job.
+    pub(super) fn lookout(&self) -> Lookout<'_> {
+        Lookout {
+            holders: None,
+            obstacles: HashMap::new(),
+            steps_left: JOBS_AHEAD_MAX,
+        }
+    }
+
+    /// For the sentences of many jobs.
+    pub(super) fn lookout_of_page(&self) -> Lookout<'_> {
+        let mut holders: HashMap<&str, Vec<NodeIx>> = HashMap::new();
+        for (ix, node) in self.state.nodes.iter() {
+            for hold in &node.holds {
+                let nodes = holders.entry(&hold.job_id).or_default();
+                if nodes.last() != Some(&ix) {
+                    nodes.push(ix);
+                }
+            }
+        }
+        Lookout {
+            holders: Some(holders),
+            ..self.lookout()
+        }
+    }
+
     /// Why a job waits, or what still holds on to it, in a sentence.
-    pub(super) fn why(&self, job: &Job) -> Option<String> {
+    pub(super) fn why<'h>(&'h self, job: &'h Job, lookout: &mut Lookout<'h>) -> Option<String> {
         if job.is_settled() {
-            return self.ending_on(job);
+            return self.ending_on(job, lookout);
         }
         if job.queued.is_empty() {
             return None;
         }
+        let key = (job.ns_id.as_str(), job.shape);
+        let obstacle = lookout
+            .obstacles
+            .entry(key)
+            .or_insert_with(|| self.obstacle(job));
+        Some(match obstacle {
+            Some(obstacle) => obstacle.clone(),
+            None => self.who_is_ahead(job, &mut lookout.steps_left),
+        })
+    }
+
+    /// What keeps every task like this job's from running, whoever is ahead.
+    fn obstacle(&self, job: &Job) -> Option<String> {
         let nodes = || self.state.nodes.iter().map(|(_, node)| node);
         let serving: Vec<&Node> = nodes()
             .filter(|node| node.state == NodeState::Up && node.namespaces.contains(&job.ns_id))
@@ -28,16 +81,18 @@ impl Hub {
         if taking.is_empty() {
             return Some(format!("every relay of `{}` is drained", job.ns_id));
         }
-        if taking.iter().all(|node| node.capacity(needs) == 0) {
-            return Some(self.does_not_fit(job, &taking));
-        }
-        let ahead = self.state.queue.ahead(&job.ns_id, job.rank);
+        let fits_nowhere = taking.iter().all(|node| node.capacity(needs) == 0);
+        fits_nowhere.then(|| self.does_not_fit(job, &taking))
+    }
+
+    fn who_is_ahead(&self, job: &Job, steps_left: &mut usize) -> String {
         let mut higher = 0;
         let mut earlier = 0;
-        for (count, ix) in ahead.enumerate() {
-            if count == JOBS_AHEAD_MAX {
-                return Some(format!("behind more than {}", tasks_word(higher + earlier)));
+        for ix in self.state.queue.ahead(&job.ns_id, job.rank) {
+            if *steps_left == 0 {
+                return format!("behind more than {}", tasks_word(higher + earlier));
             }
+            *steps_left -= 1;
             let Some(other) = self.state.jobs.get(ix) else {
                 continue;
             };
@@ -47,7 +102,7 @@ impl Hub {
                 earlier += other.queued_count();
             }
         }
-        Some(match (higher, earlier) {
+        match (higher, earlier) {
             (0, 0) => "next: waits for running tasks to free what it needs".to_owned(),
             (higher, 0) => format!("behind {} of higher priority", tasks_word(higher)),
             (0, earlier) => format!("behind {} submitted earlier", tasks_word(earlier)),
@@ -56,7 +111,7 @@ impl Hub {
                 tasks_word(higher),
                 tasks_word(earlier)
             ),
-        })
+        }
     }
 
     fn nobody_serves(&self, ns_id: &str) -> String {
@@ -108,17 +163,37 @@ impl Hub {
     }
 
     /// Nodes that still hold tasks of a settled job.
-    fn ending_on(&self, job: &Job) -> Option<String> {
-        let holding = self.state.nodes.iter().filter(|(ix, node)| {
-            node.holds.iter().any(|hold| {
-                hold.job_id == *job.id
-                    && job.leased_ever(hold.attempt, *ix).intersection(&hold.tasks)
-                        != job.ended(hold.attempt, *ix).intersection(&hold.tasks)
-            })
-        });
-        let names: Vec<&str> = holding.map(|(_, node)| node.id.as_ref()).collect();
+    fn ending_on(&self, job: &Job, lookout: &Lookout<'_>) -> Option<String> {
+        let names: Vec<&str> = match &lookout.holders {
+            Some(holders) => {
+                let nodes = holders.get(job.id.as_ref()).into_iter().flatten();
+                let nodes = nodes.filter_map(|ix| Some((*ix, self.state.nodes.get(*ix)?)));
+                nodes
+                    .filter_map(|(ix, node)| still_ends(job, ix, node))
+                    .collect()
+            }
+            None => {
+                let nodes = self.state.nodes.iter();
+                nodes
+                    .filter_map(|(ix, node)| still_ends(job, ix, node))
+                    .collect()
+            }
+        };
         (!names.is_empty()).then(|| format!("ending on {}", names.join(", ")))
     }
+}
+
+/// The name of a node that holds tasks of a job which no report says have ended.
+fn still_ends<'n>(job: &Job, ix: NodeIx, node: &'n Node) -> Option<&'n str> {
+    // Holds are sorted by job.
+    let from = node.holds.partition_point(|hold| *hold.job_id < *job.id);
+    let holds = node.holds.get(from..).unwrap_or_default();
+    let mut holds = holds.iter().take_while(|hold| *hold.job_id == *job.id);
+    let has_open = |hold: &Hold| {
+        let leased = job.leased_ever(hold.attempt, ix, &hold.tasks);
+        leased != job.ended(hold.attempt, ix, &leased)
+    };
+    holds.any(has_open).then_some(&*node.id)
 }
 
 fn tasks_word(count: u64) -> String {

@@ -235,7 +235,7 @@ fn each_field_of_ctx_is_checked_by_itself() {
             json!(["0", "0-9,12", "9999999"]),
             json!(["", "5-3", "a", "10000000", 3, "1,,2", "-1", " 1"]),
         ),
-        ("entries", json!([[], [1]]), json!([{}, "1"])),
+        ("entries", json!([[1]]), json!([{}, "1", [], [1, 2]])),
         ("after", json!([]), json!([["a"]])),
         ("after_any", json!([]), json!([["a"]])),
         ("after_fail", json!([]), json!([["a"]])),

@@ -1,5 +1,6 @@
 //! Registrations of generators: rules are type-checked against the schemas that they read.
 
+use hpc_core::logic::hub::Input;
 use serde_json::{Value, json};
 
 use crate::desk::{Desk, generator};
@@ -280,6 +281,65 @@ fn a_row_key_is_at_most_a_kibibyte() {
         "{:?}",
         long.error()
     );
+}
+
+/// Every way to a long key is seen: a seq, a job's number, many parts, characters that are escaped.
+#[test]
+fn a_row_key_is_measured_as_it_will_be() {
+    let mut desk = desk();
+    let key = |gid, key| {
+        let rules = json!([{"on": "Said", "table": "t", "key": key, "join": {"n": {"count": 1}}}]);
+        generator(gid, spec(rules))
+    };
+    for (gid, parts) in [
+        ("by-seq", json!(["$seq", "$spec.s"])),
+        ("twice", json!(["$spec.s", "$spec.s", "$spec.s", "$spec.s"])),
+    ] {
+        assert_eq!(desk.control(&key(gid, parts)).status, 200);
+    }
+    let long = desk.offer("Said", json!({}), json!({"s": "x".repeat(1_100)}));
+    assert_eq!(long.status, 422);
+    assert!(long.error()[1].contains("`by-seq`"), "{:?}", long.error());
+    let parts = desk.offer("Said", json!({}), json!({"s": "x".repeat(260)}));
+    assert_eq!(parts.status, 422);
+    assert!(parts.error()[1].contains("`twice`"), "{:?}", parts.error());
+    let escaped = desk.offer("Said", json!({}), json!({"s": "\u{1}".repeat(100)}));
+    assert_eq!(escaped.status, 422, "{}", escaped.body);
+    let short = desk.offer("Said", json!({}), json!({"s": "x".repeat(200)}));
+    assert_eq!(short.status, 200, "{}", short.body);
+}
+
+/// However large a batch is, a turn works through a share of it; what is read once is kept.
+#[test]
+fn a_large_batch_is_built_over_several_turns() {
+    let mut desk = desk();
+    let said = json!({"kind": "Said", "payload": {"ctx": {"ns_id": "ns", "node_id": "n1"},
+        "spec": {"s": "x".repeat(100)}}});
+    assert_eq!(desk.ingest(&vec![said; 20_000]).status, 200);
+    let late = generator("g", spec(json!([rule(json!({"n": {"count": 1}}))])));
+    let body = late.to_string();
+    let input = Input {
+        token: 1,
+        verb: "control",
+        query: "",
+        body: body.as_bytes(),
+    };
+    let mut turn = desk.hub.step(&[input], desk.now, &[]).unwrap();
+    desk.log.append(&mut turn.rows);
+    let mut shares = 0;
+    let mut reads = 0;
+    while turn.build_from.is_some() || turn.wake == Some(desk.now.mono) {
+        let rows = turn.build_from.map_or(&[][..], |_| &desk.log);
+        reads += u32::from(turn.build_from.is_some());
+        turn = desk.hub.step(&[], desk.now, rows).unwrap();
+        shares += 1;
+        assert_eq!(turn.pokes.len(), 1, "a cell grew in each share");
+    }
+    assert_eq!(reads, 1, "what was read once is kept");
+    assert!((4..=20).contains(&shares), "{shares}");
+    let pulled = desk.send("pull", "gid=g&cursor=0", b"");
+    assert_eq!(pulled.body["facts"], json!({"t": {"n1": {"n": 20_000}}}));
+    assert!(pulled.body["building"].is_null());
 }
 
 /// A kind that a rule names twice is read once.
