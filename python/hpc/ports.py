@@ -44,6 +44,10 @@ class Chunks(Protocol):
         ...
 
 
+class StreamBroken(Exception):
+    """A stream cannot go on: its answer breaks off, since one that ends says that it is whole."""
+
+
 class LogReading(NamedTuple):
     """An opened output: a note about what is missing, and the bytes.
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -100,6 +102,62 @@ def test_the_log_of_a_running_job_can_be_followed(cluster: Cluster, tmp_path: Pa
     gate.write_text("between\n")
     assert b"".join(read) == b"between\nlast\n"
     pieces.close()
+
+
+LONG = "head -c 700000 /dev/urandom | tee {copy}"
+
+
+def test_long_output_is_read_whole_after_the_task_has_ended(
+    cluster: Cluster, tmp_path: Path
+) -> None:
+    """The report carries both ends; the Hub asks the relay for the rest when somebody reads it."""
+    cluster.relay()
+    copy = tmp_path / "copy"
+    job = cluster.client().submit(LONG.format(copy=copy), memory=64)
+    assert job.wait(30)["state"] == "succeeded"
+
+    assert b"".join(job.log()) == copy.read_bytes()
+    with cluster.client().log(job.id) as again:
+        assert again.headers.get("hpc-note") is None
+        assert b"".join(again) == copy.read_bytes()
+
+
+def test_long_output_is_followed_whole(cluster: Cluster, tmp_path: Path) -> None:
+    """What a task writes at its very end is not lost to who follows it."""
+    cluster.relay()
+    copy, gate = tmp_path / "copy", tmp_path / "gate"
+    os.mkfifo(gate)
+    job = cluster.client().submit(f"cat {gate}; {LONG.format(copy=copy)}", memory=64)
+    followed = job.log(follow=True)
+    gate.write_text("go\n")
+
+    assert b"".join(followed) == b"go\n" + copy.read_bytes()
+
+
+def test_run_prints_all_over_a_restart_of_the_hub(cluster: Cluster, tmp_path: Path) -> None:
+    """A Hub that ends in order breaks streams off; who follows opens them again."""
+    cluster.relay()
+    copy, gate = tmp_path / "copy", tmp_path / "gate"
+    os.mkfifo(gate)
+    command = f"echo first; cat {gate}; {LONG.format(copy=copy)}"
+    run = subprocess.Popen(
+        [sys.executable, "-m", "hpc", "run", "--", "sh", "-c", command],
+        env=cluster.env,
+        stdout=subprocess.PIPE,
+    )
+    try:
+        assert run.stdout is not None
+        assert run.stdout.readline() == b"first\n"
+        assert cluster.hub is not None
+
+        cluster.hub.terminate()
+        cluster.start_hub()
+        gate.write_text("go\n")
+
+        assert run.stdout.read() == b"go\n" + copy.read_bytes()
+        assert run.wait(30) == 0
+    finally:
+        run.kill()
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,7 @@ from hpc.hub.frames import Header, encode
 from hpc.hub.log_reader import ASK_S_MIN, LogReader
 from hpc.hub.outputs import OutputStore
 from hpc.hub.turn import Turns
-from hpc.ports import LogQuery, LogReading
+from hpc.ports import LogQuery, LogReading, StreamBroken
 from hpc.protocols import Answer
 from hpc.storage.memory import MemoryLog
 
@@ -237,8 +237,8 @@ def test_reading_a_running_task_asks_its_relay(run: Run) -> None:
         reading = await opening
 
         assert (reading.note, await whole(reading)) == (None, b"so far, and now")
-        asked = {"job_id": JOB, "task": "0", "stream": "stdout", "offset": "6", "watch": "1"}
-        assert rig.engine.tails == [asked]
+        place = {"job_id": JOB, "task": "0", "stream": "stdout"}
+        assert rig.engine.tails == [place | {"attempt": "1", "offset": "6", "watch": "1"}]
 
     run(test)
 
@@ -322,15 +322,84 @@ def test_a_follower_goes_over_to_the_next_attempt(run: Run) -> None:
     run(test)
 
 
-def test_a_follower_ends_with_the_hub(run: Run) -> None:
-    """SIGTERM does not wait for readers."""
+def test_a_follower_is_cut_off_with_the_hub(run: Run) -> None:
+    """SIGTERM does not wait for readers; an answer that ended well would say that this was all."""
 
     async def test(rig: Rig) -> None:
         read = asyncio.ensure_future(whole(await rig.open(follow=True)))
         await rig.event()
         await rig.turns.close()
 
-        assert await read == b""
+        with pytest.raises(StreamBroken):
+            await read
+
+    run(test)
+
+
+def test_the_middle_of_a_long_stream_is_asked_of_the_node_that_has_it(run: Run) -> None:
+    """A report carries both ends; the rest lies at the relay and is not lost."""
+
+    async def test(rig: Rig) -> None:
+        rig.engine.attempt(1, "succeeded")
+        rig.engine.settled = "0"
+        rig.engine.node = {"node_id": "n1", "attempt": 1, "state": "up"}
+        await rig.put(0, b"head")
+        await rig.put(7, b"tail", end=True)
+        opening = asyncio.ensure_future(rig.open())
+        while not rig.engine.tails:
+            await rig.turns.ask("job", "job_id=x")
+
+        await rig.put(4, b"m")
+        reading = await opening
+        rest = asyncio.ensure_future(whole(reading))
+        await rig.put(5, b"id")
+
+        assert (reading.note, await rest) == (None, b"headmidtail")
+        assert [tail["offset"] for tail in rig.engine.tails] == ["4"]
+
+    run(test)
+
+
+def test_a_follower_gets_the_middle_of_what_has_ended_meanwhile(run: Run) -> None:
+    """The report is at the Hub before the last pieces: they are waited for, not passed over."""
+
+    async def test(rig: Rig) -> None:
+        rig.engine.attempt(1, "running")
+        reading = await rig.open(follow=True)
+        read = asyncio.ensure_future(whole(reading))
+        await rig.put(0, b"head")
+        await rig.put(7, b"tail", end=True)
+        rig.engine.attempt(1, "succeeded")
+        rig.engine.settled = "0"
+        await rig.event()
+        await rig.put(4, b"mid")
+
+        assert await read == b"headmidtail"
+
+    run(test)
+
+
+def test_an_answer_whose_rest_stops_coming_breaks_off(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who opens it again is told by a note what is missing."""
+    monkeypatch.setattr(log_reader, "TAIL_WAIT_S", 0.05)
+
+    async def test(rig: Rig) -> None:
+        rig.engine.attempt(1, "running")
+        reading = await rig.open(follow=True)
+        read = asyncio.ensure_future(whole(reading))
+        await rig.put(0, b"head")
+        await rig.put(7, b"tail", end=True)
+        rig.engine.attempt(1, "succeeded")
+        rig.engine.settled = "0"
+        await rig.event()
+
+        with pytest.raises(StreamBroken):
+            await read
+        again = await rig.open(follow=True)
+        assert again.note == "bytes 4 to 6 of stdout are not at the Hub; node n1 may have them"
+        assert await whole(again) == b"headtail"
 
     run(test)
 

@@ -49,7 +49,11 @@ class _Broken(Unanswered):
 
 
 class Output:
-    """One stream of a task, and how far it has been printed."""
+    """One stream of a task, and how far it has been printed.
+
+    Attributes:
+        is_whole: It was followed to its end.
+    """
 
     def __init__(
         self, job_id: str, task: int | None, stream: str, out: Writes | None = None
@@ -62,6 +66,7 @@ class Output:
         self._shown = 0
         self._is_noted = False
         self._is_left = False
+        self.is_whole = False
 
     def show(self, client: Client) -> None:
         """Print what there is and was not printed yet.
@@ -78,6 +83,7 @@ class Output:
                 self._print(client, follow=True)
             except _Broken:
                 continue
+            self.is_whole = not self._is_left
             return
 
     def leave(self) -> None:
@@ -122,6 +128,7 @@ class Followers:
         """Start to print."""
         self._hub_url = hub_url
         self._outputs = [Output(job_id, task, stream, out(stream)) for stream in STREAMS]
+        self._errors: list[HpcError] = []
         self._threads = [
             threading.Thread(target=self._follow, args=(output,), daemon=True)
             for output in self._outputs
@@ -130,15 +137,21 @@ class Followers:
             thread.start()
 
     def join(self) -> None:
-        """Wait until the task is settled and everything is printed."""
+        """Wait until the task is settled and everything is printed.
+
+        Raises:
+            HpcError: Why one of the streams could not be followed to its end.
+        """
         for thread in self._threads:
             thread.join()
+        for error in self._errors:
+            raise error
 
     def finish(self, client: Client) -> None:
         """Print the rest of a task that is settled, soon."""
         for thread, output in zip(self._threads, self._outputs, strict=True):
             thread.join(LAST_OUTPUT_S)
-            if thread.is_alive():
+            if not output.is_whole:
                 output.leave()
                 output.show(client)
 
@@ -147,4 +160,4 @@ class Followers:
             try:
                 output.follow(client)
             except HpcError as error:
-                say(f"note: output cannot be followed: {error.message}")
+                self._errors.append(error)

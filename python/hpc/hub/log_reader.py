@@ -6,14 +6,16 @@ output of their job and look again; nothing polls. What is missing is told in a 
 first byte, since bytes of output cannot be told from words of ours.
 
 Bytes are yielded in the stream's order. A follower goes on over attempts until the task is
-settled; a hole in the middle is passed over only once the attempt has ended.
+settled. Of a long stream the report carries only both ends; the middle is asked of the node that
+has it. Where it cannot be had the note says so and the hole is passed over; where it stops coming
+half-way the answer breaks, since an answer that ends well says that this was all.
 """
 
 from __future__ import annotations
 
 import asyncio
 import itertools
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator
 from typing import Final, NamedTuple
 from urllib.parse import urlencode
 
@@ -23,12 +25,13 @@ from hpc.hub.frames import Stream
 from hpc.hub.outputs import SEGMENTS_MAX, OutputStore, StreamView
 from hpc.hub.outputs_index import Segment
 from hpc.hub.turn import Turns
-from hpc.ports import LogQuery, LogReading
+from hpc.ports import LogQuery, LogReading, StreamBroken
 from hpc.problems import problem
 from hpc.protocols import Answer
 
 TAIL_WAIT_S: Final = 5.0
-"""How long a reader waits for the relay before it is answered with what the Hub has."""
+"""How long a reader waits for the relay before it is answered with what the Hub has, and for each
+further piece of what it was promised."""
 
 ASK_S_MIN: Final = 0.2
 """How soon a follower asks for the job again. The answer grows with the job, and in a big array
@@ -111,7 +114,7 @@ class LogReader:
             )
         stream: Stream = "stderr" if query.stream == "stderr" else "stdout"
         reading = _Reading(
-            self._turns, self._outputs, next(self._watches), (job_id, task, stream), query.follow
+            self._turns, self._outputs, self._watches, (job_id, task, stream), query.follow
         )
         try:
             note = await reading.begin(task_state(job, task))
@@ -128,13 +131,14 @@ class _Reading:
         self,
         turns: Turns,
         outputs: OutputStore,
-        watch_id: int,
+        watches: Iterator[int],
         place: tuple[str, int, Stream],
         follow: bool,
     ) -> None:
         self._turns = turns
         self._outputs = outputs
-        self._watch_id = watch_id
+        self._watches = watches
+        self._watch_id = 0
         self._job_id, self._task, self._stream = place
         self._follow = follow
         self._watch = turns.feeds.watch(self._job_id)
@@ -143,6 +147,7 @@ class _Reading:
         self._offset = 0
         self._rest: asyncio.TimerHandle | None = None
         self._is_stale = False
+        self._skips_gaps = False
         self._iterator = self._chunks()
 
     def __aiter__(self) -> AsyncIterator[bytes]:
@@ -160,21 +165,23 @@ class _Reading:
         """Find out what there is, asking the relay where the task runs; returns the note."""
         self._state = state
         if state.is_settled:
-            return await self._gaps_note(state)
+            return await self._begin_settled(state)
         before = await self._view(state.attempt)
         running = await self._tail()
         if running is None:
             # It may have ended before this reader watched it: then nothing would wake it any more.
             self._state = state = await self._asked() or state
             if state.is_settled:
-                return await self._gaps_note(state)
+                return await self._begin_settled(state)
             if state.attempt is None or self._follow:
                 return None
+            self._skips_gaps = True
             return (
                 f"attempt {state.attempt} on node {state.node_id} is {state.state}; "
                 "these are the bytes that the Hub has"
             )
         self._state = state._replace(attempt=running.attempt, node_id=running.node_id)
+        self._skips_gaps = not self._follow
         if running.state == "up":
             count = before.now_count if before and before.attempt == running.attempt else 0
             if self._follow or await self._heard(count):
@@ -182,13 +189,31 @@ class _Reading:
         silent = "has not answered" if running.state == "up" else f"is {running.state}"
         return f"node {running.node_id} {silent}; these are the bytes that the Hub has"
 
+    async def _begin_settled(self, state: TaskState) -> str | None:
+        """Of a stream with holes: have the node send them, or say that they are missing."""
+        note = await self._gaps_note(state)
+        if note is not None and not await self._asked_for_more():
+            self._skips_gaps = True
+            return note
+        return None
+
     async def _chunks(self) -> AsyncGenerator[bytes, None]:
         while True:
-            is_over = self._state.is_settled or not self._follow
-            while chunk := await self._next_chunk(skip_gaps=is_over):
+            while chunk := await self._next_chunk(skip_gaps=self._skips_gaps):
                 yield chunk
-            if is_over or not await self._watch.changed():
+            if self._skips_gaps:
                 return
+            if self._state.is_settled:
+                # Its output came ahead of its report: what is not here is a hole.
+                if await self._gaps_note(self._state, self._offset) is None:
+                    return
+                if not (await self._comes_on() or await self._asked_for_more()):
+                    raise StreamBroken
+                continue
+            if not self._follow:
+                return
+            if not await self._watch.changed():
+                raise StreamBroken  # the Hub ends, the task does not
             if self._rest is not None:
                 self._is_stale = True
                 continue
@@ -235,11 +260,39 @@ class _Reading:
         # A relay forgets its tails with its claim, the engine with a rebuild.
         return self._state.attempt, self._state.state, self._turns.rebuilds
 
+    async def _asked_for_more(self) -> bool:
+        """Ask the node of a settled task for what it kept; whether some of it has come."""
+        found = await self._tail()
+        return found is not None and found.state == "up" and await self._comes_on()
+
+    async def _comes_on(self) -> bool:
+        """Wait until more of the stream is known than was read, or until that was all."""
+        if self._tailed is None:
+            return False
+        try:
+            async with asyncio.timeout(TAIL_WAIT_S):
+                while (
+                    await self._known_end(self._offset) <= self._offset
+                    and await self._gaps_note(self._state, self._offset) is not None
+                ):
+                    if not await self._watch.changed():
+                        return False
+        except TimeoutError:
+            return False
+        return True
+
     async def _tail(self) -> _TailAnswer | None:
-        """Make the relay send the stream; None where the task does not run."""
+        """Make the relay send the stream; None where the task neither runs nor has run."""
         offset = await self._known_end()
+        if self._tailed is not None:
+            self._turns.tell("untail", f"watch={self._watch_id}")
+        # A number of its own for each time: the relay goes on with those that it knows.
+        self._watch_id = next(self._watches)
         self._tailed = self._tail_key()
-        query = {
+        query: dict[str, str | int] = (
+            {} if self._state.attempt is None else {"attempt": self._state.attempt}
+        )
+        query |= {
             "job_id": self._job_id,
             "task": self._task,
             "stream": self._stream,
@@ -265,9 +318,8 @@ class _Reading:
         except TimeoutError:
             return False
 
-    async def _known_end(self) -> int:
-        """Return up to where the stream is known without a gap."""
-        end = 0
+    async def _known_end(self, end: int = 0) -> int:
+        """Return up to where the stream is known without a gap from an offset on."""
         while view := await self._view(self._state.attempt, end):
             before = end
             for segment in view.segments:
@@ -314,10 +366,10 @@ class _Reading:
         )
         return None if isinstance(found, Answer) else found
 
-    async def _gaps_note(self, state: TaskState) -> str | None:
-        """Say which bytes of an ended attempt are not at the Hub."""
+    async def _gaps_note(self, state: TaskState, end: int = 0) -> str | None:
+        """Say which bytes of an ended attempt, from an offset on, are not at the Hub."""
         gaps: list[str] = []
-        end, total = 0, None
+        total = None
         while view := await self._view(state.attempt, end):
             gaps += gaps_between(end, view.segments)
             end = view.segments[-1].end if view.segments else end

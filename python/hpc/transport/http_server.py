@@ -17,6 +17,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import ipaddress
+import logging
 import os
 import socket
 import sys
@@ -46,6 +47,9 @@ CLOSING_S: Final = 3
 
 NOT_FOUND: Final = 404
 WRONG_METHOD: Final = 405
+
+CUT_ON_PURPOSE: Final = "ASGI callable returned without completing response."
+"""uvicorn's word for it; see streams.py."""
 
 
 class HttpTransport:
@@ -84,6 +88,7 @@ class HttpTransport:
             timeout_graceful_shutdown=CLOSING_S,
             headers=[("hpc-hub", ports.hub_id), ("hpc-protocol", str(PROTOCOL_VERSION))],
         )
+        logging.getLogger("uvicorn.error").addFilter(lambda record: record.msg != CUT_ON_PURPOSE)
         await _Server(config, lambda: on_listening(f"http://{shown}:{bound_port}"), stop).serve(
             sockets=[sock]
         )

@@ -1,7 +1,8 @@
 """Streams: answers that go on, as server-sent events or as raw bytes.
 
 A stream ends when its source does, when the client leaves, or when the client has not taken what
-was sent for as long as an idle connection may last; it can come back with the last id it saw.
+was sent for as long as an idle connection may last; it can come back with the last id it saw. One
+whose source is broken is cut off in its middle, so that its client knows that this was not all.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from typing import Final
 import msgspec
 from litestar.types import Receive, Scope, Send
 
-from hpc.ports import Chunks, HubPorts
+from hpc.ports import Chunks, HubPorts, StreamBroken
 from hpc.transport.asgi import Header
 from hpc.transport.connection import IDLE_S
 
@@ -51,7 +52,8 @@ class Stream:
         try:
             await asyncio.wait([pumping])
             if not pumping.cancelled():
-                pumping.result()
+                with contextlib.suppress(StreamBroken):  # returning now cuts the connection
+                    pumping.result()
         finally:
             watching.cancel()
             pumping.cancel()

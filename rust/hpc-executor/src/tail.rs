@@ -32,14 +32,15 @@ pub struct Tails {
 }
 
 impl Tails {
-    /// Takes the newest list: what stands in it already goes on where it is.
+    /// Takes the newest list: what stands in it already goes on where it is. Another reader of the
+    /// same stream is another entry: it has not been told yet what there is.
     pub fn replace(&mut self, streams: Vec<Followed>) {
         let mut before = std::mem::take(&mut self.follows);
         for asked in streams {
             let is_same = |follow: &Follow| {
                 let known = &follow.asked;
-                (&known.job_id, known.task, known.stream)
-                    == (&asked.job_id, asked.task, asked.stream)
+                (known.watch, &known.job_id, known.task, known.stream)
+                    == (asked.watch, &asked.job_id, asked.task, asked.stream)
             };
             let follow = match before.iter().position(is_same) {
                 Some(place) => before.swap_remove(place),

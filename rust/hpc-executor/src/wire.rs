@@ -32,6 +32,8 @@ const READ_BYTES: usize = 64 * 1024;
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[allow(missing_docs)] // the fields of a claim's `tail`
 pub struct Followed {
+    #[serde(default)]
+    pub watch: u64,
     pub job_id: String,
     pub task: u32,
     pub stream: Stream,

@@ -1,7 +1,9 @@
-//! Tails: readers of running tasks' output, whom the open claim of the task's node tells of.
+//! Tails: readers of tasks' output, of whom the open claim of the task's node tells: of one that
+//! runs, or of one that has ended and left more with its node than a report carries.
 
 use super::attempts::NodeIx;
 use super::hub::Hub;
+use super::jobs::Job;
 use super::query::Query;
 use crate::domain::json_write::ObjectWriter;
 use crate::domain::problem::Problem;
@@ -25,6 +27,7 @@ impl Watch {
     /// Appends an entry of a claim's `tail`.
     pub fn write(&self, out: &mut Vec<u8>) {
         ObjectWriter::new(out)
+            .int("watch", self.id)
             .str("job_id", &self.job_id)
             .int("task", self.task)
             .str("stream", &self.stream)
@@ -34,7 +37,7 @@ impl Watch {
 }
 
 impl Hub {
-    /// Registers a reader; answers where the task runs.
+    /// Registers a reader; answers where the task runs, or where an attempt of it has run.
     pub(super) fn tail(&mut self, token: u64, query: &str) {
         match self.try_tail(query) {
             Ok(body) => self.reply(token, 200, body),
@@ -43,7 +46,8 @@ impl Hub {
     }
 
     fn try_tail(&mut self, query: &str) -> Result<Vec<u8>, Box<Problem>> {
-        let query = Query::parse(query, &["job_id", "task", "stream", "offset", "watch"])?;
+        let known = ["job_id", "task", "stream", "offset", "watch", "attempt"];
+        let query = Query::parse(query, &known)?;
         let job_id = query.get("job_id").unwrap_or_default();
         let task = query.int("task", 0, u64::from(u32::MAX))?.unwrap_or(0);
         let task = u32::try_from(task).unwrap_or_default();
@@ -53,11 +57,21 @@ impl Hub {
             .find(job_id)
             .and_then(|ix| self.state.jobs.get(ix));
         let lease = job.and_then(|job| job.leases.iter().find(|l| l.tasks.contains(task)));
-        let Some(lease) = lease else {
+        let attempt = query.int("attempt", 1, u64::from(u32::MAX))?;
+        let has_run = |job: &Job| {
+            let attempt = u32::try_from(attempt?).ok()?;
+            let mut ran = job.attempts.iter();
+            let ran = ran.find(|(key, ran)| key.attempt == attempt && ran.tasks.contains(task));
+            ran.map(|(key, _)| (key.node, attempt))
+        };
+        let place = match lease {
+            Some(lease) => Some((lease.node, lease.attempt)),
+            None => job.and_then(has_run),
+        };
+        let Some((node_ix, attempt)) = place else {
             let detail = format!("Task {task} of job `{job_id}` does not run now");
             return Err(Problem::not_found(detail).into());
         };
-        let (node_ix, attempt) = (lease.node, lease.attempt);
         let watch = Watch {
             id: query.int("watch", 0, u64::MAX)?.unwrap_or(0),
             job_id: job_id.to_owned(),
