@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Final, NamedTuple
 from urllib.parse import urlsplit
 
-from hpc.errors import NoHub, NotAllowed, UsageError
+from hpc.errors import HpcError, NoHub, NotAllowed, UsageError
 
 ACCESS_FILE: Final = "access.json"
 _OTHERS: Final = 0o077
@@ -48,7 +48,7 @@ def read_access(home: Path, *, url: str | None = None) -> Access:
     Hub may be reached by several names.
 
     Raises:
-        NoHub: Nothing says where a Hub is.
+        NoHub: Nothing says where a Hub is, or what says so cannot be read now.
         NotAllowed: Others than the owner can read the file.
         UsageError: The file or the URL cannot be read.
     """
@@ -65,9 +65,23 @@ def read_access(home: Path, *, url: str | None = None) -> Access:
                 hint="start one: hpc hub   or set HPC_HUB_URL and HPC_TOKEN",
             ) from None
         return Access(check_url(url), "")
+    except OSError as error:
+        # A home folder on a network may be away for a while; who keeps running asks again.
+        raise NoHub(
+            f"{home / ACCESS_FILE} cannot be read: {error.strerror or error}",
+            hint="look at that file, or set HPC_HUB_URL and HPC_TOKEN",
+        ) from error
     return Access(
         check_url(url or found.url), token or found.token, None if url else found.tls_sha256
     )
+
+
+def is_written(home: Path, access: Access) -> bool:
+    """Return whether the access file says just this, whatever the environment says."""
+    try:
+        return _read_file(home / ACCESS_FILE) == access
+    except (OSError, HpcError):
+        return False
 
 
 def write_access(home: Path, access: Access) -> None:

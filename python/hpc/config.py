@@ -18,7 +18,15 @@ from typing import Final
 
 import msgspec
 
-from hpc.access import Access, check_url, home, read_access, write_access, write_private
+from hpc.access import (
+    Access,
+    check_url,
+    home,
+    is_written,
+    read_access,
+    write_access,
+    write_private,
+)
 from hpc.errors import UsageError
 from hpc.units import parse_duration, parse_memory
 
@@ -29,6 +37,7 @@ __all__ = [
     "RelayConfig",
     "check_id",
     "home",
+    "is_written",
     "parse_duration",
     "parse_memory",
     "read_access",

@@ -6,6 +6,7 @@ For the tests of the relay's and the monitor's loops; they share no code with th
 from __future__ import annotations
 
 import asyncio
+import errno
 import json
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from types import MappingProxyType
@@ -231,8 +232,11 @@ class Book:
     def __init__(self, epoch: int = 0) -> None:
         self.epoch = epoch
         self.hubs: dict[str, str] = {}
+        self.fails_above: int | None = None
 
     def raise_epoch(self, *, above: int = 0) -> int:
+        if self.fails_above is not None and max(self.epoch, above) >= self.fails_above:
+            raise OSError(errno.ENOSPC, "no space")
         self.epoch = max(self.epoch, above) + 1
         return self.epoch
 

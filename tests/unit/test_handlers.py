@@ -60,6 +60,12 @@ def test_the_environment_is_the_relays_without_what_is_ours() -> None:
     assert work.env == {"PATH": "/opt", "HPC_HOME": "/state", "HPC_DEMO_TEXT": "hi", "N": "3"}
 
 
+def test_a_variable_that_is_no_text_is_left_out() -> None:
+    """One odd byte in the relay's own environment must not keep its jobs from running."""
+    handler = ProcessHandler({"GOOD": "ü", "BAD": "\udcff", "\udcfe": "x"})
+    assert handler.work(grant({"command": "true"}), OFFER).env == {"GOOD": "ü"}
+
+
 @pytest.mark.parametrize(
     ("enforce", "limit"),
     [({}, 64), ({"enforce_memory": True}, 64), ({"enforce_memory": False}, None)],

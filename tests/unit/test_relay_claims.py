@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator
 from random import Random
 from typing import Any
 
+import msgspec
 import pytest
 from relay_scripted import Book, Request, Response, ScriptedHub, ScriptedLink, SetClock, run
 
@@ -75,7 +76,7 @@ class Relay:
                 membership=self.membership,
                 namespaces=["measure"],
                 resources={"cpus": 2, "memory_mib": 100},
-                handlers={"none": NoneHandler(), "picky": Picky()},
+                handlers={"none": NoneHandler(), "picky": Picky(), "faulty": Faulty()},
                 identify=self.identify,
                 register=self.register,
                 clock=self.clock,
@@ -102,6 +103,20 @@ class Picky:
 
     def work(self, grant: Grant, offer: NodeOffer) -> Work:
         raise Refused("not here")
+
+
+class Faulty:
+    """A handler with faults of its own, chosen by the job's id."""
+
+    def work(self, grant: Grant, offer: NodeOffer) -> Work:
+        plan = NoneHandler().work(grant, offer)
+        match grant.job_id:
+            case "raises":
+                raise TypeError("a fault")
+            case "negative":
+                return msgspec.structs.replace(plan, cpus=-1)
+            case _:
+                return msgspec.structs.replace(plan, argv=["\udcff"])
 
 
 def answer(n: int, **fields: Any) -> dict[str, Any]:
@@ -243,6 +258,43 @@ def test_what_no_handler_can_plan_is_reported_refused() -> None:
         assert refusals["j2"] == "not here"
         assert "no handler `quantum`" in refusals["j3"]
         assert [work.job_id for (works,) in relay.link.named("run") for work in works] == ["j1"]
+
+    run(scenario())
+
+
+def test_a_faulty_handler_ends_its_own_tasks_only() -> None:
+    """What other jobs run must not die of a plugin; each of its own tasks ends with the reason."""
+
+    async def scenario() -> None:
+        bad = ("raises", "negative", "unspeakable")
+        faulty = [{**GRANT, "job_id": job_id, "handler_type": "faulty"} for job_id in bad]
+        relay = Relay(answer(1, grants=[*faulty, GRANT]))
+        async with relay.running() as task:
+            await relay.claimed(2)
+            assert not task.done()
+        refusals = {work.job_id: detail for work, detail in relay.link.named("refuse")}
+        assert set(refusals) == set(bad)
+        assert "TypeError('a fault')" in refusals["raises"]
+        assert "`cpus` = -1" in refusals["negative"]
+        assert [work.job_id for (works,) in relay.link.named("run") for work in works] == ["j1"]
+
+    run(scenario())
+
+
+def test_a_folder_that_cannot_be_written_is_tried_again() -> None:
+    """What runs goes on; no claim leaves under an epoch that is not on disk."""
+
+    async def scenario() -> None:
+        relay = Relay(answer(1), problem(409, "lost", last_epoch=7), lambda _: answer(4))
+        relay.answers.insert(2, problem(409, "lost", last_epoch=7))
+        relay.book.fails_above = 1
+        async with relay.running() as task:
+            while not any("cannot be written" in line for line in relay.said):
+                await asyncio.sleep(0.002)
+            relay.book.fails_above = None
+            claims = await relay.claimed(4)
+            assert not task.done()
+        assert [claim["epoch"] for claim in claims][:4] == [1, 1, 1, 8]
 
     run(scenario())
 

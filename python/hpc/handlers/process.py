@@ -57,7 +57,9 @@ class ProcessHandler:
 
     def __init__(self, environ: Mapping[str, str] | None = None) -> None:
         found = os.environ if environ is None else environ
-        self._environ = {name: value for name, value in found.items() if name not in OURS}
+        ours = {name: value for name, value in found.items() if name not in OURS}
+        # What is no UTF-8 cannot be told to the supervisor, and is not passed on.
+        self._environ = {name: value for name, value in ours.items() if _is_text(name + value)}
 
     def work(self, grant: Grant, offer: NodeOffer) -> Work:
         """Return what to execute for every task of the grant.
@@ -101,6 +103,10 @@ class ProcessHandler:
         # Also where a job brings it by itself: a token stands in no job's environment.
         env.pop("HPC_TOKEN", None)
         return env
+
+
+def _is_text(value: str) -> bool:
+    return not any("\ud800" <= char <= "\udfff" for char in value)
 
 
 def _argv(spec: _Spec) -> list[str]:

@@ -23,7 +23,7 @@ from typing import Any, Final
 
 import uvloop
 
-from hpc.config import Access, HubConfig, read_access, write_access
+from hpc.config import Access, HubConfig, is_written, read_access, write_access
 from hpc.errors import HpcError, UsageError
 from hpc.hub.commit import Committer, SystemClock
 from hpc.hub.outputs import OutputStore
@@ -172,9 +172,8 @@ class _Process:
         )
 
     def _write_access(self, access: Access) -> None:
-        with contextlib.suppress(HpcError):
-            if read_access(self._config.home) == access:
-                return
+        if is_written(self._config.home, access):
+            return
         try:
             write_access(self._config.home, access)
         except OSError as error:

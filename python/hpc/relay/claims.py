@@ -197,7 +197,12 @@ class Claims:
             return self._backoff.next_s()
         if reply is None:  # interrupted by `drain`
             return 0.0
-        return await self._judge(reply, sent_ms)
+        try:
+            return await self._judge(reply, sent_ms)
+        except OSError as error:
+            # Nothing was taken: what must be on disk first is not. Running tasks go on.
+            self._tell(f"the relay's folder cannot be written: {error}; trying again")
+            return self._backoff.next_s()
 
     async def _adopt(self) -> None:
         """Hold what earlier sessions ended for this Hub (R13), and nothing of another Hub's.
@@ -305,9 +310,13 @@ class Claims:
         works: list[Work] = []
         for grant in grants:
             try:
-                works.append(_handler(self._handlers, grant).work(grant, offer))
+                works.append(checked(_handler(self._handlers, grant).work(grant, offer)))
             except HpcError as error:
                 self._link.refuse(_unplanned(grant, self.epoch), error.message)
+            except Exception as error:  # a handler's fault must not end what other jobs run
+                fault = f"Handler `{grant.handler_type}` failed: {error!r}"
+                self._say(f"job {grant.job_id}: {fault}")
+                self._link.refuse(_unplanned(grant, self.epoch), fault)
         if works:
             self._link.run(works)
 
@@ -388,6 +397,24 @@ def _handler(handlers: Mapping[str, Handler], grant: Grant) -> Handler:
             f"it has {known}"
         )
     return handler
+
+
+def checked(work: Work) -> Work:
+    """Return a plan that can be told to the supervisor.
+
+    Raises:
+        Refused: A handler has planned what nobody could run.
+    """
+    least = {"cpus": 0, "reserve_mib": 0, "memory_mib": 0, "grace_s": 0, "time_limit_s": 0}
+    for field, limit in least.items():
+        value = getattr(work, field)
+        if value is not None and not value >= limit:
+            raise Refused(f"Handler plans `{field}` = {value!r}, expected {limit} or more")
+    try:
+        msgspec.json.encode(work)
+    except (UnicodeEncodeError, TypeError, ValueError) as error:
+        raise Refused(f"Handler plans what cannot be told: {error}") from error
+    return work
 
 
 def _unplanned(grant: Grant, epoch: int) -> Work:

@@ -238,8 +238,8 @@ impl Board {
     pub fn fence(&mut self, at_ms: u64) {
         let now_ms = sys::boottime_ms();
         self.fence_ms = Some(at_ms);
-        let grace_ms = at_ms.saturating_sub(now_ms) / FENCE_GRACE_PART;
-        self.fence_grace_ms = self.fence_grace_ms.max(grace_ms);
+        // Of the lease that was answered last: a Hub may promise less than the one before it.
+        self.fence_grace_ms = at_ms.saturating_sub(now_ms) / FENCE_GRACE_PART;
         self.time_fence(at_ms);
         self.start_ready();
     }

@@ -90,7 +90,8 @@ impl Outbox {
             .mode(0o600)
             .open(&path)?;
         let mut outbox = Self::empty(path, file, session, node_id);
-        outbox.write_head();
+        let head = outbox.head();
+        write_record(&mut outbox.buffer, &head);
         outbox.flush()?;
         File::open(folder)?.sync_all()?;
         Ok(outbox)
@@ -112,13 +113,12 @@ impl Outbox {
         }
     }
 
-    fn write_head(&mut self) {
-        let head = Record::Head {
+    fn head(&self) -> Record {
+        Record::Head {
             session: self.session.clone(),
             node_id: self.node_id.clone(),
             acked: self.acked,
-        };
-        write_record(&mut self.buffer, &head);
+        }
     }
 
     /// Reads a file up to its first torn or damaged record and cuts the rest off; `None` where the
@@ -342,10 +342,10 @@ impl Outbox {
         let Some(ended) = self.forget(n) else {
             return Ok(None);
         };
+        write_record(&mut self.buffer, &Record::Acked { n });
         if self.file_bytes > REWRITE_BYTES && self.pending.len() < REWRITE_ITEMS {
-            self.rewrite()?;
+            self.rewrite()?; // where it fails, the old file goes on as it was
         } else {
-            write_record(&mut self.buffer, &Record::Acked { n });
             self.flush()?;
         }
         Ok(Some(ended))
@@ -366,20 +366,20 @@ impl Outbox {
             .mode(0o600)
             .open(&path)?;
         file.set_len(0)?;
-        self.buffer.clear(); // all of it is in `pending` too, or said by the new head
-        self.write_head();
+        let mut kept = Vec::new();
+        write_record(&mut kept, &self.head());
         for item in &self.pending {
             match item {
-                Item::Record(record) => write_record(&mut self.buffer, record),
-                Item::Output(frames) => write_output(&mut self.buffer, frames),
+                Item::Record(record) => write_record(&mut kept, record),
+                Item::Output(frames) => write_output(&mut kept, frames),
             }
         }
-        (&file).write_all(&self.buffer)?;
+        (&file).write_all(&kept)?;
         file.sync_data()?;
         std::fs::rename(&path, &self.path)?;
         self.file = Arc::new(file);
-        self.file_bytes = self.buffer.len() as u64;
-        self.buffer.clear();
+        self.file_bytes = kept.len() as u64;
+        self.buffer.clear(); // all of it was in `pending` too, or is said by the new head
         Ok(())
     }
 

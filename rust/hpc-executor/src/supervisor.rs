@@ -88,6 +88,10 @@ pub fn supervise(settings: Settings) -> io::Result<()> {
         &folder,
         supervisor.board.outbox.session(),
     )));
+    // What ended in the same moment as the relay is in no file yet.
+    if let Err(error) = supervisor.board.outbox.flush() {
+        crate::say!("supervisor: the outbox cannot be written: {error}");
+    }
     supervisor.leave_syncs();
     supervisor.board.janitor.finish();
     result
