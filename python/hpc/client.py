@@ -29,6 +29,10 @@ from hpc.errors import HpcError, NoHub, TimedOut
 from hpc.transport.http_client import HttpClient, Query, Stream, Unanswered
 
 PHASE_FINISHED: Final = 3
+
+SETTLED: Final = frozenset({"succeeded", "failed", "cancelled"})
+"""States of a job, and columns of its facts: what becomes of its tasks in the end."""
+
 WAIT_S_MAX: Final = 50.0
 """What one waiting pull asks for; the Hub holds it for 60 s at most."""
 
@@ -304,11 +308,14 @@ class Client:
         """Wait until every task of a job is settled and return `info`; see `Job.wait`."""
         until = None if timeout_s is None else time.monotonic() + timeout_s
         hub: str | None = None
+        was_finished = False
         while True:
             if cursor is None:
                 info, cursor = self._job(job_id)
-                if info["phase"] == PHASE_FINISHED:
+                if info["state"] in SETTLED:
                     return info
+                # It has got further tasks since: its phase stays and tells nothing more.
+                was_finished = info["phase"] == PHASE_FINISHED
             left_s = WAIT_S_MAX if until is None else until - time.monotonic()
             if left_s <= 0:
                 raise TimedOut(
@@ -325,7 +332,11 @@ class Client:
             )
             row = page["facts"].get("jobs", {}).get(job_id, {})
             cursor, hub = page["cursor"], page.get("hub")
-            if row.get("phase") == PHASE_FINISHED or page.get("snapshot"):
+            if was_finished:
+                is_news = bool(SETTLED & row.keys())
+            else:
+                is_news = row.get("phase") == PHASE_FINISHED
+            if is_news or page.get("snapshot"):
                 # Whole answers may come from another Hub, which need not know the job.
                 cursor = None
 
@@ -344,7 +355,9 @@ class Client:
         if follow:
             query.append(("follow", "true"))
         path = f"/jobs/{quote(job_id, safe='')}/log"
-        return self._patiently(lambda: self._http.stream(path, query))
+        # Who follows waits for a Hub that has gone away as long as who waits for the job.
+        patience_s = AWAY_S_MAX if follow else None
+        return self._patiently(lambda: self._http.stream(path, query), patience_s)
 
     def events(self, cursor: int = 0, *, follow: bool = False) -> Iterator[dict[str, Any]]:
         """Yield the events after a cursor; with `follow` also those to come, for ever.
@@ -415,7 +428,11 @@ class Client:
         """Send something that may be sent again, until it is answered or patience ends.
 
         If nobody has ever answered and nothing was sent, that is said at once.
+
+        Raises:
+            Unanswered: One of the tries may have arrived, whatever became of the last.
         """
+        unanswered: Unanswered | None = None
         away_s: float | None = None
         patience_s = self._patience_s if patience_s is None else patience_s
         delays: Iterator[float] | None = None
@@ -424,12 +441,16 @@ class Client:
             try:
                 answer = send()
             except NoHub as error:
+                if isinstance(error, Unanswered):
+                    unanswered = error
                 self._was_there |= error.code != NoHub.default_code
                 now_s = time.monotonic()
                 away_s = now_s if away_s is None else away_s
                 left_s = away_s + patience_s - now_s
                 if not self._was_there or left_s <= 0:
-                    raise
+                    if unanswered is None or unanswered is error:
+                        raise
+                    raise Unanswered(error.message, hint=error.hint) from error
                 if on_away is not None and now_s >= away_s + AWAY_TOLD_S:
                     on_away(error.message)
                     on_away = None

@@ -187,7 +187,9 @@ def test_the_folder_of_the_last_task_is_gone_too(tmp_path: Path) -> None:
 
     async def scenario() -> None:
         async with relay(tmp_path) as taken:
-            taken.link.run([shell("pwd; test $HPC_TASK_ID = 0 || sleep 0.6", cwd=None, tasks="0-1")])
+            taken.link.run(
+                [shell("pwd; test $HPC_TASK_ID = 0 || sleep 0.6", cwd=None, tasks="0-1")]
+            )
             for task in range(2):
                 await taken.end(task)
             folders = [Path(taken.text(task).strip()) for task in range(2)]

@@ -94,9 +94,13 @@ class CannedHub:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
+        self.stop_listening()
+        self._thread.join()
+
+    def stop_listening(self) -> None:
+        """From now on nobody answers at the URL; a second call does nothing."""
         self._server.shutdown()
         self._server.server_close()
-        self._thread.join()
 
     def _handle(self, handler: BaseHTTPRequestHandler) -> None:
         parts = urlsplit(handler.path)

@@ -357,6 +357,22 @@ def test_what_means_several_jobs_is_refused_where_one_is_wanted(
     assert "matches 2 jobs: 3, 5" in capsys.readouterr().err
 
 
+def test_a_prefix_of_several_jobs_cancels_none(
+    hub: CannedHub, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A prefix stands for the one job that it begins; a name or a state may stand for several."""
+    rows = [job("fit-1"), job("fit-2")]
+
+    def named(request: Request) -> Canned:
+        found = [] if "name" in request.query else rows
+        return answer({"cursor": 4, "data": found, "next": None})
+
+    hub.routes["GET", "/jobs"] = named
+    assert tree.main(["job", "cancel", "fit"]) == 2
+    assert "`fit` matches several jobs: fit-1, fit-2" in capsys.readouterr().err
+    assert not [request for request in hub.asked if request.path == "/ingest"]
+
+
 def test_jobs_are_cancelled_in_one_batch(hub: CannedHub) -> None:
     """All of them or none."""
     hub.routes["GET", "/jobs"] = listed

@@ -241,6 +241,18 @@ def test_patience_ends_with_the_id_that_makes_the_repeat_safe(hub: CannedHub) ->
     assert "--batch-id mine" in (unknown.value.hint or "")
 
 
+def test_the_id_is_told_also_where_the_last_try_found_no_hub(hub: CannedHub) -> None:
+    """The first may have been recorded before the Hub was gone for good."""
+
+    def gone(_request: Request) -> None:
+        hub.stop_listening()
+
+    hub.routes["POST", "/ingest"] = gone
+    with Client(hub.url, token=TOKEN, patience_s=0.3) as client, pytest.raises(NoHub) as unknown:
+        client.ingest([{}], batch_id="mine")
+    assert "--batch-id mine" in (unknown.value.hint or "")
+
+
 def test_a_refusal_is_not_repeated(hub: CannedHub, client: Client) -> None:
     """It would be refused again."""
     hub.routes["POST", "/ingest"] = problem(409, "job_conflict", "another spec")
@@ -272,6 +284,24 @@ def test_waiting_is_a_pull_that_the_hub_holds(hub: CannedHub, client: Client) ->
     assert [query["cursor"] for query in pulls] == ["4", "6", "9"]
     assert all(float(query["wait"]) > 1 and query["table"] == "jobs" for query in pulls)
     assert hub.paths()[-1] == f"GET /jobs/{submitted.id}"
+
+
+def test_a_finished_job_that_got_further_tasks_is_waited_for(
+    hub: CannedHub, client: Client
+) -> None:
+    """Its phase stays finished: what tells is that more of its tasks are settled."""
+    hub.routes["GET", "/jobs/k"] = [
+        answer({"cursor": 9, "data": job("k", "running") | {"phase": 3}}),
+        answer({"cursor": 11, "data": job("k", "running") | {"phase": 3}}),
+        answer({"cursor": 12, "data": job("k")}),
+    ]
+    hub.routes["GET", "/pull"] = [
+        page(10, {"k": {"started": "0-4"}}),
+        page(11, {"k": {"succeeded": "0-3"}}),
+        page(12, {"k": {"succeeded": "0-4"}}),
+    ]
+    assert client.job("k").wait()["state"] == "succeeded"
+    assert [path for path in hub.paths() if path.startswith("GET /pull")] == ["GET /pull"] * 3
 
 
 def test_a_job_that_is_finished_is_not_waited_for(hub: CannedHub, client: Client) -> None:

@@ -10,6 +10,7 @@ import contextlib
 import json
 import re
 from collections.abc import Iterator, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import Any, Final
 
@@ -41,19 +42,23 @@ def one(client: Client, selector: str | None) -> dict[str, Any]:
     """
     found = _unique(_found(client, selector or "last"))
     if len(found) > 1:
-        shown = ", ".join(str(info["job_id"]) for info in found[:_SHOWN_MAX])
-        more = ", …" if len(found) > _SHOWN_MAX else ""
-        raise UsageError(
-            f"`{selector}` matches {len(found)} jobs: {shown}{more}",
-            code="ambiguous",
-            hint="hpc job list " + (selector or "all"),
-        )
+        raise _ambiguous(selector or "last", found, str(len(found)))
     return found[0]
 
 
 def several(client: Client, selectors: Sequence[str]) -> list[dict[str, Any]]:
     """Return the jobs that selectors mean, each once, in the order in which they were meant."""
     return _unique(info for selector in selectors for info in _found(client, selector))
+
+
+def _ambiguous(selector: str, found: list[dict[str, Any]], count: str) -> UsageError:
+    shown = ", ".join(str(info["job_id"]) for info in found[:_SHOWN_MAX])
+    more = ", …" if len(found) > _SHOWN_MAX else ""
+    return UsageError(
+        f"`{selector}` matches {count} jobs: {shown}{more}",
+        code="ambiguous",
+        hint="name one of them: hpc job list",
+    )
 
 
 def _unique(jobs: Iterator[dict[str, Any]] | list[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -84,7 +89,11 @@ def _by_id_name_or_prefix(client: Client, selector: str) -> list[dict[str, Any]]
         return [client.info(selector)]
     if named := list(client.jobs(name=selector)):
         return named
-    return [info for info in client.jobs(order="desc") if info["job_id"].startswith(selector)]
+    begun = (info for info in client.jobs(order="desc") if info["job_id"].startswith(selector))
+    found = list(islice(begun, _SHOWN_MAX + 1))
+    if len(found) > 1:  # what was meant for one job must not end others
+        raise _ambiguous(selector, found, "several")
+    return found
 
 
 def _range(client: Client, first: int, last: int) -> Iterator[dict[str, Any]]:

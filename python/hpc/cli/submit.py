@@ -210,6 +210,12 @@ def job_env(given: list[str], *, env_all: bool, environ: Mapping[str, str]) -> d
                 field="env",
                 hint="hpc submit --env OMP_NUM_THREADS=4 -- ./sim",
             )
+        if name == "HPC_TOKEN":
+            raise UsageError(
+                "`--env` cannot pass HPC_TOKEN on: the environment of a job stands in the log",
+                field="env",
+                hint="a job on a relay of yours finds the Hub by the access file",
+            )
         env[name] = value if equals else environ[name]
     return env
 
