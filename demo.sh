@@ -96,5 +96,6 @@ if $keep; then
   echo "   $hpc run -- hostname"
   echo " Stop it:"
   # The folder goes when the last of them has ended: until then they still write there.
-  echo "   kill ${pids[*]}; for p in ${pids[*]}; do tail --pid=\$p -f /dev/null; done; rm -r $state"
+  # In this order, the Hub last: who leaves tells it so.
+  echo "   for p in $(printf '%s\n' "${pids[@]}" | tac | tr '\n' ' '); do kill \$p; tail --pid=\$p -f /dev/null; done; rm -r $state"
 fi

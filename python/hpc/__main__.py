@@ -12,9 +12,12 @@ def main() -> None:
     if sys.argv[1:] == ["--version"]:
         print(f"hpc {__version__}")
         return
-    from hpc.cli.tree import run  # noqa: PLC0415 - see above
+    try:
+        from hpc.cli.tree import run  # noqa: PLC0415 - see above
 
-    run()
+        run()
+    except KeyboardInterrupt:  # while modules were loaded
+        sys.exit(130)
 
 
 if __name__ == "__main__":

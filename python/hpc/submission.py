@@ -98,7 +98,23 @@ def batch_spec(
             spec[field] = _seconds(time_s, field)
     if on_cut_off is not None:
         spec["on_cut_off"] = on_cut_off
+    _check_text(spec)
     return spec
+
+
+def _check_text(spec: Mapping[str, Any]) -> None:
+    """Refuse what no JSON can carry, by the name of the field or the number of the argument."""
+    texts = [(field, value) for field, value in spec.items() if isinstance(value, str)]
+    texts += [(f"args[{i}]", arg) for i, arg in enumerate(spec.get("args", ()))]
+    for name, value in spec.get("env", {}).items():
+        texts += [("env", name), (f"env.{name}", value)]
+    for field, text in texts:
+        if isinstance(text, str) and any("\ud800" <= char <= "\udfff" for char in text):
+            raise UsageError(
+                f"`{field}` must be UTF-8, got {text.encode('utf-8', 'surrogateescape')!r}",
+                field=field,
+                hint="names of other encodings cannot be sent; let a script hold them",
+            )
 
 
 def submit_event(
@@ -163,16 +179,18 @@ def checked_tasks(tasks: str) -> str:
         UsageError: It is none.
     """
     text = tasks.replace(" ", "")
-    ends = (
-        [[int(end) for end in part.split("-")] for part in text.split(",")]
-        if (re.fullmatch(_RANGES, text))
-        else []
-    )
-    if not ends or any(part[0] > part[-1] or part[-1] > _TASK_MAX for part in ends):
+    hint = None
+    if not re.fullmatch(_RANGES, text):
+        hint = "numbers and ranges of them, separated by commas: --array 0-99"
+    else:
+        ends = [[int(end) for end in part.split("-")] for part in text.split(",")]
+        if any(part[0] > part[-1] for part in ends):
+            hint = "the first number of a range is the lesser one"
+        elif any(part[-1] > _TASK_MAX for part in ends):
+            hint = f"the greatest number is {_TASK_MAX}"
+    if hint is not None:
         raise UsageError(
-            f"Tasks must be ranges such as 0-99 or 1,4-7, got {tasks!r}",
-            field="array",
-            hint="the first number of a range is the lesser one",
+            f"Tasks must be ranges such as 0-99 or 1,4-7, got {tasks!r}", field="array", hint=hint
         )
     return text
 

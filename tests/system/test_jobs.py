@@ -160,6 +160,44 @@ def test_run_prints_all_over_a_restart_of_the_hub(cluster: Cluster, tmp_path: Pa
         run.kill()
 
 
+def test_run_ends_its_job_when_nobody_reads_it(cluster: Cluster) -> None:
+    """`hpc run -- yes | head -1` ends as `yes | head -1` does, and leaves nothing running."""
+    cluster.relay()
+    run = subprocess.Popen(
+        [sys.executable, "-m", "hpc", "run", "--", "yes"],
+        env=cluster.env,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+    assert run.stdout is not None
+    assert run.stderr is not None
+    assert run.stdout.readline() == b"y\n"
+    run.stdout.close()
+
+    assert run.wait(30) == 141
+    said = run.stderr.read().decode()
+    run.stderr.close()
+    assert "Traceback" not in said, said
+    (job,) = cluster.client().jobs()
+    assert job["state"] == "cancelled"
+
+
+def test_sigterm_to_run_cancels_its_job(cluster: Cluster, tmp_path: Path) -> None:
+    """`timeout 10 hpc run ...` must not leave a job behind that nobody knows of."""
+    cluster.relay()
+    run = subprocess.Popen(
+        [sys.executable, "-m", "hpc", "run", "--", "sh", "-c", f"{marking(tmp_path)}; sleep 1000"],
+        env=cluster.env,
+    )
+    until(lambda: marks(tmp_path))
+
+    run.terminate()
+
+    assert run.wait(30) == 143
+    (job,) = cluster.client().jobs()
+    assert job["state"] == "cancelled"
+
+
 @pytest.mark.parametrize(
     ("how", "cause"),
     [
@@ -198,9 +236,13 @@ def test_cancel_ends_the_whole_tree(cluster: Cluster, tmp_path: Path) -> None:
     )
     until(pid.exists)
 
-    job.cancel()
+    job.cancel(reason="because I can")
 
     assert job.info()["state"] == "cancelled"
+    (settled,) = job.info()["settled"]
+    assert settled == {
+        "tasks": "0", "state": "cancelled", "cause": "cancelled", "reason": "because I can"
+    }  # fmt: skip
     until(lambda: not alive(pid))
 
 

@@ -52,12 +52,14 @@ class CannedHub:
         routes: (method, path) to what answers there; a list is used up from its front, its last
             element stays. None closes the connection without an answer.
         asked: All that came.
+        is_hub: Whether it says that it is one.
     """
 
     def __init__(self) -> None:
         self.routes: dict[tuple[str, str], list[Canned | None] | Canned | Script] = {}
         self.asked: list[Request] = []
         self.token = TOKEN
+        self.is_hub = True
         hub = self
 
         class Handler(BaseHTTPRequestHandler):
@@ -115,6 +117,8 @@ class CannedHub:
             handler.close_connection = True
             return
         handler.send_response_only(canned.status)
+        if self.is_hub:
+            handler.send_header("Hpc-Hub", "a-hub-of-tests")
         for name, value in canned.headers.items():
             handler.send_header(name, value)
         handler.send_header("Content-Length", str(len(canned.body)))

@@ -17,6 +17,7 @@ from hpc.client import Client
 from hpc.errors import Conflict, HpcError, NoHub, NotAllowed, NotFound, Refused, TimedOut
 from hpc.transport.http_client import HttpClient, Unanswered
 
+HUB_SAYS = b"HTTP/1.1 200 OK\r\nHpc-Hub: h\r\n"
 RECEIPT = answer({"id": "b", "first_seq": 4, "count": 1, "duplicate": False, "jobs": ["7"]})
 
 
@@ -68,7 +69,7 @@ def raw_server(*answers: bytes | None) -> Iterator[tuple[str, list[bytes]]]:
 
 
 def reply(body: bytes, *headers: str) -> bytes:
-    head = "\r\n".join(["HTTP/1.1 200 OK", f"Content-Length: {len(body)}", *headers])
+    head = "\r\n".join(["HTTP/1.1 200 OK", "Hpc-Hub: h", f"Content-Length: {len(body)}", *headers])
     return head.encode() + b"\r\n\r\n" + body
 
 
@@ -102,9 +103,9 @@ def test_a_new_connection_that_ends_without_an_answer_is_unknown() -> None:
 @pytest.mark.parametrize(
     "pieces",
     [
-        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n2;x\r\nde\r\n0\r\n\r\n",
-        b"HTTP/1.0 200 OK\r\nX: no-length\r\n\r\nabcde",
-        b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 5\r\n\r\nabcde",
+        HUB_SAYS + b"Transfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n2;x\r\nde\r\n0\r\n\r\n",
+        b"HTTP/1.0 200 OK\r\nHpc-Hub: h\r\nX: no-length\r\n\r\nabcde",
+        HUB_SAYS + b"Connection: close\r\nContent-Length: 5\r\n\r\nabcde",
     ],
 )
 def test_every_framing_of_a_body_is_read(pieces: bytes) -> None:
@@ -117,10 +118,10 @@ def test_every_framing_of_a_body_is_read(pieces: bytes) -> None:
     "pieces",
     [
         b"SSH-2.0-OpenSSH\r\n\r\n",
-        b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 9\r\n\r\nabc",
-        b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: x\r\n\r\nabc",
-        b"HTTP/1.1 200 OK\r\nConnection: close\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\nabc",
-        b"HTTP/1.1 200 OK\r\nConnection: close\r\nTransfer-Encoding: chunked\r\n\r\n9\r\nabc",
+        HUB_SAYS + b"Connection: close\r\nContent-Length: 9\r\n\r\nabc",
+        HUB_SAYS + b"Connection: close\r\nContent-Length: x\r\n\r\nabc",
+        HUB_SAYS + b"Connection: close\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\nabc",
+        HUB_SAYS + b"Connection: close\r\nTransfer-Encoding: chunked\r\n\r\n9\r\nabc",
     ],
 )
 def test_what_is_no_whole_answer_is_unknown(pieces: bytes) -> None:
@@ -251,6 +252,21 @@ def test_the_id_is_told_also_where_the_last_try_found_no_hub(hub: CannedHub) -> 
     with Client(hub.url, token=TOKEN, patience_s=0.3) as client, pytest.raises(NoHub) as unknown:
         client.ingest([{}], batch_id="mine")
     assert "--batch-id mine" in (unknown.value.hint or "")
+
+
+@pytest.mark.parametrize(
+    "said", [Canned(200, b"[]"), Canned(200, b"<html>"), Canned(404, b"<html>"), Canned(302)]
+)
+def test_what_is_no_hub_is_told_from_one(hub: CannedHub, said: Canned) -> None:
+    """The port is a common one: whatever another program answers is no success and no refusal."""
+    hub.is_hub = False
+    hub.routes["POST", "/ingest"] = said
+    hub.routes["GET", "/jobs/7/log"] = said
+    with Client(hub.url, token=TOKEN) as client:
+        with pytest.raises(NoHub, match="is no Hub"):
+            client.submit(["true"])
+        with pytest.raises(NoHub, match="is no Hub"):
+            client.log("7")
 
 
 def test_a_refusal_is_not_repeated(hub: CannedHub, client: Client) -> None:

@@ -10,6 +10,7 @@ import codecs
 import json
 import threading
 from collections.abc import Callable
+from queue import SimpleQueue
 from typing import Final, Protocol
 
 from hpc.cli.output import say, screen
@@ -124,11 +125,22 @@ class Followers:
         job_id: str,
         task: int | None = None,
         out: Callable[[str], Writes] = screen,
+        *,
+        on_reader_gone: Callable[[], None] | None = None,
     ) -> None:
-        """Start to print."""
+        """Start to print.
+
+        Args:
+            hub_url: Of the Hub, where it was given.
+            job_id: The job.
+            task: Its task; None is the first.
+            out: Where each stream goes.
+            on_reader_gone: Called on another thread where nobody reads what is printed any more.
+        """
         self._hub_url = hub_url
         self._outputs = [Output(job_id, task, stream, out(stream)) for stream in STREAMS]
-        self._errors: list[HpcError] = []
+        self._ended: SimpleQueue[Exception | None] = SimpleQueue()
+        self._on_reader_gone = on_reader_gone
         self._threads = [
             threading.Thread(target=self._follow, args=(output,), daemon=True)
             for output in self._outputs
@@ -141,10 +153,14 @@ class Followers:
 
         Raises:
             HpcError: Why one of the streams could not be followed to its end.
+            OSError: It cannot be printed; the other stream is not waited for.
         """
-        for thread in self._threads:
-            thread.join()
-        for error in self._errors:
+        ended = []
+        for _ in self._threads:
+            ended.append(self._ended.get())
+            if isinstance(ended[-1], OSError):
+                raise ended[-1]
+        for error in filter(None, ended):
             raise error
 
     def finish(self, client: Client) -> None:
@@ -160,4 +176,10 @@ class Followers:
             try:
                 output.follow(client)
             except HpcError as error:
-                self._errors.append(error)
+                self._ended.put(error)
+            except OSError as error:
+                self._ended.put(error)
+                if self._on_reader_gone is not None:
+                    self._on_reader_gone()
+            else:
+                self._ended.put(None)

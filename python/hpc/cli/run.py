@@ -1,14 +1,22 @@
-"""`hpc run`: submit, follow, and exit with the job's own code; Ctrl-C cancels the job."""
+"""`hpc run`: submit, follow, and exit with the job's own code.
+
+Ctrl-C and SIGTERM cancel the job, and so does a reader of its output that goes away: it would end
+by the same if it ran here.
+"""
 
 from __future__ import annotations
 
 import contextlib
-from typing import Any
+import signal
+import threading
+from types import FrameType
+from typing import Any, Final
 
 import typer
 
 from hpc import submission
 from hpc.cli import output, selectors, wording
+from hpc.cli.exits import INTERRUPTED, READER_GONE, TERMINATED
 from hpc.cli.follow import Followers
 from hpc.cli.options import HubUrl, client
 from hpc.cli.submit import (
@@ -36,7 +44,17 @@ from hpc.errors import HpcError
 CANCEL_S_MAX = 30.0
 """How long Ctrl-C waits for the job to be settled."""
 
-INTERRUPTED = 130
+
+TELL_MAIN: Final = signal.SIGUSR2
+"""Wakes the main thread from its wait for the job."""
+
+
+class _Ended(KeyboardInterrupt):
+    """Something else than Ctrl-C asks to end; carries the exit code."""
+
+    def __init__(self, code: int) -> None:
+        super().__init__()
+        self.code = code
 
 
 def add(app: typer.Typer, _verb: str | None) -> None:
@@ -85,19 +103,36 @@ def run(
         receipt = hub.ingest([event], batch_id=batch_id)
         job_id: str = receipt["jobs"][-1]
         selectors.remember(job_id)
-        followers = Followers(hub_url, job_id)
+        signal.signal(signal.SIGTERM, _terminated)
+        signal.signal(TELL_MAIN, _reader_gone)
+        followers = Followers(hub_url, job_id, on_reader_gone=_tell_main)
         try:
             say_waiting(hub.info(job_id))
             info = hub.wait(job_id)
-        except KeyboardInterrupt:
-            return _cancelled(hub, job_id, followers)
+        except KeyboardInterrupt as interrupt:
+            code = interrupt.code if isinstance(interrupt, _Ended) else INTERRUPTED
+            return _cancelled(hub, job_id, followers, code)
         followers.finish(hub)
         if info["state"] != "succeeded":
             output.say(f"job {job_id} {wording.outcome(info)}")
         return wording.exit_code(info)
 
 
-def _cancelled(hub: Client, job_id: str, followers: Followers) -> int:
+def _terminated(_number: int, _frame: FrameType | None) -> None:
+    raise _Ended(TERMINATED)
+
+
+def _reader_gone(_number: int, _frame: FrameType | None) -> None:
+    signal.signal(TELL_MAIN, signal.SIG_IGN)  # the other stream may break as well
+    raise _Ended(READER_GONE)
+
+
+def _tell_main() -> None:
+    """Interrupt the main thread, which waits for the job's end."""
+    signal.pthread_kill(threading.main_thread().ident or 0, TELL_MAIN)
+
+
+def _cancelled(hub: Client, job_id: str, followers: Followers, code: int) -> int:
     """Cancel the job and wait for it to be settled; a second Ctrl-C waits for nothing."""
     output.say(f"cancelling job {job_id}")
     with contextlib.suppress(KeyboardInterrupt):
@@ -105,10 +140,11 @@ def _cancelled(hub: Client, job_id: str, followers: Followers) -> int:
             info: dict[str, Any] = _settled(hub, job_id)
         except HpcError as error:
             output.say(f"error: {error.message}\n\nhint: hpc job cancel {job_id}")
-            return INTERRUPTED
-        followers.finish(hub)
+            return code
+        if code != READER_GONE:
+            followers.finish(hub)
         output.say(f"job {job_id} {wording.outcome(info)}")
-    return INTERRUPTED
+    return code
 
 
 def _settled(hub: Client, job_id: str) -> dict[str, Any]:

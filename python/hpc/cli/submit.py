@@ -169,7 +169,8 @@ def command_spec(  # noqa: D417 - the flags say what they are
         words: One word that needs a shell is given to one; else they are executed directly.
     """
     is_line = len(words) == 1 and submission.needs_shell(words[0])
-    folder = Path(here()) / cwd if cwd is not None else Path(here())
+    is_absolute = cwd is not None and cwd.startswith("/")
+    folder = Path(cwd or "") if is_absolute else Path(here()) / (cwd or "")
     return submission.batch_spec(
         words[0] if is_line else words,
         memory=None if memory is None else parse_memory(memory),
@@ -223,8 +224,15 @@ def job_env(given: list[str], *, env_all: bool, environ: Mapping[str, str]) -> d
 def here() -> str:
     """Return this folder by the name that the user went in by, which other machines know too."""
     named = os.environ.get("PWD", "")
-    is_here = named[:1] == "/" and Path(named).exists() and Path(named).samefile(".")
-    return named if is_here else str(Path.cwd())
+    try:
+        is_here = named[:1] == "/" and Path(named).exists() and Path(named).samefile(".")
+        return named if is_here else str(Path.cwd())
+    except FileNotFoundError:
+        raise UsageError(
+            "This folder does not exist any more, so that no job can run in it",
+            field="cwd",
+            hint="cd to another one, or give --cwd",
+        ) from None
 
 
 def read_spec(text: str) -> dict[str, Any]:

@@ -9,7 +9,7 @@
 | 2    | usage                                      | 124  | time-out                          |
 | 3    | no Hub answers                             | 125  | `hpc run`: hpc itself failed      |
 | 4    | not found                                  | 130  | interrupted                       |
-| 5    | refused: not well-formed                   |      |                                   |
+| 5    | refused: not well-formed                   | 141  | nobody reads its output any more  |
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ import typer
 
 from hpc._core import __version__
 from hpc.cli import output
+from hpc.cli.exits import INTERRUPTED, READER_GONE, RUN_FAILED
 from hpc.errors import HpcError, UsageError
 
 NOUNS: Final = (
@@ -42,9 +43,6 @@ NOUNS: Final = (
 """Each is a module beside this one with a function `add(app, verb)`."""
 
 SERVERS: Final = frozenset({"hub", "relay", "monitor"})
-
-RUN_FAILED: Final = 125
-INTERRUPTED: Final = 130
 
 
 def tree(noun: str | None = None, verb: str | None = None) -> typer.Typer:
@@ -83,6 +81,12 @@ def main(words: Sequence[str]) -> int:
         code = output.fail(_usage(error), as_json=as_json)
     except (KeyboardInterrupt, typer.Abort):
         return INTERRUPTED
+    except BrokenPipeError:
+        return READER_GONE
+    except OSError as error:
+        # A disk that is full, a folder that is gone: of the system, and no mistake of ours.
+        where = f": {error.filename}" if error.filename else ""
+        code = output.fail(HpcError(f"{error.strerror or error}{where}"), as_json=as_json)
     else:
         return result if isinstance(result, int) else 0
     return RUN_FAILED if noun == "run" else code
@@ -110,6 +114,9 @@ def _usage(error: typer.TyperException) -> UsageError:
 
 def run() -> None:
     """Be the program `hpc`."""
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:  # closed by whoever started us
+            setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: PTH123, SIM115
     code = main(sys.argv[1:])
     if sys.argv[1:2] and sys.argv[1] in SERVERS:
         sys.exit(code)
@@ -118,5 +125,8 @@ def run() -> None:
         sys.stdout.flush()
         sys.stderr.flush()
     except BrokenPipeError:
+        code = code or READER_GONE
+    except OSError as error:
         code = code or 1
+        print(f"error: {error.strerror}: stdout", file=sys.stderr)
     os._exit(code)

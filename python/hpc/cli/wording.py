@@ -32,7 +32,7 @@ def outcome(info: Info) -> str:
 
 
 def how_it_ended(info: Info) -> str | None:
-    """Return why tasks did not succeed, each reason once, or None where none has failed."""
+    """Return why tasks did not succeed, each reason once, or None where nothing says so."""
     spec = info.get("spec") or {}
     failed = [row for row in info.get("settled") or [] if row["state"] == "failed"]
     reasons: list[str] = []
@@ -43,6 +43,9 @@ def how_it_ended(info: Info) -> str | None:
             text = f"{count} tasks: {reason}" if _is_array(info) else reason
             if text not in reasons:
                 reasons.append(text)
+    # Whoever cancelled may have said why.
+    cancelled = (row for row in info.get("settled") or [] if row["state"] == "cancelled")
+    reasons += dict.fromkeys(row["reason"] for row in cancelled if row.get("reason"))
     return "; ".join(reasons) or None
 
 

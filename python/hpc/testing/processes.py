@@ -31,13 +31,13 @@ T = TypeVar("T")
 class Process:
     """One command of ours, started; its output is in `log`, a file."""
 
-    def __init__(self, command: list[str], env: dict[str, str], log: Path) -> None:
+    def __init__(self, command: list[str], env: dict[str, str], log: Path, python: str) -> None:
         """Start it, and return once it has said on stdout that it is ready."""
         self.command = command
         self.log = log
         with log.open("ab") as stderr:
             self.popen = subprocess.Popen(
-                [sys.executable, "-m", "hpc", *command],
+                [python, "-m", "hpc", *command],
                 env=env,
                 stdout=subprocess.PIPE,
                 stderr=stderr,
@@ -81,9 +81,11 @@ class Cluster:
     Args:
         folder: For everything that they write.
         lease_s: Of the Hub; short, so that losses are seen soon.
+        python: Of the environment in which they run; None is this one.
     """
 
-    def __init__(self, folder: Path, *, lease_s: float = 2.0) -> None:
+    def __init__(self, folder: Path, *, lease_s: float = 2.0, python: Path | None = None) -> None:
+        self.python = os.fspath(python or sys.executable)
         self.folder = folder
         self.home = folder / "home"
         self.lease_s = lease_s
@@ -116,7 +118,7 @@ class Cluster:
     def start(self, *command: str) -> Process:
         """Start a command of ours and return once it is ready."""
         log = self.folder / f"{command[0]}-{len(self.processes)}.log"
-        process = Process(list(command), self.env, log)
+        process = Process(list(command), self.env, log, self.python)
         self.processes.append(process)
         return process
 

@@ -23,6 +23,9 @@ from hpc.transport.refusals import REFUSALS_BEGIN, error_of
 from hpc.transport.wire import Broken, Head, Wire
 
 JSON: Final = "application/json"
+HUB_HEADER: Final = "hpc-hub"
+"""Every answer of a Hub carries it."""
+
 CONNECT_S_MAX: Final = 10.0
 _UNAUTHORIZED: Final = 401
 
@@ -44,7 +47,10 @@ class Reply(NamedTuple):
 
     def json(self) -> Any:  # noqa: ANN401 - whatever the route answers
         """Return the body, decoded."""
-        return json.loads(self.body)
+        try:
+            return json.loads(self.body)
+        except ValueError as error:
+            raise NoHub(f"An answer of the Hub is not JSON: {error}") from error
 
 
 class Stream:
@@ -163,10 +169,14 @@ class HttpClient:
         try:
             wire.send("GET", target(path, query), self._headers(), b"", deadline)
             head = wire.read_head(deadline)
+            self._check_hub(head)
             refusal = wire.read_body(head, deadline) if head.status >= REFUSALS_BEGIN else b""
         except OSError as error:
             wire.close()
             raise Unanswered(f"No answer of the Hub to GET {path}: {_why(error)}") from error
+        except NoHub:
+            wire.close()
+            raise
         if head.status >= REFUSALS_BEGIN:
             wire.close()
             raise error_of(head.status, refusal)
@@ -207,6 +217,7 @@ class HttpClient:
         try:
             wire.send(method, target, headers, body, deadline)
             head = wire.read_head(deadline)
+            self._check_hub(head)
             reply = Reply(head.status, head.headers, wire.read_body(head, deadline))
             keeps_alive = head.keeps_alive
         finally:
@@ -247,6 +258,18 @@ class HttpClient:
         if token := self.access.token:
             headers["Authorization"] = f"Bearer {token}"
         return headers
+
+    def _check_hub(self, head: Head) -> None:
+        """Make sure that a Hub has answered: something else may have its port.
+
+        Raises:
+            NoHub: No; whatever it says means nothing.
+        """
+        if HUB_HEADER not in head.headers:
+            raise NoHub(
+                f"What answers at {self.access.url} is no Hub (status {head.status})",
+                hint="another program has that port; see HPC_HUB_URL, or start one: hpc hub",
+            )
 
     def _nobody(self, error: OSError) -> NoHub:
         return NoHub(

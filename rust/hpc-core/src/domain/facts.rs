@@ -235,9 +235,10 @@ impl Facts {
         for ((table, key), cells) in picked {
             let row = self.row_of(*table, key);
             let cells = cells.iter().copied();
-            let cells: Vec<usize> = cells
+            let mut cells: Vec<usize> = cells
                 .filter(|index| row.is_some_and(|row| overflowed(row, *index)))
                 .collect();
+            cells.sort_unstable(); // equal facts are told alike, whatever changed last
             if !cells.is_empty() {
                 rows.insert((*table, key), cells);
             }

@@ -315,13 +315,25 @@ fn differing_field(known: &str, spec: &Map<'_>) -> String {
         Ok(Value::Map(map)) => map,
         _ => &empty,
     };
-    let changed = spec
+    differing_key(known, spec)
+}
+
+/// The path of the first field in which two maps differ.
+fn differing_key(known: &Map<'_>, said: &Map<'_>) -> String {
+    let changed = said
         .iter()
-        .find(|(key, value)| known.get(key) != Some(value))
-        .map(|(key, _)| key);
-    let gone = known.iter().map(|(key, _)| key);
-    let gone = gone.into_iter().find(|key| spec.get(key).is_none());
-    changed.or(gone).unwrap_or_default().to_owned()
+        .find(|(key, value)| known.get(key) != Some(value));
+    if let Some((key, value)) = changed {
+        return match (known.get(key), value) {
+            (Some(Value::Map(known)), Value::Map(said)) => {
+                format!("{key}.{}", differing_key(known, said))
+            }
+            _ => key.to_owned(),
+        };
+    }
+    let mut gone = known.iter().map(|(key, _)| key);
+    let gone = gone.find(|key| said.get(key).is_none());
+    gone.unwrap_or_default().to_owned()
 }
 
 fn check_report(

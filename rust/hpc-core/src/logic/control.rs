@@ -60,6 +60,10 @@ impl Hub {
         }
         match &control.registration {
             Registration::Namespace { ns_id, spec } => {
+                if ns_id == KERNEL_GID {
+                    let expected = "another id: `kernel` is the kernel's own";
+                    refuse_if(vec![FieldError::new("ns_id", expected, ns_id.clone())])?;
+                }
                 let mut errors = match self.state.namespaces.get(ns_id) {
                     Some(old) => incompatibilities(&old.spec, spec),
                     None => Vec::new(),

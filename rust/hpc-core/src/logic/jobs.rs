@@ -52,6 +52,8 @@ pub struct Job {
     pub settled: Settles,
     /// Why tasks failed or were cancelled.
     pub causes: BTreeMap<(Outcome, String), TaskSet>,
+    /// What was said about tasks that were cancelled.
+    pub reasons: BTreeMap<String, TaskSet>,
     /// What became of every attempt.
     pub attempts: BTreeMap<AttemptKey, Figures>,
     /// How often a task was lost while it ran.
@@ -176,6 +178,7 @@ impl Job {
             leases: Vec::new(),
             settled: Settles::default(),
             causes: BTreeMap::new(),
+            reasons: BTreeMap::new(),
             attempts: BTreeMap::new(),
             losses: BTreeMap::new(),
             has_lost: false,
@@ -311,9 +314,13 @@ impl Job {
             lease.started.join(&running);
             self.note(attempt, node, AttemptState::Running, &running, &figures);
         }
-        // Of what was given up meanwhile it is evidence, and it moves no other state.
+        // Of what was given up meanwhile it is evidence and decides nothing; but it ran when its
+        // relay was lost, and that counts.
         let lost = self.in_state(attempt, node, AttemptState::Lost { started: false });
         let late = tasks.intersection(&lost);
+        for task in late.iter() {
+            *self.losses.entry(task).or_default() += 1;
+        }
         let state = AttemptState::Lost { started: true };
         self.note(attempt, node, state, &late, &figures);
     }

@@ -61,6 +61,7 @@ impl Hub {
             None => None,
             Some(id) => Some(self.state.jobs.find(id).ok_or_else(|| {
                 Problem::not_found(format!("Job `{id}`, after which to go on, is not known"))
+                    .hint("give `after` the `next` of the page before")
             })?),
         };
         let wanted = |job: &Job| {
@@ -182,12 +183,16 @@ impl Hub {
             "why",
             &self.why(job, lookout).map_or(Value::Null, Value::text),
         );
-        object.list("settled", settled(job), |out, (tasks, outcome, cause)| {
-            ObjectWriter::new(out)
-                .str("tasks", &tasks.to_string())
-                .str("state", outcome.wire())
-                .value("cause", &optional(cause.as_deref()))
-                .end();
+        object.list("settled", settled(job), |out, row| {
+            let mut object = ObjectWriter::new(out);
+            object
+                .str("tasks", &row.tasks.to_string())
+                .str("state", row.outcome.wire())
+                .value("cause", &optional(row.cause));
+            if let Some(reason) = row.reason {
+                object.str("reason", reason);
+            }
+            object.end();
         });
         object.list("attempts", &job.attempts, |out, (key, figures)| {
             self.write_attempt(out, key, figures);
@@ -362,20 +367,38 @@ fn state_of(job: &Job) -> &'static str {
     has.next().map_or("queued", |(state, _)| state)
 }
 
-/// The settled tasks by outcome and cause; causes win over the plain outcome.
-fn settled(job: &Job) -> Vec<(TaskSet, Outcome, Option<String>)> {
+/// Tasks that were settled alike.
+struct Settled<'j> {
+    tasks: TaskSet,
+    outcome: Outcome,
+    cause: Option<&'j str>,
+    reason: Option<&'j str>,
+}
+
+/// The settled tasks by outcome, cause and what was said about it.
+fn settled(job: &Job) -> Vec<Settled<'_>> {
     let mut rows = Vec::new();
     for outcome in Outcome::ALL {
         let mut rest = job.settled.of(outcome).clone();
-        for ((of, cause), tasks) in &job.causes {
-            let tasks = tasks.intersection(&rest);
-            if *of == outcome && !tasks.is_empty() {
-                rest.subtract(&tasks);
-                rows.push((tasks, outcome, Some(cause.clone())));
+        let causes = job.causes.iter().filter(|((of, _), _)| *of == outcome);
+        let causes = causes.map(|((_, cause), tasks)| (Some(cause.as_str()), tasks.clone()));
+        for (cause, tasks) in causes.chain([(None, rest.clone())]) {
+            let mut tasks = tasks.intersection(&rest);
+            rest.subtract(&tasks);
+            let reasons = job.reasons.iter().filter(|_| outcome == Outcome::Cancelled);
+            let reasons = reasons.map(|(reason, of)| (Some(reason.as_str()), of.clone()));
+            for (reason, of) in reasons.chain([(None, tasks.clone())]) {
+                let of = of.intersection(&tasks);
+                tasks.subtract(&of);
+                if !of.is_empty() {
+                    rows.push(Settled {
+                        tasks: of,
+                        outcome,
+                        cause,
+                        reason,
+                    });
+                }
             }
-        }
-        if !rest.is_empty() {
-            rows.push((rest, outcome, None));
         }
     }
     rows

@@ -19,9 +19,9 @@ use crate::domain::control::Registration;
 use crate::domain::event::{Ctx, KernelKind};
 use crate::domain::expression::Expression;
 use crate::domain::json::{Map, Value};
-use crate::lattice::KindMismatch;
 use crate::lattice::last::Stamp;
 use crate::lattice::tasks::TaskSet;
+use crate::lattice::{KindMismatch, Lattice as _};
 
 /// One event of the log, checked and stamped.
 #[derive(Clone, Copy, Debug)]
@@ -303,6 +303,9 @@ impl State {
                 }
                 (KernelKind::CancelJob, _) => {
                     let all = settles.of(Outcome::Cancelled).clone();
+                    if let Some(reason) = entry.spec.str("reason").filter(|_| !all.is_empty()) {
+                        job.reasons.entry(reason.to_owned()).or_default().join(&all);
+                    }
                     causes.push((Outcome::Cancelled, "cancelled".to_owned(), all));
                 }
                 _ => {}

@@ -47,17 +47,25 @@ pub fn of_cancel(job: &Job, tasks: Option<&TaskSet>) -> Settles {
     settles
 }
 
-/// What a loss settles: tasks that were lost too often while they ran.
+/// What a loss settles: tasks that were lost too often while they ran. That one did may have been
+/// told only after its loss; then the next loss settles it, whether or not that one had started.
 #[must_use]
 pub fn of_loss(job: &Job, tasks: &TaskSet, attempt: u32, node: NodeIx) -> Settles {
     let mut settles = Settles::default();
     let Some(lease) = job.lease(attempt, node) else {
         return settles;
     };
+    let lost = lease.tasks.intersection(tasks);
     let started = lease.started.intersection(tasks);
-    let poison = started
-        .iter()
-        .filter(|task| job.losses.get(task).copied().unwrap_or_default() + 1 >= LOSSES_MAX);
+    let known = job
+        .losses
+        .keys()
+        .copied()
+        .filter(|task| lost.contains(*task));
+    let poison = started.iter().chain(known).filter(|task| {
+        let before = job.losses.get(task).copied().unwrap_or_default();
+        before + u32::from(started.contains(*task)) >= LOSSES_MAX
+    });
     *settles.of_mut(Outcome::Failed) = poison.collect();
     settles
 }

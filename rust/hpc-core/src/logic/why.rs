@@ -103,7 +103,7 @@ impl Hub {
             }
         }
         match (higher, earlier) {
-            (0, 0) => "next: waits for running tasks to free what it needs".to_owned(),
+            (0, 0) => "the next, once running tasks free what it needs".to_owned(),
             (higher, 0) => format!("behind {} of higher priority", tasks_word(higher)),
             (0, earlier) => format!("behind {} submitted earlier", tasks_word(earlier)),
             (higher, earlier) => format!(

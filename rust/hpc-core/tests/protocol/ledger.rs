@@ -34,6 +34,7 @@ struct Task {
 struct Had {
     started: bool,
     ended: bool,
+    lost: bool,
 }
 
 #[derive(Clone, Debug, Default)]
@@ -387,11 +388,16 @@ impl Task {
             "JobClaimed" => {
                 self.check_claimed(execution, spec["adopted"] == json!(true));
                 self.active = Some(execution.clone());
-                self.started = self.had.entry(execution.clone()).or_default().started;
+                let had = self.had.entry(execution.clone()).or_default();
+                had.lost = false;
+                self.started = had.started;
                 return None;
             }
             "JobStarted" if had.is_some() => {
-                self.had.entry(execution.clone()).or_default().started = true;
+                let had = self.had.entry(execution.clone()).or_default();
+                // It ran when it was lost, as is known only now.
+                self.losses += u32::from(had.lost && !had.started && !had.ended);
+                had.started = true;
                 self.started |= is_active;
                 None
             }
@@ -413,8 +419,9 @@ impl Task {
                 None
             }
             "AttemptLost" if is_active => {
+                self.had.entry(execution.clone()).or_default().lost = true;
                 self.losses += u32::from(self.started);
-                (self.started && self.losses >= POISON).then_some("failed")
+                (self.losses >= POISON).then_some("failed")
             }
             _ => return None,
         };

@@ -218,6 +218,27 @@ fn three_losses_of_what_had_started_are_poison() {
     });
 }
 
+/// A relay that dies with its task tells of the start only when it comes again, after the loss.
+#[test]
+fn losses_count_also_where_the_start_is_told_late() {
+    holds_through_restarts(|world| {
+        let mut a = Puppet::new("a", 1);
+        world.submit("j", "0");
+        for number in 1..=4 {
+            assert_eq!(world.state("j"), "queued");
+            assert_eq!(world.claim(&mut a).grants(), [entry("j", number, "0")]);
+            let mut late = a.clone();
+            a = a.restarted();
+            a.max = 0;
+            world.claim(&mut a);
+            world.started(&mut late, ("j", number, "0"));
+            a.max = 64;
+        }
+        assert_eq!(world.state("j"), "failed");
+        assert_eq!(world.job("j")["settled"][0]["cause"], "lost");
+    });
+}
+
 /// R4 of section 6: losses of what had not started are nobody's fault, however many.
 #[test]
 fn losses_of_what_had_not_started_are_no_poison() {
