@@ -86,7 +86,16 @@ def element(lattice: str, join: Json, event: Event) -> Any:
     if lattice == "epoch":
         at, (inner, value) = read(join["at"], event), next(iter(join["join"].items()))
         said = element(inner, value, event)
+        if said is None and inner in {"count", "sum"} and at is not None:
+            said = (1, 0)  # what says nothing yet may be added to by another rule
         return None if at is None or said is None else (rank(at), at, inner, said)
+    if lattice == "map":
+        key, (inner, value) = row_key(join["key"], event), next(iter(join["join"].items()))
+        said = element(inner, value, event)
+        return None if key is None or said is None else (inner, {key: said})
+    if lattice == "finite":
+        name = read(join["value"], event)
+        return None if name is None else (join["order"], name)
     value = read(join, event)
     return None if value is None else _ELEMENTS[lattice](value, event)
 
@@ -115,7 +124,38 @@ def join(lattice: str, a: Any, b: Any) -> Any:
         return b if a is None else a
     if lattice == "epoch" and a[0] == b[0]:
         return (*a[:3], join(a[2], a[3], b[3]))
+    if lattice == "map":
+        both = {key: join(a[0], a[1].get(key), b[1].get(key)) for key in {*a[1], *b[1]}}
+        return (a[0], both)
+    if lattice == "finite":
+        return (a[0], least_bound(a[0], a[1], b[1]))
     return _JOINS[lattice](a, b)
+
+
+def reachable(order: dict[str, list[str]], name: str) -> set[str]:
+    """The elements of a diagram that are at least one of them."""
+    found = {name}
+    for above in order.get(name, ()):
+        found |= reachable(order, above)
+    return found
+
+
+def least_bound(order: dict[str, list[str]], a: str, b: str) -> str:
+    """The least upper bound: of all bounds the one from which all others are reached."""
+    bounds = reachable(order, a) & reachable(order, b)
+    (least,) = (name for name in bounds if bounds <= reachable(order, name))
+    return least
+
+
+def is_bottom(lattice: str, x: Any) -> bool:
+    """Whether an element says nothing."""
+    if x is None or x is False or x == frozenset():
+        return True
+    if lattice == "map":
+        return all(is_bottom(x[0], inner) for inner in x[1].values())
+    if lattice == "finite":
+        return {*x[0], *(n for above in x[0].values() for n in above)} <= reachable(x[0], x[1])
+    return False
 
 
 def _capped(most: int) -> Callable[[Any, Any], Any]:
@@ -152,6 +192,9 @@ def shown(lattice: str, x: Any) -> Json:
             found = max(-(2**63), min(x[1], 2**63 - 1))
         case "epoch":
             found = {"at": x[1], "value": shown(x[2], x[3])}
+        case "map":
+            said = {key: inner for key, inner in x[1].items() if not is_bottom(x[0], inner)}
+            found = {key: shown(x[0], inner) for key, inner in said.items()}
         case "or":
             found = x
         case _:
@@ -200,7 +243,7 @@ def deltas(rules: list[Json], event: Event) -> dict[Cell, tuple[str, Any]]:
                 lattice, said.get(cell, (lattice, None))[1], element(lattice, value, event)
             )
             # A bottom says nothing by itself; in an epoch it says that the epoch has begun.
-            if found is not None and found is not False and found != frozenset():
+            if not is_bottom(lattice, found):
                 said[cell] = (lattice, found)
     # What the rules say of one event is added up before it counts: no amount is no change.
     tallies = {cell for cell, (lattice, _) in said.items() if lattice in {"count", "sum"}}
@@ -242,4 +285,6 @@ class Facts:
 
 
 def _overflowed(lattice: str, x: Any) -> bool:
+    if lattice == "map":
+        return any(_overflowed(x[0], inner) for inner in x[1].values())
     return _overflowed(x[2], x[3]) if lattice == "epoch" else lattice in {"once", "set"} and x[1]

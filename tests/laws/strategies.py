@@ -21,6 +21,7 @@ LAB = {
             {"key": "m", "expected_type": "Map"},
             {"key": "t", "expected_type": "String"},
             {"key": "d", "expected_type": "Int", "default": 7},
+            {"key": "p", "expected_type": "String", "one_of": ["run", "ok", "bad", "both"]},
         ],
         "Heard": {"fields": [{"key": "s", "expected_type": "String"}], "open": True},
     }
@@ -46,6 +47,7 @@ SPECS = {
             "m": MAPS,
             "t": TASKS,
             "d": INTS,
+            "p": st.sampled_from(["run", "ok", "bad", "both"]),
         },
     ),
     "Heard": st.fixed_dictionaries(
@@ -118,6 +120,7 @@ _VALUES = {
     "sum": [1, -1, "$spec.i", "$ctx.priority"],
 }
 _NESTED = ["max", "or", "once", "last", "tasks", "set"]
+_ORDER = {"run": ["ok", "bad"], "ok": ["both"], "bad": ["both"]}
 # Most rules write few rows, so that what events say is joined.
 _KEYS = [
     *["all", "$ctx.node_id"] * 4,
@@ -143,6 +146,14 @@ def rules(draw: st.DrawFn, *, with_seq: bool = False) -> Json:
         at = draw(st.sampled_from(["$spec.d", "$ctx.priority", "$spec.s"]))
         value = draw(st.sampled_from(_VALUES[lattice]))
         join[f"epoch_{lattice}"] = {"epoch": {"at": at, "join": {lattice: value}}}
+    for lattice in sorted(draw(st.sets(st.sampled_from(_NESTED), max_size=1))):
+        key = draw(st.sampled_from(["$spec.s", "$spec.d", "$kind"]))
+        inner = {lattice: draw(st.sampled_from(_VALUES[lattice]))}
+        if draw(st.booleans()):
+            inner = {"epoch": {"at": "$spec.d", "join": inner}}
+        join[f"map_{lattice}_{len(inner)}{'epoch' in inner}"] = {"map": {"key": key, "join": inner}}
+    if on == ["Said"] and draw(st.booleans()):
+        join["finite"] = {"finite": {"order": _ORDER, "value": "$spec.p"}}
     rule = {
         "on": on if len(on) > 1 or draw(st.booleans()) else on[0],
         "table": draw(st.sampled_from(["t1", "t2"])),

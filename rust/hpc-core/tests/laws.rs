@@ -8,6 +8,8 @@
 
 #[path = "laws/counterexamples.rs"]
 mod counterexamples;
+#[path = "laws/diagrams.rs"]
+mod diagrams;
 #[path = "laws/elements.rs"]
 mod elements;
 #[path = "laws/task_sets.rs"]
@@ -20,7 +22,9 @@ use std::fmt::Debug;
 use hpc_core::lattice::codec::{Codec, DecodeError, Reader};
 use hpc_core::lattice::count::Count;
 use hpc_core::lattice::epoch::Epoch;
+use hpc_core::lattice::finite::Finite;
 use hpc_core::lattice::last::Last;
+use hpc_core::lattice::map::MapOf;
 use hpc_core::lattice::max::Max;
 use hpc_core::lattice::min::Min;
 use hpc_core::lattice::once::Once;
@@ -223,6 +227,26 @@ laws!(tasks, TaskSet, elements::tasks(), least);
 laws!(tally, Tally, elements::tally(), least);
 laws!(count, Count, elements::count(), least);
 laws!(sum, Sum, elements::sum(), least);
+laws!(map, MapOf<Max>, elements::map(elements::max()), least);
+laws!(
+    map_of_once,
+    MapOf<Once>,
+    elements::map(elements::capped()),
+    minimal
+);
+laws!(
+    epoch_of_map,
+    Epoch<MapOf<Or>>,
+    elements::epoch(elements::map(elements::or())),
+    least
+);
+laws!(
+    map_of_epoch,
+    MapOf<Epoch<Max>>,
+    elements::map(elements::epoch(elements::max())),
+    least
+);
+laws!(finite, Finite, elements::finite(), minimal);
 laws!(epoch, Epoch<Max>, elements::epoch(elements::max()), least);
 laws!(
     epoch_of_once,
@@ -291,13 +315,33 @@ cell_laws! {
     cell_count, Count, elements::count();
     cell_sum, Sum, elements::sum();
     cell_epoch, Epoch, elements::epoch(elements::tasks().prop_map(Cell::from));
+    cell_finite, Finite, elements::finite();
+    cell_map, Map, cell_maps();
+}
+
+/// Maps of cells: of tasks, built key by key.
+fn cell_maps() -> BoxedStrategy<MapOf<Cell>> {
+    let entry = ("[ab]?", elements::tasks().prop_map(Cell::from));
+    proptest::collection::vec(entry, 0..4)
+        .prop_map(|said| {
+            let mut all = Cell::bot(LatticeKind::Map);
+            for (key, cell) in said {
+                all.join(&MapOf::from_cell(key.into(), cell).into())
+                    .unwrap();
+            }
+            match all {
+                Cell::Map(map) => *map,
+                _ => MapOf::default(),
+            }
+        })
+        .boxed()
 }
 
 /// The kinds of the wire and the tags of the bytes are one list; neither may move.
 #[test]
 fn kinds_keep_their_names_and_tags() {
     let names: Vec<_> = LatticeKind::ALL.iter().map(|kind| kind.wire()).collect();
-    let expected = "max min or once last set tasks count sum epoch";
+    let expected = "max min or once last set tasks count sum epoch map finite";
     assert_eq!(names.join(" "), expected);
     for (tag, kind) in LatticeKind::ALL.into_iter().enumerate() {
         assert_eq!(LatticeKind::from_wire(kind.wire()), Some(kind));
@@ -362,11 +406,15 @@ fn cells_are_shown_as_the_design_says() {
             Count::of(hub(), 4, 7).into(),
             Sum::of(hub(), 4, -7).into(),
             Epoch::of(Atom::Int(2), Or(false).into()).into(),
+            MapOf::from_cell("a\"".into(), Or(true).into()).into(),
         ]),
-        r#""12.5%" 2.0 true [1,"b"] [1,{}] [false,true] "0-41,43" 7 -7 {"at":2,"value":false}"#
+        r#""12.5%" 2.0 true [1,"b"] [1,{}] [false,true] "0-41,43" 7 -7 {"at":2,"value":false} {"a\"":true}"#
     );
     let bots: Vec<_> = LatticeKind::ALL.into_iter().map(Cell::bot).collect();
-    assert_eq!(text(&bots), r#"null null false [] null [] "" 0 0 null"#);
+    assert_eq!(
+        text(&bots),
+        r#"null null false [] null [] "" 0 0 null {} null"#
+    );
 }
 
 /// The bytes of an epoch within an epoch could nest without end; the stack does not.

@@ -120,9 +120,14 @@ fn resident_bytes(pid: i32) -> Option<u64> {
     Some(pages * page_bytes())
 }
 
-/// Whether so many bytes are more than this process was ever resident with.
+/// The kernel counts resident pages by CPU and adds them up roughly, so that two readings of one
+/// peak differ by some hundred pages.
+const PEAK_SLACK_BYTES: u64 = 2 << 20;
+
+/// Whether so many bytes are clearly more than this process was ever resident with.
 #[must_use]
 pub fn is_above_our_peak(bytes: u64) -> bool {
+    let bytes = bytes.saturating_sub(PEAK_SLACK_BYTES);
     static PEAK: AtomicU64 = AtomicU64::new(0);
     // Most are not: the peak is read anew only where what is known of it would not do.
     if bytes > PEAK.load(Ordering::Relaxed) {

@@ -1,11 +1,15 @@
 //! GeneratorSpec: a materialised view as data; `logic::rules` compiles and checks it.
 
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
 use super::expression::Expression;
 use super::ids::{ID_EXPECTED, is_id};
 use super::json::{Map, Value};
 use super::problem::{FieldError, nearest};
 use super::reader::{Reader, as_id, as_int, as_string};
 use crate::lattice::LatticeKind;
+use crate::lattice::finite::Diagram;
 
 /// The rules of a view, as they came; `logic::rules` compiles them.
 #[derive(Clone, Debug, PartialEq)]
@@ -47,6 +51,13 @@ pub enum JoinSpec {
         /// Its value.
         value: Expression,
     },
+    /// `{"finite": {"order": {LOWER: [HIGHER, ...]}, "value": E}}`.
+    Finite {
+        /// What lies above what.
+        diagram: Arc<Diagram>,
+        /// The name of an element.
+        value: Expression,
+    },
     /// `{"epoch": {"at": E, "join": {L: E}}}`.
     Epoch {
         /// The totally ordered key.
@@ -54,7 +65,17 @@ pub enum JoinSpec {
         /// What is joined within an epoch.
         join: Box<JoinSpec>,
     },
+    /// `{"map": {"key": E, "join": {L: E}}}`.
+    Map {
+        /// The key, as a row's.
+        key: Expression,
+        /// What is joined at a key.
+        join: Box<JoinSpec>,
+    },
 }
+
+/// How many epochs and maps may stand around a lattice.
+const NESTING_MAX: usize = 2;
 
 impl GeneratorSpec {
     /// Reads a spec from the wire; types are checked when it is compiled.
@@ -159,35 +180,58 @@ impl JoinSpec {
         let Some((name, inner)) = one.and_then(|map| map.iter().next()) else {
             return Err("{lattice: expression}, one lattice".to_owned());
         };
-        if matches!(name, "map" | "finite") {
-            return Err(format!("another lattice: `{name}` is not built yet"));
-        }
         let Some(lattice) = LatticeKind::from_wire(name) else {
             let known = LatticeKind::ALL.map(LatticeKind::wire);
             let near =
                 nearest(name, known).map_or_else(String::new, |n| format!("; did you mean `{n}`?"));
             return Err(format!("a lattice ({}){near}", known.join(", ")));
         };
-        let is_tally = matches!(lattice, LatticeKind::Count | LatticeKind::Sum);
-        if is_tally && depth >= 1 {
-            return Err(format!(
-                "another lattice: `{name}` within an epoch is not built yet"
-            ));
+        match lattice {
+            LatticeKind::Epoch => Self::parse_nested(inner, "epoch", "at", depth),
+            LatticeKind::Map => Self::parse_nested(inner, "map", "key", depth),
+            LatticeKind::Finite => Self::parse_finite(inner),
+            _ => Ok(Self::Simple {
+                lattice,
+                value: Expression::parse(inner)?,
+            }),
         }
-        if lattice != LatticeKind::Epoch {
-            let value = Expression::parse(inner)?;
-            return Ok(Self::Simple { lattice, value });
-        }
-        if depth >= 1 {
+    }
+
+    fn parse_nested(
+        inner: &Value<'_>,
+        lattice: &str,
+        by: &str,
+        depth: usize,
+    ) -> Result<Self, String> {
+        if depth >= NESTING_MAX {
             return Err("nesting of at most 2".to_owned());
         }
-        let expected = "{\"epoch\": {\"at\": E, \"join\": {L: E}}}";
+        let expected = format!("{{\"{lattice}\": {{\"{by}\": E, \"join\": {{L: E}}}}}}");
         let map = inner.as_map().filter(|map| map.len() == 2);
-        let at = map.and_then(|map| map.get("at")).ok_or(expected)?;
-        let join = map.and_then(|map| map.get("join")).ok_or(expected)?;
-        Ok(Self::Epoch {
-            at: Expression::parse(at)?,
-            join: Box::new(Self::parse(join, depth + 1)?),
+        let parts = map.and_then(|map| Some((map.get(by)?, map.get("join")?)));
+        let (by, join) = parts.ok_or(expected)?;
+        let by = Expression::parse(by)?;
+        let join = Box::new(Self::parse(join, depth + 1)?);
+        Ok(match lattice {
+            "epoch" => Self::Epoch { at: by, join },
+            _ => Self::Map { key: by, join },
+        })
+    }
+
+    fn parse_finite(inner: &Value<'_>) -> Result<Self, String> {
+        let expected = r#"{"finite": {"order": {LOWER: [HIGHER, ...]}, "value": E}}"#;
+        let map = inner.as_map().filter(|map| map.len() == 2);
+        let parts = map.and_then(|map| Some((map.get("order")?.as_map()?, map.get("value")?)));
+        let (order, value) = parts.ok_or(expected)?;
+        let order = order.iter().map(|(lower, above)| {
+            let above = above.as_list()?.iter().map(Value::as_str);
+            Some((lower, above.collect::<Option<Vec<_>>>()?))
+        });
+        let order: BTreeMap<&str, Vec<&str>> = order.collect::<Option<_>>().ok_or(expected)?;
+        let diagram = Diagram::new(&order).map_err(|why| why.to_string())?;
+        Ok(Self::Finite {
+            diagram: Arc::new(diagram),
+            value: Expression::parse(value)?,
         })
     }
 }

@@ -8,16 +8,20 @@
 //! keeps one kind per column, and a mismatch is an error here, never a silent choice. A cell to
 //! which nothing was said is absent from its row: the engine keeps no bottoms.
 //!
-//! An epoch's inner cells must agree in kind also where the keys differ. Otherwise the higher key
-//! would win in one order and be refused in another, and join would not be associative.
+//! The inner cells of epochs and maps must agree in kind also where the keys differ, and elements of
+//! diagrams in the diagram. Otherwise the higher key would win in one order and be refused in
+//! another, and join would not be associative.
 
 use std::fmt;
+use std::sync::Arc;
 
 use super::Lattice;
 use super::codec::{Codec, DecodeError, DecodeReason, Reader};
 use super::count::Count;
 use super::epoch::Epoch;
+use super::finite::Finite;
 use super::last::Last;
+use super::map::MapOf;
 use super::max::Max;
 use super::min::Min;
 use super::once::Once;
@@ -42,11 +46,13 @@ pub enum LatticeKind {
     Count = 7,
     Sum = 8,
     Epoch = 9,
+    Map = 10,
+    Finite = 11,
 }
 
 impl LatticeKind {
     /// All kinds, in the order of their tags.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 12] = [
         Self::Max,
         Self::Min,
         Self::Or,
@@ -57,6 +63,8 @@ impl LatticeKind {
         Self::Count,
         Self::Sum,
         Self::Epoch,
+        Self::Map,
+        Self::Finite,
     ];
 
     /// The name on the wire.
@@ -73,6 +81,8 @@ impl LatticeKind {
             Self::Count => "count",
             Self::Sum => "sum",
             Self::Epoch => "epoch",
+            Self::Map => "map",
+            Self::Finite => "finite",
         }
     }
 
@@ -136,11 +146,16 @@ pub enum Cell {
     Count(Count),
     Sum(Sum),
     Epoch(Box<Epoch<Cell>>),
+    Map(Box<MapOf<Cell>>),
+    Finite(Finite),
 }
 
-/// Runs one expression on two cells of one kind, another on two epochs; else the mismatch.
+/// Runs one expression on two cells of one kind, others on two epochs or maps; else the mismatch.
 macro_rules! inside_both {
-    ($cell:expr, $other:expr, ($a:ident, $b:ident) => $run:expr, epoch => $nested:expr) => {
+    (
+        $cell:expr, $other:expr,
+        ($a:ident, $b:ident) => $run:expr, epoch => $nested:expr, map => $mapped:expr
+    ) => {
         match ($cell, $other) {
             (Cell::Max($a), Cell::Max($b)) => $run,
             (Cell::Min($a), Cell::Min($b)) => $run,
@@ -152,6 +167,8 @@ macro_rules! inside_both {
             (Cell::Count($a), Cell::Count($b)) => $run,
             (Cell::Sum($a), Cell::Sum($b)) => $run,
             (Cell::Epoch($a), Cell::Epoch($b)) => $nested,
+            (Cell::Map($a), Cell::Map($b)) => $mapped,
+            (Cell::Finite($a), Cell::Finite($b)) => $run,
             (mine, theirs) => Err(KindMismatch {
                 expected: mine.kind(),
                 got: theirs.kind(),
@@ -172,12 +189,26 @@ macro_rules! from_leaf {
 
 from_leaf! {
     Max => Max, Min => Min, Or => Or, Once => Once, Last => Last, Set => Set, TaskSet => Tasks,
-    Count => Count, Sum => Sum,
+    Count => Count, Sum => Sum, Finite => Finite,
 }
 
 impl From<Epoch<Cell>> for Cell {
     fn from(epoch: Epoch<Cell>) -> Self {
         Self::Epoch(Box::new(epoch))
+    }
+}
+
+impl MapOf<Cell> {
+    /// A cell at one key.
+    #[must_use]
+    pub fn from_cell(key: Arc<str>, cell: Cell) -> Self {
+        Self::from_entry(key, cell, Cell::is_bot)
+    }
+}
+
+impl From<MapOf<Cell>> for Cell {
+    fn from(map: MapOf<Cell>) -> Self {
+        Self::Map(Box::new(map))
     }
 }
 
@@ -196,6 +227,8 @@ impl Cell {
             LatticeKind::Count => Count::bot().into(),
             LatticeKind::Sum => Sum::bot().into(),
             LatticeKind::Epoch => Epoch::default().into(),
+            LatticeKind::Map => MapOf::default().into(),
+            LatticeKind::Finite => Finite::bot().into(),
         }
     }
 
@@ -213,6 +246,8 @@ impl Cell {
             Self::Count(_) => LatticeKind::Count,
             Self::Sum(_) => LatticeKind::Sum,
             Self::Epoch(_) => LatticeKind::Epoch,
+            Self::Map(_) => LatticeKind::Map,
+            Self::Finite(_) => LatticeKind::Finite,
         }
     }
 
@@ -225,12 +260,13 @@ impl Cell {
     /// Replaces `self` by `self ⊔ other`; returns whether it grew, exactly.
     ///
     /// # Errors
-    /// The kinds differ, or those inside two epochs do. `self` is as before.
+    /// The kinds differ, or those inside two epochs or maps do, or two diagrams. `self` is as
+    /// before.
     pub fn join(&mut self, other: &Self) -> Result<bool, KindMismatch> {
+        agree(self, other)?;
         inside_both!(self, other, (mine, theirs) => Ok(mine.join(theirs)), epoch => {
-            agree(mine, theirs)?;
             mine.try_join(theirs, Self::join)
-        })
+        }, map => mine.try_join(theirs, Self::join))
     }
 
     /// The least `d` with `self ⊔ d = self ⊔ other`; a minimal one past the cap of once and set.
@@ -238,10 +274,10 @@ impl Cell {
     /// # Errors
     /// As [`Cell::join`].
     pub fn delta(&self, other: &Self) -> Result<Self, KindMismatch> {
+        agree(self, other)?;
         inside_both!(self, other, (mine, theirs) => Ok(mine.delta(theirs).into()), epoch => {
-            agree(mine, theirs)?;
             Ok(mine.try_delta(theirs, Self::join, Self::delta)?.into())
-        })
+        }, map => Ok(mine.try_delta(theirs, Self::delta, Self::is_bot)?.into()))
     }
 
     /// Whether `self ≤ other`.
@@ -259,6 +295,7 @@ impl Cell {
             Self::Once(once) => once.is_overflowed(),
             Self::Set(set) => set.is_overflowed(),
             Self::Epoch(epoch) => epoch.value().is_some_and(Self::is_overflowed),
+            Self::Map(map) => map.iter().any(|(_, cell)| cell.is_overflowed()),
             _ => false,
         }
     }
@@ -266,7 +303,8 @@ impl Cell {
     /// Appends what a pull shows.
     ///
     /// Scalars are plain, once and set are lists in ascending order, tasks a range list as text,
-    /// count and sum a number, an epoch `{"at":E,"value":V}`. What was never said is null.
+    /// count and sum a number, an epoch `{"at":E,"value":V}`, a map an object, an element of a
+    /// diagram its name. What was never said is null.
     pub fn write_json(&self, out: &mut Vec<u8>) {
         let scalar = |atom: Option<&Atom>, out: &mut Vec<u8>| match atom {
             Some(atom) => atom.write_json(out),
@@ -292,6 +330,19 @@ impl Cell {
                     out.push(b'}');
                 }
             },
+            Self::Map(map) => {
+                out.push(b'{');
+                for (i, (key, cell)) in map.iter().enumerate() {
+                    if i > 0 {
+                        out.push(b',');
+                    }
+                    Atom::from(key).write_json(out);
+                    out.push(b':');
+                    cell.write_json(out);
+                }
+                out.push(b'}');
+            }
+            Self::Finite(element) => scalar(element.name().map(Atom::from).as_ref(), out),
         }
     }
 
@@ -312,16 +363,21 @@ impl Cell {
     }
 }
 
-/// Whether two epochs hold cells of one kind, all the way down.
-fn agree(mine: &Epoch<Cell>, theirs: &Epoch<Cell>) -> Result<(), KindMismatch> {
-    match (mine.value(), theirs.value()) {
-        (Some(Cell::Epoch(mine)), Some(Cell::Epoch(theirs))) => agree(mine, theirs),
-        (Some(mine), Some(theirs)) if mine.kind() != theirs.kind() => Err(KindMismatch {
-            expected: mine.kind(),
-            got: theirs.kind(),
-        }),
-        _ => Ok(()),
-    }
+/// Whether two cells are of one kind, all the way down.
+fn agree(mine: &Cell, theirs: &Cell) -> Result<(), KindMismatch> {
+    let inner = match (mine, theirs) {
+        (Cell::Epoch(mine), Cell::Epoch(theirs)) => mine.value().zip(theirs.value()),
+        (Cell::Map(mine), Cell::Map(theirs)) => mine.any().zip(theirs.any()),
+        (Cell::Finite(a), Cell::Finite(b)) if a.agrees(b) => None,
+        (a, b) if a.kind() == b.kind() && a.kind() != LatticeKind::Finite => None,
+        (a, b) => {
+            return Err(KindMismatch {
+                expected: a.kind(),
+                got: b.kind(),
+            });
+        }
+    };
+    inner.map_or(Ok(()), |(mine, theirs)| agree(mine, theirs))
 }
 
 fn write_list(atoms: &[Atom], out: &mut Vec<u8>) {
@@ -350,6 +406,8 @@ impl Codec for Cell {
             Self::Count(count) => count.encode(out),
             Self::Sum(sum) => sum.encode(out),
             Self::Epoch(epoch) => epoch.encode(out),
+            Self::Map(map) => super::map::encode(map, out),
+            Self::Finite(element) => element.encode(out),
         }
     }
 
@@ -369,6 +427,8 @@ impl Codec for Cell {
             LatticeKind::Count => Count::decode(reader)?.into(),
             LatticeKind::Sum => Sum::decode(reader)?.into(),
             LatticeKind::Epoch => Epoch::decode(reader)?.into(),
+            LatticeKind::Map => super::map::decode(reader, Self::is_bot)?.into(),
+            LatticeKind::Finite => Finite::decode(reader)?.into(),
         })
     }
 }

@@ -7,6 +7,7 @@
 //! | [`or`]   | or                                | [`count`] | per Hub the later total   |
 //! | [`once`] | union, 4 smallest: conflicts show | [`sum`]   | the same, may be negative |
 //! | [`last`] | greater (stamp, node, value)      | [`epoch`] | lexicographic             |
+//! | [`map`]  | pointwise                         | [`finite`]| as a diagram says         |
 //!
 //! [`value`] is what they hold, [`cell`] one of them of a kind that is known at run time, [`codec`]
 //! their canonical bytes. The laws, and registers that break one, are in `tests/laws.rs`. Nothing
@@ -18,7 +19,9 @@ pub mod cell;
 pub mod codec;
 pub mod count;
 pub mod epoch;
+pub mod finite;
 pub mod last;
+pub mod map;
 pub mod max;
 pub mod min;
 pub mod once;

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use super::type_check::kernel_fields;
 use crate::domain::event::KernelKind;
 use crate::domain::field::{ExpectedType, KindSpec};
+use crate::domain::json::Value;
 use crate::domain::namespace::NamespaceSpec;
 use crate::domain::problem::FieldError;
 
@@ -55,6 +56,13 @@ impl Namespaces {
             ns.spec.kind(kind).is_some()
                 || KernelKind::from_wire(kind).is_some_and(|k| k != KernelKind::SubmitJob)
         })
+    }
+
+    /// The values that a field of a kind's spec can have, where its schema lists them.
+    #[must_use]
+    pub fn values_of(&self, ns_id: &str, kind: &str, key: &str) -> Option<&[Value<'static>]> {
+        let field = self.get(ns_id)?.spec.kind(kind)?.field(key)?;
+        field.one_of.as_deref()
     }
 
     /// The type of a field of a kind's spec, `None` where it can be any.

@@ -13,7 +13,9 @@ use crate::domain::facts::{Column, Facts};
 use crate::domain::generator::{GeneratorSpec, JoinSpec, RuleSpec};
 use crate::domain::json::{Map, Value};
 use crate::lattice::epoch::Epoch;
+use crate::lattice::finite::Finite;
 use crate::lattice::last::{Last, Stamp};
+use crate::lattice::map::MapOf;
 use crate::lattice::max::Max;
 use crate::lattice::min::Min;
 use crate::lattice::once::Once;
@@ -117,52 +119,127 @@ impl Rules {
     ) -> Result<bool, KindMismatch> {
         let mut grew = false;
         // A tally counts an event once, so what several rules say of one cell is summed first.
-        let mut tallies: Vec<(Column, Cow<'_, str>, LatticeKind, i128)> = Vec::new();
+        let mut tallies: Vec<(Column, Cow<'_, str>, Tally)> = Vec::new();
         for compiled in self.of(event) {
             let Some(key) = compiled.rule.row_key(event) else {
                 continue;
             };
             for (column, join) in &compiled.columns {
-                if let Some((lattice, amount)) = join.tally(event) {
-                    let same = |(c, k, ..): &&mut (Column, Cow<'_, str>, LatticeKind, i128)| {
-                        c == column && *k == key
+                if join.is_tally() {
+                    let Some(tally) = join.tally(event, Vec::new()) else {
+                        continue;
+                    };
+                    let same = |(c, k, t): &&mut (Column, Cow<'_, str>, Tally)| {
+                        c == column && *k == key && t.path == tally.path
                     };
                     match tallies.iter_mut().find(same) {
-                        Some((.., sum)) => *sum += amount,
-                        None => tallies.push((*column, key.clone(), lattice, amount)),
+                        Some((.., before)) => before.amount += tally.amount,
+                        None => tallies.push((*column, key.clone(), tally)),
                     }
                 } else if let Some(delta) = delta(join, event) {
                     grew |= facts.join(*column, &key, &delta, event.seq)?;
                 }
             }
         }
-        for (column, key, lattice, amount) in tallies.iter().filter(|(.., amount)| *amount != 0) {
+        for (column, key, tally) in tallies.iter().filter(|(.., tally)| tally.amount != 0) {
             grew |= facts.update(*column, key, event.seq, |cell| {
-                let cell = cell.get_or_insert_with(|| Cell::bot(*lattice));
-                Ok(match cell {
-                    Cell::Count(count) => count.add(hub_id, event.seq, amount.unsigned_abs()),
-                    Cell::Sum(sum) => sum.add(hub_id, event.seq, *amount),
-                    _ => false,
-                })
+                let cell = cell.get_or_insert_with(|| tally.bot(&tally.path));
+                Ok(tally.add(cell, &tally.path, hub_id, event.seq))
             })?;
         }
         Ok(grew)
     }
 }
 
+/// Where within a cell a tally stands.
+#[derive(Clone, Debug, PartialEq)]
+enum Step {
+    /// Within an epoch.
+    At(Atom),
+    /// At a key of a map.
+    Key(Arc<str>),
+}
+
+/// What one event adds to a tally.
+#[derive(Clone, Debug)]
+struct Tally {
+    lattice: LatticeKind,
+    amount: i128,
+    path: Vec<Step>,
+}
+
+impl Tally {
+    /// The bottom of what a path leads into.
+    fn bot(&self, path: &[Step]) -> Cell {
+        Cell::bot(match path.first() {
+            None => self.lattice,
+            Some(Step::At(_)) => LatticeKind::Epoch,
+            Some(Step::Key(_)) => LatticeKind::Map,
+        })
+    }
+
+    /// Adds the amount at the end of a path; whether the cell grew. The total of an epoch that is
+    /// over is not needed any more, so it is not kept.
+    fn add(&self, cell: &mut Cell, path: &[Step], hub_id: &Arc<str>, seq: u64) -> bool {
+        match (cell, path.split_first()) {
+            (Cell::Count(count), None) => count.add(hub_id, seq, self.amount.unsigned_abs()),
+            (Cell::Sum(sum), None) => sum.add(hub_id, seq, self.amount),
+            (Cell::Map(map), Some((Step::Key(key), rest))) => {
+                let inner = map.at_mut(key, || self.bot(rest));
+                self.add(inner, rest, hub_id, seq)
+            }
+            (Cell::Epoch(epoch), Some((Step::At(at), rest))) => match &mut epoch.0 {
+                Some((known, _)) if *known > *at => false,
+                Some((known, inner)) if known == at => self.add(inner, rest, hub_id, seq),
+                begun => {
+                    let mut inner = self.bot(rest);
+                    self.add(&mut inner, rest, hub_id, seq);
+                    *begun = Some((at.clone(), inner));
+                    true
+                }
+            },
+            _ => false,
+        }
+    }
+}
+
 impl JoinSpec {
-    /// What the rule adds to a tally, if its lattice is one; a count takes nothing below 0.
-    fn tally(&self, event: &EventView<'_>) -> Option<(LatticeKind, i128)> {
-        let Self::Simple { lattice, value } = self else {
-            return None;
-        };
-        let amount = match (lattice, value.read(event).as_deref()) {
-            (LatticeKind::Count, Some(Value::Int(n))) => (*n).max(0).into(),
-            (LatticeKind::Sum, Some(Value::Int(n))) => (*n).into(),
-            (LatticeKind::Count | LatticeKind::Sum, _) => 0,
-            _ => return None,
-        };
-        Some((*lattice, amount))
+    /// Whether it is a count or a sum, or one within epochs and maps.
+    fn is_tally(&self) -> bool {
+        match self {
+            Self::Simple { lattice, .. } => {
+                matches!(lattice, LatticeKind::Count | LatticeKind::Sum)
+            }
+            Self::Finite { .. } => false,
+            Self::Epoch { join, .. } | Self::Map { join, .. } => join.is_tally(),
+        }
+    }
+
+    /// What the rule adds to a tally; a count takes nothing below 0.
+    fn tally(&self, event: &EventView<'_>, mut path: Vec<Step>) -> Option<Tally> {
+        match self {
+            Self::Simple { lattice, value } => {
+                let amount = match (lattice, value.read(event).as_deref()) {
+                    (LatticeKind::Count, Some(Value::Int(n))) => (*n).max(0).into(),
+                    (LatticeKind::Sum, Some(Value::Int(n))) => (*n).into(),
+                    _ => 0,
+                };
+                Some(Tally {
+                    lattice: *lattice,
+                    amount,
+                    path,
+                })
+            }
+            Self::Finite { .. } => None,
+            Self::Epoch { at, join } => {
+                path.push(Step::At(atom(&*at.read(event)?)?));
+                join.tally(event, path)
+            }
+            Self::Map { key, join } => {
+                path.push(Step::Key(key_text(key, event)?.as_ref().into()));
+                join.tally(event, path)
+            }
+        }
     }
 }
 
@@ -175,15 +252,20 @@ impl RuleSpec {
 
     fn row_key<'e>(&'e self, event: &EventView<'e>) -> Option<Cow<'e, str>> {
         if let ([expression], false) = (self.key.as_slice(), self.is_compound) {
-            return match expression.read(event)? {
-                Cow::Borrowed(Value::Str(text)) => Some(Cow::Borrowed(text)),
-                Cow::Owned(Value::Str(text)) => Some(Cow::Owned(text.into_owned())),
-                value => Some(Cow::Owned(value.to_text())),
-            };
+            return key_text(expression, event);
         }
         let parts = self.key.iter().map(|e| e.read(event).map(Cow::into_owned));
         let parts = parts.collect::<Option<Vec<_>>>()?;
         Some(Cow::Owned(Value::List(parts).to_text()))
+    }
+}
+
+/// A key of a row or a map: a String as it is, anything else as its text.
+fn key_text<'e>(expression: &'e Expression, event: &EventView<'e>) -> Option<Cow<'e, str>> {
+    match expression.read(event)? {
+        Cow::Borrowed(Value::Str(text)) => Some(Cow::Borrowed(text)),
+        Cow::Owned(Value::Str(text)) => Some(Cow::Owned(text.into_owned())),
+        value => Some(Cow::Owned(value.to_text())),
     }
 }
 
@@ -228,6 +310,15 @@ fn delta(join: &JoinSpec, event: &EventView<'_>) -> Option<Cell> {
             let at = atom(&at)?;
             Some(Cell::from(Epoch::of(at, delta(join, event)?)))
         }
+        JoinSpec::Map { key, join } => {
+            let key = key_text(key, event)?;
+            let said = delta(join, event)?;
+            Some(Cell::from(MapOf::from_cell(key.as_ref().into(), said)))
+        }
+        JoinSpec::Finite { diagram, value } => {
+            let value = value.read(event)?;
+            Finite::of(diagram, value.as_str()?).map(Cell::from)
+        }
     }
 }
 
@@ -256,7 +347,9 @@ fn cell_of(lattice: LatticeKind, value: &Value<'_>, event: &EventView<'_>) -> Op
         | LatticeKind::Tasks
         | LatticeKind::Count
         | LatticeKind::Sum
-        | LatticeKind::Epoch => None,
+        | LatticeKind::Epoch
+        | LatticeKind::Map
+        | LatticeKind::Finite => None,
     }
 }
 

@@ -13,6 +13,7 @@ use crate::domain::generator::{GeneratorSpec, JoinSpec, RuleSpec};
 use crate::domain::json::Value;
 use crate::domain::problem::FieldError;
 use crate::lattice::LatticeKind;
+use crate::lattice::finite::Diagram;
 
 /// The most columns that the rules of one generator name.
 const COLUMNS_MAX: usize = 4_096;
@@ -73,6 +74,7 @@ fn check_kind(
             continue;
         }
         known = true;
+        let mut strangers = Vec::new();
         let mut check = |field: String,
                          expression: &Expression,
                          fits: &dyn Fn(Type) -> bool,
@@ -100,16 +102,37 @@ fn check_kind(
         for (column, join) in &rule.join {
             let field = format!("{path}.join.{column}");
             let mut inner = join;
-            while let JoinSpec::Epoch { at, join } = inner {
+            while let JoinSpec::Epoch { at: by, join } | JoinSpec::Map { key: by, join } = inner {
+                let expected = match inner {
+                    JoinSpec::Epoch { .. } => "a totally ordered key for epoch",
+                    _ => "String, Int, Float or Bool as a key for map",
+                };
                 let fits = |t| !matches!(t, Type::Known(ExpectedType::List | ExpectedType::Map));
-                check(field.clone(), at, &fits, "a totally ordered key for epoch");
+                check(field.clone(), by, &fits, expected);
                 inner = join;
             }
-            if let JoinSpec::Simple { lattice, value } = inner {
-                let expected = format!("{} for {}", lattice.takes_words(), lattice.wire());
-                check(field, value, &|t| lattice.takes(t), &expected);
+            match inner {
+                JoinSpec::Simple { lattice, value } => {
+                    let expected = format!("{} for {}", lattice.takes_words(), lattice.wire());
+                    check(field, value, &|t| lattice.takes(t), &expected);
+                }
+                JoinSpec::Finite { diagram, value } => {
+                    let strange = strange_to(diagram, value, ns_id, kind, namespaces);
+                    let expected = format!("{} for finite", shown_names(diagram));
+                    match strange {
+                        Some(got) => strangers.push(FieldError::new(field, expected, got)),
+                        None => check(
+                            field,
+                            value,
+                            &|t| t == Type::Known(ExpectedType::String),
+                            &expected,
+                        ),
+                    }
+                }
+                JoinSpec::Epoch { .. } | JoinSpec::Map { .. } => {}
             }
         }
+        errors.append(&mut strangers);
     }
     if !known {
         errors.push(FieldError::new(
@@ -118,6 +141,32 @@ fn check_kind(
             format!("\"{kind}\""),
         ));
     }
+}
+
+/// What an expression can be that its diagram does not have; `None` where every event has an
+/// element of it.
+fn strange_to(
+    diagram: &Diagram,
+    value: &Expression,
+    ns_id: &str,
+    kind: &str,
+    namespaces: &Namespaces,
+) -> Option<String> {
+    let is_known = |name: &str| diagram.names().any(|known| known == name);
+    let strange = |value: &Value<'_>| value.as_str().is_none_or(|name| !is_known(name));
+    match value {
+        Expression::Kind => (!is_known(kind)).then(|| format!("\"{kind}\"")),
+        Expression::Literal(value) => strange(value).then(|| value.shown()),
+        Expression::Spec(key) => match namespaces.values_of(ns_id, kind, key) {
+            Some(values) => values.iter().find(|v| strange(v)).map(Value::shown),
+            None => Some(format!("`$spec.{key}` without `one_of`")),
+        },
+        _ => Some("an expression whose values no schema lists".to_owned()),
+    }
+}
+
+fn shown_names(diagram: &Diagram) -> String {
+    diagram.names().collect::<Vec<_>>().join(", ")
 }
 
 fn type_of(
@@ -180,7 +229,7 @@ impl LatticeKind {
             Self::Count | Self::Sum => found == T::Int,
             Self::Tasks => found == T::String,
             Self::Once | Self::Last | Self::Set => true,
-            Self::Epoch => false,
+            Self::Epoch | Self::Map | Self::Finite => false,
         }
     }
 
@@ -190,7 +239,8 @@ impl LatticeKind {
             Self::Or => "Bool",
             Self::Count | Self::Sum => "Int",
             Self::Tasks => "a range list such as $ctx.tasks",
-            Self::Once | Self::Last | Self::Set | Self::Epoch => "any value",
+            Self::Once | Self::Last | Self::Set => "any value",
+            Self::Epoch | Self::Map | Self::Finite => "a form of its own",
         }
     }
 }
@@ -199,7 +249,9 @@ impl JoinSpec {
     fn same_lattice(&self, other: &Self) -> bool {
         match (self, other) {
             (Self::Simple { lattice: a, .. }, Self::Simple { lattice: b, .. }) => a == b,
-            (Self::Epoch { join: a, .. }, Self::Epoch { join: b, .. }) => a.same_lattice(b),
+            (Self::Epoch { join: a, .. }, Self::Epoch { join: b, .. })
+            | (Self::Map { join: a, .. }, Self::Map { join: b, .. }) => a.same_lattice(b),
+            (Self::Finite { diagram: a, .. }, Self::Finite { diagram: b, .. }) => a == b,
             _ => false,
         }
     }
@@ -208,6 +260,8 @@ impl JoinSpec {
         match self {
             Self::Simple { lattice, .. } => lattice.wire().to_owned(),
             Self::Epoch { join, .. } => format!("epoch of {}", join.lattice_name()),
+            Self::Map { join, .. } => format!("map of {}", join.lattice_name()),
+            Self::Finite { diagram, .. } => format!("finite over {}", shown_names(diagram)),
         }
     }
 }

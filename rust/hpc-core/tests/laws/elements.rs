@@ -6,7 +6,9 @@ use std::sync::Arc;
 use hpc_core::lattice::capped::Capped;
 use hpc_core::lattice::count::Count;
 use hpc_core::lattice::epoch::Epoch;
+use hpc_core::lattice::finite::{Diagram, Finite};
 use hpc_core::lattice::last::{Last, Stamp};
+use hpc_core::lattice::map::MapOf;
 use hpc_core::lattice::max::Max;
 use hpc_core::lattice::min::Min;
 use hpc_core::lattice::or::Or;
@@ -168,6 +170,33 @@ pub fn sum() -> BoxedStrategy<Sum> {
 pub fn count() -> BoxedStrategy<Count> {
     subtotals(prop_oneof![9 => 0u64..3, 1 => any::<u64>()])
         .prop_map(|said| join_all(said.into_iter().map(|(hub, seq, n)| Count::of(hub, seq, n))))
+        .boxed()
+}
+
+/// Few keys, so that maps meet at them.
+pub fn map<L: Lattice + Debug + 'static>(
+    inner: impl Strategy<Value = L> + 'static,
+) -> BoxedStrategy<MapOf<L>> {
+    let key = prop_oneof![9 => "[ab]?", 1 => any::<String>()];
+    vec((key, inner), 0..4)
+        .prop_map(|said| join_all(said.into_iter().map(|(key, l)| MapOf::of(key.into(), l))))
+        .boxed()
+}
+
+/// Elements of a diagram with a fork, a join and an element that skips a rank.
+pub fn finite() -> BoxedStrategy<Finite> {
+    let order = [
+        ("submitted", vec!["queued", "cancelled"]),
+        ("queued", vec!["running"]),
+        ("running", vec!["done", "failed"]),
+        ("done", vec!["conflict"]),
+        ("failed", vec!["conflict"]),
+        ("cancelled", vec!["conflict"]),
+    ];
+    let diagram = Arc::new(Diagram::new(&order.into_iter().collect()).unwrap());
+    let names: Vec<String> = diagram.names().map(str::to_owned).collect();
+    prop::sample::select(names)
+        .prop_map(move |name| Finite::of(&diagram, &name).unwrap())
         .boxed()
 }
 

@@ -11,6 +11,7 @@ fn desk() -> Desk {
             {"key": "s", "expected_type": "String"}, {"key": "i", "expected_type": "Int"},
             {"key": "f", "expected_type": "Float"}, {"key": "b", "expected_type": "Bool"},
             {"key": "l", "expected_type": "List"}, {"key": "m", "expected_type": "Map"},
+            {"key": "p", "expected_type": "String", "one_of": ["run", "ok", "bad"]},
         ],
         "Open": {"fields": [], "open": true},
         "SubmitJob": [{"key": "i", "expected_type": "Int"}],
@@ -63,9 +64,9 @@ fn each_lattice_takes_fields_that_fit_it() {
             let join = json!({lattice: field});
             assert_eq!(takes(&mut desk, number, &join), fits, "{join}");
             let nested = json!({"epoch": {"at": "$spec.i", "join": join}});
-            // A tally counts each event once and has no epochs.
-            let fits = fits && !matches!(lattice, "count" | "sum");
             assert_eq!(takes(&mut desk, 100 + number, &nested), fits, "{nested}");
+            let mapped = json!({"map": {"key": "$spec.s", "join": nested}});
+            assert_eq!(takes(&mut desk, 200 + number, &mapped), fits, "{mapped}");
         }
     }
 }
@@ -112,17 +113,35 @@ fn a_column_names_one_lattice_that_is_built() {
     let bad = [
         (json!({"maximum": "$spec.i"}), "a lattice"),
         (json!({"mx": "$spec.i"}), "did you mean `max`?"),
+        (json!({"map": {"at": "$kind", "join": {"max": 1}}}), "map"),
         (
-            json!({"map": {"key": "$kind", "join": {"max": "$spec.i"}}}),
-            "not built yet",
+            json!({"map": {"key": "$spec.l", "join": {"max": "$spec.i"}}}),
+            "as a key for map",
         ),
-        (json!({"finite": {}}), "not built yet"),
+        (json!({"finite": {}}), "order"),
+        (
+            json!({"finite": {"order": {"run": ["ok", "bad"]}, "value": "$spec.p"}}),
+            "nothing lies above both `bad` and `ok`",
+        ),
+        (
+            json!({"finite": {"order": {"run": ["ok"], "ok": ["run"]}, "value": "$spec.p"}}),
+            "lie above each other",
+        ),
+        (
+            json!({"finite": {"order": {"run": ["ok"]}, "value": "$spec.p"}}),
+            "ok, run for finite",
+        ),
+        (
+            json!({"finite": {"order": {"run": ["ok"]}, "value": "$spec.s"}}),
+            "ok, run for finite",
+        ),
         (json!({}), "one lattice"),
         (json!({"max": "$spec.i", "min": "$spec.i"}), "one lattice"),
         (json!("max"), "one lattice"),
         (json!({"epoch": {"at": "$spec.i"}}), "epoch"),
         (
-            json!({"epoch": {"at": "$spec.i", "join": {"epoch": {"at": 1, "join": {"max": 1}}}}}),
+            json!({"epoch": {"at": "$spec.i", "join": {"epoch": {"at": 1, "join":
+                {"map": {"key": "k", "join": {"max": 1}}}}}}}),
             "nesting",
         ),
         (
@@ -261,6 +280,35 @@ fn what_does_not_fit_at_run_time_adds_nothing() {
         row["sum"].is_null() && row["or"].is_null() && row["tasks"].is_null(),
         "{row}"
     );
+}
+
+/// A diagram as data: what two events say that contradict each other is what lies above both.
+#[test]
+fn phases_that_are_no_line_are_a_diagram() {
+    let mut desk = desk();
+    let order = json!({"run": ["ok", "bad"], "ok": ["both"], "bad": ["both"]});
+    let phase = json!({"finite": {"order": order, "value": "$spec.p"}});
+    let round = json!({"epoch": {"at": "$spec.i", "join": phase}});
+    let by = json!({"map": {"key": "$ctx.name", "join": {"count": 1}}});
+    let rules = json!([rule(json!({"phase": phase, "round": round, "by": by}))]);
+    assert_eq!(desk.control(&generator("g", spec(rules))).status, 200);
+    let mut said = |p: &str, i: i64, name: &str| {
+        let ctx = json!({"node_id": "n", "name": name});
+        assert_eq!(desk.offer("Said", ctx, json!({"p": p, "i": i})).status, 200);
+        let mut pulled = desk.send("pull", "gid=g&cursor=0", b"");
+        pulled.body["facts"]["t"]["n"].take()
+    };
+    let row = said("run", 1, "a");
+    assert!(row["phase"].is_null(), "the bottom says nothing: {row}");
+    assert_eq!(said("ok", 1, "a")["phase"], "ok");
+    assert_eq!(said("run", 1, "b")["phase"], "ok");
+    let row = said("bad", 2, "a");
+    assert_eq!(row["phase"], "both");
+    assert_eq!(row["round"], json!({"at": 2, "value": "bad"}));
+    assert_eq!(row["by"], json!({"a": 3, "b": 1}));
+    desk.restart();
+    let pulled = desk.send("pull", "gid=g&cursor=0", b"");
+    assert_eq!(pulled.body["facts"]["t"]["n"], row, "replay is the same");
 }
 
 /// A row key is at most 1 KiB, also one that is made of several parts.
