@@ -24,6 +24,9 @@ LAST_OUTPUT_S: Final = 2.0
 """How long a followed stream may go on after its job has ended, before the rest is fetched."""
 
 
+_printing: Final = threading.Lock()
+
+
 class Writes(Protocol):
     """Where output goes."""
 
@@ -42,7 +45,9 @@ class JsonLines:
     def write(self, piece: bytes) -> None:
         """Print a piece."""
         line = {"stream": self._stream, "data": self._decode(piece)}
-        print(json.dumps(line, ensure_ascii=False), flush=True)
+        # Whole lines only: each stream is printed by a thread of its own.
+        with _printing:
+            print(json.dumps(line, ensure_ascii=False), flush=True)
 
 
 class _Broken(Unanswered):
