@@ -6,6 +6,8 @@
 
 #[path = "well_formed/desk.rs"]
 mod desk;
+#[path = "well_formed/dry_run.rs"]
+mod dry_run;
 #[path = "well_formed/envelope.rs"]
 mod envelope;
 #[path = "well_formed/generators.rs"]

@@ -165,6 +165,26 @@ impl Facts {
         cell.as_ref()
     }
 
+    /// Whether joining facts of the same columns into these would make a cell grow.
+    #[must_use]
+    pub fn would_grow(&self, delta: &Self) -> bool {
+        let grows = |row: &Row, index: usize, cell: &Cell| {
+            let mine = u16::try_from(index).ok().and_then(|index| {
+                let table = row.table;
+                self.get(Column { table, index }, &row.key)
+            });
+            match mine {
+                Some(mine) => mine.clone().join(cell) == Ok(true),
+                None => !cell.is_bot(),
+            }
+        };
+        delta.rows.iter().any(|row| {
+            let cells = row.cells.iter().enumerate();
+            let mut said = cells.filter_map(|(i, (cell, _))| Some((i, cell.as_ref()?)));
+            said.any(|(index, cell)| grows(row, index, cell))
+        })
+    }
+
     /// Number of rows over all tables.
     #[must_use]
     pub fn rows(&self) -> usize {

@@ -90,6 +90,12 @@ impl Generator {
             .pull(cursor, self.head(head), limit, table)
     }
 
+    /// The facts of the version that pulls are answered from.
+    #[must_use]
+    pub fn facts(&self) -> &Facts {
+        &self.serving.facts
+    }
+
     /// The longest row key that an event leads to, in bytes.
     #[must_use]
     pub fn key_bytes(&self, event: &EventView<'_>) -> usize {
@@ -147,6 +153,19 @@ impl Generators {
                 version
             }
         }
+    }
+
+    /// The same generators without any facts: what is joined into them is a delta.
+    #[must_use]
+    pub fn without_facts(&self) -> Self {
+        let mut empty = Self::default();
+        for (gid, generator) in &self.0 {
+            let View {
+                spec, version, seq, ..
+            } = &generator.serving;
+            empty.restore(gid, spec.clone(), *version, *seq);
+        }
+        empty
     }
 
     /// Recovery: a generator as its last registration made it, live from the first event on.

@@ -6,8 +6,10 @@
 use std::collections::HashMap;
 
 use super::check::{Checked, check_event};
-use super::hub::{Fault, Hub};
+use super::hub::{Fault, Hub, RowWriter};
+use super::leases::EndedNode;
 use super::query::Query;
+use super::queue::JobIx;
 use super::receipts::{Receipt, half};
 use crate::domain::entry::{Digest, digest};
 use crate::domain::event::{BATCH_EVENTS_MAX, EVENT_BYTES_MAX, KernelKind};
@@ -34,12 +36,13 @@ impl Hub {
     }
 
     fn try_ingest(&mut self, query: &str, body: &[u8]) -> Result<Result<Vec<u8>, Problem>, Fault> {
-        let (id, events, content) = match self.open(query, body) {
+        let (id, events, content, is_dry) = match self.open(query, body) {
             Ok(Opened::New {
                 id,
                 events,
                 content,
-            }) => (id, events, content),
+                is_dry,
+            }) => (id, events, content, is_dry),
             Ok(Opened::Duplicate(receipt)) => return Ok(Ok(receipt)),
             Err(problem) => return Ok(Err(*problem)),
         };
@@ -47,6 +50,9 @@ impl Hub {
             Ok(checked) => checked,
             Err(problem) => return Ok(Err(*problem)),
         };
+        if is_dry {
+            return self.try_out(id, checked).map(Ok);
+        }
         self.record_batch(id, &content, checked).map(Ok)
     }
 
@@ -60,10 +66,7 @@ impl Hub {
             return Err(too_large(detail));
         }
         let query = Query::parse(query, &["dry_run", "key"])?;
-        if query.bool("dry_run")?.unwrap_or(false) {
-            let error = FieldError::new("dry_run", "absent: not built yet", "true");
-            return Err(Problem::not_well_formed(vec![error]).into());
-        }
+        let is_dry = query.bool("dry_run")?.unwrap_or(false);
         let mut map = match decode(body).map_err(Problem::bad_request)? {
             Value::Map(map) => map,
             other => {
@@ -86,6 +89,7 @@ impl Hub {
             id,
             events,
             content,
+            is_dry,
         })
     }
 
@@ -150,22 +154,7 @@ impl Hub {
     ) -> Result<Vec<u8>, Fault> {
         let id = id.unwrap_or_else(|| self.own_batch_id());
         let mut row = self.begin_row();
-        let mut jobs = Vec::new();
-        let mut ended = Vec::new();
-        for mut event in events {
-            if event.kernel == Some(KernelKind::SubmitJob) {
-                let job_id = match event.ctx.str("job_id") {
-                    Some(job_id) => job_id.to_owned(),
-                    None => (self.state.jobs.numbered() + 1).to_string(),
-                };
-                event.ctx.insert("job_id", Value::text(job_id.clone()));
-                self.record(&mut row, &event.kind, &event.ctx, &event.spec, event.at)?;
-                jobs.extend(self.state.jobs.find(&job_id));
-                continue;
-            }
-            ended.extend(self.node_ended_by(&event));
-            self.record(&mut row, &event.kind, &event.ctx, &event.spec, event.at)?;
-        }
+        let (jobs, ended) = self.record_events(&mut row, events)?;
         let (first_seq, count) = (row.first_seq, row.count);
         let pokes = self.end_row(row, &id, *content, 0);
         let receipt = Receipt {
@@ -179,6 +168,31 @@ impl Hub {
         self.remember(&id, receipt);
         self.end_nodes(ended)?;
         Ok(rendered)
+    }
+
+    /// Records the events of a batch; returns the jobs that it submits and the nodes that it ends.
+    pub(super) fn record_events(
+        &mut self,
+        row: &mut RowWriter,
+        events: Vec<Checked<'_>>,
+    ) -> Result<(Vec<JobIx>, Vec<EndedNode>), Fault> {
+        let mut jobs = Vec::new();
+        let mut ended = Vec::new();
+        for mut event in events {
+            if event.kernel == Some(KernelKind::SubmitJob) {
+                let job_id = match event.ctx.str("job_id") {
+                    Some(job_id) => job_id.to_owned(),
+                    None => (self.state.jobs.numbered() + 1).to_string(),
+                };
+                event.ctx.insert("job_id", Value::text(job_id.clone()));
+                self.record(row, &event.kind, &event.ctx, &event.spec, event.at)?;
+                jobs.extend(self.state.jobs.find(&job_id));
+                continue;
+            }
+            ended.extend(self.node_ended_by(&event));
+            self.record(row, &event.kind, &event.ctx, &event.spec, event.at)?;
+        }
+        Ok((jobs, ended))
     }
 
     /// Remembers a receipt under its batch id, and its number where it has one. Nobody can ask for
@@ -220,6 +234,7 @@ enum Opened<'b> {
         id: Option<String>,
         events: Vec<Value<'b>>,
         content: Digest,
+        is_dry: bool,
     },
     Duplicate(Vec<u8>),
 }

@@ -114,6 +114,21 @@ impl Jobs {
         self.numbered
     }
 
+    /// Only these jobs, and the numbers given so far: enough to try out what a batch would do.
+    #[must_use]
+    pub fn only<'i>(&self, ids: impl Iterator<Item = &'i str>) -> Self {
+        let mut few = Self::default();
+        for id in ids {
+            if let Some(job) = self.find(id).and_then(|ix| self.get(ix))
+                && few.find(id).is_none()
+            {
+                few.push(job.clone());
+            }
+        }
+        few.numbered = self.numbered;
+        few
+    }
+
     /// Adds a job.
     pub fn push(&mut self, job: Job) -> JobIx {
         if let Ok(number) = job.id.parse::<u64>() {

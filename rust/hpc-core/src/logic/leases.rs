@@ -7,6 +7,9 @@ use super::nodes::NodeState;
 use crate::domain::event::KernelKind;
 use crate::domain::json::Value;
 
+/// A node whose epoch an event ends, and why.
+pub(super) type EndedNode = (NodeIx, &'static str);
+
 impl Hub {
     /// Gives every live node a whole lease from now, and every lost one a whole reclaim time.
     pub(super) fn renew_all(&mut self) {
@@ -86,7 +89,7 @@ impl Hub {
 
     /// The node that an event ends, if it speaks of that node's newest epoch: a person says that it
     /// will not come back, or its relay that it has left.
-    pub(super) fn node_ended_by(&self, event: &Checked<'_>) -> Option<(NodeIx, &'static str)> {
+    pub(super) fn node_ended_by(&self, event: &Checked<'_>) -> Option<EndedNode> {
         let reason = match event.kernel? {
             KernelKind::NodeLost => "given up on request",
             KernelKind::NodeLeft => "its relay left",
@@ -99,7 +102,7 @@ impl Hub {
 
     /// What follows from the end of nodes: all their attempts are lost now. It stands in a row of
     /// the Hub's own behind the client's, whose receipt and event ids are those of what was sent.
-    pub(super) fn end_nodes(&mut self, ended: Vec<(NodeIx, &'static str)>) -> Result<(), Fault> {
+    pub(super) fn end_nodes(&mut self, ended: Vec<EndedNode>) -> Result<(), Fault> {
         let mut row = self.begin_row();
         for (ix, reason) in ended {
             self.close_claim(ix);

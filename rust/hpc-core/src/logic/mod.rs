@@ -6,6 +6,7 @@
 //! |-----------------|-------------------------------------------------------------------------|
 //! | `hub`, `recovery` | one turn: inputs in, log rows and replies out; the state from the log  |
 //! | `ingest`        | a batch: decoded, de-duplicated, checked as a whole, recorded           |
+//! | `dry_run`       | the same without recording anything                                     |
 //! | `check`         | one event, before anything is recorded                                  |
 //! | `well_formed`   | is its spec as the schema says?                                         |
 //! | `verdict`       | what it settles, decided once                                           |
@@ -27,6 +28,7 @@ pub mod check;
 pub mod claim;
 pub mod columns;
 pub mod control;
+mod dry_run;
 pub mod generator;
 pub mod hub;
 pub mod ingest;
