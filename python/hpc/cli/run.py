@@ -102,11 +102,12 @@ def run(
     with client(hub_url) as hub:
         receipt = hub.ingest([event], batch_id=batch_id)
         job_id: str = receipt["jobs"][-1]
-        selectors.remember(job_id)
-        signal.signal(signal.SIGTERM, _terminated)
-        signal.signal(TELL_MAIN, _reader_gone)
-        followers = Followers(hub_url, job_id, on_reader_gone=_tell_main)
+        followers: Followers | None = None
         try:
+            signal.signal(signal.SIGTERM, _terminated)
+            signal.signal(TELL_MAIN, _reader_gone)
+            selectors.remember(job_id)
+            followers = Followers(hub_url, job_id, on_reader_gone=_tell_main)
             say_waiting(hub.info(job_id))
             info = hub.wait(job_id)
         except KeyboardInterrupt as interrupt:
@@ -132,7 +133,7 @@ def _tell_main() -> None:
     signal.pthread_kill(threading.main_thread().ident or 0, TELL_MAIN)
 
 
-def _cancelled(hub: Client, job_id: str, followers: Followers, code: int) -> int:
+def _cancelled(hub: Client, job_id: str, followers: Followers | None, code: int) -> int:
     """Cancel the job and wait for it to be settled; a second Ctrl-C waits for nothing."""
     output.say(f"cancelling job {job_id}")
     with contextlib.suppress(KeyboardInterrupt):
@@ -141,7 +142,7 @@ def _cancelled(hub: Client, job_id: str, followers: Followers, code: int) -> int
         except HpcError as error:
             output.say(f"error: {error.message}\n\nhint: hpc job cancel {job_id}")
             return code
-        if code != READER_GONE:
+        if code != READER_GONE and followers is not None:
             followers.finish(hub)
         output.say(f"job {job_id} {wording.outcome(info)}")
     return code
