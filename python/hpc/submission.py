@@ -111,7 +111,7 @@ def _check_text(spec: Mapping[str, Any]) -> None:
     for field, text in texts:
         if isinstance(text, str) and any("\ud800" <= char <= "\udfff" for char in text):
             raise UsageError(
-                f"`{field}` must be UTF-8, got {text.encode('utf-8', 'surrogateescape')!r}",
+                f"`{field}` must be UTF-8, got {text!a}",
                 field=field,
                 hint="names of other encodings cannot be sent; let a script hold them",
             )

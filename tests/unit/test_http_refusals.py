@@ -26,8 +26,8 @@ def served(hub: ScriptedHub) -> Iterator[Served]:
 CODE_415 = "unsupported_media_type"
 REFUSED = [
     ("POST /ingest", {"Content-Type": "text/plain"}, 415, CODE_415),
-    ("POST /ingest", {"Content-Type": "application/msgpack"}, 415, CODE_415),
-    ("POST /ingest", {"Accept": "application/msgpack"}, 415, CODE_415),
+    ("POST /ingest", {"Content-Type": "application/msgpack"}, 400, "bad_request"),
+    ("POST /outputs", {"Content-Type": "application/msgpack"}, 415, CODE_415),
     ("POST /ingest", {"Content-Encoding": "gzip"}, 415, CODE_415),
     (
         "POST /control",

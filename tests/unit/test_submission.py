@@ -19,12 +19,24 @@ def spec_of(*words: str) -> dict[str, object]:
     )
 
 
-@given(st.lists(st.text(st.characters(exclude_characters="\0"), min_size=1), min_size=2))
+@given(
+    st.lists(st.text(st.characters(codec="utf-8", exclude_characters="\0"), min_size=1), min_size=2)
+)
 def test_several_words_are_executed_as_they_are(words: list[str]) -> None:
     """No shell reads an argument that was quoted once already."""
     if words[0].strip():
         spec = spec_of(*words)
         assert [spec["command"], *spec["args"]] == words  # type: ignore[misc]
+
+
+@pytest.mark.parametrize(
+    ("words", "field"), [(["\udcff"], "command"), (["ls", "a", "\udcff"], "args[1]")]
+)
+def test_an_argument_that_is_no_text_is_named(words: list[str], field: str) -> None:
+    """JSON cannot carry it, and a byte offset into a body says nothing to whoever typed it."""
+    with pytest.raises(UsageError) as refused:
+        spec_of(*words)
+    assert refused.value.field == field
 
 
 @pytest.mark.parametrize("line", ["echo hi", "a|b", "echo $HOME", "x>y", "a;b", "ls *", "a&&b"])

@@ -53,7 +53,8 @@ class _Batch(msgspec.Struct):
     events: list[_Event]
 
 
-_decoder = msgspec.json.Decoder(_Batch)
+_of_json = msgspec.json.Decoder(_Batch)
+_of_msgpack = msgspec.msgpack.Decoder(_Batch)
 
 
 def is_taken_when_low(verb: str, body: bytes) -> bool:
@@ -63,7 +64,7 @@ def is_taken_when_low(verb: str, body: bytes) -> bool:
     if verb == "control":
         return False
     try:
-        batch = _decoder.decode(body)
+        batch = (_of_msgpack if body[:1] > b"\x7f" else _of_json).decode(body)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         return True  # the engine refuses it with the right words, and writes nothing
     return all(event.kind in TAKEN_WHEN_LOW for event in batch.events)

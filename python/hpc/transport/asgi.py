@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any, Final, cast
 
-from litestar.types import Receive, Scope, Send
+from litestar.types import Message, Receive, Scope, Send
 
+from hpc._core import msgpack_of_json
 from hpc.protocols import Answer
 
 JSON: Final = (b"content-type", b"application/json")
 PROBLEM: Final = (b"content-type", b"application/problem+json")
+MSGPACK: Final = b"application/msgpack"
 RETRY: Final = frozenset({429, 503, 507})
 RETRY_AFTER: Final = (b"retry-after", b"1")
 """Seconds after which asking again makes sense; clients add a jitter of their own."""
@@ -43,6 +45,29 @@ async def send_answer(send: Send, answer: Answer, headers: Iterable[Header] = ()
         }
     )
     await send({"type": "http.response.body", "body": body, "more_body": False})
+
+
+def in_msgpack(send: Send) -> Send:
+    """Return a `send` that passes JSON answers on as MessagePack, and others as they are."""
+    held: list[Message] = []
+
+    async def transcode(message: Message) -> None:
+        if message["type"] == "http.response.start":
+            kind = dict(message["headers"]).get(b"content-type")
+            if kind in (JSON[1], PROBLEM[1]):
+                held.append(message)
+                return
+        elif held and message["type"] == "http.response.body":
+            start = cast("dict[str, Any]", held.pop())
+            body = msgpack_of_json(message["body"])
+            told = {b"content-type": MSGPACK, b"content-length": b"%d" % len(body)}
+            headers = [(name, told.get(name, value)) for name, value in start["headers"]]
+            await send(cast("Message", {**start, "headers": headers}))
+            await send({"type": "http.response.body", "body": body, "more_body": False})
+            return
+        await send(message)
+
+    return transcode
 
 
 class Respond:

@@ -19,7 +19,7 @@ from hpc.ports import HubPorts
 from hpc.problems import bad_query
 from hpc.protocols import Answer
 from hpc.transport.asgi import headers_of, send_answer
-from hpc.transport.bodies import BYTES_TYPE, JSON_TYPE, Bodies, type_refusal
+from hpc.transport.bodies import BYTES_TYPE, JSON_TYPE, Bodies, form_refusal, type_refusal
 from hpc.transport.problems import wrong_method
 
 HOT_ROUTES: Final = {
@@ -104,6 +104,10 @@ class HotRoutes:
             await send_answer(send, body)
             return
         try:
+            refusal = form_refusal(headers, body) if kind == JSON_TYPE else None
+            if refusal is not None:
+                await send_answer(send, refusal)
+                return
             await _send_unless_left(send, ask(query, body))
         finally:
             self._bodies.release(len(body))

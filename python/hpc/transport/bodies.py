@@ -12,6 +12,7 @@ from typing import Final
 
 from litestar.types import Receive
 
+from hpc.problems import problem
 from hpc.protocols import Answer
 from hpc.transport.problems import busy, too_large, wrong_type
 
@@ -26,11 +27,53 @@ BYTES_TYPE: Final = b"application/octet-stream"
 MSGPACK_TYPES: Final = frozenset(
     {b"application/msgpack", b"application/x-msgpack", b"application/vnd.msgpack"}
 )
-NOT_BUILT: Final = "MessagePack is not built yet; use JSON"
+
+
+def is_msgpack(headers: Mapping[bytes, bytes]) -> bool:
+    """Return whether a body is said to be MessagePack."""
+    kind = headers.get(b"content-type", b"").partition(b";")[0]
+    return kind.strip().lower() in MSGPACK_TYPES
+
+
+def wants_msgpack(headers: Mapping[bytes, bytes]) -> bool:
+    """Return whether a client would rather have MessagePack than JSON: it names it first."""
+    accept = headers.get(b"accept")
+    if accept is None or b"msgpack" not in accept:
+        return False
+    for one in accept.split(b","):
+        kind, _, parameters = one.partition(b";")
+        is_refused = parameters.replace(b" ", b"").lower() in (b"q=0", b"q=0.0")
+        if kind.strip().lower() in MSGPACK_TYPES:
+            return not is_refused
+        if kind.strip().lower() in (JSON_TYPE, b"application/*", b"*/*") and not is_refused:
+            return False
+    return False
+
+
+def form_refusal(headers: Mapping[bytes, bytes], body: bytes) -> Answer | None:
+    """Return a 400 for a body that is not of the form that its type says.
+
+    The engine tells the two by their first byte: no JSON text begins with one above 0x7f, and every
+    map of MessagePack does.
+    """
+    seems_msgpack = body[:1] > b"\x7f"
+    if seems_msgpack == is_msgpack(headers):
+        return None
+    expected = "a map in JSON" if seems_msgpack else "a map in MessagePack"
+    return problem(
+        400,
+        "bad_request",
+        "The body cannot be read",
+        f"The body must be {expected}, as its Content-Type says, and begins with {body[:8]!r}",
+        "say in Content-Type what the body is: application/json or application/msgpack",
+    )
 
 
 def type_refusal(headers: Mapping[bytes, bytes], expected: bytes) -> Answer | None:
-    """Return a 415 unless a body's type is the expected one (or absent) and it is not encoded."""
+    """Return a 415 unless a body's type is the expected one (or absent) and it is not encoded.
+
+    Where JSON is expected MessagePack will do.
+    """
     encoding = headers.get(b"content-encoding", b"identity").strip().lower()
     if encoding not in (b"", b"identity"):
         return wrong_type(
@@ -38,23 +81,14 @@ def type_refusal(headers: Mapping[bytes, bytes], expected: bytes) -> Answer | No
         )
     kind, _, parameters = headers.get(b"content-type", expected).partition(b";")
     kind = kind.strip().lower()
+    if expected == JSON_TYPE and kind in MSGPACK_TYPES:
+        return None
     if kind != expected:
-        hint = NOT_BUILT if kind in MSGPACK_TYPES else None
-        return wrong_type("Content-Type", _text(expected), _text(kind), hint)
+        either = " or application/msgpack" if expected == JSON_TYPE else ""
+        return wrong_type("Content-Type", _text(expected) + either, _text(kind))
     charset = parameters.strip().lower()
     if charset.startswith(b"charset=") and charset[8:].strip(b'"') not in (b"utf-8", b"utf8"):
         return wrong_type("Content-Type", f"{_text(expected)}; charset=utf-8", _text(charset))
-    return None
-
-
-def accept_refusal(headers: Mapping[bytes, bytes]) -> Answer | None:
-    """Return a 415 if the client takes MessagePack alone; any other wish is answered in JSON."""
-    accept = headers.get(b"accept")
-    if accept is None or b"msgpack" not in accept:
-        return None
-    wanted = {one.partition(b";")[0].strip().lower() for one in accept.split(b",")}
-    if wanted <= MSGPACK_TYPES:
-        return wrong_type("Accept", _text(JSON_TYPE), _text(accept), NOT_BUILT)
     return None
 
 

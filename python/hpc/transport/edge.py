@@ -1,7 +1,9 @@
 """Edge: what holds for every request, before any route sees it.
 
-In this order: the token, the protocol version, whether the Hub is ready, and what the client
-takes. Whatever a route lets escape becomes a 503 with a problem document; the traceback goes to
+In this order: the token, the protocol version, and whether the Hub is ready. What is answered in
+JSON goes out as MessagePack where the client asks for that.
+
+Whatever a route lets escape becomes a 503 with a problem document; the traceback goes to
 stderr, never to a client.
 """
 
@@ -17,9 +19,9 @@ from litestar.types import ASGIApp, Message, Receive, Scope, Send
 from hpc._core import PROTOCOL_VERSION
 from hpc.ports import HubPorts
 from hpc.protocols import Answer
-from hpc.transport.asgi import HEADERS, Header, send_answer
+from hpc.transport.asgi import HEADERS, Header, in_msgpack, send_answer
 from hpc.transport.auth import CHALLENGE, OPEN_PATHS, auth_refusal
-from hpc.transport.bodies import accept_refusal
+from hpc.transport.bodies import wants_msgpack
 from hpc.transport.problems import internal, not_ready, wrong_protocol
 
 UNAUTHORIZED: Final = 401
@@ -38,6 +40,8 @@ class Edge:
         """Refuse the request or pass it on."""
         headers = dict(scope["headers"])
         cast("dict[str, Any]", scope)[HEADERS] = headers
+        if wants_msgpack(headers):
+            send = in_msgpack(send)
         # The open routes tell nothing but ok; asking them for more needs the token.
         if scope["path"] not in OPEN_PATHS or scope["query_string"]:
             refusal = self._refusal(headers)
@@ -67,7 +71,7 @@ class Edge:
             return wrong_protocol(version.decode("latin-1"), PROTOCOL_VERSION)
         if not self._ports.is_ready:
             return not_ready()
-        return accept_refusal(headers)
+        return None
 
     def _headers_of(self, refusal: Answer) -> list[Header]:
         if refusal.status == UNAUTHORIZED:

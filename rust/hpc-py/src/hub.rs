@@ -4,6 +4,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use hpc_core::domain::entry::{self, LogRow};
+use hpc_core::domain::msgpack;
 use hpc_core::logic::hub::{Config, Fault, Hub as CoreHub, Input, Now, Turn as CoreTurn};
 use pyo3::prelude::*;
 use pyo3::pybacked::{PyBackedBytes, PyBackedStr};
@@ -166,6 +167,14 @@ pub fn events_page<'py>(
     py.detach(|| entry::events_page(&core_rows(&rows)?, cursor, limit, head).map_err(Fault))
         .map(|body| PyBytes::new(py, &body))
         .map_err(|fault| damaged(py, &fault))
+}
+
+/// The MessagePack form of a JSON text of ours.
+#[pyfunction]
+pub fn msgpack_of_json<'py>(py: Python<'py>, text: PyBackedBytes) -> PyResult<Bound<'py, PyBytes>> {
+    py.detach(|| msgpack::from_json(&text).map_err(Fault))
+        .map(|body| PyBytes::new(py, &body))
+        .map_err(|fault| engine_fault(py, &fault))
 }
 
 fn core_rows(rows: &[RowIn]) -> Result<Vec<LogRow>, Fault> {

@@ -48,6 +48,25 @@ impl<'a> Map<'a> {
         Self(Vec::new())
     }
 
+    /// A map of pairs as they came, in any order.
+    ///
+    /// # Errors
+    /// A key that came twice.
+    pub fn from_pairs(mut pairs: Vec<(Cow<'a, str>, Value<'a>)>) -> Result<Self, String> {
+        // Most producers write keys in one order for all events, many in byte order.
+        if !pairs.is_sorted_by(|a, b| a.0.as_bytes() < b.0.as_bytes()) {
+            pairs.sort_by(|a, b| a.0.as_bytes().cmp(b.0.as_bytes()));
+            let twice = pairs.windows(2).find_map(|pair| match pair {
+                [(a, _), (b, _)] if a == b => Some(a.to_string()),
+                _ => None,
+            });
+            if let Some(key) = twice {
+                return Err(key);
+            }
+        }
+        Ok(Self(pairs))
+    }
+
     /// The value under a key.
     #[must_use]
     pub fn get(&self, key: &str) -> Option<&Value<'a>> {
@@ -421,25 +440,12 @@ impl<'de> Visitor<'de> for ValueSeed {
 
     fn visit_map<A: MapAccess<'de>>(self, mut access: A) -> Result<Value<'de>, A::Error> {
         let mut pairs: Vec<(Cow<'de, str>, Value<'de>)> = Vec::new();
-        let mut sorted = true;
         while let Some(Key(key)) = access.next_key()? {
-            let value = access.next_value_seed(Self)?;
-            sorted = sorted
-                && pairs
-                    .last()
-                    .is_none_or(|(last, _)| last.as_bytes() < key.as_bytes());
-            pairs.push((key, value));
+            pairs.push((key, access.next_value_seed(Self)?));
         }
-        if !sorted {
-            pairs.sort_by(|a, b| a.0.as_bytes().cmp(b.0.as_bytes()));
-            let twice = pairs
-                .windows(2)
-                .find_map(|pair| matches!(pair, [a, b] if a.0 == b.0).then(|| pair.first()));
-            if let Some(Some((key, _))) = twice {
-                return Err(A::Error::custom(format!("repeated key `{key}`")));
-            }
-        }
-        Ok(Value::Map(Map(pairs)))
+        let map = Map::from_pairs(pairs);
+        map.map(Value::Map)
+            .map_err(|key| A::Error::custom(format!("repeated key `{key}`")))
     }
 }
 

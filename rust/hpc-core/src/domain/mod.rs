@@ -25,6 +25,7 @@ pub mod generator;
 pub mod ids;
 pub mod json;
 pub mod json_write;
+pub mod msgpack;
 pub mod namespace;
 pub mod problem;
 pub mod reader;

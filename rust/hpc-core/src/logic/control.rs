@@ -9,8 +9,9 @@ use super::type_check::type_check;
 use crate::domain::control::{Control, Registration};
 use crate::domain::entry::{FLAG_CONTROL, digest};
 use crate::domain::event::EVENT_BYTES_MAX;
-use crate::domain::json::{Map, Value, decode};
+use crate::domain::json::{Map, Value};
 use crate::domain::json_write::ObjectWriter;
+use crate::domain::msgpack::decode_either;
 use crate::domain::problem::{FieldError, Problem};
 
 impl Hub {
@@ -34,7 +35,7 @@ impl Hub {
 
     /// The request, and whether it says what is registered already.
     fn check_control(&self, body: &[u8]) -> Result<(Control, bool), Box<Problem>> {
-        let Value::Map(request) = decode(body).map_err(Problem::bad_request)? else {
+        let Value::Map(request) = decode_either(body).map_err(Problem::bad_request)? else {
             let error = FieldError::new("", "a map with `type`", "another value");
             return Err(Problem::not_well_formed(vec![error]).into());
         };

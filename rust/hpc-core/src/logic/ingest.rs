@@ -14,8 +14,9 @@ use super::receipts::{Receipt, half};
 use crate::domain::entry::{Digest, digest};
 use crate::domain::event::{BATCH_EVENTS_MAX, EVENT_BYTES_MAX, KernelKind};
 use crate::domain::ids::{BatchId, OWN_ID_SIGN};
-use crate::domain::json::{Map, Value, decode};
+use crate::domain::json::{Map, Value};
 use crate::domain::json_write::{ObjectWriter, write_str};
+use crate::domain::msgpack::decode_either;
 use crate::domain::problem::{ERRORS_MAX, FieldError, Problem};
 use crate::domain::reader::unknown_fields;
 
@@ -67,7 +68,7 @@ impl Hub {
         }
         let query = Query::parse(query, &["dry_run", "key"])?;
         let is_dry = query.bool("dry_run")?.unwrap_or(false);
-        let mut map = match decode(body).map_err(Problem::bad_request)? {
+        let mut map = match decode_either(body).map_err(Problem::bad_request)? {
             Value::Map(map) => map,
             other => {
                 let error = FieldError::new("", "a map with `events`", other.type_name());

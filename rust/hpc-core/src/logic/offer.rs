@@ -2,7 +2,8 @@
 
 use super::nodes::Hold;
 use crate::domain::ids::{ID_EXPECTED, is_id};
-use crate::domain::json::{Map, Value, decode};
+use crate::domain::json::{Map, Value};
+use crate::domain::msgpack::decode_either;
 use crate::domain::problem::{FieldError, Problem};
 use crate::domain::reader::{Reader, as_bool, as_id, as_int, as_string};
 use crate::lattice::Lattice as _;
@@ -51,7 +52,7 @@ impl Offer {
     /// # Errors
     /// 400 or 422.
     pub fn parse(body: &[u8]) -> Result<Self, Box<Problem>> {
-        let Value::Map(map) = decode(body).map_err(Problem::bad_request)? else {
+        let Value::Map(map) = decode_either(body).map_err(Problem::bad_request)? else {
             let error = FieldError::new("", "a map with `node_id`", "another value");
             return Err(Problem::not_well_formed(vec![error]).into());
         };
