@@ -43,6 +43,14 @@ class Turn:
     @property
     def build_from(self) -> int | None: ...
 
+def search_log(
+    rows: Sequence[_Row],
+    plan: bytes,
+    place: tuple[str, str, str],
+    hub_id: str,
+    after: int,
+    limit: int,
+) -> tuple[bytes, int, int]: ...
 def msgpack_of_json(text: bytes) -> bytes: ...
 def events_page(rows: Sequence[_Row], cursor: int, limit: int, head: int) -> bytes: ...
 def supervise(

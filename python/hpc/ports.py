@@ -105,6 +105,10 @@ class HubPorts(Protocol):
         """Return a page of the events after a cursor, as `GET /events` answers it."""
         ...
 
+    async def explain(self, query: str) -> Answer:
+        """Return the events that a cell comes from, as `GET /explain` answers it."""
+        ...
+
     def figures(self) -> dict[str, int]:
         """Return counts since the start: `requests`, `turns`, `commits`, ..., and what is open."""
         ...

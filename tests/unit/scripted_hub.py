@@ -63,6 +63,9 @@ class ScriptedHub:
         self.asked.append(("outputs", "", pack))
         return Answer(200, b'{"bytes":%d}' % len(pack))
 
+    async def explain(self, query: str) -> Answer:
+        return await self.ask("explain", query)
+
     async def events(self, cursor: int, limit: int) -> Answer:
         return Answer(200, self.pages(cursor, limit))
 

@@ -36,6 +36,7 @@ NOUNS: Final = (
     "generator",
     "pull",
     "events",
+    "explain",
     "hub",
     "relay",
     "monitor",

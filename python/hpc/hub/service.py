@@ -10,6 +10,7 @@ from typing import Final
 
 from hpc._core import events_page
 from hpc.errors import StorageError
+from hpc.hub.explainer import explain
 from hpc.hub.feeds import Feeds
 from hpc.hub.log_reader import LogReader
 from hpc.hub.outputs import OutputStore
@@ -68,6 +69,12 @@ class Service:
                 error.hint or "look at the Hub's machine",
             )
         return body if isinstance(body, Answer) else Answer(200, body)
+
+    async def explain(self, query: str) -> Answer:
+        """Return the events that a cell comes from."""
+        if self._turns is None:
+            return stopping()
+        return await explain(self._turns, self.hub_id, query)
 
     async def grown(self, seq: int) -> int | None:
         """Wait until the log goes past `seq`."""

@@ -171,6 +171,14 @@ def _read_paths() -> dict[str, Any]:
         _query("stream", {"enum": ["stdout", "stderr"], "default": "stdout"}, "Which output"),
         follow,
     ]
+    explain = [
+        _query("gid", ID, "A generator"),
+        _query("table", TEXT, "One of its tables"),
+        _query("key", TEXT, "A row of it"),
+        _query("column", TEXT, "A column of the row"),
+        _query("after", INT, "Events after this seq"),
+        _query("limit", {"type": "integer", "minimum": 1, "maximum": 10_000}, "So many events"),
+    ]
     events = [
         _query("cursor", INT, "Events after this seq"),
         _query("limit", {"type": "integer", "minimum": 1, "maximum": 10000}, "Events"),
@@ -194,6 +202,11 @@ def _read_paths() -> dict[str, Any]:
         },
         "/nodes": {"get": _operation("Nodes", answer="Page", parameters=paging)},
         "/namespaces": {"get": _operation("Registered namespaces and generators", answer="Page")},
+        "/explain": {
+            "get": _operation(
+                "Which events a cell comes from", answer="Explained", parameters=explain
+            )
+        },
         "/events": {
             "get": _operation(
                 "Events as they were recorded; with `follow` a stream with the seq as event id",
@@ -301,6 +314,14 @@ def _schemas() -> dict[str, Any]:
             cancels=_list(MAP),
             give_back=_list(MAP),
             tail=_list(MAP),
+        ),
+        "Explained": _object(
+            ["cursor", "events", "more"],
+            closed=False,
+            cursor=INT,
+            events=_list(MAP),
+            more={"type": "boolean"},
+            after=INT,
         ),
         "Stored": _object(["bytes"], bytes=INT, dropped={"type": "boolean"}),
         "Page": _object(["cursor", "data"], closed=False, cursor=INT, data=_list(MAP)),

@@ -66,6 +66,10 @@ def read_handlers(ports: HubPorts) -> list[HTTPRouteHandler]:
     async def namespaces() -> App:
         return reads.namespaces
 
+    @get("/explain")
+    async def explain() -> App:
+        return reads.explain
+
     @get("/events")
     async def events() -> App:
         return reads.events
@@ -78,7 +82,8 @@ def read_handlers(ports: HubPorts) -> list[HTTPRouteHandler]:
     async def openapi() -> App:
         return schema
 
-    return [healthz, readyz, jobs, job, job_log, nodes, namespaces, events, pokes, openapi]
+    facts = [jobs, job, job_log, nodes, namespaces, explain, events, pokes]
+    return [healthz, readyz, *facts, openapi]
 
 
 class _Bytes:
@@ -123,6 +128,12 @@ class _Reads:
     async def namespaces(self, scope: Scope, receive: Receive, send: Send) -> None:
         """What is registered."""
         await self._ask("namespaces", "", scope, send)
+
+    async def explain(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """The events that a cell comes from."""
+        query = query_of(scope)
+        answer = query if isinstance(query, Answer) else await self._ports.explain(query)
+        await send_answer(send, answer)
 
     async def job(self, scope: Scope, receive: Receive, send: Send) -> None:
         """One job."""

@@ -5,6 +5,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use hpc_core::domain::entry::{self, LogRow};
 use hpc_core::domain::msgpack;
+use hpc_core::logic::explain::Search;
 use hpc_core::logic::hub::{Config, Fault, Hub as CoreHub, Input, Now, Turn as CoreTurn};
 use pyo3::prelude::*;
 use pyo3::pybacked::{PyBackedBytes, PyBackedStr};
@@ -166,6 +167,32 @@ pub fn events_page<'py>(
 ) -> PyResult<Bound<'py, PyBytes>> {
     py.detach(|| entry::events_page(&core_rows(&rows)?, cursor, limit, head).map_err(Fault))
         .map(|body| PyBytes::new(py, &body))
+        .map_err(|fault| damaged(py, &fault))
+}
+
+/// Looks through rows for the events that a plan of `explain` asks for: the events as JSON, each
+/// followed by a comma, how many, and the seq of the last one looked at.
+#[pyfunction]
+pub fn search_log<'py>(
+    py: Python<'py>,
+    rows: Vec<RowIn>,
+    plan: PyBackedBytes,
+    place: (PyBackedStr, PyBackedStr, PyBackedStr),
+    hub_id: PyBackedStr,
+    after: u64,
+    limit: usize,
+) -> PyResult<(Bound<'py, PyBytes>, usize, u64)> {
+    let found = py.detach(|| {
+        let (table, key, column) = &place;
+        Search::new(&plan, [table, key, column], &hub_id)
+            .and_then(|search| {
+                let rows = core_rows(&rows).map_err(|fault| fault.0)?;
+                search.run(&rows, after, limit)
+            })
+            .map_err(Fault)
+    });
+    found
+        .map(|found| (PyBytes::new(py, &found.events), found.count, found.last))
         .map_err(|fault| damaged(py, &fault))
 }
 

@@ -11,7 +11,7 @@ mod _core {
     use pyo3::prelude::*;
 
     #[pymodule_export]
-    use crate::hub::{Hub, Turn, events_page, msgpack_of_json};
+    use crate::hub::{Hub, Turn, events_page, msgpack_of_json, search_log};
     #[pymodule_export]
     use crate::supervise::supervise;
 

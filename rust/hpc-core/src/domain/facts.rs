@@ -165,6 +165,28 @@ impl Facts {
         cell.as_ref()
     }
 
+    /// The tables by name.
+    pub fn tables(&self) -> impl Iterator<Item = &str> {
+        self.tables.iter().map(|table| table.name.as_str())
+    }
+
+    /// The columns of a table.
+    #[must_use]
+    pub fn columns(&self, table: &str) -> Option<&[String]> {
+        let table = self.tables.iter().find(|known| known.name == table)?;
+        Some(&table.columns)
+    }
+
+    /// A cell by the names of its place, and the seq at which it last grew.
+    #[must_use]
+    pub fn find(&self, table: &str, key: &str, column: &str) -> Option<(&Cell, u64)> {
+        let table = self.tables.iter().find(|known| known.name == table)?;
+        let index = table.columns.iter().position(|known| known == column)?;
+        let row = self.rows.get(*table.rows.get(key)? as usize)?;
+        let (cell, changed) = row.cells.get(index)?;
+        Some((cell.as_ref()?, *changed))
+    }
+
     /// Whether joining facts of the same columns into these would make a cell grow.
     #[must_use]
     pub fn would_grow(&self, delta: &Self) -> bool {

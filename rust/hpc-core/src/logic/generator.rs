@@ -90,6 +90,12 @@ impl Generator {
             .pull(cursor, self.head(head), limit, table)
     }
 
+    /// The spec of the version that pulls are answered from, canonical.
+    #[must_use]
+    pub fn serving_text(&self) -> &str {
+        &self.serving.spec.text
+    }
+
     /// The facts of the version that pulls are answered from.
     #[must_use]
     pub fn facts(&self) -> &Facts {

@@ -86,6 +86,12 @@ impl KernelFacts {
         &self.facts
     }
 
+    /// The facts themselves.
+    #[must_use]
+    pub fn into_facts(self) -> Facts {
+        self.facts
+    }
+
     /// The phase of a job; as a fact it never falls, also where a job gets further tasks.
     #[must_use]
     pub fn phase(&self, job_id: &str) -> i64 {

@@ -16,6 +16,7 @@
 //! | `kernel`        | the kernel's own facts                                                  |
 //! | `generator`, `rules` | everyone else's facts                                              |
 //! | `build`         | the log again, in chunks, for generators that came late                 |
+//! | `explain`       | which events a cell comes from                                          |
 //! | `queue`, `schedule` | ready tasks, and which open claim gets them                         |
 //! | `claim`, `offer`, `leases` | a claim; what it says; what silence leads to                 |
 //! | `pull`, `read`, `why`, `tail` | what readers are told                                     |
@@ -29,6 +30,7 @@ pub mod claim;
 pub mod columns;
 pub mod control;
 mod dry_run;
+pub mod explain;
 pub mod generator;
 pub mod hub;
 pub mod ingest;

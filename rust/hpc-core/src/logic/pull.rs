@@ -162,7 +162,7 @@ impl Hub {
         out
     }
 
-    fn unknown_generator(&self, gid: &str) -> Box<Problem> {
+    pub(super) fn unknown_generator(&self, gid: &str) -> Box<Problem> {
         let registered = self.state.generators.iter().map(|(gid, _)| gid);
         let known: Vec<&str> = std::iter::once(KERNEL_GID).chain(registered).collect();
         let hint = match nearest(gid, known.iter().copied()) {
