@@ -353,7 +353,7 @@ class _Reading:
 
         found = await self._turns.on_log(read)
         if isinstance(found, Answer):
-            return b""
+            raise StreamBroken  # the Hub ends: what was read was not all
         self._offset, data = found
         return data
 

@@ -12,6 +12,7 @@ import msgspec
 
 from hpc._core import __version__
 
+JSON: Final = "application/json"
 ID: Final = {"type": "string", "pattern": "^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$"}
 INT: Final = {"type": "integer", "minimum": 0}
 TEXT: Final = {"type": "string"}
@@ -81,7 +82,7 @@ def _operation(
     summary: str,
     *,
     answer: str | None = None,
-    kind: str = "application/json",
+    kind: str = JSON,
     body: str | None = None,
     parameters: list[dict[str, Any]] | None = None,
 ) -> dict[str, Any]:
@@ -89,7 +90,7 @@ def _operation(
     found: dict[str, Any] = {
         "summary": summary,
         "responses": {
-            "200": {"description": "OK", "content": {kind: {"schema": schema}}},
+            "200": {"description": "OK", "content": _forms(kind, schema)},
             "4XX": {"$ref": "#/components/responses/Refused"},
             "5XX": {"$ref": "#/components/responses/Refused"},
         },
@@ -99,9 +100,15 @@ def _operation(
     if body:
         found["requestBody"] = {
             "required": True,
-            "content": {"application/json": {"schema": _ref(body)}},
+            "content": _forms(JSON, _ref(body)),
         }
     return found
+
+
+def _forms(kind: str, schema: object) -> dict[str, Any]:
+    """Return the media types of a body: what is JSON can be MessagePack as well."""
+    kinds = (JSON, "application/msgpack") if kind == JSON else (kind,)
+    return {one: {"schema": schema} for one in kinds}
 
 
 def _hot_paths() -> dict[str, Any]:
@@ -120,7 +127,10 @@ def _hot_paths() -> dict[str, Any]:
                 "Offer a batch of events; all are well-formed and recorded, or none is",
                 body="Batch",
                 answer="Receipt",
-                parameters=[_header("Idempotency-Key", "The batch's id, where the body has none")],
+                parameters=[
+                    _header("Idempotency-Key", "The batch's id, where the body has none"),
+                    _query("dry_run", FLAG, "Answer what it would do, and record nothing"),
+                ],
             )
         },
         "/control": {
@@ -172,10 +182,10 @@ def _read_paths() -> dict[str, Any]:
         follow,
     ]
     explain = [
-        _query("gid", ID, "A generator"),
-        _query("table", TEXT, "One of its tables"),
-        _query("key", TEXT, "A row of it"),
-        _query("column", TEXT, "A column of the row"),
+        {**_query("gid", ID, "A generator"), "required": True},
+        {**_query("table", TEXT, "One of its tables"), "required": True},
+        {**_query("key", TEXT, "A row of it"), "required": True},
+        {**_query("column", TEXT, "A column of the row"), "required": True},
         _query("after", INT, "Events after this seq"),
         _query("limit", {"type": "integer", "minimum": 1, "maximum": 10_000}, "So many events"),
     ]
@@ -262,6 +272,7 @@ def _schemas() -> dict[str, Any]:
             duplicate={"type": "boolean"},
             jobs=_list(ID),
             pokes=_list(ID),
+            deltas=MAP,
         ),
         "Control": _object(
             ["type", "spec"],
