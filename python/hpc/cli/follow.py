@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import codecs
 import json
+import sys
 import threading
 from collections.abc import Callable
 from queue import SimpleQueue
@@ -15,7 +16,6 @@ from typing import Final, Protocol
 
 from hpc.cli.output import say, screen
 from hpc.client import Client
-from hpc.errors import HpcError
 from hpc.transport.http_client import Unanswered
 
 STREAMS: Final = ("stdout", "stderr")
@@ -47,7 +47,8 @@ class JsonLines:
         line = {"stream": self._stream, "data": self._decode(piece)}
         # Whole lines only: each stream is printed by a thread of its own.
         with _printing:
-            print(json.dumps(line, ensure_ascii=False), flush=True)
+            sys.stdout.buffer.write(json.dumps(line, ensure_ascii=False).encode() + b"\n")
+            sys.stdout.buffer.flush()
 
 
 class _Broken(Unanswered):
@@ -177,14 +178,12 @@ class Followers:
                 output.show(client)
 
     def _follow(self, output: Output) -> None:
-        with Client(self._hub_url) as client:
-            try:
+        outcome: Exception | None = None
+        try:
+            with Client(self._hub_url) as client:
                 output.follow(client)
-            except HpcError as error:
-                self._ended.put(error)
-            except OSError as error:
-                self._ended.put(error)
-                if self._on_reader_gone is not None:
-                    self._on_reader_gone()
-            else:
-                self._ended.put(None)
+        except Exception as error:  # raised again by whoever joins
+            outcome = error
+        self._ended.put(outcome)
+        if isinstance(outcome, OSError) and self._on_reader_gone is not None:
+            self._on_reader_gone()

@@ -103,6 +103,7 @@ def run(
         receipt = hub.ingest([event], batch_id=batch_id)
         job_id: str = receipt["jobs"][-1]
         followers: Followers | None = None
+        info: dict[str, Any] | None = None
         try:
             signal.signal(signal.SIGTERM, _terminated)
             signal.signal(TELL_MAIN, _reader_gone)
@@ -110,13 +111,17 @@ def run(
             followers = Followers(hub_url, job_id, on_reader_gone=_tell_main)
             say_waiting(hub.info(job_id))
             info = hub.wait(job_id)
+            followers.finish(hub)
+        except BrokenPipeError:
+            code = READER_GONE
         except KeyboardInterrupt as interrupt:
             code = interrupt.code if isinstance(interrupt, _Ended) else INTERRUPTED
-            return _cancelled(hub, job_id, followers, code)
-        followers.finish(hub)
-        if info["state"] != "succeeded":
-            output.say(f"job {job_id} {wording.outcome(info)}")
-        return wording.exit_code(info)
+        else:
+            if info["state"] != "succeeded":
+                output.say(f"job {job_id} {wording.outcome(info)}")
+            return wording.exit_code(info)
+        # What has ended already needs no end, only the code of what interrupted us.
+        return code if info is not None else _cancelled(hub, job_id, followers, code)
 
 
 def _terminated(_number: int, _frame: FrameType | None) -> None:
@@ -135,17 +140,23 @@ def _tell_main() -> None:
 
 def _cancelled(hub: Client, job_id: str, followers: Followers | None, code: int) -> int:
     """Cancel the job and wait for it to be settled; a second Ctrl-C waits for nothing."""
-    output.say(f"cancelling job {job_id}")
     with contextlib.suppress(KeyboardInterrupt):
         try:
+            _say(f"cancelling job {job_id}")
             info: dict[str, Any] = _settled(hub, job_id)
         except HpcError as error:
-            output.say(f"error: {error.message}\n\nhint: hpc job cancel {job_id}")
+            _say(f"error: {error.message}\n\nhint: hpc job cancel {job_id}")
             return code
         if code != READER_GONE and followers is not None:
             followers.finish(hub)
-        output.say(f"job {job_id} {wording.outcome(info)}")
+        _say(f"job {job_id} {wording.outcome(info)}")
     return code
+
+
+def _say(text: str) -> None:
+    """Say it, if anybody reads stderr still: the job is cancelled all the same."""
+    with contextlib.suppress(OSError):
+        output.say(text)
 
 
 def _settled(hub: Client, job_id: str) -> dict[str, Any]:
