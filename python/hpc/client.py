@@ -258,11 +258,11 @@ class Client:
 
     def jobs(self, **query: str | int) -> Iterator[dict[str, Any]]:
         """Yield jobs, oldest first; `order="desc"`, `state`, `ns` and `name` choose."""
-        return self._rows("/jobs", "job_id", query)
+        return self._rows("/jobs", query)
 
     def nodes(self) -> Iterator[dict[str, Any]]:
         """Yield nodes in the order of their ids."""
-        return self._rows("/nodes", "node_id", {})
+        return self._rows("/nodes", {})
 
     def read(self, path: str, query: Query = ()) -> dict[str, Any]:
         """Return one answer of a read route, such as `/namespaces`."""
@@ -397,16 +397,14 @@ class Client:
         self.cursor = max(self.cursor, *told)
         return answer
 
-    def _rows(
-        self, path: str, key: str, query: Mapping[str, str | int]
-    ) -> Iterator[dict[str, Any]]:
+    def _rows(self, path: str, query: Mapping[str, str | int]) -> Iterator[dict[str, Any]]:
         after: list[tuple[str, str | int | float]] = []
         while True:
             page = self.read(path, [*query.items(), *after])
             yield from page["data"]
-            if page.get("next") is None or not page["data"]:
+            if page.get("next") is None:  # a page may be short, or empty, and have more
                 return
-            after = [("after", page["data"][-1][key])]
+            after = [("after", page["next"])]
 
     def _read_access(self) -> Access:
         if self._url is not None and self._token is not None:

@@ -86,8 +86,6 @@ def element(lattice: str, join: Json, event: Event) -> Any:
     if lattice == "epoch":
         at, (inner, value) = read(join["at"], event), next(iter(join["join"].items()))
         said = element(inner, value, event)
-        if said is None and inner in {"count", "sum"} and at is not None:
-            said = (1, 0)  # what says nothing yet may be added to by another rule
         return None if at is None or said is None else (rank(at), at, inner, said)
     if lattice == "map":
         key, (inner, value) = row_key(join["key"], event), next(iter(join["join"].items()))

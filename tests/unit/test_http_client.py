@@ -320,6 +320,17 @@ def test_a_finished_job_that_got_further_tasks_is_waited_for(
     assert [path for path in hub.paths() if path.startswith("GET /pull")] == ["GET /pull"] * 3
 
 
+def test_an_empty_page_that_has_a_next_is_gone_on_from(hub: CannedHub, client: Client) -> None:
+    """The Hub looks at so many jobs for a page; that none of them fits does not end the list."""
+    hub.routes["GET", "/jobs"] = [
+        answer({"cursor": 9, "data": [], "next": "a"}),
+        answer({"cursor": 9, "data": [job("b")], "next": "c"}),
+        answer({"cursor": 9, "data": [job("d")], "next": None}),
+    ]
+    assert [row["job_id"] for row in client.jobs(state="running")] == ["b", "d"]
+    assert [request.query.get("after") for request in hub.asked] == [None, "a", "c"]
+
+
 def test_a_job_that_is_finished_is_not_waited_for(hub: CannedHub, client: Client) -> None:
     """Its row will never change again."""
     hub.routes["GET", "/jobs/7"] = answer({"cursor": 9, "data": job()})

@@ -360,6 +360,27 @@ def test_the_middle_of_a_long_stream_is_asked_of_the_node_that_has_it(run: Run) 
     run(test)
 
 
+def test_a_middle_that_never_comes_is_told_and_passed_over(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The node is up and has not kept it: the note says so, and both ends are shown."""
+    monkeypatch.setattr(log_reader, "TAIL_WAIT_S", 0.05)
+
+    async def test(rig: Rig) -> None:
+        rig.engine.attempt(1, "succeeded")
+        rig.engine.settled = "0"
+        rig.engine.node = {"node_id": "n1", "attempt": 1, "state": "up"}
+        await rig.put(0, b"head")
+        await rig.put(7, b"tail", end=True)
+
+        for follow in (False, True):
+            reading = await rig.open(follow=follow)
+            missing = "bytes 4 to 6 of stdout are not at the Hub; node n1 may have them"
+            assert (reading.note, await whole(reading)) == (missing, b"headtail")
+
+    run(test)
+
+
 def test_a_follower_gets_the_middle_of_what_has_ended_meanwhile(run: Run) -> None:
     """The report is at the Hub before the last pieces: they are waited for, not passed over."""
 

@@ -207,7 +207,7 @@ class _Reading:
                 # Its output came ahead of its report: what is not here is a hole.
                 if await self._gaps_note(self._state, self._offset) is None:
                     return
-                if not (await self._comes_on() or await self._asked_for_more()):
+                if not (await self._comes_on(self._offset) or await self._asked_for_more()):
                     raise StreamBroken
                 continue
             if not self._follow:
@@ -262,17 +262,18 @@ class _Reading:
 
     async def _asked_for_more(self) -> bool:
         """Ask the node of a settled task for what it kept; whether some of it has come."""
+        known = await self._known_end(self._offset)
         found = await self._tail()
-        return found is not None and found.state == "up" and await self._comes_on()
+        return found is not None and found.state == "up" and await self._comes_on(known)
 
-    async def _comes_on(self) -> bool:
-        """Wait until more of the stream is known than was read, or until that was all."""
+    async def _comes_on(self, known: int) -> bool:
+        """Wait until more of the stream is known than up to an offset, or until that was all."""
         if self._tailed is None:
             return False
         try:
             async with asyncio.timeout(TAIL_WAIT_S):
                 while (
-                    await self._known_end(self._offset) <= self._offset
+                    await self._known_end(self._offset) <= known
                     and await self._gaps_note(self._state, self._offset) is not None
                 ):
                     if not await self._watch.changed():

@@ -95,6 +95,9 @@ impl<E: RmpWriteErr> From<rmp::encode::ValueWriteError<E>> for Failed {
     }
 }
 
+/// What is set aside for a list or a map by its length alone; more as it comes.
+const RESERVED_MAX: usize = 1_024;
+
 struct Reader<'b> {
     body: &'b [u8],
     at: usize,
@@ -224,8 +227,7 @@ impl<'b> Reader<'b> {
 
     fn list(&mut self, count: usize, depth: usize) -> Result<Value<'b>, String> {
         let depth = self.deeper(depth)?;
-        // Each element has at least one byte.
-        let mut list = Vec::with_capacity(count.min(self.body.len() - self.at));
+        let mut list = Vec::with_capacity(count.min(RESERVED_MAX));
         for _ in 0..count {
             list.push(self.value(depth)?);
         }
@@ -234,7 +236,7 @@ impl<'b> Reader<'b> {
 
     fn map(&mut self, count: usize, depth: usize) -> Result<Value<'b>, String> {
         let depth = self.deeper(depth)?;
-        let mut pairs = Vec::with_capacity(count.min((self.body.len() - self.at) / 2));
+        let mut pairs = Vec::with_capacity(count.min(RESERVED_MAX));
         for _ in 0..count {
             let marker = self.marker()?;
             let key = self.text(marker)?;

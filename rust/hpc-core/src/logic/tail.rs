@@ -7,6 +7,7 @@ use super::jobs::Job;
 use super::query::Query;
 use crate::domain::json_write::ObjectWriter;
 use crate::domain::problem::Problem;
+use crate::lattice::tasks::TaskSet;
 
 /// One reader.
 #[derive(Clone, Debug)]
@@ -59,6 +60,10 @@ impl Hub {
         let lease = job.and_then(|job| job.leases.iter().find(|l| l.tasks.contains(task)));
         let attempt = query.int("attempt", 1, u64::from(u32::MAX))?;
         let has_run = |job: &Job| {
+            // What goes on elsewhere, or waits to, has left nothing there that could be read.
+            if !job.unsettled_among(&TaskSet::one(task)).is_empty() {
+                return None;
+            }
             let attempt = u32::try_from(attempt?).ok()?;
             let mut ran = job.attempts.iter();
             let ran = ran.find(|(key, ran)| key.attempt == attempt && ran.tasks.contains(task));

@@ -90,7 +90,10 @@ impl Hub {
         let mut earlier = 0;
         for ix in self.state.queue.ahead(&job.ns_id, job.rank) {
             if *steps_left == 0 {
-                return format!("behind more than {}", tasks_word(higher + earlier));
+                return match higher + earlier {
+                    0 => "behind others".to_owned(),
+                    counted => format!("behind more than {}", tasks_word(counted)),
+                };
             }
             *steps_left -= 1;
             let Some(other) = self.state.jobs.get(ix) else {
