@@ -44,23 +44,11 @@ class LogHead(NamedTuple):
     chain: bytes
 
 
-class EventLog(Protocol):
-    """An append-only log of batches with one writer. All calls may block; none is thread-safe."""
-
-    hub_id: str
-    """Made at random when the log is created; another id is another Hub."""
+class LogReader(Protocol):
+    """The reading half of an event log. All calls may block; none is thread-safe."""
 
     def head(self) -> LogHead:
         """Return the end of the log."""
-        ...
-
-    def append(self, rows: Sequence[LogRow]) -> None:
-        """Append rows in order, all or none, durable when this returns.
-
-        Raises:
-            StorageFull: Nothing was appended; the same rows may be appended again.
-            StorageError: Unknown outcome; the log must be reopened before it is written again.
-        """
         ...
 
     def read(self, first_seq: int, limit: int) -> list[LogRow]:
@@ -83,12 +71,39 @@ class EventLog(Protocol):
         """Return the row of a batch id, or None."""
         ...
 
-    def free_bytes(self) -> int:
-        """Return how many bytes the disk under the log has free."""
+    def close(self) -> None:
+        """Release what it holds; a second call does nothing."""
         ...
 
-    def close(self) -> None:
-        """Release the log; a second call does nothing."""
+
+class EventLog(LogReader, Protocol):
+    """An append-only log of batches with one writer. All calls may block; none is thread-safe."""
+
+    hub_id: str
+    """Made at random when the log is created; another id is another Hub."""
+
+    def append(self, rows: Sequence[LogRow]) -> None:
+        """Append rows in order, all or none, durable when this returns.
+
+        Raises:
+            StorageFull: Nothing was appended; the same rows may be appended again.
+            StorageError: Unknown outcome; the log must be reopened before it is written again.
+        """
+        ...
+
+    def reader(self) -> LogReader:
+        """Open a second reading half, for another thread; it is closed before the log is.
+
+        It sees what was durable when each of its calls begins. This call alone may be made on any
+        thread, also while the log is being written.
+
+        Raises:
+            StorageError: It cannot be opened; the log itself is as before.
+        """
+        ...
+
+    def free_bytes(self) -> int:
+        """Return how many bytes the disk under the log has free."""
         ...
 
 

@@ -36,49 +36,22 @@ class MemoryDisk:
         self.used_bytes = 0
 
 
-class MemoryLog:
-    """An `EventLog` on a `MemoryDisk`."""
+class MemoryReader:
+    """The reading half of an `EventLog`, on a `MemoryDisk`.
 
-    def __init__(self, disk: MemoryDisk | None = None) -> None:
-        """Open the log on a disk, by default on a new one.
+    The lists on the disk only grow, at their ends, so that another thread may read beside the one
+    that appends.
+    """
 
-        Raises:
-            StorageLocked: Another log on that disk is open.
-        """
-        self._disk = disk or MemoryDisk()
-        if self._disk.held:
-            raise StorageLocked("This memory log is in use", hint="close the other one first")
-        self._disk.held = True
+    def __init__(self, disk: MemoryDisk) -> None:
+        self._disk = disk
         self._closed = False
-        self.hub_id = self._disk.hub_id
+        self.hub_id = disk.hub_id
 
     def head(self) -> LogHead:
         """Return the end of the log."""
-        rows = self._open().rows
-        return LogHead(_last_seq(rows[-1]), rows[-1].chain) if rows else EMPTY
-
-    def append(self, rows: Sequence[LogRow]) -> None:
-        """Append rows in order, all or none.
-
-        Raises:
-            StorageFull: Nothing was appended; the same rows may be appended again.
-        """
-        disk = self._open()
-        head_after(self.head(), rows)
-        new = [LogRow(*row) for row in rows]
-        ids = [row.batch_id for row in new]
-        if len(set(ids)) < len(ids) or any(i in disk.by_batch for i in ids):
-            raise AssertionError("A batch id is in the log already")
-        size = sum(len(row.body) for row in new)
-        if size > self.free_bytes():
-            raise StorageFull("The memory log is full", hint="raise its capacity_bytes")
-        disk.used_bytes += size
-        for row in new:
-            bare = row._replace(job_ids=())
-            disk.rows.append(bare)
-            disk.by_batch[row.batch_id] = bare
-            for job_id in dict.fromkeys(row.job_ids):
-                disk.by_job.setdefault(job_id, []).append(bare)
+        rows = self._open().rows[-1:]
+        return LogHead(_last_seq(rows[0]), rows[0].chain) if rows else EMPTY
 
     def read(self, first_seq: int, limit: int) -> list[LogRow]:
         """Return rows in order from the one that holds `first_seq`, with `limit` events or more."""
@@ -107,6 +80,57 @@ class MemoryLog:
         """Return the row of a batch id, or None."""
         return self._open().by_batch.get(batch_id)
 
+    def close(self) -> None:
+        """Read no more; a second call does nothing."""
+        self._closed = True
+
+    def _open(self) -> MemoryDisk:
+        if self._closed:
+            raise StorageError("The log is closed")
+        return self._disk
+
+
+class MemoryLog(MemoryReader):
+    """An `EventLog` on a `MemoryDisk`."""
+
+    def __init__(self, disk: MemoryDisk | None = None) -> None:
+        """Open the log on a disk, by default on a new one.
+
+        Raises:
+            StorageLocked: Another log on that disk is open.
+        """
+        super().__init__(disk or MemoryDisk())
+        if self._disk.held:
+            raise StorageLocked("This memory log is in use", hint="close the other one first")
+        self._disk.held = True
+
+    def append(self, rows: Sequence[LogRow]) -> None:
+        """Append rows in order, all or none.
+
+        Raises:
+            StorageFull: Nothing was appended; the same rows may be appended again.
+        """
+        disk = self._open()
+        head_after(self.head(), rows)
+        new = [LogRow(*row) for row in rows]
+        ids = [row.batch_id for row in new]
+        if len(set(ids)) < len(ids) or any(i in disk.by_batch for i in ids):
+            raise AssertionError("A batch id is in the log already")
+        size = sum(len(row.body) for row in new)
+        if size > self.free_bytes():
+            raise StorageFull("The memory log is full", hint="raise its capacity_bytes")
+        disk.used_bytes += size
+        for row in new:
+            bare = row._replace(job_ids=())
+            disk.rows.append(bare)
+            disk.by_batch[row.batch_id] = bare
+            for job_id in dict.fromkeys(row.job_ids):
+                disk.by_job.setdefault(job_id, []).append(bare)
+
+    def reader(self) -> MemoryReader:
+        """Open a second reading half; may be called on any thread."""
+        return MemoryReader(self._open())
+
     def free_bytes(self) -> int:
         """Return how many bytes of bodies still fit."""
         disk = self._open()
@@ -115,13 +139,8 @@ class MemoryLog:
     def close(self) -> None:
         """Release the disk; a second call does nothing."""
         if not self._closed:
-            self._closed = True
+            super().close()
             self._disk.held = False
-
-    def _open(self) -> MemoryDisk:
-        if self._closed:
-            raise StorageError("The log is closed")
-        return self._disk
 
 
 def _last_seq(row: LogRow) -> int:

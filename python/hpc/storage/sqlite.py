@@ -213,6 +213,16 @@ class SqliteLog(SqliteReader):
                 self._db.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1)
             raise
 
+    def reader(self) -> SqliteReader:
+        """Open a second reading half on a connection of its own; may be called on any thread.
+
+        Raises:
+            StorageError: It cannot be opened, with the reason.
+        """
+        if self._closed:
+            raise StorageError(f"Log `{self._path}` is closed")
+        return SqliteReader(self._path, _connect(self._path, apsw.SQLITE_OPEN_READONLY, self._vfs))
+
     def close(self) -> None:
         """Checkpoint, close and release the folder; a second call does nothing."""
         if self._closed:

@@ -17,6 +17,7 @@ import hashlib
 import random
 import re
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -244,6 +245,55 @@ class EventLogContract:
         with contextlib.closing(open_log()) as log:
             assert log.head() == head_of([row])
 
+    def test_a_second_reader_sees_what_is_appended_beside_it(self, open_log: OpenLog) -> None:
+        """Long questions are put to a reader of their own, on a thread of its own."""
+        with contextlib.closing(open_log()) as log:
+            rows = [
+                row._replace(flags=flags, job_ids=job_ids)
+                for row, flags, job_ids in zip(
+                    make_rows(log.head(), [2, 3, 1]), [0, 1, 0], [("a",), (), ("a",)], strict=True
+                )
+            ]
+            log.append(rows[:1])
+            with ThreadPoolExecutor(1) as thread:
+                reader = thread.submit(log.reader).result()
+                assert thread.submit(reader.head).result() == head_of(rows[:1])
+                assert thread.submit(reader.read, 1, 10).result() == stored(rows[:1])
+                log.append(rows[1:])
+                assert thread.submit(reader.head).result() == head_of(rows)
+                assert thread.submit(reader.read, 3, 10).result() == stored(rows[1:])
+                assert thread.submit(reader.read_control).result() == stored(rows[1:2])
+                of_job = thread.submit(reader.read_job, "a", 0, 10).result()
+                assert of_job == stored([rows[0], rows[2]])
+                receipt = thread.submit(reader.receipt, rows[2].batch_id).result()
+                assert receipt == stored(rows)[2]
+                thread.submit(reader.close).result()
+                thread.submit(reader.close).result()
+                with pytest.raises(StorageError):
+                    thread.submit(reader.read, 1, 10).result()
+            log.append([make_row(head_of(rows))])
+
+    def test_a_reader_in_the_midst_of_appends_sees_whole_rows(self, open_log: OpenLog) -> None:
+        """What it reads is a beginning of the log, whatever is being appended."""
+        count = 200
+        with contextlib.closing(open_log()) as log, ThreadPoolExecutor(1) as thread:
+            rows = make_rows(log.head(), [2] * count)
+
+            def look() -> list[LogRow]:
+                reader = log.reader()
+                seen: list[LogRow] = []
+                while len(seen) < count:
+                    page = reader.read(1, 2 * count)
+                    assert page[: len(seen)] == seen
+                    seen = page
+                reader.close()
+                return seen
+
+            seen = thread.submit(look)
+            for row in rows:
+                log.append([row])
+            assert seen.result() == stored(rows)
+
     def test_a_closed_log_says_so(self, open_log: OpenLog) -> None:
         """Closing twice is harmless; using it afterwards is an error and not silence."""
         log = open_log()
@@ -254,6 +304,8 @@ class EventLogContract:
             log.append([row])
         with pytest.raises(StorageError):
             log.read(1, 1)
+        with pytest.raises(StorageError):
+            log.reader()
 
     @pytest.mark.parametrize("seed", range(SEED_COUNT))
     def test_any_history_reads_as_a_list_does(self, open_log: OpenLog, seed: int) -> None:
