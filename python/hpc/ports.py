@@ -109,6 +109,14 @@ class HubPorts(Protocol):
         """Return the events that a cell comes from, as `GET /explain` answers it."""
         ...
 
+    async def conflicts(self, query: str) -> Answer:
+        """Return the cells that contradict themselves, as `GET /conflicts` answers it."""
+        ...
+
+    async def diff(self, query: str) -> Answer:
+        """Return what differs between two cursors, as `GET /diff` answers it."""
+        ...
+
     def figures(self) -> dict[str, int]:
         """Return counts since the start: `requests`, `turns`, `commits`, ..., and what is open."""
         ...

@@ -53,6 +53,25 @@ def bad_query(field: str, expected: str, got: str) -> Answer:
     )
 
 
+def compacted(field: str, got: int, floor: int) -> Answer:
+    """Return the 410 of a cursor below what the log still tells; `floor` is the least that it does.
+
+    Args:
+        field: The query parameter.
+        got: What it said.
+        floor: The least seq that can be asked for.
+    """
+    return problem(
+        410,
+        "compacted",
+        "The log does not reach back so far",
+        f"query `{field}` must be at least {floor}, got {got}: what came before was compacted",
+        f"ask for {floor} or later",
+        field=field,
+        floor=floor,
+    )
+
+
 def stopping() -> Answer:
     """Return the 503 of a Hub that is ending."""
     return problem(

@@ -1,4 +1,4 @@
-"""A Hub's state machine with a log and a clock, and readers of its generators."""
+"""A Hub's state machine with a log and a clock, readers of its generators, and its past."""
 
 from __future__ import annotations
 
@@ -112,3 +112,23 @@ def overlay(facts: Tables, page: Tables) -> Tables:
         for row, cells in rows.items():
             held.setdefault(table, {}).setdefault(row, {}).update(cells)
     return held
+
+
+def past_of(hub: SmallHub) -> _core.Past:
+    """The past of a Hub, before the first event."""
+    past = _core.Past(hub_id="hub")
+    past.preload([row for row in hub.log if row[5] & 1])
+    return past
+
+
+def reach(past: _core.Past, hub: SmallHub, at: int, *, rows: int = 1000) -> None:
+    """Replay up to a seq, so many rows at a time."""
+    while past.last_seq < at:
+        past.replay(hub.read(past.last_seq + 1, rows), at)
+
+
+def asked(past: _core.Past, verb: str, query: str = "") -> Json:
+    """What the past answers."""
+    status, body = past.ask(verb, query)
+    assert status == 200, body.decode()
+    return json.loads(body)

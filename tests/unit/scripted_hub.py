@@ -66,6 +66,12 @@ class ScriptedHub:
     async def explain(self, query: str) -> Answer:
         return await self.ask("explain", query)
 
+    async def conflicts(self, query: str) -> Answer:
+        return await self.ask("conflicts", query)
+
+    async def diff(self, query: str) -> Answer:
+        return await self.ask("diff", query)
+
     async def events(self, cursor: int, limit: int) -> Answer:
         return Answer(200, self.pages(cursor, limit))
 

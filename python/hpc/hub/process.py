@@ -30,6 +30,7 @@ from hpc.hub.outputs import OutputStore
 from hpc.hub.recovery import recover
 from hpc.hub.registration import register
 from hpc.hub.service import Service
+from hpc.hub.side import Side
 from hpc.hub.turn import Turns
 from hpc.ports import Transport
 from hpc.protocols import EventLog, Namespace
@@ -136,8 +137,9 @@ class _Process:
         with contextlib.closing(outputs):
             committer = await asyncio.to_thread(self._committer, outputs)
             turns = Turns(committer, on_fatal=self._on_fatal, clock=self._clock)
+            side = Side(self._log)
             try:
-                self._service.begin(turns, outputs)
+                self._service.begin(turns, outputs, side)
                 for sentence in await register(turns.ask, self._namespaces):
                     print(f"hub: {sentence}", file=sys.stderr)
                 self._write_access(Access(url, token))
@@ -151,6 +153,8 @@ class _Process:
                 ending.cancel()
             finally:
                 await turns.close()
+                self._service.end()
+                await side.close()
 
     def _open_outputs(self) -> OutputStore:
         self._config.data.mkdir(mode=0o700, parents=True, exist_ok=True)

@@ -1,6 +1,7 @@
 """Service: the Hub as a transport sees it (`hpc.ports.HubPorts`), before, while and after it runs.
 
-It decides nothing: requests go to the turns, output to the log reader. Until the log is recovered
+It decides nothing: requests go to the turns, or to the past where they say `at`, output to the log
+reader. Until the log is recovered
 it answers 503, so that the transport can listen, and say that the Hub is alive, from the start.
 """
 
@@ -10,13 +11,16 @@ from typing import Final
 
 from hpc._core import events_page
 from hpc.errors import StorageError
-from hpc.hub.explainer import explain
+from hpc.hub.explainer import Explainer
 from hpc.hub.feeds import Feeds
 from hpc.hub.log_reader import LogReader
 from hpc.hub.outputs import OutputStore
+from hpc.hub.past import Past
+from hpc.hub.past_query import VERBS
+from hpc.hub.side import Side, unreadable
 from hpc.hub.turn import Turns
 from hpc.ports import LogQuery, LogReading, PokeFeed
-from hpc.problems import problem, stopping
+from hpc.problems import stopping
 from hpc.protocols import Answer, EventLog, LogRow
 
 PAGE_ROWS_EVENTS: Final = 1000
@@ -35,17 +39,27 @@ class Service:
         self.is_ready = False
         self._turns: Turns | None = None
         self._reader: LogReader | None = None
+        self._past: Past | None = None
+        self._explainer: Explainer | None = None
         self._idle = Feeds(0)
 
-    def begin(self, turns: Turns, outputs: OutputStore) -> None:
+    def begin(self, turns: Turns, outputs: OutputStore, side: Side) -> None:
         """Take up requests; `is_ready` is set by whoever has registered what must be there."""
         self._turns = turns
         self._reader = LogReader(turns, outputs)
+        self._past = Past(side, hub_id=self.hub_id, head_seq=lambda: turns.head_seq)
+        self._explainer = Explainer(side, self.hub_id)
 
     async def ask(self, verb: str, query: str, body: bytes = b"") -> Answer:
-        """Put one request to the engine."""
-        if self._turns is None:
+        """Put one request to the engine, or to the one of the past that it asks."""
+        if self._turns is None or self._past is None:
             return stopping()
+        if "at=" in query and verb in VERBS:
+            asked = self._past.asked(query)
+            if isinstance(asked, Answer):
+                return asked
+            if asked is not None:
+                return await self._past.ask(verb, asked)
         return await self._turns.ask(verb, query, body)
 
     async def post_outputs(self, pack: bytes) -> Answer:
@@ -61,20 +75,31 @@ class Service:
         try:
             body = await self._turns.on_log(lambda log: _page(log, cursor, limit))
         except StorageError as error:
-            return problem(
-                503,
-                error.code,
-                "The log cannot be read",
-                error.message,
-                error.hint or "look at the Hub's machine",
-            )
+            return unreadable(error)
         return body if isinstance(body, Answer) else Answer(200, body)
 
     async def explain(self, query: str) -> Answer:
-        """Return the events that a cell comes from."""
-        if self._turns is None:
+        """Return the events that a cell comes from, or that did not change it."""
+        if self._explainer is None:
             return stopping()
-        return await explain(self._turns, self.hub_id, query)
+        return await self._explainer.explain(self.ask, query)
+
+    async def conflicts(self, query: str) -> Answer:
+        """Return the cells that contradict themselves, with evidence."""
+        if self._explainer is None:
+            return stopping()
+        return await self._explainer.conflicts(self.ask, query)
+
+    async def diff(self, query: str) -> Answer:
+        """Return the cells that differ between two cursors."""
+        if self._past is None:
+            return stopping()
+        return await self._past.diff(query)
+
+    def end(self) -> None:
+        """Keep nothing of the past any more, so that the process can end."""
+        if self._past is not None:
+            self._past.close()
 
     async def grown(self, seq: int) -> int | None:
         """Wait until the log goes past `seq`."""

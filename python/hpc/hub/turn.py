@@ -143,6 +143,11 @@ class Turns:
         self._answer_all(stopping())
         self.feeds.close()
 
+    @property
+    def head_seq(self) -> int:
+        """Seq of the last durable event."""
+        return self._committer.head_seq
+
     def figures(self) -> dict[str, int]:
         """Return counts since the start: requests, turns, commits, syncs of output; what is open.
 

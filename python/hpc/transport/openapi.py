@@ -70,6 +70,10 @@ def _query(name: str, schema: dict[str, Any], description: str) -> dict[str, Any
     return {"name": name, "in": "query", "schema": schema, "description": description}
 
 
+def _at() -> dict[str, Any]:
+    return _query("at", INT, "As it was when the log ended at this seq")
+
+
 def _path(name: str) -> dict[str, Any]:
     return {"name": name, "in": "path", "required": True, "schema": ID}
 
@@ -150,6 +154,7 @@ def _hot_paths() -> dict[str, Any]:
                     _query("table", TEXT, "Only this table"),
                     _query("hub", TEXT, "The Hub that gave the cursor"),
                     _query("version", INT, "The generator's version that gave the cursor"),
+                    _at(),
                 ],
             )
         },
@@ -172,6 +177,7 @@ def _read_paths() -> dict[str, Any]:
         _query("state", TEXT, "Only in this state"),
         _query("name", TEXT, "Only under this label"),
         _query("order", {"enum": ["asc", "desc"], "default": "asc"}, "Oldest or newest first"),
+        _at(),
     ]
     follow = _query("follow", FLAG, "Go on as it comes")
     health = [_query("full", FLAG, "Counts since the start, as JSON; this needs the token")]
@@ -188,6 +194,8 @@ def _read_paths() -> dict[str, Any]:
         {**_query("column", TEXT, "A column of the row"), "required": True},
         _query("after", INT, "Events after this seq"),
         _query("limit", {"type": "integer", "minimum": 1, "maximum": 10_000}, "So many events"),
+        _query("why_not", FLAG, "Those that spoke of the cell and did not change it"),
+        _at(),
     ]
     events = [
         _query("cursor", INT, "Events after this seq"),
@@ -201,7 +209,7 @@ def _read_paths() -> dict[str, Any]:
     return {
         "/jobs": {"get": _operation("Jobs", answer="Page", parameters=jobs)},
         "/jobs/{job_id}": {
-            "get": _operation("One job", answer="One", parameters=[_path("job_id")])
+            "get": _operation("One job", answer="One", parameters=[_path("job_id"), _at()])
         },
         "/jobs/{job_id}/log": {
             "get": _operation(
@@ -210,13 +218,14 @@ def _read_paths() -> dict[str, Any]:
                 parameters=log,
             )
         },
-        "/nodes": {"get": _operation("Nodes", answer="Page", parameters=paging)},
+        "/nodes": {"get": _operation("Nodes", answer="Page", parameters=[*paging, _at()])},
         "/namespaces": {"get": _operation("Registered namespaces and generators", answer="Page")},
         "/explain": {
             "get": _operation(
                 "Which events a cell comes from", answer="Explained", parameters=explain
             )
         },
+        **_comparing_paths(),
         "/events": {
             "get": _operation(
                 "Events as they were recorded; with `follow` a stream with the seq as event id",
@@ -233,6 +242,37 @@ def _read_paths() -> dict[str, Any]:
         },
         "/readyz": {"get": {**_operation("Is the log recovered?", kind="text/plain"), **is_open}},
         "/schema": {"get": _operation("This document", answer="Any")},
+    }
+
+
+def _comparing_paths() -> dict[str, Any]:
+    conflicts = [
+        _query("gid", ID, "Only of this generator"),
+        _query("after", TEXT, "The former page's `next`"),
+        _query("limit", {"type": "integer", "minimum": 1, "maximum": 1000}, "Cells"),
+        _at(),
+    ]
+    diff = [
+        _query("gid", {**ID, "default": "kernel"}, "The generator"),
+        {**_query("from", INT, "The earlier cursor"), "required": True},
+        _query("to", INT, "The later cursor, by default the end of the log"),
+        _query("cursor", INT, "Of the former page"),
+        _query("limit", {"type": "integer", "minimum": 1, "maximum": 100_000}, "Rows"),
+        _query("table", TEXT, "Only this table"),
+    ]
+    return {
+        "/conflicts": {
+            "get": _operation(
+                "What was to be said once and was said in several ways, with the events",
+                answer="Page",
+                parameters=conflicts,
+            )
+        },
+        "/diff": {
+            "get": _operation(
+                "The cells that differ between two cursors", answer="Diff", parameters=diff
+            )
+        },
     }
 
 
@@ -333,6 +373,16 @@ def _schemas() -> dict[str, Any]:
             events=_list(MAP),
             more={"type": "boolean"},
             after=INT,
+        ),
+        "Diff": _object(
+            ["gid", "from", "to", "data", "cursor", "more"],
+            closed=False,
+            gid=ID,
+            to=INT,
+            data=MAP,
+            cursor=INT,
+            more={"type": "boolean"},
+            **{"from": INT},
         ),
         "Stored": _object(["bytes"], bytes=INT, dropped={"type": "boolean"}),
         "Page": _object(["cursor", "data"], closed=False, cursor=INT, data=_list(MAP)),

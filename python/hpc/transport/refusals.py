@@ -15,6 +15,7 @@ _CLASSES: Final[dict[int, type[HpcError]]] = {
     403: NotAllowed,
     404: NotFound,
     409: Conflict,
+    410: NotFound,
     429: NoHub,
     500: HpcError,
     501: HpcError,

@@ -6,6 +6,7 @@ route here changes anything.
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from typing import Final
 from urllib.parse import quote
 
@@ -70,6 +71,14 @@ def read_handlers(ports: HubPorts) -> list[HTTPRouteHandler]:
     async def explain() -> App:
         return reads.explain
 
+    @get("/conflicts")
+    async def conflicts() -> App:
+        return reads.conflicts
+
+    @get("/diff")
+    async def diff() -> App:
+        return reads.diff
+
     @get("/events")
     async def events() -> App:
         return reads.events
@@ -82,8 +91,8 @@ def read_handlers(ports: HubPorts) -> list[HTTPRouteHandler]:
     async def openapi() -> App:
         return schema
 
-    facts = [jobs, job, job_log, nodes, namespaces, explain, events, pokes]
-    return [healthz, readyz, *facts, openapi]
+    facts = [jobs, job, job_log, nodes, namespaces, events, pokes]
+    return [healthz, readyz, *facts, explain, conflicts, diff, openapi]
 
 
 class _Bytes:
@@ -131,9 +140,15 @@ class _Reads:
 
     async def explain(self, scope: Scope, receive: Receive, send: Send) -> None:
         """The events that a cell comes from."""
-        query = query_of(scope)
-        answer = query if isinstance(query, Answer) else await self._ports.explain(query)
-        await send_answer(send, answer)
+        await _put(self._ports.explain, scope, send)
+
+    async def conflicts(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """The cells that contradict themselves."""
+        await _put(self._ports.conflicts, scope, send)
+
+    async def diff(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """What differs between two cursors."""
+        await _put(self._ports.diff, scope, send)
 
     async def job(self, scope: Scope, receive: Receive, send: Send) -> None:
         """One job."""
@@ -207,6 +222,12 @@ class _Reads:
             return
         whole = "&".join(part for part in (first, query) if part)
         await send_answer(send, await self._ports.ask(verb, whole))
+
+
+async def _put(port: Callable[[str], Awaitable[Answer]], scope: Scope, send: Send) -> None:
+    """Let one of the Hub's ports answer a raw query."""
+    query = query_of(scope)
+    await send_answer(send, query if isinstance(query, Answer) else await port(query))
 
 
 def _job_id(scope: Scope) -> str:

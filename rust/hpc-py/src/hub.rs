@@ -5,7 +5,6 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use hpc_core::domain::entry::{self, LogRow};
 use hpc_core::domain::msgpack;
-use hpc_core::logic::explain::Search;
 use hpc_core::logic::hub::{Config, Fault, Hub as CoreHub, Input, Now, Turn as CoreTurn};
 use pyo3::prelude::*;
 use pyo3::pybacked::{PyBackedBytes, PyBackedStr};
@@ -14,7 +13,7 @@ use pyo3::types::{PyBytes, PyTuple};
 use crate::errors::{damaged, engine_fault};
 
 /// A row as Python hands it over: the fields of `hpc.protocols.LogRow` in their order.
-type RowIn = (
+pub(crate) type RowIn = (
     u64,
     u32,
     String,
@@ -40,16 +39,20 @@ impl Hub {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Works on the core; a panic, which its lints rule out, becomes a fault. It would reach Python
-    /// as no `Exception`, and so end the one thread that answers everybody.
     fn guarded<T>(&self, work: impl FnOnce(&mut CoreHub) -> Result<T, Fault>) -> Result<T, Fault> {
-        catch_unwind(AssertUnwindSafe(|| work(&mut self.lock()))).unwrap_or_else(|panic| {
-            let said = panic.downcast_ref::<&str>().map(ToString::to_string);
-            let said = said.or_else(|| panic.downcast_ref::<String>().cloned());
-            let said = said.unwrap_or_else(|| "without a word".to_owned());
-            Err(Fault(format!("The engine panicked: {said}")))
-        })
+        guarded(|| work(&mut self.lock()))
     }
+}
+
+/// Works on the core; a panic, which its lints rule out, becomes a fault. It would reach Python as
+/// no `Exception`, and so end the one thread that answers everybody.
+pub(crate) fn guarded<T>(work: impl FnOnce() -> Result<T, Fault>) -> Result<T, Fault> {
+    catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|panic| {
+        let said = panic.downcast_ref::<&str>().map(ToString::to_string);
+        let said = said.or_else(|| panic.downcast_ref::<String>().cloned());
+        let said = said.unwrap_or_else(|| "without a word".to_owned());
+        Err(Fault(format!("The engine panicked: {said}")))
+    })
 }
 
 #[pymethods]
@@ -170,32 +173,6 @@ pub fn events_page<'py>(
         .map_err(|fault| damaged(py, &fault))
 }
 
-/// Looks through rows for the events that a plan of `explain` asks for: the events as JSON, each
-/// followed by a comma, how many, and the seq of the last one looked at.
-#[pyfunction]
-pub fn search_log<'py>(
-    py: Python<'py>,
-    rows: Vec<RowIn>,
-    plan: PyBackedBytes,
-    place: (PyBackedStr, PyBackedStr, PyBackedStr),
-    hub_id: PyBackedStr,
-    after: u64,
-    limit: usize,
-) -> PyResult<(Bound<'py, PyBytes>, usize, u64)> {
-    let found = py.detach(|| {
-        let (table, key, column) = &place;
-        Search::new(&plan, [table, key, column], &hub_id)
-            .and_then(|search| {
-                let rows = core_rows(&rows).map_err(|fault| fault.0)?;
-                search.run(&rows, after, limit)
-            })
-            .map_err(Fault)
-    });
-    found
-        .map(|found| (PyBytes::new(py, &found.events), found.count, found.last))
-        .map_err(|fault| damaged(py, &fault))
-}
-
 /// The MessagePack form of a JSON text of ours.
 #[pyfunction]
 pub fn msgpack_of_json<'py>(py: Python<'py>, text: PyBackedBytes) -> PyResult<Bound<'py, PyBytes>> {
@@ -204,7 +181,7 @@ pub fn msgpack_of_json<'py>(py: Python<'py>, text: PyBackedBytes) -> PyResult<Bo
         .map_err(|fault| engine_fault(py, &fault))
 }
 
-fn core_rows(rows: &[RowIn]) -> Result<Vec<LogRow>, Fault> {
+pub(crate) fn core_rows(rows: &[RowIn]) -> Result<Vec<LogRow>, Fault> {
     rows.iter().map(core_row).collect()
 }
 

@@ -4,6 +4,7 @@ use pyo3::prelude::*;
 
 mod errors;
 mod hub;
+mod past;
 mod supervise;
 
 #[pymodule]
@@ -11,7 +12,9 @@ mod _core {
     use pyo3::prelude::*;
 
     #[pymodule_export]
-    use crate::hub::{Hub, Turn, events_page, msgpack_of_json, search_log};
+    use crate::hub::{Hub, Turn, events_page, msgpack_of_json};
+    #[pymodule_export]
+    use crate::past::{Evidence, Past, Search};
     #[pymodule_export]
     use crate::supervise::supervise;
 

@@ -7,6 +7,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use super::conflicts::Conflicts;
 use super::rules::{EventView, Rules};
 use crate::domain::facts::{Facts, Page};
 use crate::domain::generator::GeneratorSpec;
@@ -18,6 +19,8 @@ struct View {
     spec: GeneratorSpec,
     rules: Rules,
     facts: Facts,
+    /// Which cells contradict themselves.
+    conflicts: Conflicts,
     /// While it is built: how far it has come.
     built: Option<u64>,
     version: u64,
@@ -37,6 +40,11 @@ pub struct Generator {
 pub struct Generators(BTreeMap<String, Generator>);
 
 impl View {
+    fn apply(&mut self, event: &EventView<'_>, hub_id: &Arc<str>) -> Result<bool, KindMismatch> {
+        self.rules
+            .apply(event, hub_id, &mut self.facts, &mut self.conflicts)
+    }
+
     fn new(spec: GeneratorSpec, version: u64, seq: u64, built: Option<u64>) -> Self {
         let mut facts = Facts::new();
         let rules = Rules::compile(&spec, &mut facts);
@@ -44,6 +52,7 @@ impl View {
             spec,
             rules,
             facts,
+            conflicts: Conflicts::default(),
             built,
             version,
             seq,
@@ -100,6 +109,12 @@ impl Generator {
     #[must_use]
     pub fn facts(&self) -> &Facts {
         &self.serving.facts
+    }
+
+    /// The cells of these facts that contradict themselves.
+    #[must_use]
+    pub fn conflicts(&self) -> &Conflicts {
+        &self.serving.conflicts
     }
 
     /// The longest row key that an event leads to, in bytes.
@@ -198,10 +213,7 @@ impl Generators {
     ) -> Result<(), KindMismatch> {
         for (gid, generator) in &mut self.0 {
             let view = &mut generator.serving;
-            if view.built.is_none()
-                && view.rules.apply(event, hub_id, &mut view.facts)?
-                && !grew.contains(gid)
-            {
+            if view.built.is_none() && view.apply(event, hub_id)? && !grew.contains(gid) {
                 grew.push(gid.clone());
             }
         }
@@ -233,7 +245,7 @@ impl Generators {
         for (gid, generator) in &mut self.0 {
             for (place, view) in generator.views().enumerate() {
                 if view.built.is_some_and(|built| event.seq == built + 1) {
-                    let has_grown = view.rules.apply(event, hub_id, &mut view.facts)?;
+                    let has_grown = view.apply(event, hub_id)?;
                     view.built = Some(event.seq);
                     if has_grown && place == 0 {
                         grew.push(gid.clone());

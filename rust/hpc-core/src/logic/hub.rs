@@ -207,6 +207,7 @@ impl Hub {
             "nodes" => self.read_nodes(input.token, input.query),
             "namespaces" => self.read_namespaces(input.token),
             "explain" => self.explain(input.token, input.query),
+            "conflicts" => self.conflicts(input.token, input.query),
             "tail" => self.tail(input.token, input.query),
             "untail" => self.untail(input.query),
             "gone" => self.gone(input.query),

@@ -5,6 +5,7 @@
 //! `failed` and `cancelled`.
 
 use super::attempts::{Outcome, Settles};
+use super::conflicts::{Conflicts, can_conflict};
 use super::rules::atom;
 use crate::domain::event::{Ctx, KernelKind};
 use crate::domain::facts::{Column, Facts};
@@ -49,6 +50,7 @@ pub struct Entry<'e> {
 #[derive(Clone, Debug)]
 pub struct KernelFacts {
     facts: Facts,
+    conflicts: Conflicts,
     jobs: [Column; 13],
     nodes: [Column; 5],
 }
@@ -75,7 +77,12 @@ impl Default for KernelFacts {
         let mut facts = Facts::new();
         let jobs = JOB_COLUMNS.map(|name| facts.column("jobs", name));
         let nodes = NODE_COLUMNS.map(|name| facts.column("nodes", name));
-        Self { facts, jobs, nodes }
+        Self {
+            facts,
+            conflicts: Conflicts::default(),
+            jobs,
+            nodes,
+        }
     }
 }
 
@@ -86,10 +93,10 @@ impl KernelFacts {
         &self.facts
     }
 
-    /// The facts themselves.
+    /// The cells that contradict themselves.
     #[must_use]
-    pub fn into_facts(self) -> Facts {
-        self.facts
+    pub fn conflicts(&self) -> &Conflicts {
+        &self.conflicts
     }
 
     /// The phase of a job; as a fact it never falls, also where a job gets further tasks.
@@ -119,18 +126,54 @@ impl KernelFacts {
     ) -> Result<bool, KindMismatch> {
         let mut grew = false;
         if let Some(job_id) = entry.ctx.job_id() {
-            for (column, cell) in job_cells(entry, tasks, finished) {
-                let column = self.job_column(column);
-                grew |= self.facts.join(column, job_id, &cell, entry.seq)?;
+            for (name, cell) in job_cells(entry, tasks, finished) {
+                let column = self.job_column(name);
+                let has_grown = self.facts.join(column, job_id, &cell, entry.seq)?;
+                if has_grown && can_conflict(&cell) {
+                    self.note("jobs", job_id, name, column);
+                }
+                grew |= has_grown;
             }
         }
         if let Some(node_id) = entry.ctx.node_id() {
-            for (column, cell) in node_cells(entry) {
-                let column = self.node_column(column);
-                grew |= self.facts.join(column, node_id, &cell, entry.seq)?;
+            for (name, cell) in node_cells(entry) {
+                let column = self.node_column(name);
+                let has_grown = self.facts.join(column, node_id, &cell, entry.seq)?;
+                if has_grown && can_conflict(&cell) {
+                    self.note("nodes", node_id, name, column);
+                }
+                grew |= has_grown;
             }
         }
         Ok(grew)
+    }
+
+    fn note(&mut self, table: &str, key: &str, name: &str, column: Column) {
+        if let Some(cell) = self.facts.get(column, key) {
+            self.conflicts.note(table, key, name, cell);
+        }
+    }
+
+    /// What one entry says of a column, whatever is known; `None` where it says nothing of it.
+    pub(super) fn said(
+        entry: &Entry<'_>,
+        tasks: &TaskSet,
+        finished: bool,
+        [table, column]: [&str; 2],
+    ) -> Result<Option<Cell>, KindMismatch> {
+        let cells = match table {
+            "jobs" => job_cells(entry, tasks, finished),
+            "nodes" => node_cells(entry),
+            _ => Vec::new(),
+        };
+        let mut said: Option<Cell> = None;
+        for (_, cell) in cells.into_iter().filter(|(name, _)| *name == column) {
+            match &mut said {
+                Some(said) => said.join(&cell).map(|_| ())?,
+                None => said = Some(cell),
+            }
+        }
+        Ok(said)
     }
 
     fn job_column(&mut self, name: &str) -> Column {

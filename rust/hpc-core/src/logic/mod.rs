@@ -16,7 +16,11 @@
 //! | `kernel`        | the kernel's own facts                                                  |
 //! | `generator`, `rules` | everyone else's facts                                              |
 //! | `build`         | the log again, in chunks, for generators that came late                 |
-//! | `explain`       | which events a cell comes from                                          |
+//! | `explain`, `search` | which events a cell comes from, and which did not change it         |
+//! | `said`, `reason` | what one event says of a cell, and why it did not grow by it            |
+//! | `plan`          | what a search over the log takes along from the engine                  |
+//! | `conflicts`, `evidence` | cells that contradict themselves, and which events say so       |
+//! | `past`          | the state as it was: questions to a prefix of the log, and what changed |
 //! | `queue`, `schedule` | ready tasks, and which open claim gets them                         |
 //! | `claim`, `offer`, `leases` | a claim; what it says; what silence leads to                 |
 //! | `pull`, `read`, `why`, `tail` | what readers are told                                     |
@@ -28,9 +32,11 @@ mod build;
 pub mod check;
 pub mod claim;
 pub mod columns;
+pub mod conflicts;
 pub mod control;
 mod dry_run;
-pub mod explain;
+pub mod evidence;
+mod explain;
 pub mod generator;
 pub mod hub;
 pub mod ingest;
@@ -39,15 +45,20 @@ pub mod kernel;
 mod leases;
 pub mod nodes;
 pub mod offer;
+pub mod past;
+mod plan;
 pub mod pull;
 pub mod query;
 pub mod queue;
 pub mod read;
+mod reason;
 pub mod receipts;
 mod recovery;
 pub mod registry;
 pub mod rules;
+mod said;
 pub mod schedule;
+pub mod search;
 pub mod state;
 mod tail;
 pub mod type_check;

@@ -9,7 +9,7 @@ use super::hub::{Fault, Hub, Now, damaged};
 use super::receipts::{Receipt, half};
 use super::state::LogEvent;
 use crate::domain::control::{REGISTER_GENERATOR, Registration};
-use crate::domain::entry::{Body, LogRow};
+use crate::domain::entry::{Body, LogRow, StoredEvent};
 use crate::domain::event::KernelKind;
 
 impl Hub {
@@ -42,41 +42,45 @@ impl Hub {
     /// # Errors
     /// A row that is missing, moved, changed, or cannot be read.
     pub fn replay(&mut self, rows: &[LogRow]) -> Result<(), Fault> {
+        self.replay_to(rows, u64::MAX)
+    }
+
+    /// The same up to a seq, also within a row; what follows may go on from there. A Hub that is
+    /// bounded so is only read, and remembers no receipts.
+    ///
+    /// # Errors
+    /// As [`Hub::replay`].
+    pub(super) fn replay_to(&mut self, rows: &[LogRow], upto: u64) -> Result<(), Fault> {
         self.state.is_replay = true;
         for row in rows {
-            if row.first_seq != self.last_seq + 1 {
-                let expected = self.last_seq + 1;
+            if self.last_seq >= upto {
+                break;
+            }
+            let expected = self.last_seq + 1;
+            let end = row.first_seq + u64::from(row.count);
+            if !(row.first_seq..end).contains(&expected) {
                 return Err(damaged(row, &format!("expected first seq {expected}")));
             }
             if row.chain != row.chain_after(&self.chain) {
                 return Err(damaged(row, "its checksum does not match"));
             }
-            self.replay_row(row)?;
-            self.chain = row.chain;
+            self.replay_row(row, upto)?;
         }
         Ok(())
     }
 
-    fn replay_row(&mut self, row: &LogRow) -> Result<(), Fault> {
+    fn replay_row(&mut self, row: &LogRow, upto: u64) -> Result<(), Fault> {
         let body = Body::decode(&row.body).map_err(|e| damaged(row, &e))?;
         if body.len() != row.count as usize {
             return Err(damaged(row, "its number of events does not match"));
         }
+        let had = self.last_seq;
         let mut jobs = Vec::new();
         let mut grew = Vec::new();
-        for event in body.events() {
-            self.last_seq += 1;
-            self.stamp = self.stamp.max(event.stamp);
-            let settles = event.settles.map(Settles::from_map).unwrap_or_default();
-            let entry = LogEvent {
-                seq: self.last_seq,
-                stamp: event.stamp,
-                kind: event.kind,
-                ctx: event.ctx,
-                spec: event.spec,
-                settles: &settles,
-            };
-            self.state.apply(&entry, &mut grew)?;
+        for (seq, event) in (row.first_seq..).zip(body.events()) {
+            if seq > had && seq <= upto {
+                self.replay_event(seq, &event, &mut grew)?;
+            }
             if self.state.kernel_kind(event.kind, event.ctx) == Some(KernelKind::SubmitJob) {
                 jobs.extend(
                     event
@@ -86,8 +90,16 @@ impl Hub {
                 );
             }
         }
-        if self.last_seq + 1 != row.first_seq + u64::from(row.count) {
+        let end = row.first_seq + u64::from(row.count) - 1;
+        if self.last_seq != end.min(upto) {
             return Err(damaged(row, "an event cannot be read"));
+        }
+        if self.last_seq < end {
+            return Ok(()); // the rest of the row may come later
+        }
+        self.chain = row.chain;
+        if upto < u64::MAX {
+            return Ok(());
         }
         let receipt = Receipt {
             first_seq: row.first_seq,
@@ -98,6 +110,26 @@ impl Hub {
         };
         self.remember(&row.batch_id, receipt);
         Ok(())
+    }
+
+    fn replay_event(
+        &mut self,
+        seq: u64,
+        event: &StoredEvent<'_>,
+        grew: &mut Vec<String>,
+    ) -> Result<(), Fault> {
+        self.last_seq = seq;
+        self.stamp = self.stamp.max(event.stamp);
+        let settles = event.settles.map(Settles::from_map).unwrap_or_default();
+        let entry = LogEvent {
+            seq,
+            stamp: event.stamp,
+            kind: event.kind,
+            ctx: event.ctx,
+            spec: event.spec,
+            settles: &settles,
+        };
+        Ok(self.state.apply(&entry, grew)?)
     }
 
     /// Recovery is over: every live node of the log has a whole lease from now (protocol R24).

@@ -8,6 +8,7 @@ use std::borrow::Cow;
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use super::conflicts::Conflicts;
 use crate::domain::expression::Expression;
 use crate::domain::facts::{Column, Facts};
 use crate::domain::generator::{GeneratorSpec, JoinSpec, RuleSpec};
@@ -39,10 +40,21 @@ pub struct EventView<'e> {
     pub spec: &'e Map<'e>,
 }
 
+/// One rule, laid out.
 #[derive(Clone, Debug)]
-struct Compiled {
-    rule: RuleSpec,
-    columns: Vec<(Column, JoinSpec)>,
+pub(super) struct Compiled {
+    pub(super) rule: RuleSpec,
+    pub(super) targets: Vec<Target>,
+}
+
+/// A column that a rule writes.
+#[derive(Clone, Debug)]
+pub(super) struct Target {
+    column: Column,
+    pub(super) name: String,
+    pub(super) join: JoinSpec,
+    /// Whether values can contradict each other in it.
+    is_watched: bool,
 }
 
 /// The rules of a generator by (namespace, kind).
@@ -62,11 +74,13 @@ impl Rules {
             ..Self::default()
         };
         for (i, rule) in spec.rules.iter().enumerate() {
-            let columns = rule
-                .join
-                .iter()
-                .map(|(name, join)| (facts.column(&rule.table, name), join.clone()))
-                .collect();
+            let targets = rule.join.iter().map(|(name, join)| Target {
+                column: facts.column(&rule.table, name),
+                name: name.clone(),
+                join: join.clone(),
+                is_watched: join.has_once(),
+            });
+            let targets = targets.collect();
             for kind in &rule.on {
                 let reading = rules.by_kind.entry(kind.clone()).or_default();
                 if reading.last() != Some(&i) {
@@ -75,7 +89,7 @@ impl Rules {
             }
             rules.rules.push(Compiled {
                 rule: rule.clone(),
-                columns,
+                targets,
             });
         }
         rules
@@ -87,27 +101,34 @@ impl Rules {
         self.namespaces.iter().any(|ns| ns == ns_id)
     }
 
-    fn of(&self, event: &EventView<'_>) -> impl Iterator<Item = &Compiled> {
+    /// The rules that read an event, each with its place in the spec.
+    pub(super) fn of(&self, event: &EventView<'_>) -> impl Iterator<Item = (usize, &Compiled)> {
         let ns = event.ctx.str("ns_id").unwrap_or_default();
         let by_kind = self.by_kind.get(event.kind).filter(|_| self.reads(ns));
         by_kind
             .into_iter()
             .flatten()
-            .filter_map(|i| self.rules.get(*i))
-            .filter(move |compiled| compiled.rule.applies(event))
+            .filter_map(|i| Some((*i, self.rules.get(*i)?)))
+            .filter(move |(_, compiled)| compiled.rule.applies(event))
+    }
+
+    /// A rule by its place in the spec.
+    pub(super) fn rule(&self, index: usize) -> Option<&RuleSpec> {
+        self.rules.get(index).map(|compiled| &compiled.rule)
     }
 
     /// The longest row key that an event leads to, in bytes.
     #[must_use]
     pub fn key_bytes(&self, event: &EventView<'_>) -> usize {
         self.of(event)
-            .filter_map(|compiled| compiled.rule.row_key(event))
+            .filter_map(|(_, compiled)| compiled.rule.row_key(event))
             .map(|key| key.len())
             .max()
             .unwrap_or_default()
     }
 
-    /// Joins the delta of one event; whether a cell grew.
+    /// Joins the delta of one event, and notes which cells contradict themselves; whether a cell
+    /// grew.
     ///
     /// # Errors
     /// Where a cell holds another lattice than its rule: a mistake of ours.
@@ -116,15 +137,17 @@ impl Rules {
         event: &EventView<'_>,
         hub_id: &Arc<str>,
         facts: &mut Facts,
+        conflicts: &mut Conflicts,
     ) -> Result<bool, KindMismatch> {
         let mut grew = false;
         // A tally counts an event once, so what several rules say of one cell is summed first.
         let mut tallies: Vec<(Column, Cow<'_, str>, Tally)> = Vec::new();
-        for compiled in self.of(event) {
-            let Some(key) = compiled.rule.row_key(event) else {
+        for (_, Compiled { rule, targets }) in self.of(event) {
+            let Some(key) = rule.row_key(event) else {
                 continue;
             };
-            for (column, join) in &compiled.columns {
+            for target in targets {
+                let (column, join) = (&target.column, &target.join);
                 if join.is_tally() {
                     let Some(tally) = join.tally(event, Vec::new()) else {
                         continue;
@@ -136,8 +159,15 @@ impl Rules {
                         Some((.., before)) => before.amount += tally.amount,
                         None => tallies.push((*column, key.clone(), tally)),
                     }
-                } else if let Some(delta) = delta(join, event) {
-                    grew |= facts.join(*column, &key, &delta, event.seq)?;
+                } else if let Some(delta) = delta(join, event)
+                    && facts.join(*column, &key, &delta, event.seq)?
+                {
+                    grew = true;
+                    if target.is_watched
+                        && let Some(cell) = facts.get(*column, &key)
+                    {
+                        conflicts.note(&rule.table, &key, &target.name, cell);
+                    }
                 }
             }
         }
@@ -153,7 +183,7 @@ impl Rules {
 
 /// Where within a cell a tally stands.
 #[derive(Clone, Debug, PartialEq)]
-enum Step {
+pub(super) enum Step {
     /// Within an epoch.
     At(Atom),
     /// At a key of a map.
@@ -162,15 +192,15 @@ enum Step {
 
 /// What one event adds to a tally.
 #[derive(Clone, Debug)]
-struct Tally {
+pub(super) struct Tally {
     lattice: LatticeKind,
-    amount: i128,
-    path: Vec<Step>,
+    pub(super) amount: i128,
+    pub(super) path: Vec<Step>,
 }
 
 impl Tally {
     /// The bottom of what a path leads into.
-    fn bot(&self, path: &[Step]) -> Cell {
+    pub(super) fn bot(&self, path: &[Step]) -> Cell {
         Cell::bot(match path.first() {
             None => self.lattice,
             Some(Step::At(_)) => LatticeKind::Epoch,
@@ -180,7 +210,7 @@ impl Tally {
 
     /// Adds the amount at the end of a path; whether the cell grew. The total of an epoch that is
     /// over is not needed any more, so it is not kept.
-    fn add(&self, cell: &mut Cell, path: &[Step], hub_id: &Arc<str>, seq: u64) -> bool {
+    pub(super) fn add(&self, cell: &mut Cell, path: &[Step], hub_id: &Arc<str>, seq: u64) -> bool {
         match (cell, path.split_first()) {
             (Cell::Count(count), None) => count.add(hub_id, seq, self.amount.unsigned_abs()),
             (Cell::Sum(sum), None) => sum.add(hub_id, seq, self.amount),
@@ -205,7 +235,7 @@ impl Tally {
 
 impl JoinSpec {
     /// Whether it is a count or a sum, or one within epochs and maps.
-    fn is_tally(&self) -> bool {
+    pub(super) fn is_tally(&self) -> bool {
         match self {
             Self::Simple { lattice, .. } => {
                 matches!(lattice, LatticeKind::Count | LatticeKind::Sum)
@@ -215,8 +245,17 @@ impl JoinSpec {
         }
     }
 
+    /// Whether it is a once, or one within epochs and maps.
+    fn has_once(&self) -> bool {
+        match self {
+            Self::Simple { lattice, .. } => *lattice == LatticeKind::Once,
+            Self::Finite { .. } => false,
+            Self::Epoch { join, .. } | Self::Map { join, .. } => join.has_once(),
+        }
+    }
+
     /// What the rule adds to a tally; a count takes nothing below 0.
-    fn tally(&self, event: &EventView<'_>, mut path: Vec<Step>) -> Option<Tally> {
+    pub(super) fn tally(&self, event: &EventView<'_>, mut path: Vec<Step>) -> Option<Tally> {
         match self {
             Self::Simple { lattice, value } => {
                 let amount = match (lattice, value.read(event).as_deref()) {
@@ -250,7 +289,7 @@ impl RuleSpec {
             .all(|(expression, expected)| expression.read(event).as_deref() == Some(expected))
     }
 
-    fn row_key<'e>(&'e self, event: &EventView<'e>) -> Option<Cow<'e, str>> {
+    pub(super) fn row_key<'e>(&'e self, event: &EventView<'e>) -> Option<Cow<'e, str>> {
         if let ([expression], false) = (self.key.as_slice(), self.is_compound) {
             return key_text(expression, event);
         }
@@ -299,7 +338,7 @@ impl Expression {
 }
 
 /// The delta of one event in one column; tallies are running totals and not made here.
-fn delta(join: &JoinSpec, event: &EventView<'_>) -> Option<Cell> {
+pub(super) fn delta(join: &JoinSpec, event: &EventView<'_>) -> Option<Cell> {
     match join {
         JoinSpec::Simple { lattice, value } => {
             let value = value.read(event)?;

@@ -112,8 +112,8 @@ impl State {
                 spec: event.spec,
                 settles: event.settles,
             };
-            let finished = self.apply_kernel(&entry);
-            let has_grown = match self.evidence(&entry) {
+            let (tasks, finished) = self.apply_entry(&entry);
+            let has_grown = match tasks {
                 Some(tasks) => self.kernel.apply(&entry, &tasks, finished)?,
                 None => false,
             };
@@ -147,6 +147,13 @@ impl State {
             }
             Registration::Generator { .. } => {}
         }
+    }
+
+    /// Changes jobs and nodes; the tasks of the entry that are facts, and whether every task of its
+    /// job is settled now, by it. `None` where the whole entry is evidence in the log and no fact.
+    pub(super) fn apply_entry(&mut self, entry: &Entry<'_>) -> (Option<TaskSet>, bool) {
+        let finished = self.apply_kernel(entry);
+        (self.evidence(entry), finished)
     }
 
     /// Changes jobs and nodes; whether every task of the event's job is settled now, by this event.

@@ -1,0 +1,327 @@
+"""The past beside a Hub that goes on: what it costs, what it refuses, and what it waits for.
+
+The engine, the log and the turns are the real ones; only the disk is memory.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import json
+import threading
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+import pytest
+
+from hpc.errors import StorageError
+from hpc.hub.commit import Committer, SystemClock
+from hpc.hub.outputs import Stored
+from hpc.hub.past import Past
+from hpc.hub.past_query import Asked, Bounds, asked_at, asked_diff
+from hpc.hub.recovery import recover
+from hpc.hub.service import Service
+from hpc.hub.side import Side
+from hpc.hub.turn import Turns
+from hpc.protocols import Answer, LogRow
+from hpc.storage.memory import MemoryDisk, MemoryLog, MemoryReader
+
+DEADLINE_S = 30.0
+SCHEMA = {"Said": [{"key": "i", "expected_type": "Int"}]}
+RULE = {
+    "on": "Said",
+    "table": "t",
+    "key": "$ctx.node_id",
+    "join": {"most": {"max": "$spec.i"}, "said": {"once": "$spec.i"}},
+}
+
+
+class CountingReader(MemoryReader):
+    """A reader that counts what is read, and can be held or made to fail."""
+
+    def __init__(self, log: WatchedLog) -> None:
+        super().__init__(log.disk)
+        self._log = log
+
+    def read(self, first_seq: int, limit: int) -> list[LogRow]:
+        self._log.reading.set()
+        assert self._log.gate.wait(DEADLINE_S)
+        if self._log.failures:
+            raise self._log.failures.pop()
+        rows = super().read(first_seq, limit)
+        self._log.events_read += sum(row.count for row in rows)
+        return rows
+
+
+class WatchedLog(MemoryLog):
+    """A log whose second reader is watched."""
+
+    def __init__(self) -> None:
+        self.disk = MemoryDisk("h")
+        super().__init__(self.disk)
+        self.events_read = 0
+        self.opened = 0
+        self.gate = threading.Event()
+        self.gate.set()
+        self.reading = threading.Event()
+        self.failures: list[StorageError] = []
+
+    def reader(self) -> MemoryReader:
+        self.opened += 1
+        return CountingReader(self)
+
+
+class NoOutputs:
+    """No output comes here."""
+
+    def append(self, packs: Any) -> list[Stored]:
+        raise AssertionError("nobody sends output")
+
+
+class Rig:
+    """A Hub without a transport."""
+
+    def __init__(self) -> None:
+        self.log = WatchedLog()
+        clock = SystemClock()
+        committer = Committer(
+            log=self.log,
+            outputs=NoOutputs(),
+            build_engine=lambda: recover(self.log, lease_ms=1000, reclaim_ms=9000, clock=clock),
+            lease_ms=1000,
+            clock=clock,
+        )
+        self.turns = Turns(committer, on_fatal=lambda _: None, clock=clock)
+        self.side = Side(self.log)
+        self.service = Service("h", bytes(32))
+        self.service.begin(self.turns, None, self.side)  # type: ignore[arg-type]  # no output
+        self._numbers = itertools.count(1)
+
+    async def control(self, kind: str, name: str, spec: Any) -> None:
+        field = {"RegisterNamespace": "ns_id", "RegisterGenerator": "gid"}[kind]
+        body = json.dumps({"type": kind, field: name, "spec": spec}).encode()
+        assert (await self.service.ask("control", "", body)).status == 200
+
+    async def lab(self) -> int:
+        """Register what there is to talk about; returns the seq of the last registration."""
+        await self.control("RegisterNamespace", "lab", {"schema": SCHEMA})
+        await self.control("RegisterGenerator", "g", {"namespaces": ["lab"], "rules": [RULE]})
+        return self.turns.head_seq
+
+    async def say(self, *values: int, node: str = "n") -> int:
+        """Say values in one batch; returns the seq of the last."""
+        ctx = {"ns_id": "lab", "node_id": node}
+        events = [
+            {"kind": "Said", "at": 1, "payload": {"ctx": ctx, "spec": {"i": i}}} for i in values
+        ]
+        body = json.dumps({"id": f"b{next(self._numbers)}", "events": events}).encode()
+        assert (await self.service.ask("ingest", "", body)).status == 200
+        return self.turns.head_seq
+
+    async def most(self, query: str) -> Any:
+        return told(await self.service.ask("pull", query))["facts"]["t"]["n"]["most"]
+
+
+def told(answer: Answer) -> Any:
+    assert answer.status == 200, answer.body
+    return json.loads(answer.body)
+
+
+def refused(answer: Answer | Any) -> tuple[int, str, str]:
+    assert isinstance(answer, Answer)
+    problem = json.loads(answer.body)
+    return answer.status, problem["code"], problem["detail"]
+
+
+def with_rig(test: Callable[[Rig], Coroutine[Any, Any, None]]) -> None:
+    """Run a test on a loop of its own, and end everything whatever happens."""
+
+    async def run() -> None:
+        rig = Rig()
+        try:
+            async with asyncio.timeout(DEADLINE_S):
+                await test(rig)
+        finally:
+            rig.log.gate.set()
+            await rig.turns.close()
+            rig.service.end()
+            await rig.side.close()
+            rig.log.close()
+
+    asyncio.run(run())
+
+
+def test_pulls_and_lists_at_one_cursor_cost_one_replay() -> None:
+    """Paging through the past, and looking at it from several sides, is cheap after the first."""
+
+    async def test(rig: Rig) -> None:
+        begin = await rig.lab()
+        end = await rig.say(*range(10))
+        at = begin + 3
+        assert await rig.most(f"gid=g&at={at}") == 2
+        read = rig.log.events_read
+        for verb, query in (("pull", "gid=kernel"), ("jobs", ""), ("nodes", "limit=5")):
+            assert told(await rig.service.ask(verb, f"{query}&at={at}"))["cursor"] == at
+        assert rig.log.events_read == read
+        assert await rig.most(f"at={at + 4}&gid=g") == 6
+        assert rig.log.events_read <= read + 10, "a later cursor goes on from an earlier one"
+        assert await rig.most(f"gid=g&at={begin + 1}&cursor=0") == 0
+        assert await rig.most(f"gid=g&at={end}") == 9
+
+    with_rig(test)
+
+
+def test_the_rules_of_the_past_are_those_of_today() -> None:
+    """A table that is registered now can be looked at as it would have been; also where the past
+    was being looked at before."""
+
+    async def test(rig: Rig) -> None:
+        begin = await rig.lab()
+        await rig.say(1, 2, 3)
+        assert await rig.most(f"gid=g&at={begin + 1}") == 1
+        least = {**RULE, "join": {"least": {"min": "$spec.i"}}}
+        await rig.control("RegisterGenerator", "late", {"namespaces": ["lab"], "rules": [least]})
+        page = told(await rig.service.ask("pull", f"gid=late&at={begin + 2}"))
+        assert page["facts"] == {"t": {"n": {"least": 1}}}
+        page = told(await rig.service.diff(f"gid=late&from={begin}&to={begin + 1}"))
+        assert page["data"] == {"t": {"n": {"least": {"from": None, "to": 1}}}}
+
+    with_rig(test)
+
+
+def test_no_turn_waits_for_the_past() -> None:
+    """While the log is read for a question to the past, and for one about it, events come in."""
+
+    async def test(rig: Rig) -> None:
+        begin = await rig.lab()
+        await rig.say(1)
+        rig.log.gate.clear()
+        place = "gid=g&table=t&key=n&column=said"
+        questions = [
+            asyncio.ensure_future(question)
+            for question in (
+                rig.service.ask("pull", f"gid=g&at={begin + 1}"),
+                rig.service.ask("pull", f"gid=g&at={begin}"),
+                rig.service.explain(place),
+                rig.service.diff(f"gid=g&from={begin}"),
+            )
+        ]
+        assert await asyncio.to_thread(rig.log.reading.wait, DEADLINE_S)
+        await rig.say(7)
+        assert await rig.most("gid=g") == 7
+        assert not any(question.done() for question in questions)
+        rig.log.gate.set()
+        answers = [told(answer) for answer in await asyncio.gather(*questions)]
+        assert answers[0]["facts"]["t"]["n"]["most"] == 1
+        assert answers[1]["facts"] == {}
+
+    with_rig(test)
+
+
+def test_a_reader_that_leaves_leaves_a_past_that_can_be_asked() -> None:
+    """What was replayed for it is kept, and the next one gets its own answer."""
+
+    async def test(rig: Rig) -> None:
+        begin = await rig.lab()
+        await rig.say(1, 2, 3)
+        rig.log.gate.clear()
+        gone = asyncio.ensure_future(rig.service.ask("pull", f"gid=g&at={begin + 3}"))
+        assert await asyncio.to_thread(rig.log.reading.wait, DEADLINE_S)
+        gone.cancel()
+        rig.log.gate.set()
+        assert await rig.most(f"gid=g&at={begin + 2}") == 2
+
+    with_rig(test)
+
+
+def test_a_log_that_cannot_be_read_is_503_and_read_anew() -> None:
+    """The past is no reason for the Hub to end."""
+
+    async def test(rig: Rig) -> None:
+        begin = await rig.lab()
+        await rig.say(5)
+        rig.log.failures.append(StorageError("The disk is away"))
+        assert refused(await rig.service.ask("pull", f"gid=g&at={begin + 1}"))[0] == 503
+        opened = rig.log.opened
+        assert await rig.most(f"gid=g&at={begin + 1}") == 5
+        assert rig.log.opened == opened + 1
+
+    with_rig(test)
+
+
+def test_pages_of_why_not_go_on_where_the_search_was() -> None:
+    """The fold of a cell is kept for its next page, and found again where it is not."""
+
+    async def test(rig: Rig) -> None:
+        begin = await rig.lab()
+        await rig.say(9, *range(9))
+        place = "gid=g&table=t&key=n&column=most&why_not=true&limit=1"
+        seqs, after = [], 0
+        while True:
+            read = rig.log.events_read
+            page = told(await rig.service.explain(f"{place}&after={after}"))
+            seqs += [event["seq"] for event in page["events"]]
+            if not page["more"]:
+                break
+            after = page["after"]
+        assert seqs == list(range(begin + 2, begin + 11))
+        again = told(await rig.service.explain(f"{place}&after={begin + 5}"))
+        assert again["events"][0]["seq"] == begin + 6
+        assert again["events"][0]["reason"] == "says 4, the cell had 9"
+        assert rig.log.events_read > read
+
+    with_rig(test)
+
+
+def test_what_is_asked_of_the_past_is_read_strictly() -> None:
+    """A cursor that makes no sense is refused with the bounds, a wait with the reason."""
+    bounds = Bounds(floor=0, head_seq=20)
+    assert asked_at("gid=g&cursor=3", bounds) is None
+    assert asked_at("gid=g&table=at%3D5&format=5", bounds) is None
+    assert asked_at("at=20", bounds) == Asked(20, "")
+    assert asked_at("gid=g&at=0&cursor=3", bounds) == Asked(0, "gid=g&cursor=3")
+    assert asked_at("gid=g&at=7&wait=0", bounds) == Asked(7, "gid=g&wait=0")
+    for text in ("21", "-1", "", "1e3", "%32", "now"):
+        status, code, detail = refused(asked_at(f"gid=g&at={text}", bounds))
+        assert (status, code) == (400, "bad_request")
+        assert "from 0 to 20" in detail
+    assert refused(asked_at("at=1&at=2", bounds))[0] == 400
+    assert "`wait`" in refused(asked_at("at=1&wait=5", bounds))[2]
+    for query in ("", "from=3&to=2", "from=21", "to=3", "from=1&from=2", "from=x", "from=1&to=21"):
+        assert refused(asked_diff(f"gid=g&{query}", bounds))[0] == 400
+
+
+def test_below_the_floor_is_410_with_the_floor() -> None:
+    """What was compacted cannot be told, and is never told wrongly."""
+    bounds = Bounds(floor=8, head_seq=20)
+    for refusal in (
+        asked_at("gid=g&at=7", bounds),
+        asked_diff("gid=g&from=7", bounds),
+        asked_diff("gid=g&from=3&to=5", bounds),
+    ):
+        assert isinstance(refusal, Answer)
+        problem = json.loads(refusal.body)
+        assert (refusal.status, problem["code"], problem["floor"]) == (410, "compacted", 8)
+    assert asked_at("gid=g&at=8", bounds) == Asked(8, "gid=g")
+
+    async def test(rig: Rig) -> None:
+        head_seq = await rig.lab()
+        past = Past(rig.side, hub_id="h", head_seq=lambda: head_seq, floor=lambda: 1)
+        assert refused(past.asked("at=0"))[0] == 410
+        assert isinstance(past.asked("at=1"), Asked)
+        past.close()
+
+    with_rig(test)
+
+
+@pytest.mark.parametrize("verb", ["ingest", "control", "claim", "namespaces"])
+def test_nothing_but_reads_is_put_to_the_past(verb: str) -> None:
+    """The past is not written to; what has no past says that it does not know `at`."""
+
+    async def test(rig: Rig) -> None:
+        await rig.lab()
+        answer = await rig.service.ask(verb, "at=1", b"{}")
+        assert answer.status in (200, 400, 422)
+        assert rig.log.opened == 0
+
+    with_rig(test)
