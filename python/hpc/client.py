@@ -43,6 +43,8 @@ AWAY_TOLD_S: Final = 1.0
 """After so long it is told that the Hub is away."""
 
 PAGE: Final = 1000
+TAKE_AT: Final = frozenset({"/pull", "/jobs", "/nodes", "/explain", "/conflicts"})
+"""Routes that can be asked how things were, beside that of one job."""
 SSE_IDLE_S: Final = 60.0
 """The Hub says something every 15 s on a stream of events."""
 
@@ -113,8 +115,10 @@ class Client:
         timeout_s: For one request.
         patience_s: How long a Hub that was there is asked again when it does not answer.
         on_away: Told, once each time, why it is asked again.
+        at: A cursor: jobs, nodes and pulls are told as they were when the log ended there.
 
     Attributes:
+        at: As given.
         cursor: The greatest seq that an answer has told: what was read is true up to there.
     """
 
@@ -127,8 +131,10 @@ class Client:
         timeout_s: float = 30.0,
         patience_s: float = 10.0,
         on_away: Callable[[str], None] | None = None,
+        at: int | None = None,
     ) -> None:
         self.cursor = 0
+        self.at = at
         self._url = url
         self._token = token
         self._home = None if home is None else Path(home)
@@ -266,7 +272,12 @@ class Client:
 
     def read(self, path: str, query: Query = ()) -> dict[str, Any]:
         """Return one answer of a read route, such as `/namespaces`."""
+        query = self._as_then(path, query)
         return self._seen(self._patiently(lambda: self._http.get(path, query).json()))
+
+    def conflicts(self, gid: str | None = None) -> Iterator[dict[str, Any]]:
+        """Yield what contradicts itself in a generator, or in any, with the events that say so."""
+        return self._rows("/conflicts", {} if gid is None else {"gid": gid})
 
     def pull(
         self,
@@ -296,6 +307,7 @@ class Client:
                 query.append((name, value))
         if wait_s > 0:
             query.append(("wait", f"{wait_s:.3f}"))
+        query = self._as_then("/pull", query)
         timeout_s = self._http.timeout_s + wait_s
         page = self._patiently(
             lambda: self._http.get("/pull", query, timeout_s=timeout_s).json(), patience_s
@@ -387,6 +399,11 @@ class Client:
                 if line.startswith(b"data: "):
                     event: dict[str, Any] = json.loads(line[6:])
                     yield event
+
+    def _as_then(self, path: str, query: Query) -> list[tuple[str, str | int | float]]:
+        """Add the cursor of this client, where the route takes one."""
+        takes = path in TAKE_AT or (path.startswith("/jobs/") and not path.endswith("/log"))
+        return [*query, ("at", self.at)] if self.at is not None and takes else list(query)
 
     def _job(self, job_id: str) -> tuple[dict[str, Any], int]:
         answer = self.read(f"/jobs/{quote(job_id, safe='')}")

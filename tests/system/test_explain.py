@@ -1,4 +1,7 @@
-"""Which events a fact comes from: named by seq, found in a log of other things."""
+"""Which events a fact comes from, and how it was: found in a log of other things.
+
+Over HTTP, against a real Hub: a Hub that was killed tells the same of its past.
+"""
 
 from __future__ import annotations
 
@@ -38,6 +41,17 @@ JOIN = {
 def said(i: int, p: str, *, node: str = "n", at: int = 1) -> dict[str, Any]:
     ctx = {"ns_id": "lab", "node_id": node, "name": f"i{i % 2}"}
     return {"kind": "Said", "at": at, "payload": {"ctx": ctx, "spec": {"i": i, "p": p}}}
+
+
+def shown(column: str, i: int, p: str) -> Any:
+    """What one event says of a column, in the form of a pull."""
+    forms = {
+        **dict.fromkeys(("most", "least", "newest"), i),
+        **{key: [i] for key in ("all", "said")},
+        **{"ever": True, "n": 1, "phase": p, "by": {f"i{i % 2}": i}},
+        "round": {"at": i, "value": 1},
+    }
+    return forms[column]
 
 
 @pytest.fixture
@@ -82,8 +96,14 @@ def test_a_cell_names_the_events_that_it_comes_from(
     assert told["more"] is False
     log = {event["seq"]: event for event in client.events()}
     for event in told["events"]:
+        known = log[event["seq"]]
+        spec = known["payload"]["spec"]
         assert event == {
-            key: log[event["seq"]][key] for key in ("seq", "id", "index", "at", "kind")
+            **{key: known[key] for key in ("seq", "id", "index", "at", "kind")},
+            "node_id": "n",
+            "rule": 0,
+            "on": ["Said"],
+            "value": shown(column, spec["i"], spec["p"]),
         }
 
     pages, after = [], 0
@@ -94,6 +114,70 @@ def test_a_cell_names_the_events_that_it_comes_from(
             break
         after = page["after"]
     assert pages == told["events"], "pages joined are the whole"
+
+
+@pytest.mark.parametrize(
+    ("column", "reasons"),
+    [
+        ("most", {2: "said before", 3: "says 1, the cell had 5"}),
+        ("least", {1: "says 5, the cell had 2", 2: "says 5, the cell had 2"}),
+        ("newest", {}),
+        ("ever", {1: "said before", 2: "said before", 3: "said before"}),
+        ("n", {}),
+        ("all", {2: "said before"}),
+        ("phase", {1: "says the least that there is", 3: 'says "ok", the cell had "both"'}),
+        ("round", {3: "past epoch 1, the cell was in 5"}),
+    ],
+)
+def test_what_did_not_change_a_cell_is_told_with_a_reason(
+    lab: tuple[Client, list[int]], column: str, reasons: dict[int, str]
+) -> None:
+    """Who wonders why a report changed nothing is told."""
+    client, seqs = lab
+    query = [("gid", "g"), ("table", "t"), ("key", "n"), ("column", column), ("why_not", "true")]
+    told = client.read("/explain", query)
+    assert {event["seq"]: event["reason"] for event in told["events"]} == {
+        seqs[place]: reason for place, reason in reasons.items()
+    }
+    pages, after = [], 0
+    while True:
+        page = client.read("/explain", [*query, ("limit", 1), ("after", after)])
+        pages += page["events"]
+        if not page["more"]:
+            break
+        after = page["after"]
+    assert pages == told["events"]
+
+
+def test_an_outbox_is_named_as_the_origin(lab: tuple[Client, list[int]]) -> None:
+    """Whose report it was stands in the batch's id."""
+    client, _ = lab
+    seq = client.ingest([said(77, "ok", at=99)], batch_id="an-outbox/1")["first_seq"]
+    query = [("gid", "g"), ("table", "t"), ("key", "n"), ("column", "newest")]
+    (event,) = client.read("/explain", query)["events"]
+    assert (event["seq"], event["origin"], event["id"]) == (seq, "an-outbox", "an-outbox/1")
+
+
+def test_what_was_said_in_several_ways_is_shown_with_its_events(
+    lab: tuple[Client, list[int]],
+) -> None:
+    """A contradiction names both who said it, and is not there before it was one."""
+    client, seqs = lab
+    (conflict,) = client.conflicts()
+    place = {name: conflict[name] for name in ("gid", "table", "key", "column")}
+    assert place == {"gid": "g", "table": "t", "key": "n", "column": "said"}
+    assert (conflict["values"], conflict["overflow"]) == ([1, 2, 5], False)
+    assert [(event["value"], event["seq"]) for event in conflict["evidence"]] == [
+        (2, seqs[0]), (5, seqs[1]), (1, seqs[3]),
+    ]  # fmt: skip
+    assert list(client.conflicts("g")) == [conflict]
+    assert list(client.conflicts("kernel")) == []
+    with pytest.raises(NotFound, match="Generator `gg`"):
+        list(client.conflicts("gg"))
+    then = client.read("/conflicts", [("at", seqs[0])])
+    assert (then["cursor"], then["data"]) == (seqs[0], [])
+    (then,) = client.read("/conflicts", [("at", seqs[1])])["data"]
+    assert then["values"] == [2, 5]
 
 
 def test_what_is_not_there_is_told(lab: tuple[Client, list[int]]) -> None:

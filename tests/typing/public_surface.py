@@ -16,7 +16,7 @@ import pytest
 import hpc
 from hpc import Client, Job, errors
 from hpc.domain import FieldSpec, GeneratorSpec, Grant, NamespaceSpec, NodeOffer, Work
-from hpc.protocols import EventLog, Handler, LogHead, LogRow, Namespace
+from hpc.protocols import EventLog, Handler, LogHead, LogReader, LogRow, Namespace
 from hpc.testing.event_log import (
     EventLogContract,
     OpenLog,
@@ -81,6 +81,7 @@ def read(client: Client) -> None:
     assert_type(client.jobs(state="running", order="desc"), Iterator[dict[str, Any]])
     assert_type(client.nodes(), Iterator[dict[str, Any]])
     assert_type(client.events(17, follow=True), Iterator[dict[str, Any]])
+    assert_type(client.conflicts("batch"), Iterator[dict[str, Any]])
     assert_type(client.read("/nodes", [("limit", 10)]), dict[str, Any])
     page = client.pull("monitor", 17, table="nodes", limit=100, wait_s=30, hub="h")
     assert_type(page, dict[str, Any])
@@ -95,6 +96,7 @@ def connect(home: os.PathLike[str]) -> None:
         assert_type(client, Client)
     Client("http://127.0.0.1:8080", token="t", timeout_s=5, patience_s=0).close()
     Client(home=home).close()
+    assert_type(Client(at=17).at, int | None)
 
 
 def handle(client: Client) -> int:
@@ -192,6 +194,10 @@ def logs(log: EventLog) -> None:
     assert_type(head_of([row]), LogHead)
     assert_type(make_rows(log.head(), [1, 2]), list[LogRow])
     assert_type(stored([row]), list[LogRow])
+    reader = log.reader()
+    assert_type(reader, LogReader)
+    assert_type(reader.read(1, 100), list[LogRow])
+    reader.close()
 
 
 def cluster(folder: Path) -> None:

@@ -37,6 +37,9 @@ COMMANDS = [
     ["ns", "list"],
     ["pull", "batch"],
     ["events"],
+    ["conflicts"],
+    ["diff", "3", "4"],
+    ["at", "3", "job", "list"],
     ["--help"],
 ]
 
@@ -53,7 +56,10 @@ def env(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
             ("GET", "/jobs/7/log"): Canned(body=b"out\n"),
             ("GET", "/pull"): answer({"gid": "batch", "cursor": 4, "facts": {}, "more": False}),
             **{("GET", path): answer(page) for path in ("/jobs", "/nodes", "/events")},
-            ("GET", "/namespaces"): answer(page),
+            **{("GET", path): answer(page) for path in ("/namespaces", "/conflicts")},
+            ("GET", "/diff"): answer(
+                {"gid": "kernel", "from": 3, "to": 4, "data": {}, "cursor": 4, "more": False}
+            ),
         }
         yield {
             **os.environ,
@@ -84,6 +90,7 @@ def test_a_noun_imports_no_other_noun(env: dict[str, str]) -> None:
     )  # fmt: skip
     loaded = set(json.loads(ran.stdout.splitlines()[-1])["modules"])
     nouns = {"submit", "run", "job", "ns", "generator", "pull", "events", "hub", "relay", "monitor"}
+    nouns |= {"explain", "conflicts", "diff", "at"}
     assert {f"hpc.cli.{noun}" for noun in nouns} & loaded == set()
 
 

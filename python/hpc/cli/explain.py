@@ -8,6 +8,7 @@ import typer
 
 from hpc.cli import output
 from hpc.cli.options import HubUrl, Json, client
+from hpc.cli.wording import value_text
 from hpc.client import Client
 from hpc.errors import NotFound
 
@@ -25,26 +26,46 @@ def explain(
     limit: Annotated[
         int, typer.Option("--limit", min=1, max=10_000, help="So many events of each.")
     ] = 20,
+    why_not: Annotated[
+        bool, typer.Option("--why-not", help="Those that did not change it instead, and why.")
+    ] = False,
     as_json: Json = False,
     hub_url: HubUrl = None,
 ) -> None:
     """Print the events that a fact comes from.
 
     A greatest, a least or a newest value comes from one event; a tally or a set from all of them.
+    With --why-not the events that spoke of it and did not change it.
     """
     with client(hub_url) as hub:
         columns = [column] if column is not None else _columns(hub, gid, table, key)
-        told = {name: _explained(hub, gid, table, key, name, limit) for name in columns}
+        told = {
+            name: _explained(hub, gid, table, key, name, limit, why_not=why_not) for name in columns
+        }
     if as_json:
         output.put_json("explain", told, cursor=hub.cursor)
         return
-    heads = ("COLUMN", "SEQ", "AT", "KIND", "BATCH")
+    heads = ["COLUMN", "SEQ", "AT", "KIND", "RULE", "NODE", "SAYS", "BATCH"]
     rows = [
-        (name, event["seq"], output.when(event["at"]), event["kind"], event["id"])
+        [
+            name,
+            event["seq"],
+            output.when(event["at"]),
+            event["kind"],
+            event.get("rule"),
+            event.get("node_id"),
+            None if event.get("value") is None else value_text(event["value"]),
+            event["id"],
+            *([event.get("reason")] if why_not else []),
+        ]
         for name, found in told.items()
         for event in found["events"]
     ]
-    output.put_table(heads, rows)
+    if not rows:
+        what = "no event that spoke of it left it unchanged" if why_not else "no event was found"
+        output.say(what)
+        return
+    output.put_table([*heads, "WHY"] if why_not else heads, rows)
     for name, found in told.items():
         if found["more"]:
             output.say(f"note: more events say something of {name}; raise --limit")
@@ -68,13 +89,20 @@ def _columns(hub: Client, gid: str, table: str, key: str) -> list[str]:
 
 
 def _explained(
-    hub: Client, gid: str, table: str, key: str, column: str, limit: int
+    hub: Client, gid: str, table: str, key: str, column: str, limit: int, *, why_not: bool
 ) -> dict[str, Any]:
+    """Return so many events of a column; a page may be empty and have more."""
     query: list[tuple[str, str | int | float]] = [
         ("gid", gid),
         ("table", table),
         ("key", key),
         ("column", column),
-        ("limit", limit),
     ]
-    return hub.read("/explain", query)
+    if why_not:
+        query.append(("why_not", "true"))
+    page = whole = hub.read("/explain", [*query, ("limit", limit)])
+    while page["more"] and len(whole["events"]) < limit:
+        left = limit - len(whole["events"])
+        page = hub.read("/explain", [*query, ("limit", left), ("after", page["after"])])
+        whole = {**page, "events": whole["events"] + page["events"]}
+    return whole

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 import socket
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextvars import ContextVar
 from typing import Annotated, Any
 
 import typer
@@ -27,9 +29,23 @@ Selectors = Annotated[
 ]
 
 
+_AT: ContextVar[int | None] = ContextVar("_AT", default=None)
+"""The cursor that `at` has read, for the command that stands behind it."""
+
+
+@contextlib.contextmanager
+def at_cursor(cursor: int) -> Iterator[None]:
+    """Have the clients that are made meanwhile read as of a cursor."""
+    before = _AT.set(cursor)
+    try:
+        yield
+    finally:
+        _AT.reset(before)
+
+
 def client(hub_url: str | None) -> Client:
     """Return a client of the Hub that was named, or of the one that is found here."""
-    return Client(hub_url, on_away=_say_away)
+    return Client(hub_url, on_away=_say_away, at=_AT.get())
 
 
 def _say_away(why: str) -> None:

@@ -10,6 +10,7 @@ import typer
 from hpc.cli import output
 from hpc.cli.options import HubUrl, Json, client
 from hpc.client import WAIT_S_MAX
+from hpc.errors import UsageError
 from hpc.units import parse_duration
 
 
@@ -35,6 +36,13 @@ def pull(
     """Print facts as JSON."""
     wait_s = 0.0 if wait is None else min(parse_duration(wait, field="wait"), 60.0)
     with client(hub_url) as hub:
+        if hub.at is not None and (follow or wait is not None):
+            flag = "--follow" if follow else "--wait"
+            raise UsageError(
+                f"`{flag}` waits for news, and nothing that is past will change",
+                field=flag.strip("-"),
+                hint=f"leave it out, or leave out `at {hub.at}`",
+            )
         page = hub.pull(gid, cursor, table=table, limit=limit, wait_s=wait_s)
         while follow:
             if page["facts"] or page.get("snapshot"):

@@ -23,6 +23,13 @@ _CODES: Final = {
 """Exit codes by cause, for tasks that have left neither a code nor a signal."""
 
 
+def value_text(value: object) -> str:
+    """Return a value of a fact as it stands in a table: a text plainly, anything else as JSON."""
+    import json  # noqa: PLC0415 - most commands print no facts
+
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+
+
 def outcome(info: Info) -> str:
     """Return the state, and how it ended or why it waits: `failed: exit code 7`."""
     state = str(info["state"])
