@@ -273,6 +273,63 @@ def test_pages_of_why_not_go_on_where_the_search_was() -> None:
     with_rig(test)
 
 
+@pytest.mark.parametrize("start", [0, 7])
+def test_a_search_that_is_cut_off_goes_on_with_the_next_page(
+    monkeypatch: pytest.MonkeyPatch, start: int
+) -> None:
+    """A page may be empty and have more; whoever goes on comes to the end, and misses nothing."""
+    monkeypatch.setattr("hpc.hub.explainer.PIECE_EVENTS", 2)
+    monkeypatch.setattr("hpc.hub.explainer.PIECES_MAX", 1)
+
+    async def test(rig: Rig) -> None:
+        begin = await rig.lab()
+        for value in (9, *range(9)):
+            await rig.say(value)
+        for column, why_not, places in (
+            ("most", "true", range(2, 11)),
+            ("said", "false", range(1, 11)),
+        ):
+            query = f"gid=g&table=t&key=n&column={column}&why_not={why_not}"
+            after, pages, seqs = begin + start, 0, []
+            while True:
+                page = told(await rig.service.explain(f"{query}&after={after}"))
+                seqs += [event["seq"] - begin for event in page["events"]]
+                pages += 1
+                if not page["more"]:
+                    break
+                assert page["after"] >= after
+                after = page["after"]
+            assert seqs == [place for place in places if place > start]
+            assert 1 < pages < 20
+
+    with_rig(test)
+
+
+def test_evidence_is_the_first_event_of_each_value_or_says_that_it_is_not_all(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Of a log that is longer than the search, the newest contradiction is told, and that there is
+    more; what was said before is never told as if it were said first."""
+
+    async def test(rig: Rig) -> None:
+        begin = await rig.lab()
+        await rig.say(5, 5, 5)
+        await rig.say(5, 7, 5, 3)
+
+        async def found() -> Any:
+            (conflict,) = told(await rig.service.conflicts(""))["data"]
+            seqs = [(event["value"], event["seq"] - begin) for event in conflict["evidence"]]
+            return seqs, conflict.get("evidence_more", False)
+
+        assert await found() == ([(5, 1), (7, 5), (3, 7)], False)
+        monkeypatch.setattr("hpc.hub.explainer.PIECE_EVENTS", 2)
+        assert await found() == ([(5, 1), (7, 5), (3, 7)], False)
+        monkeypatch.setattr("hpc.hub.explainer.PIECES_MAX", 1)
+        assert await found() == ([(3, 7)], True)
+
+    with_rig(test)
+
+
 def test_what_is_asked_of_the_past_is_read_strictly() -> None:
     """A cursor that makes no sense is refused with the bounds, a wait with the reason."""
     bounds = Bounds(floor=0, head_seq=20)

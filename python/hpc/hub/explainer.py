@@ -22,7 +22,7 @@ import msgspec
 from hpc._core import Evidence, Search
 from hpc.errors import StorageError
 from hpc.hub.side import PIECE_EVENTS, Side, unreadable
-from hpc.protocols import Answer, LogReader
+from hpc.protocols import Answer, LogReader, LogRow
 
 EVENTS_DEFAULT: Final = 100
 
@@ -125,14 +125,15 @@ class Explainer:
         search = Evidence(planned.body, self._hub_id)
         position = 0
         try:
-            for seq in search.newest:
-                await self._side.call(partial(_look, search, seq, 1))
             for _ in range(PIECES_MAX):
                 until = search.until
                 if until is None or position >= until:
                     break
-                look = partial(_look, search, position + 1, PIECE_EVENTS)
+                look = partial(_look, search.run, position + 1, PIECE_EVENTS)
                 position = await self._side.call(look)
+            for seq in search.newest:
+                if seq > position:  # one batch may hold several
+                    position = await self._side.call(partial(_look, search.cut, seq, 1))
         except StorageError as error:
             return unreadable(error)
         return Answer(_OK, search.body())
@@ -165,10 +166,10 @@ def _piece(
     return found
 
 
-def _look(search: Evidence, first_seq: int, limit: int, log: LogReader) -> int:
+def _look(take: Callable[[list[LogRow]], None], first_seq: int, limit: int, log: LogReader) -> int:
     """Look at so many events, on the side's thread; returns the seq of the last."""
     rows = log.read(first_seq, limit)
-    search.run(rows)
+    take(rows)
     return rows[-1].first_seq + rows[-1].count - 1 if rows else first_seq
 
 

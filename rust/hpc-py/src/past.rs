@@ -156,6 +156,11 @@ impl Evidence {
             .map_err(|fault| damaged(py, &fault))
     }
 
+    fn cut(&self, py: Python<'_>, rows: Vec<RowIn>) -> PyResult<()> {
+        py.detach(|| guarded(|| locked(&self.inner).cut(&core_rows(&rows)?).map_err(Fault)))
+            .map_err(|fault| damaged(py, &fault))
+    }
+
     fn body<'py>(&self, py: Python<'py>) -> Bound<'py, PyBytes> {
         PyBytes::new(py, &locked(&self.inner).body())
     }

@@ -1,9 +1,9 @@
 //! Evidence: for each value of cells that contradict themselves, the first event that said it.
 //!
 //! One pass over the log for all cells of a page, a piece at a time. An event that leads to none of
-//! their rows costs the keys of its rows. The row at which each cell grew last is looked at first:
-//! some value of it was said there for the first time, so that also of a log that is longer than the
-//! search there is one piece of evidence for each conflict, the newest.
+//! their rows costs the keys of its rows. Where the log is longer than the search, the event at which
+//! each cell grew last is looked at by itself: some value was said there for the first time, so that
+//! there is one piece of evidence for each conflict, the newest.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -52,6 +52,8 @@ struct Suspect {
     place: Place,
     changed: u64,
     conflicts: Vec<Conflict>,
+    /// Whether the search ended before each value had its first event.
+    is_cut: bool,
 }
 
 /// A search for the evidence of a page of conflicts.
@@ -105,10 +107,11 @@ impl Evidence {
         })
     }
 
-    /// The seqs at which the cells grew last, ascending.
+    /// The seqs at which cells that are not done grew last, ascending.
     #[must_use]
     pub fn newest(&self) -> Vec<u64> {
-        let mut seqs: Vec<u64> = self.suspects.iter().map(|s| s.changed).collect();
+        let open = self.suspects.iter().filter(|suspect| suspect.is_open());
+        let mut seqs: Vec<u64> = open.map(|suspect| suspect.changed).collect();
         seqs.sort_unstable();
         seqs.dedup();
         seqs
@@ -117,19 +120,28 @@ impl Evidence {
     /// The seq up to which looking is of use; `None` where each value has its event.
     #[must_use]
     pub fn until(&self) -> Option<u64> {
-        let open = self.suspects.iter().filter(|suspect| {
-            let mut values = suspect.conflicts.iter().flat_map(|c| &c.values);
-            values.any(|value| value.event.is_none())
-        });
+        let open = self.suspects.iter().filter(|suspect| suspect.is_open());
         open.map(|suspect| suspect.changed).max()
     }
 
-    /// Looks through rows, which may have been looked at before: the earliest event of a value is
-    /// kept.
+    /// Looks through rows, which come in the order of the log from its first one on.
     ///
     /// # Errors
     /// A row that cannot be read.
     pub fn run(&mut self, rows: &[LogRow]) -> Result<(), String> {
+        self.look(rows, false)
+    }
+
+    /// Ends the search before the log's end: of rows that hold [`Evidence::newest`] only the events
+    /// are taken at which a cell grew last.
+    ///
+    /// # Errors
+    /// A row that cannot be read.
+    pub fn cut(&mut self, rows: &[LogRow]) -> Result<(), String> {
+        self.look(rows, true)
+    }
+
+    fn look(&mut self, rows: &[LogRow], newest: bool) -> Result<(), String> {
         for row in rows {
             let body = Body::decode(&row.body)?;
             for (index, event) in body.events().enumerate() {
@@ -138,7 +150,15 @@ impl Evidence {
                     return Ok(());
                 }
                 for (i, said) in self.said(&event, seq)? {
-                    self.witness_of(i, &said, row, index, &event);
+                    let Some(suspect) = self.suspects.get_mut(i) else {
+                        continue;
+                    };
+                    if !newest {
+                        suspect.witness(&said, row, index, &event);
+                    } else if suspect.changed == seq && suspect.is_open() {
+                        suspect.is_cut = true;
+                        suspect.witness(&said, row, index, &event);
+                    }
                 }
             }
         }
@@ -196,32 +216,6 @@ impl Evidence {
         Ok(())
     }
 
-    fn witness_of(
-        &mut self,
-        i: usize,
-        said: &Cell,
-        row: &LogRow,
-        index: usize,
-        event: &StoredEvent<'_>,
-    ) {
-        let seq = row.first_seq + index as u64;
-        let Some(suspect) = self.suspects.get_mut(i) else {
-            return;
-        };
-        for (way, once) in onces(said) {
-            for conflict in suspect.conflicts.iter_mut().filter(|c| c.way == way) {
-                let values = conflict.values.iter_mut();
-                for value in values.filter(|v| once.contains(&v.atom)) {
-                    if value.event.is_none() || seq < value.seq {
-                        let mut text = Vec::new();
-                        write_event(&mut ObjectWriter::new(&mut text), row, index, event);
-                        (value.seq, value.event) = (seq, Some(text));
-                    }
-                }
-            }
-        }
-    }
-
     /// The answer of `GET /conflicts` from what was found.
     #[must_use]
     pub fn body(&self) -> Vec<u8> {
@@ -243,6 +237,27 @@ impl Evidence {
 }
 
 impl Suspect {
+    /// Whether a value is without its event.
+    fn is_open(&self) -> bool {
+        let mut values = self.conflicts.iter().flat_map(|c| &c.values);
+        values.any(|value| value.event.is_none())
+    }
+
+    /// Notes an event with the values that nobody before it said.
+    fn witness(&mut self, said: &Cell, row: &LogRow, index: usize, event: &StoredEvent<'_>) {
+        for (way, once) in onces(said) {
+            for conflict in self.conflicts.iter_mut().filter(|c| c.way == way) {
+                let open = conflict.values.iter_mut().filter(|v| v.event.is_none());
+                for value in open.filter(|v| once.contains(&v.atom)) {
+                    let mut text = Vec::new();
+                    write_event(&mut ObjectWriter::new(&mut text), row, index, event);
+                    value.seq = row.first_seq + index as u64;
+                    value.event = Some(text);
+                }
+            }
+        }
+    }
+
     fn write(&self, out: &mut Vec<u8>, conflict: &Conflict) {
         let mut object = ObjectWriter::new(out);
         object
@@ -267,7 +282,7 @@ impl Suspect {
             value.atom.write_json(out);
             out.push(b'}');
         });
-        if found.len() < conflict.values.len() {
+        if self.is_cut || found.len() < conflict.values.len() {
             object.bool("evidence_more", true);
         }
         object.int("changed", self.changed);
@@ -306,5 +321,6 @@ fn suspect(plan: &Map<'_>) -> Result<Suspect, String> {
             .and_then(|n| u64::try_from(n).ok())
             .unwrap_or(0),
         conflicts: conflicts.map(conflict).collect(),
+        is_cut: false,
     })
 }
