@@ -144,8 +144,9 @@ def with_rig(test: Callable[[Rig], Coroutine[Any, Any, None]]) -> None:
         finally:
             rig.log.gate.set()
             await rig.turns.close()
+            if not rig.side.is_closed:
+                await rig.side.close()
             rig.service.end()
-            await rig.side.close()
             rig.log.close()
 
     asyncio.run(run())
@@ -269,6 +270,27 @@ def test_pages_of_why_not_go_on_where_the_search_was() -> None:
         assert again["events"][0]["seq"] == begin + 6
         assert again["events"][0]["reason"] == "says 4, the cell had 9"
         assert rig.log.events_read > read
+
+    with_rig(test)
+
+
+def test_a_hub_that_ends_answers_what_is_asked_of_the_past() -> None:
+    """Nobody is left waiting, and the log is not closed under a reader."""
+
+    async def test(rig: Rig) -> None:
+        begin = await rig.lab()
+        await rig.say(1, 2, 3)
+        rig.log.gate.clear()
+        questions = [
+            asyncio.ensure_future(rig.service.ask("pull", f"gid=g&at={begin + place}"))
+            for place in (1, 2)
+        ]
+        assert await asyncio.to_thread(rig.log.reading.wait, DEADLINE_S)
+        ending = asyncio.ensure_future(rig.side.close())
+        rig.log.gate.set()
+        await ending
+        for answer in await asyncio.gather(*questions):
+            assert refused(answer)[:2] == (503, "stopping")
 
     with_rig(test)
 

@@ -153,8 +153,8 @@ class _Process:
                 ending.cancel()
             finally:
                 await turns.close()
-                self._service.end()
                 await side.close()
+                self._service.end()
 
     def _open_outputs(self) -> OutputStore:
         self._config.data.mkdir(mode=0o700, parents=True, exist_ok=True)

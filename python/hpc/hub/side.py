@@ -28,26 +28,34 @@ class Side:
 
     Args:
         log: Of the Hub; of it only `reader` is used.
+
+    Attributes:
+        is_closed: Whether it takes no further pieces.
     """
 
     def __init__(self, log: EventLog) -> None:
         self._log = log
         self._reader: LogReader | None = None
+        self.is_closed = False
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="hpc-side")
 
     async def call(self, piece: Callable[[LogReader], T]) -> T:
         """Run one piece; if the caller is cancelled, it still runs to its end.
 
         Raises:
-            StorageError: The log cannot be read; the next piece gets a reader that is opened anew.
+            StorageError: The log cannot be read, and the next piece gets a reader that is opened
+                anew; or the Hub is ending.
             Exception: Whatever the piece raised.
         """
+        if self.is_closed:
+            raise StorageError("The Hub is ending", code="stopping")
         return await asyncio.get_running_loop().run_in_executor(self._thread, self._run, piece)
 
     async def close(self) -> None:
-        """End what is running, and the thread; the log may be closed after it."""
+        """Take no further pieces, run those that wait, and end; the log may be closed after it."""
+        self.is_closed = True
         await asyncio.get_running_loop().run_in_executor(self._thread, self._drop)
-        self._thread.shutdown(cancel_futures=True)
+        self._thread.shutdown()
 
     def _run(self, piece: Callable[[LogReader], T]) -> T:
         if self._reader is None:
