@@ -4,6 +4,7 @@ use pyo3::prelude::*;
 
 mod errors;
 mod hub;
+mod snapshot;
 mod supervise;
 
 #[pymodule]
@@ -12,6 +13,8 @@ mod _core {
 
     #[pymodule_export]
     use crate::hub::{Hub, Turn, events_page, msgpack_of_json, search_log};
+    #[pymodule_export]
+    use crate::snapshot::{check_snapshot, verify_rows};
     #[pymodule_export]
     use crate::supervise::supervise;
 

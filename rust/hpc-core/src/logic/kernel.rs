@@ -86,6 +86,11 @@ impl KernelFacts {
         &self.facts
     }
 
+    /// The facts, to be restored.
+    pub(super) fn facts_mut(&mut self) -> &mut Facts {
+        &mut self.facts
+    }
+
     /// The facts themselves.
     #[must_use]
     pub fn into_facts(self) -> Facts {

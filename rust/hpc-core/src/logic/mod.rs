@@ -16,6 +16,8 @@
 //! | `kernel`        | the kernel's own facts                                                  |
 //! | `generator`, `rules` | everyone else's facts                                              |
 //! | `build`         | the log again, in chunks, for generators that came late                 |
+//! | `snapshot`, `sections`, `*_codec` | the state as bytes, with a checksum for each part     |
+//! | `retention`     | which batches may lose their bodies                                     |
 //! | `explain`       | which events a cell comes from                                          |
 //! | `queue`, `schedule` | ready tasks, and which open claim gets them                         |
 //! | `claim`, `offer`, `leases` | a claim; what it says; what silence leads to                 |
@@ -24,6 +26,7 @@
 //! | `receipts`, `query` | what was recorded under which id; query strings                     |
 
 pub mod attempts;
+mod attempts_codec;
 mod build;
 pub mod check;
 pub mod claim;
@@ -31,13 +34,16 @@ pub mod columns;
 pub mod control;
 mod dry_run;
 pub mod explain;
+mod facts_codec;
 pub mod generator;
 pub mod hub;
 pub mod ingest;
 pub mod jobs;
+mod jobs_codec;
 pub mod kernel;
 mod leases;
 pub mod nodes;
+mod nodes_codec;
 pub mod offer;
 pub mod pull;
 pub mod query;
@@ -46,8 +52,11 @@ pub mod read;
 pub mod receipts;
 mod recovery;
 pub mod registry;
+mod retention;
 pub mod rules;
 pub mod schedule;
+pub mod sections;
+pub mod snapshot;
 pub mod state;
 mod tail;
 pub mod type_check;
