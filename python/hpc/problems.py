@@ -53,6 +53,22 @@ def bad_query(field: str, expected: str, got: str) -> Answer:
     )
 
 
+def compacted(floor: int) -> Answer:
+    """Return the 410 of a question about events whose bodies compaction has dropped.
+
+    Args:
+        floor: The seq from which on the log is whole.
+    """
+    return problem(
+        410,
+        "compacted",
+        "The log was compacted",
+        f"events below seq {floor} are past their retention, and some of them are gone",
+        f"ask from seq {floor} on: the cursor before it is {floor - 1}",
+        floor=floor,
+    )
+
+
 def stopping() -> Answer:
     """Return the 503 of a Hub that is ending."""
     return problem(

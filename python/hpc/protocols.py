@@ -6,7 +6,7 @@ name; `hpc.plugins` finds them by entry point.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple, Protocol, runtime_checkable
 
 from hpc.domain import GeneratorSpec, Grant, NamespaceSpec, NodeOffer, Work
@@ -23,7 +23,7 @@ class LogRow(NamedTuple):
             same if and only if their digests are.
         chain: blake3 over the former row's chain and this row's header and body, 32 bytes.
         flags: Bit 0: the batch registers a namespace or a generator.
-        body: Canonical JSON, UTF-8: `{"events": [...], ...}`.
+        body: Canonical JSON, UTF-8: `{"events": [...], ...}`; empty once compaction has dropped it.
         job_ids: The jobs that its events speak of, for the index (job, seq).
     """
 
@@ -44,8 +44,19 @@ class LogHead(NamedTuple):
     chain: bytes
 
 
+class SnapshotHead(NamedTuple):
+    """A stored snapshot: its number, the seq up to which it holds the state, the chain there."""
+
+    number: int
+    seq: int
+    chain: bytes
+
+
 class EventLog(Protocol):
-    """An append-only log of batches with one writer. All calls may block; none is thread-safe."""
+    """An append-only log of batches with one writer, and snapshots of what it leads to.
+
+    All calls may block; none is thread-safe.
+    """
 
     hub_id: str
     """Made at random when the log is created; another id is another Hub."""
@@ -59,6 +70,7 @@ class EventLog(Protocol):
 
         Raises:
             StorageFull: Nothing was appended; the same rows may be appended again.
+            StorageKnown: A batch id is in the log already; nothing was appended.
             StorageError: Unknown outcome; the log must be reopened before it is written again.
         """
         ...
@@ -81,6 +93,50 @@ class EventLog(Protocol):
 
     def receipt(self, batch_id: str) -> LogRow | None:
         """Return the row of a batch id, or None."""
+        ...
+
+    def floor(self) -> int:
+        """Return the seq above the newest batch whose body was dropped; 1 where none was."""
+        ...
+
+    def snapshots(self) -> list[SnapshotHead]:
+        """Return the snapshots that are stored whole, the newest first: two at most."""
+        ...
+
+    def read_snapshot(self, number: int) -> bytes:
+        """Return the state of a snapshot.
+
+        Raises:
+            StorageDamaged: It is not as it was stored, or not there.
+        """
+        ...
+
+    def snapshot(self, state: bytes, seq: int) -> Iterator[None]:
+        """Store a state in steps, and drop all but the two newest snapshots.
+
+        Nothing is stored but as far as the iterator is advanced; each step is short, and appends
+        may come between. The snapshot counts, durable, once the iterator has ended; one that is
+        left before that never was.
+
+        Args:
+            state: What the engine made; its last 32 bytes are a hash over it.
+            seq: Of the last event of a batch, up to which it holds the state.
+
+        Raises:
+            StorageFull: This step was not taken; the snapshot may be given up.
+            StorageError: Unknown outcome; the log must be reopened before it is written again.
+        """
+        ...
+
+    def compact(self, first_seqs: Sequence[int]) -> None:
+        """Drop the bodies of batches, all or none, durable when this returns; the rows stay.
+
+        Raises:
+            AssertionError: A batch does not lie below the older of two snapshots, or registers
+                something: its body is needed.
+            StorageFull: Nothing was dropped.
+            StorageError: Unknown outcome; the log must be reopened before it is written again.
+        """
         ...
 
     def free_bytes(self) -> int:

@@ -3,6 +3,9 @@
 The engine says what to look for, since it has the facts; the log is searched here, in pieces that
 each take one short call on the turn thread, so that nobody's turn waits for a long log. An answer
 that has not come to the log's end says so (`more`), and where to go on (`after` its last seq).
+
+Where compaction has dropped a body that may have held one of the events, the answer is 410. The
+kernel's events are never dropped.
 """
 
 from __future__ import annotations
@@ -15,10 +18,13 @@ import msgspec
 from hpc._core import search_log
 from hpc.errors import StorageError
 from hpc.hub.turn import Turns
-from hpc.problems import problem
+from hpc.problems import compacted, problem
 from hpc.protocols import Answer, EventLog
 
 EVENTS_DEFAULT: Final = 100
+
+KERNEL: Final = "kernel"
+"""The generator whose events have no retention."""
 
 PIECE_EVENTS: Final = 5_000
 """Events that one call on the turn thread looks at."""
@@ -53,6 +59,7 @@ async def explain(turns: Turns, hub_id: str, query: str) -> Answer:
     limit, after = int(given.get("limit", EVENTS_DEFAULT)), int(given.get("after", 0))
     if plan.only is not None:
         after, limit = max(after, plan.only - 1), 1
+    is_kernel = given["gid"] == KERNEL
     parts: list[bytes] = []
     count = 0
     last = min(plan.only or plan.cursor, plan.cursor)
@@ -63,8 +70,10 @@ async def explain(turns: Turns, hub_id: str, query: str) -> Answer:
 
             def search(
                 log: EventLog, after: int = after, left: int = limit - count
-            ) -> tuple[bytes, int, int]:
+            ) -> tuple[bytes, int, int] | Answer:
                 rows = log.read(after + 1, PIECE_EVENTS)
+                if any(not row.body and row.first_seq <= last for row in rows) and not is_kernel:
+                    return compacted(log.floor())
                 return search_log(rows, planned.body, place, hub_id, after, left)
 
             found = await turns.on_log(search)

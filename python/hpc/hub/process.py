@@ -31,6 +31,7 @@ from hpc.hub.recovery import recover
 from hpc.hub.registration import register
 from hpc.hub.service import Service
 from hpc.hub.turn import Turns
+from hpc.hub.upkeep import Upkeep
 from hpc.ports import Transport
 from hpc.protocols import EventLog, Namespace
 
@@ -169,6 +170,7 @@ class _Process:
             ),
             lease_ms=config.lease_ms,
             clock=self._clock,
+            upkeep=Upkeep(self._log, self._clock),
         )
 
     def _write_access(self, access: Access) -> None:

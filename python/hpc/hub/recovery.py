@@ -1,18 +1,23 @@
 """Recovery: the engine from the log. The same code runs at start and after a failed append.
 
 The log is the truth; the engine's state is rebuilt from it row by row, and the checksum chain is
-verified on the way. Registrations go first, so that every event meets the rules of its time.
+verified on the way. It begins at the newest snapshot that verifies: whole by its own checksums, of
+this Hub, and with the chain value that the log has at its cursor. One that does not is named on
+stderr and passed over, for the older one or the whole log. Below the compaction floor a snapshot
+is not a cache but the truth, and without one the Hub does not start.
 """
 
 from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Callable
 from typing import Final
 
 from hpc._core import Hub
+from hpc.errors import StorageDamaged
 from hpc.hub.commit import Clock
-from hpc.protocols import EventLog
+from hpc.protocols import EventLog, SnapshotHead
 
 REPLAY_EVENTS: Final = 5000
 """Events that are read and replayed at a time."""
@@ -25,17 +30,71 @@ def recover(log: EventLog, *, lease_ms: int, reclaim_ms: int, clock: Clock) -> H
     a lease.
 
     Raises:
-        StorageDamaged: The chain does not match; the message names the batch.
+        StorageDamaged: The chain does not match, and the message names the batch; or the log was
+            compacted and no snapshot can be used.
         StorageError: The log cannot be read.
     """
     began_s = time.perf_counter()
-    engine = Hub(hub_id=log.hub_id, lease_ms=lease_ms, reclaim_ms=reclaim_ms)
-    engine.preload(log.read_control())
-    next_seq = 1
+
+    def new() -> Hub:
+        return Hub(hub_id=log.hub_id, lease_ms=lease_ms, reclaim_ms=reclaim_ms)
+
+    engine = _restored(log, new) or _empty(log, new)
+    begun_at = engine.last_seq
+    next_seq = begun_at + 1
     while rows := log.read(next_seq, REPLAY_EVENTS):
         engine.replay(rows)
         next_seq = rows[-1].first_seq + rows[-1].count
+    # A generator that was registered after the snapshot reads the log from its beginning.
+    while (wanted := engine.build_from) is not None and (rows := log.read(wanted, REPLAY_EVENTS)):
+        engine.catch_up(rows)
     engine.start(wall_ms=clock.wall_ms(), mono_ms=clock.mono_ms())
     took_s = time.perf_counter() - began_s
-    print(f"hub: replayed {next_seq - 1} events in {took_s:.2f} s", file=sys.stderr)
+    restored = f"restored a snapshot at seq {begun_at} and " if begun_at else ""
+    told = f"{restored}replayed {next_seq - 1 - begun_at} events in {took_s:.2f} s"
+    print(f"hub: {told}", file=sys.stderr)
     return engine
+
+
+def _empty(log: EventLog, new: Callable[[], Hub]) -> Hub:
+    floor = log.floor()
+    if floor > 1:
+        raise StorageDamaged(
+            f"The log was compacted below seq {floor}, and none of its snapshots can be used",
+            hint="restore the folder from a backup, or the log by `hpc log restore`",
+        )
+    engine = new()
+    engine.preload(log.read_control())
+    return engine
+
+
+def _restored(log: EventLog, new: Callable[[], Hub]) -> Hub | None:
+    for head in log.snapshots():
+        engine = new()
+        try:
+            engine.restore(log.read_snapshot(head.number))
+            _check(log, head, engine)
+        except StorageDamaged as error:
+            print(
+                f"hub: the snapshot at seq {head.seq} is passed over: {error.message}",
+                file=sys.stderr,
+            )
+        else:
+            return engine
+    return None
+
+
+def _check(log: EventLog, head: SnapshotHead, engine: Hub) -> None:
+    """Hold a restored state against the log.
+
+    Raises:
+        StorageDamaged: It is not of this log, at this seq.
+    """
+    row = next(iter(log.read(head.seq, 1)), None)
+    ends_at = 0 if row is None else row.first_seq + row.count - 1
+    if row is None or not (head.seq == ends_at == engine.last_seq):
+        raise StorageDamaged(f"it is at seq {engine.last_seq}, and no batch of the log ends there")
+    if not (head.chain == row.chain == engine.chain):
+        raise StorageDamaged("the log has another chain value there")
+    if head.seq + 1 < log.floor():
+        raise StorageDamaged("the log after it was compacted")

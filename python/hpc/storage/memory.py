@@ -8,13 +8,16 @@ from __future__ import annotations
 
 import sys
 import uuid
-from bisect import bisect_right
-from collections.abc import Sequence
+from bisect import bisect_left, bisect_right
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from hpc.errors import StorageError, StorageFull, StorageLocked
-from hpc.protocols import EventLog, LogHead, LogRow
+from hpc.errors import StorageDamaged, StorageError, StorageFull, StorageKnown, StorageLocked
+from hpc.protocols import EventLog, LogHead, LogRow, SnapshotHead
 from hpc.storage import EMPTY, head_after
+
+KEPT = 2
+"""Snapshots that are kept."""
 
 
 class MemoryDisk:
@@ -34,6 +37,18 @@ class MemoryDisk:
         self.by_batch: dict[str, LogRow] = {}
         self.by_job: dict[str, list[LogRow]] = {}
         self.used_bytes = 0
+        self.floor = 1
+        self.states: dict[int, tuple[SnapshotHead, bytes]] = {}
+
+    def drop(self, row: LogRow) -> None:
+        """Drop a body."""
+        bare = row._replace(body=b"")
+        self.rows[bisect_left(self.rows, row.first_seq, key=_first_seq)] = bare
+        self.by_batch[row.batch_id] = bare
+        for rows in self.by_job.values():
+            rows[:] = [bare if one.first_seq == row.first_seq else one for one in rows]
+        self.used_bytes -= len(row.body)
+        self.floor = max(self.floor, _last_seq(row) + 1)
 
 
 class MemoryLog:
@@ -62,13 +77,16 @@ class MemoryLog:
 
         Raises:
             StorageFull: Nothing was appended; the same rows may be appended again.
+            StorageKnown: A batch id is in the log already; nothing was appended.
         """
         disk = self._open()
         head_after(self.head(), rows)
         new = [LogRow(*row) for row in rows]
         ids = [row.batch_id for row in new]
-        if len(set(ids)) < len(ids) or any(i in disk.by_batch for i in ids):
-            raise AssertionError("A batch id is in the log already")
+        if known := next((i for i in ids if i in disk.by_batch), None):
+            raise StorageKnown(known)
+        if len(set(ids)) < len(ids):
+            raise AssertionError("A batch id comes twice")
         size = sum(len(row.body) for row in new)
         if size > self.free_bytes():
             raise StorageFull("The memory log is full", hint="raise its capacity_bytes")
@@ -107,6 +125,54 @@ class MemoryLog:
         """Return the row of a batch id, or None."""
         return self._open().by_batch.get(batch_id)
 
+    def floor(self) -> int:
+        """Return the seq above the newest batch whose body was dropped; 1 where none was."""
+        return self._open().floor
+
+    def snapshots(self) -> list[SnapshotHead]:
+        """Return the snapshots, the newest first: two at most."""
+        return [head for head, _ in reversed(self._open().states.values())]
+
+    def read_snapshot(self, number: int) -> bytes:
+        """Return the state of a snapshot.
+
+        Raises:
+            StorageDamaged: It is not there.
+        """
+        found = self._open().states.get(number)
+        if found is None:
+            raise StorageDamaged(f"There is no snapshot {number}")
+        return found[1]
+
+    def snapshot(self, state: bytes, seq: int) -> Iterator[None]:
+        """Store a state, and drop all but the two newest; it counts once the iterator has ended."""
+        disk = self._open()
+        at = bisect_left(disk.rows, seq, key=_last_seq)
+        if at == len(disk.rows) or _last_seq(disk.rows[at]) != seq:
+            raise AssertionError(f"No batch of the log ends at seq {seq}")
+        yield
+        number = max(disk.states, default=0) + 1
+        disk.states[number] = (SnapshotHead(number, seq, disk.rows[at].chain), bytes(state))
+        for old in sorted(disk.states)[:-KEPT]:
+            del disk.states[old]
+
+    def compact(self, first_seqs: Sequence[int]) -> None:
+        """Drop the bodies of batches, all or none; the rows stay.
+
+        Raises:
+            AssertionError: A batch does not lie below the older of two snapshots, or registers
+                something: its body is needed.
+        """
+        disk = self._open()
+        heads = self.snapshots()
+        below = min(head.seq for head in heads) if len(heads) == KEPT else 0
+        chosen = set(first_seqs)
+        found = [row for row in disk.rows if row.first_seq in chosen]
+        if len(found) < len(chosen) or any(_last_seq(r) > below or r.flags & 1 for r in found):
+            raise AssertionError("The body of a batch is needed")
+        for row in found:
+            disk.drop(row)
+
     def free_bytes(self) -> int:
         """Return how many bytes of bodies still fit."""
         disk = self._open()
@@ -122,6 +188,10 @@ class MemoryLog:
         if self._closed:
             raise StorageError("The log is closed")
         return self._disk
+
+
+def _first_seq(row: LogRow) -> int:
+    return row.first_seq
 
 
 def _last_seq(row: LogRow) -> int:
