@@ -7,6 +7,7 @@ name; `hpc.plugins` finds them by entry point.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import NamedTuple, Protocol, runtime_checkable
 
 from hpc.domain import GeneratorSpec, Grant, NamespaceSpec, NodeOffer, Work
@@ -145,6 +146,75 @@ class EventLog(Protocol):
 
     def close(self) -> None:
         """Release the log; a second call does nothing."""
+        ...
+
+
+class LogReader(Protocol):
+    """The reading half of an `EventLog`, beside the Hub that writes it, for `hpc log`."""
+
+    hub_id: str
+
+    def head(self) -> LogHead:
+        """See `EventLog`."""
+        ...
+
+    def read(self, first_seq: int, limit: int) -> list[LogRow]:
+        """See `EventLog`."""
+        ...
+
+    def floor(self) -> int:
+        """See `EventLog`."""
+        ...
+
+    def snapshots(self) -> list[SnapshotHead]:
+        """See `EventLog`."""
+        ...
+
+    def read_snapshot(self, number: int) -> bytes:
+        """See `EventLog`."""
+        ...
+
+    def next_after(self, first_seq: int) -> int | None:
+        """Return the first seq of the next batch that is there, or None."""
+        ...
+
+    def integrity(self) -> list[str]:
+        """Return what is wrong with what holds the log, sentence by sentence."""
+        ...
+
+    def close(self) -> None:
+        """Release it; a second call does nothing."""
+        ...
+
+
+class LogTools(Protocol):
+    """What an entry point of `hpc.log_tools` loads: `hpc log` for the storage of that name."""
+
+    def reader(self, place: Path) -> LogReader:
+        """Open a data folder, or an exported file, for reading only; takes no lock.
+
+        Raises:
+            StorageError: There is no log, or it cannot be read.
+        """
+        ...
+
+    def export(self, data: Path, file: Path) -> LogHead:
+        """Copy a log into a new file, whether or not a Hub writes to it; returns the copy's head.
+
+        Everything that was acknowledged before the call is in it; it is synced on return.
+
+        Raises:
+            UsageError: The file exists already.
+            StorageError: It cannot be read or written; nothing is left behind.
+        """
+        ...
+
+    def restore(self, file: Path, data: Path) -> LogHead:
+        """Put an exported log into a data folder that has none.
+
+        Raises:
+            StorageError: The file is no log, or the folder has one, or was another Hub's.
+        """
         ...
 
 

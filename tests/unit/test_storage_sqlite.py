@@ -22,7 +22,7 @@ from hpc.errors import (
 )
 from hpc.protocols import LogRow
 from hpc.storage import folder, log_file
-from hpc.storage.sqlite import open_log, open_reader
+from hpc.storage.sqlite import SqliteReader, open_log, open_reader
 from hpc.testing.event_log import make_row, make_rows
 
 BODY = (
@@ -69,7 +69,7 @@ def test_a_reader_looks_while_the_hub_writes(data: Path) -> None:
     with closing(open_log(data)) as log:
         rows = make_rows(log.head(), [1, 2])
         log.append(rows[:1])
-        with closing(open_reader(data)) as reader:
+        with closing(open_reader(data, SqliteReader)) as reader:
             assert reader.read(1, 10) == rows[:1]
             log.append(rows[1:])
             assert reader.read(1, 10) == rows

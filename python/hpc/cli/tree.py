@@ -37,6 +37,7 @@ NOUNS: Final = (
     "pull",
     "events",
     "explain",
+    "log",
     "hub",
     "relay",
     "monitor",

@@ -61,7 +61,7 @@ def _empty(log: EventLog, new: Callable[[], Hub]) -> Hub:
     if floor > 1:
         raise StorageDamaged(
             f"The log was compacted below seq {floor}, and none of its snapshots can be used",
-            hint="restore the folder from a backup, or the log by `hpc log restore`",
+            hint="restore the folder from a backup, or an exported log by `hpc log restore FILE`",
         )
     engine = new()
     engine.preload(log.read_control())

@@ -19,7 +19,7 @@ import os
 import uuid
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import apsw
 
@@ -39,6 +39,8 @@ BUSY_MS: Final = 5000
 """How long to wait for a reader's short locks; nobody else writes."""
 
 DIGEST_BYTES: Final = 32
+
+R = TypeVar("R", bound="SqliteReader")
 
 # CAST keeps APSW from decoding a body to str only for it to be encoded again.
 _ROW: Final = "log.first_seq, count, batch_id, digest, chain, flags, CAST(body AS BLOB)"
@@ -423,8 +425,8 @@ def open_log(data: Path, *, allow_network: bool = False, vfs: str | None = None)
     return log
 
 
-def open_reader(data: Path) -> SqliteReader:
-    """Open a log for reading only, whether or not a Hub has it; takes no lock.
+def open_reader(data: Path, kind: type[R]) -> R:
+    """Open the log of a folder for reading only, whether or not a Hub has it; takes no lock.
 
     Raises:
         StorageForeign: There is no log of ours in the folder.
@@ -432,7 +434,20 @@ def open_reader(data: Path) -> SqliteReader:
     """
     path = data.absolute() / LOG
     log_file.check_header(path)
-    return SqliteReader(path, _connect(path, apsw.SQLITE_OPEN_READONLY, None))
+    return kind(path, _connect(path, apsw.SQLITE_OPEN_READONLY, None))
+
+
+def open_file(path: Path, kind: type[R]) -> R:
+    """Open an exported log for reading only; nobody may write to it meanwhile.
+
+    Raises:
+        StorageForeign: It is no log of ours.
+        StorageError: It cannot be read, with the reason.
+    """
+    path = path.absolute()
+    log_file.check_header(path)
+    flags = apsw.SQLITE_OPEN_READONLY | apsw.SQLITE_OPEN_URI
+    return kind(path, _connect(path, flags, None, uri=f"{path.as_uri()}?immutable=1"))
 
 
 def _connect_or_look(path: Path, vfs: str | None) -> apsw.Connection:

@@ -14,6 +14,7 @@ _CLASSES: Final[dict[int, type[HpcError]]] = {
     401: NotAllowed,
     403: NotAllowed,
     404: NotFound,
+    410: NotFound,
     409: Conflict,
     429: NoHub,
     500: HpcError,
