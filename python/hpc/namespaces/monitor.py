@@ -1,8 +1,8 @@
 """monitor: what a node's cores, memory, disk and accelerators are doing, by node id.
 
 The figures are the machine's, or the cgroup's where that is smaller. It has no jobs. Current values
-are gauges, so the newest stamp wins; the peak of memory never falls. Samples are kept for a day; what
-they have joined into the facts stays.
+are gauges, so the newest stamp wins; the peak of memory never falls. Samples are kept for a day;
+what they have joined into the facts stays.
 """
 
 from __future__ import annotations
