@@ -7,6 +7,7 @@ name; `hpc.plugins` finds them by entry point.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import NamedTuple, Protocol, runtime_checkable
 
@@ -172,6 +173,10 @@ class LogReader(Protocol):
 
     def read_snapshot(self, number: int) -> bytes:
         """See `EventLog`."""
+        ...
+
+    def instant(self) -> AbstractContextManager[None]:
+        """What is read within is the log as it is at the first look, whatever is written."""
         ...
 
     def next_after(self, first_seq: int) -> int | None:

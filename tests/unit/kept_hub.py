@@ -17,6 +17,7 @@ from hpc.protocols import EventLog
 
 Json = Any
 DAY_MS = 86_400_000
+HOUR_MS = 3_600_000
 
 
 class HandClock:
@@ -47,10 +48,12 @@ class NoOutputs:
 class KeptHub:
     """One Hub; `close` leaves as a clean stop does."""
 
-    def __init__(self, log: EventLog, clock: HandClock | None = None) -> None:
+    def __init__(
+        self, log: EventLog, clock: HandClock | None = None, *, snapshot_events: int = 250_000
+    ) -> None:
         self.log = log
         self.clock = clock or HandClock()
-        self.upkeep = Upkeep(log, self.clock)
+        self.upkeep = Upkeep(log, self.clock, snapshot_events=snapshot_events)
         self.engines: list[Hub] = []
         self.committer = Committer(
             log=log,
@@ -134,11 +137,16 @@ class KeptHub:
 
 
 @contextmanager
-def kept(open_log: Callable[[], EventLog], clock: HandClock | None = None) -> Iterator[KeptHub]:
+def kept(
+    open_log: Callable[[], EventLog],
+    clock: HandClock | None = None,
+    *,
+    snapshot_events: int = 250_000,
+) -> Iterator[KeptHub]:
     """A Hub over a log that is opened for it; killed at the end, unless it was closed."""
     log = open_log()
     try:
-        yield KeptHub(log, clock)
+        yield KeptHub(log, clock, snapshot_events=snapshot_events)
     finally:
         log.close()
 

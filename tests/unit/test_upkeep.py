@@ -8,7 +8,7 @@ from pathlib import Path
 
 import apsw
 import pytest
-from kept_hub import DAY_MS, HandClock, KeptHub, filled, kept
+from kept_hub import DAY_MS, HOUR_MS, HandClock, KeptHub, filled, kept
 
 from hpc._core import check_snapshot
 from hpc.errors import StorageDamaged, StorageError
@@ -71,8 +71,7 @@ def test_a_snapshot_is_due_after_so_many_events(
     open_log: OpenLog, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """So that the next start, also after a kill, has little to replay."""
-    monkeypatch.setattr(upkeep, "SNAPSHOT_EVENTS", 20)
-    with kept(open_log) as hub:
+    with kept(open_log, snapshot_events=20) as hub:
         filled(hub, 30)
         hub.idle()
         newest = hub.log.snapshots()[0].seq
@@ -84,11 +83,10 @@ def test_a_snapshot_is_due_after_so_many_events(
 
 def test_a_snapshot_costs_little_of_the_time(monkeypatch: pytest.MonkeyPatch) -> None:
     """However fast events come: the next waits fifty times as long as the last one took."""
-    monkeypatch.setattr(upkeep, "SNAPSHOT_EVENTS", 1)
     clock = HandClock()
     seconds = iter(range(1000))
     monkeypatch.setattr(upkeep.time, "perf_counter", lambda: float(next(seconds)))
-    with kept(memory.MemoryLog, clock) as hub:
+    with kept(memory.MemoryLog, clock, snapshot_events=1) as hub:
         hub.register("keep")
         hub.idle()
         assert hub.upkeep.snapshots == 1  # by this clock it took 3 s
@@ -106,9 +104,8 @@ def test_turns_go_on_while_a_snapshot_is_written(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It is of the instant at which it began, whatever is recorded before it is whole."""
-    monkeypatch.setattr(upkeep, "SNAPSHOT_EVENTS", 20)
     monkeypatch.setattr("hpc.storage.sqlite_snapshots.PART_BYTES", 20)
-    with kept(lambda: sqlite.open_log(tmp_path / "data")) as hub:
+    with kept(lambda: sqlite.open_log(tmp_path / "data"), snapshot_events=20) as hub:
         filled(hub, 30)
         assert hub.log.snapshots() == []
         assert hub.idle() > 10
@@ -272,7 +269,7 @@ def test_what_the_older_snapshot_does_not_hold_is_kept(open_log: OpenLog) -> Non
         hub.idle()
         assert len(hub.log.snapshots()) == 1
         assert hub.log.floor() == 1
-        clock.move(upkeep.COMPACT_MS)
+        clock.move(HOUR_MS)
         hub.idle()
         assert hub.log.floor() > 1
 
@@ -287,7 +284,7 @@ def test_a_generator_that_the_older_snapshot_lacks_puts_it_off(open_log: OpenLog
         clock.move(2 * DAY_MS)
         hub.idle()
         assert hub.log.floor() == 1
-        clock.move(upkeep.COMPACT_MS)
+        clock.move(HOUR_MS)
         hub.idle()
         assert hub.log.floor() > 1
 
@@ -334,11 +331,10 @@ def test_a_full_disk_only_puts_upkeep_off(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Events come first; a snapshot is written when there is space again."""
-    monkeypatch.setattr(upkeep, "SNAPSHOT_EVENTS", 5)
     disk = MemoryDisk()
     disk.capacity_bytes = 100 << 20
     clock = HandClock()
-    with kept(lambda: memory.MemoryLog(disk), clock) as hub:
+    with kept(lambda: memory.MemoryLog(disk), clock, snapshot_events=5) as hub:
         filled(hub)
         hub.idle()
         assert "upkeep is put off" in capsys.readouterr().err
@@ -354,8 +350,7 @@ def test_a_full_disk_only_puts_upkeep_off(
 
 def test_a_failed_disk_ends_the_hub_also_in_upkeep(monkeypatch: pytest.MonkeyPatch) -> None:
     """An fsync that failed is never tried again, whatever it was for."""
-    monkeypatch.setattr(upkeep, "SNAPSHOT_EVENTS", 1)
-    with kept(memory.MemoryLog) as hub:
+    with kept(memory.MemoryLog, snapshot_events=1) as hub:
 
         def fail(_state: bytes, _seq: int) -> None:
             raise StorageError("the disk failed")
@@ -391,11 +386,10 @@ def test_an_engine_that_is_rebuilt_leaves_its_snapshot_unfinished(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What is under way is of an engine that is gone."""
-    monkeypatch.setattr(upkeep, "SNAPSHOT_EVENTS", 20)
     monkeypatch.setattr("hpc.storage.sqlite_snapshots.PART_BYTES", 20)
     clock = HandClock()
     uuid = "018f3a4e-0000-7000-8000-00000000000b"
-    with kept(lambda: sqlite.open_log(tmp_path / "data"), clock) as hub:
+    with kept(lambda: sqlite.open_log(tmp_path / "data"), clock, snapshot_events=20) as hub:
         hub.register("keep")
         hub.say("keep", 1, uuid)
         clock.move(31 * DAY_MS)

@@ -170,7 +170,12 @@ class _Process:
             ),
             lease_ms=config.lease_ms,
             clock=self._clock,
-            upkeep=Upkeep(self._log, self._clock),
+            upkeep=Upkeep(
+                self._log,
+                self._clock,
+                snapshot_events=config.snapshot_events,
+                compact_ms=round(config.compact_s * 1000),
+            ),
         )
 
     def _write_access(self, access: Access) -> None:

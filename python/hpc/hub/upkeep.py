@@ -1,11 +1,11 @@
 """Upkeep: snapshots of the engine and compaction of the log, a short step after a turn.
 
 A snapshot is made of the engine as it is between two turns, when all that it knows is durable; that
-takes a pause of about a second for each gigabyte of state. It is then written by steps of some
+takes a pause, of about 2 s where a million jobs are known. It is then written by steps of some
 milliseconds, with turns between them, on the one thread and connection that write: a second
 connection would make the turns wait for its lock. It bounds how much of the log the next start
-replays, so one is due after so many events, but not before fifty times as long has passed as the
-last one took: it costs at most 2 % of the time.
+replays, so one is due after so many events (250,000 are about a second of replay), but not before
+fifty times as long has passed as the last one took: it costs at most 2 % of the time.
 
 Compaction drops bodies that are past their namespace's retention. It looks through the log in
 pieces; if it finds any, it writes a snapshot and reads it again before it drops what lies below the
@@ -26,13 +26,9 @@ from hpc._core import check_snapshot
 from hpc.errors import StorageDamaged, StorageFull, StorageLocked
 from hpc.protocols import EventLog
 
-SNAPSHOT_EVENTS: Final = 250_000
-"""Events after which a snapshot is due: about a second of replay."""
-
 COST_SHARE: Final = 50
 """A snapshot may take so much less than the time between two."""
 
-COMPACT_MS: Final = 3_600_000
 RETRY_MS: Final = 60_000
 """After a full disk or a lock."""
 
@@ -91,19 +87,34 @@ class Clock(Protocol):
 class Upkeep:
     """What one log is due, and how far it has come.
 
+    Args:
+        log: Nobody else may use it meanwhile.
+        clock: Where time comes from.
+        snapshot_events: Events after which a snapshot is due.
+        compact_ms: How often the log is looked through.
+
     Attributes:
         wake_ms: Monotonic ms at which a step is due without a turn; None: never.
         snapshots: Those written so far.
         dropped: Batches whose bodies were dropped so far.
     """
 
-    def __init__(self, log: EventLog, clock: Clock) -> None:
+    def __init__(
+        self,
+        log: EventLog,
+        clock: Clock,
+        *,
+        snapshot_events: int = 250_000,
+        compact_ms: int = 3_600_000,
+    ) -> None:
         self._log = log
         self._clock = clock
         stored = log.snapshots()
         self._last_seq = stored[0].seq if stored else 0
         self._next_ms = 0
-        self._compact_ms = clock.mono_ms() + COMPACT_MS
+        self._snapshot_events = snapshot_events
+        self._compact_every_ms = compact_ms
+        self._compact_ms = clock.mono_ms() + compact_ms
         self._steps: Iterator[None] | None = None
         self._look_from = 1
         self._namespace_seq = 0
@@ -199,9 +210,9 @@ class Upkeep:
         if engine.is_building or now_ms < self._next_ms:
             return None
         if engine.has_retention and now_ms >= self._compact_ms:
-            self._compact_ms = now_ms + COMPACT_MS
+            self._compact_ms = now_ms + self._compact_every_ms
             return self.compaction(engine)
-        if engine.last_seq - self._last_seq >= SNAPSHOT_EVENTS:
+        if engine.last_seq - self._last_seq >= self._snapshot_events:
             return self.snapshot(engine)
         return None
 

@@ -53,15 +53,16 @@ class Report(msgspec.Struct):
 
 
 def verify(log: LogReader) -> Report:
-    """Read a log from its beginning to its end, as that is now.
+    """Read a log from its beginning to its end, as it is at one instant.
 
     Raises:
         StorageError: It cannot be read at all.
     """
-    report = Report(log.hub_id, last_seq=log.head().last_seq, floor=log.floor())
-    report.damaged += [Damage("file", why) for why in log.integrity()]
-    _verify_rows(log, report)
-    _verify_snapshots(log, report)
+    with log.instant():
+        report = Report(log.hub_id, last_seq=log.head().last_seq, floor=log.floor())
+        report.damaged += [Damage("file", why) for why in log.integrity()]
+        _verify_rows(log, report)
+        _verify_snapshots(log, report)
     return report
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,17 @@ PROBLEMS_MAX = 20
 
 class SqliteLogReader(SqliteReader):
     """A reader that goes on behind what cannot be read."""
+
+    @contextlib.contextmanager
+    def instant(self) -> Iterator[None]:
+        """What is read within is the log as it is at the first look, whatever is written."""
+        with self._using("read"):
+            self._db.execute("BEGIN")
+        try:
+            yield
+        finally:
+            with self._using("read"):
+                self._db.execute("ROLLBACK")
 
     def next_after(self, first_seq: int) -> int | None:
         """Return the first seq of the next batch that is there, or None."""
