@@ -176,7 +176,7 @@ def test_after_a_401_the_access_file_is_read_again(hub: CannedHub, tmp_path: Pat
     ("status", "kind", "exit_code"),
     [
         (400, Refused, 5), (403, NotAllowed, 7), (404, NotFound, 4), (409, Conflict, 6),
-        (410, Refused, 5), (413, Refused, 5), (415, Refused, 5), (422, Refused, 5),
+        (410, NotFound, 4), (413, Refused, 5), (415, Refused, 5), (422, Refused, 5),
         (426, Refused, 5), (429, NoHub, 3), (500, HpcError, 1), (503, NoHub, 3), (507, NoHub, 3),
     ],
 )  # fmt: skip

@@ -23,7 +23,7 @@ from hpc.errors import (
 from hpc.protocols import LogRow
 from hpc.storage import folder, log_file
 from hpc.storage.sqlite import SqliteReader, open_log, open_reader
-from hpc.testing.event_log import make_row, make_rows
+from hpc.testing.event_log import make_row, make_rows, store
 
 BODY = (
     b'{"events":[{"at":1,"kind":"A","payload":{"x":"\xc3\xa9"}},'
@@ -74,6 +74,53 @@ def test_a_reader_looks_while_the_hub_writes(data: Path) -> None:
             log.append(rows[1:])
             assert reader.read(1, 10) == rows
             assert reader.hub_id == log.hub_id
+
+
+def make_former(data: Path) -> None:
+    """Make a log what one of version 1 was."""
+    edit(data, "DROP TABLE snapshots")
+    edit(data, "DROP TABLE snapshot_parts")
+    edit(data, "DROP VIEW events")
+    edit(data, log_file.VIEW.replace("nullif(log.body, '')", "log.body"))
+    edit(data, "PRAGMA user_version = 1")
+    edit(data, "PRAGMA wal_checkpoint(TRUNCATE)")
+
+
+def test_a_log_of_the_former_version_is_brought_up_in_place(data: Path) -> None:
+    """Its rows stay as they are; looking at it changes nothing."""
+    with closing(open_log(data)) as log:
+        rows = make_rows(log.head(), [1, 2, 3])
+        log.append(rows)
+    make_former(data)
+    before = (data / "log.sqlite3").read_bytes()
+    with closing(open_reader(data, SqliteReader)) as reader:
+        assert reader.read(1, 10) == rows
+        assert (reader.snapshots(), reader.floor()) == ([], 1)
+    assert (data / "log.sqlite3").read_bytes() == before
+    with closing(open_log(data)) as log:
+        assert log.read(1, 10) == rows
+        assert log.snapshots() == []
+        store(log, 6)
+        store(log, 6)
+        log.compact([1])
+        assert log.floor() == 2
+    with closing(sqlite3.connect(data / "log.sqlite3")) as db:
+        assert db.execute("PRAGMA user_version").fetchone() == (2,)
+        assert db.execute("SELECT min(seq), count(*) FROM events").fetchone() == (2, 5)
+
+
+def test_an_upgrade_that_is_cut_off_has_not_begun(data: Path) -> None:
+    """It is one transaction: the log is of the one version or of the other."""
+    fill(data, 3)
+    make_former(data)
+    broken = "CREATE TABLE one (n); CREATE TABLE one (n);"
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(StorageError):
+        patch.setattr("hpc.storage.sqlite_snapshots.SCHEMA", broken)
+        open_log(data)
+    with closing(sqlite3.connect(data / "log.sqlite3")) as db:
+        assert db.execute("PRAGMA user_version").fetchone() == (1,)
+        assert db.execute("SELECT count(*) FROM events").fetchone() == (3,)
+    open_log(data).close()
 
 
 def test_folder_and_files_are_the_owners_alone(data: Path) -> None:
