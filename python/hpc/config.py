@@ -83,6 +83,8 @@ class HubConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
         port: 0 picks a free one.
         lease_s: How long a relay may be silent before its node counts as unreachable.
         reclaim_s: How long its `finish` tasks stay its own after that; None is 10 leases.
+        snapshot_events: After so many events a snapshot is due, so that the next start is quick.
+        compact_s: How often the log is looked through for what is past its retention.
     """
 
     home: Path
@@ -91,9 +93,13 @@ class HubConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     port: int = 8080
     lease_s: float = 30.0
     reclaim_s: float | None = None
+    snapshot_events: int = 250_000
+    compact_s: float = 3600.0
 
     def __post_init__(self) -> None:
         _between("port", self.port, 0, _PORT_MAX, "")
+        _between("snapshot-events", self.snapshot_events, 1, 10**9, "")
+        _between("compact-every", self.compact_s, 0.1, 366 * 86_400, " s")
         _between("lease", self.lease_s, 0.5, 86_400, " s")
         if self.reclaim_s is not None:
             _between("reclaim", self.reclaim_s, 0, 366 * 86_400, " s")

@@ -49,6 +49,7 @@ class NamespaceSpec(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tru
         acts_as: Own kind to the lifecycle kind that it is.
         by: Own kind to who may send it: submit (default), relay, monitor or admin.
         open: Kinds that take fields which the schema does not name.
+        retention: Seconds for which the log keeps what its own kinds said; None: for ever.
     """
 
     ns_id: str
@@ -60,6 +61,7 @@ class NamespaceSpec(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tru
     acts_as: dict[str, str] = {}
     by: dict[str, str] = {}
     open: list[str] = []
+    retention: int | None = None
 
 
 class GeneratorSpec(msgspec.Struct, frozen=True, kw_only=True):

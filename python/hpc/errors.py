@@ -10,6 +10,7 @@ HpcError
 ├── TimedOut          124  a wait that ended before what it waited for
 └── StorageError      1    the log
     ├── StorageFull        nothing was appended; the same batch may be sent again
+    ├── StorageKnown       a batch id is in the log already; nothing was appended
     ├── StorageLocked      another process has the folder
     ├── StorageForeign     not a log of ours, a newer one, or a folder that lost its log
     └── StorageDamaged     a checksum does not match; names the batch
@@ -142,6 +143,20 @@ class StorageFull(StorageError):
     """No space: nothing was appended, and the same batch may be sent again."""
 
     default_code = "storage_full"
+
+
+class StorageKnown(StorageError):
+    """A batch id is in the log already: nothing was appended.
+
+    Attributes:
+        batch_id: Which.
+    """
+
+    default_code = "storage_known"
+
+    def __init__(self, batch_id: str) -> None:
+        super().__init__(f"Batch `{batch_id}` is in the log already")
+        self.batch_id = batch_id
 
 
 class StorageLocked(StorageError):

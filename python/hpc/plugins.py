@@ -3,6 +3,7 @@
 | group            | an entry point loads                                  | found by            |
 |------------------|-------------------------------------------------------|---------------------|
 | `hpc.storage`    | `open_log(data: Path) -> EventLog`                    | `storage(name)`     |
+| `hpc.log_tools`  | a class whose instances are `LogTools`, for a storage | `log_tools(name)`   |
 | `hpc.transport`  | a class whose instances are a `Transport`             | `transport(name)`   |
 | `hpc.namespaces` | an object with `namespace` and `generators`           | `namespaces()`      |
 | `hpc.handlers`   | a class whose instances are a `Handler`               | `handler(name)`     |
@@ -20,9 +21,10 @@ from typing import NamedTuple, cast
 
 from hpc.errors import NotFound, UsageError
 from hpc.ports import Transport
-from hpc.protocols import EventLog, Handler, Namespace
+from hpc.protocols import EventLog, Handler, LogTools, Namespace
 
 STORAGE = "hpc.storage"
+LOG_TOOLS = "hpc.log_tools"
 TRANSPORT = "hpc.transport"
 NAMESPACES = "hpc.namespaces"
 HANDLERS = "hpc.handlers"
@@ -38,6 +40,11 @@ class Found(NamedTuple):
 def storage(name: str) -> Callable[[Path], EventLog]:
     """Return the function that opens a log of this kind."""
     return cast("Callable[[Path], EventLog]", _load(STORAGE, name))
+
+
+def log_tools(name: str) -> LogTools:
+    """Return what `hpc log` needs for the storage of this name."""
+    return cast("Callable[[], LogTools]", _load(LOG_TOOLS, name))()
 
 
 def transport(name: str) -> Transport:

@@ -53,20 +53,34 @@ def bad_query(field: str, expected: str, got: str) -> Answer:
     )
 
 
-def compacted(field: str, got: int, floor: int) -> Answer:
-    """Return the 410 of a cursor below what the log still tells; `floor` is the least that it does.
+def compacted(
+    floor: int, *, field: str | None = None, got: int = 0, least: int | None = None
+) -> Answer:
+    """Return the 410 of a question to which compaction has dropped what an answer needs.
 
     Args:
-        field: The query parameter.
-        got: What it said.
-        floor: The least seq that can be asked for.
+        floor: The seq from which on it is there.
+        field: The query parameter that asks for what is gone, where another value would not.
+        got: What it says.
+        least: The least value of it that can be answered; by default the floor.
     """
+    detail = f"events below seq {floor} are past their retention, and some of them are gone"
+    if field is None:
+        return problem(
+            410,
+            "compacted",
+            "The log was compacted",
+            detail,
+            "what they led to is still there: pull the facts",
+            floor=floor,
+        )
+    least = floor if least is None else least
     return problem(
         410,
         "compacted",
-        "The log does not reach back so far",
-        f"query `{field}` must be at least {floor}, got {got}: what came before was compacted",
-        f"ask for {floor} or later",
+        "The log was compacted",
+        f"query `{field}` must be at least {least}, got {got}: {detail}",
+        f"give `{field}` as {least} or more",
         field=field,
         floor=floor,
     )

@@ -42,6 +42,24 @@ class SmallHub:
         other.restart()
         return other
 
+    def snapshot(self) -> tuple[int, bytes]:
+        """What a snapshot taken now holds, and how many rows of the log are in it."""
+        return len(self.log), self._hub.snapshot()
+
+    def restored(self, taken: tuple[int, bytes]) -> SmallHub:
+        """Another Hub, from a snapshot and the log after it."""
+        rows, state = taken
+        other = copy.copy(self)
+        other.log = list(self.log)
+        hub = _core.Hub(hub_id="hub", lease_ms=30_000, reclaim_ms=300_000)
+        hub.restore(state)
+        hub.replay(self.log[rows:])
+        while hub.build_from is not None:
+            hub.catch_up(self.read(hub.build_from, 3))
+        hub.start(wall_ms=WALL_MS, mono_ms=self._mono_ms)
+        other._hub = hub
+        return other
+
     @property
     def head(self) -> int:
         """The last seq."""

@@ -255,6 +255,35 @@ def test_e7_a_restart_in_between_changes_nothing(
 
 
 @bounded
+@given(RULES, LOGS, st.data())
+def test_a_snapshot_joined_with_the_log_after_it_is_the_whole(
+    rules: Json, log: list[Json], data: st.DataObject
+) -> None:
+    """A snapshot at any cursor, any part of the log after it: the same bytes as from the whole log,
+    the same answer to every cursor, and the same for a generator that came after the snapshot."""
+    cuts = data.draw(st.lists(st.integers(0, len(log)), min_size=1, max_size=3))
+    late = data.draw(st.integers(0, len(log)))
+    steady = lab(rules)
+    taken = []
+    for number, event in enumerate(log):
+        taken += [steady.snapshot()] * cuts.count(number)
+        if number == late:
+            steady.generator("late", rules)
+        steady.ingest(f"e{number}", [event])
+    taken += [steady.snapshot()] * cuts.count(len(log))
+
+    whole = steady.replayed()
+    for one in taken:
+        restored = steady.restored(one)
+        assert restored.snapshot() == whole.snapshot() == steady.snapshot()
+        for gid in ("g", "kernel") + (("late",) if late < len(log) else ()):
+            for cursor in range(steady.head + 1):
+                for limit in (1, 100):
+                    expected = pages(steady, gid, cursor, limit=limit)
+                    assert pages(restored, gid, cursor, limit=limit) == expected
+
+
+@bounded
 @given(RULES, LOGS, st.integers(1, 4), st.data())
 def test_pages_joined_are_the_pull_without_a_limit(
     rules: Json, log: list[Json], limit: int, data: st.DataObject

@@ -109,7 +109,7 @@ def handle(client: Client) -> int:
         assert_type(error.problem, dict[str, Any])
     except (errors.NoHub, errors.NotFound, errors.NotAllowed, errors.TimedOut):
         raise
-    except (errors.StorageFull, errors.StorageLocked, errors.StorageForeign):
+    except (errors.StorageFull, errors.StorageKnown, errors.StorageLocked, errors.StorageForeign):
         raise
     except (errors.StorageDamaged, errors.StorageError):
         raise

@@ -18,7 +18,7 @@ from hpc.errors import StorageError
 from hpc.hub.commit import Committer, SystemClock
 from hpc.hub.outputs import Stored
 from hpc.hub.past import Past
-from hpc.hub.past_query import Asked, Bounds, asked_at, asked_diff
+from hpc.hub.past_query import Asked, asked_at, asked_diff
 from hpc.hub.recovery import recover
 from hpc.hub.service import Service
 from hpc.hub.side import Side
@@ -354,43 +354,20 @@ def test_evidence_is_the_first_event_of_each_value_or_says_that_it_is_not_all(
 
 def test_what_is_asked_of_the_past_is_read_strictly() -> None:
     """A cursor that makes no sense is refused with the bounds, a wait with the reason."""
-    bounds = Bounds(floor=0, head_seq=20)
-    assert asked_at("gid=g&cursor=3", bounds) is None
-    assert asked_at("gid=g&table=at%3D5&format=5", bounds) is None
-    assert asked_at("at=20", bounds) == Asked(20, "")
-    assert asked_at("gid=g&at=0&cursor=3", bounds) == Asked(0, "gid=g&cursor=3")
-    assert asked_at("gid=g&at=7&wait=0", bounds) == Asked(7, "gid=g&wait=0")
+    head_seq = 20
+    assert asked_at("gid=g&cursor=3", head_seq) is None
+    assert asked_at("gid=g&table=at%3D5&format=5", head_seq) is None
+    assert asked_at("at=20", head_seq) == Asked(20, "")
+    assert asked_at("gid=g&at=0&cursor=3", head_seq) == Asked(0, "gid=g&cursor=3")
+    assert asked_at("gid=g&at=7&wait=0", head_seq) == Asked(7, "gid=g&wait=0")
     for text in ("21", "-1", "", "1e3", "%32", "now"):
-        status, code, detail = refused(asked_at(f"gid=g&at={text}", bounds))
+        status, code, detail = refused(asked_at(f"gid=g&at={text}", head_seq))
         assert (status, code) == (400, "bad_request")
         assert "from 0 to 20" in detail
-    assert refused(asked_at("at=1&at=2", bounds))[0] == 400
-    assert "`wait`" in refused(asked_at("at=1&wait=5", bounds))[2]
+    assert refused(asked_at("at=1&at=2", head_seq))[0] == 400
+    assert "`wait`" in refused(asked_at("at=1&wait=5", head_seq))[2]
     for query in ("", "from=3&to=2", "from=21", "to=3", "from=1&from=2", "from=x", "from=1&to=21"):
-        assert refused(asked_diff(f"gid=g&{query}", bounds))[0] == 400
-
-
-def test_below_the_floor_is_410_with_the_floor() -> None:
-    """What was compacted cannot be told, and is never told wrongly."""
-    bounds = Bounds(floor=8, head_seq=20)
-    for refusal in (
-        asked_at("gid=g&at=7", bounds),
-        asked_diff("gid=g&from=7", bounds),
-        asked_diff("gid=g&from=3&to=5", bounds),
-    ):
-        assert isinstance(refusal, Answer)
-        problem = json.loads(refusal.body)
-        assert (refusal.status, problem["code"], problem["floor"]) == (410, "compacted", 8)
-    assert asked_at("gid=g&at=8", bounds) == Asked(8, "gid=g")
-
-    async def test(rig: Rig) -> None:
-        head_seq = await rig.lab()
-        past = Past(rig.side, hub_id="h", head_seq=lambda: head_seq, floor=lambda: 1)
-        assert refused(past.asked("at=0"))[0] == 410
-        assert isinstance(past.asked("at=1"), Asked)
-        past.close()
-
-    with_rig(test)
+        assert refused(asked_diff(f"gid=g&{query}", head_seq))[0] == 400
 
 
 @pytest.mark.parametrize("verb", ["ingest", "control", "claim", "namespaces"])

@@ -7,15 +7,17 @@ from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import NamedTuple
 
 import apsw
 import pytest
 from fault_vfs import FaultVfs, Op, fault_vfs
 
 from hpc.errors import StorageError, StorageFull, StorageLocked
+from hpc.protocols import EventLog, LogRow
 from hpc.storage import sqlite
 from hpc.storage.sqlite import open_log
-from hpc.testing.event_log import head_of, make_row, make_rows
+from hpc.testing.event_log import head_of, make_row, make_rows, make_state
 
 SEED = 7
 WAL = "log.sqlite3-wal"
@@ -295,3 +297,95 @@ def test_a_power_cut_at_any_point_loses_no_acknowledged_row(
             assert found == rows[: len(found)], f"seed {SEED}, cut {cuts}"
             assert len(found) >= acked, f"seed {SEED}, cut {cuts}: acknowledged rows are lost"
     assert cuts > 100
+
+
+def test_a_power_cut_in_a_snapshot_or_a_compaction_leaves_the_one_or_the_other(
+    data: Path, quick: Path, vfs: FaultVfs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A snapshot is there whole or not at all, and bodies go with the floor or stay; what was
+    done stays done, and two snapshots hold whatever is gone."""
+    rng = random.Random(SEED)
+    monkeypatch.setattr(sqlite, "CHECKPOINT_PAGES", 12)
+    monkeypatch.setattr("hpc.storage.sqlite_snapshots.PART_BYTES", 3000)
+    states: dict[int, bytes] = {}
+    with closing(open_log(data, vfs=vfs.name)) as log:
+        disk = PowerCut({n: (data / n).read_bytes() for n in ("log.sqlite3", WAL)})
+        marker = (data / "hub.json").read_bytes()
+        vfs.ops.clear()
+        rows: list[LogRow] = []
+        done: list[Done] = [Done(0, [], 1)]
+        for round_ in range(5):
+            rows += make_rows(log.head(), [rng.randrange(1, 60) for _ in range(3)])
+            for row in rows[-3:]:
+                log.append([row])
+            seq = log.head().last_seq
+            states[seq] = make_state(seq, 20_000)
+            for _ in log.snapshot(states[seq], seq):
+                pass
+            vfs.ops.append(note(log, done))
+            if round_ > 0:
+                log.compact([row.first_seq for row in rows[3 * round_ - 3 : 3 * round_ - 1]])
+                vfs.ops.append(note(log, done))
+        ops = list(vfs.ops)
+    number, cuts = 0, 0
+    for op in ops:
+        if op.kind == "ack":
+            number += 1
+            continue
+        disk.do(op)
+        for place in cut_places(disk, quick, marker, rng):
+            cuts += 1
+            with closing(open_log(place)) as log:
+                check_cut(log, rows, states, done[number], f"seed {SEED}, cut {cuts}")
+    assert cuts > 100
+    assert number == len(done) - 1
+    assert done[-1].floor > 1
+
+
+class Done(NamedTuple):
+    """What a log held when something had been done for good."""
+
+    rows: int
+    snapshots: list[int]
+    floor: int
+
+
+def note(log: EventLog, done: list[Done]) -> Op:
+    """Remember what a log holds now."""
+    seqs = [head.seq for head in log.snapshots()]
+    done.append(Done(len(log.read(1, 10**6)), seqs, log.floor()))
+    return Op("ack", "")
+
+
+def cut_places(disk: PowerCut, quick: Path, marker: bytes, rng: random.Random) -> Iterator[Path]:
+    """Folders as a power cut now may leave them."""
+    for number, files in enumerate(disk.states(rng)):
+        if number > 0 and not disk.pending:
+            return
+        place = quick / "cut"
+        place.mkdir(exist_ok=True)
+        (place / "hub.json").write_bytes(marker)
+        (place / "log.sqlite3-shm").unlink(missing_ok=True)
+        for name, content in files.items():
+            (place / name).write_bytes(content)
+        yield place
+
+
+def check_cut(
+    log: EventLog, rows: list[LogRow], states: dict[int, bytes], done: Done, seed: str
+) -> None:
+    """Hold a log after a cut against what had been done before."""
+    found, heads, floor = log.read(1, 10**6), log.snapshots(), log.floor()
+    assert len(found) >= done.rows, f"{seed}: acknowledged rows are lost"
+    assert floor >= done.floor, f"{seed}: the floor has fallen"
+    for row, whole in zip(found, rows, strict=False):
+        assert row in (whole, whole._replace(body=b"")), seed
+        if not row.body:
+            assert row.first_seq + row.count <= floor, f"{seed}: a body is gone above the floor"
+    seqs = [head.seq for head in heads]
+    assert seqs == done.snapshots or seqs[:1] > done.snapshots[:1], f"{seed}: a snapshot is lost"
+    for head in heads:
+        assert log.read_snapshot(head.number) == states[head.seq], seed
+    if floor > 1:
+        assert len(heads) == 2, seed
+        assert heads[1].seq >= floor - 1, f"{seed}: what is gone is in one snapshot only"

@@ -22,8 +22,8 @@ from hpc.errors import (
 )
 from hpc.protocols import LogRow
 from hpc.storage import folder, log_file
-from hpc.storage.sqlite import open_log, open_reader
-from hpc.testing.event_log import make_row, make_rows
+from hpc.storage.sqlite import SqliteReader, open_log, open_reader
+from hpc.testing.event_log import make_row, make_rows, store
 
 BODY = (
     b'{"events":[{"at":1,"kind":"A","payload":{"x":"\xc3\xa9"}},'
@@ -69,11 +69,58 @@ def test_a_reader_looks_while_the_hub_writes(data: Path) -> None:
     with closing(open_log(data)) as log:
         rows = make_rows(log.head(), [1, 2])
         log.append(rows[:1])
-        with closing(open_reader(data)) as reader:
+        with closing(open_reader(data, SqliteReader)) as reader:
             assert reader.read(1, 10) == rows[:1]
             log.append(rows[1:])
             assert reader.read(1, 10) == rows
             assert reader.hub_id == log.hub_id
+
+
+def make_former(data: Path) -> None:
+    """Make a log what one of version 1 was."""
+    edit(data, "DROP TABLE snapshots")
+    edit(data, "DROP TABLE snapshot_parts")
+    edit(data, "DROP VIEW events")
+    edit(data, log_file.VIEW.replace("nullif(log.body, '')", "log.body"))
+    edit(data, "PRAGMA user_version = 1")
+    edit(data, "PRAGMA wal_checkpoint(TRUNCATE)")
+
+
+def test_a_log_of_the_former_version_is_brought_up_in_place(data: Path) -> None:
+    """Its rows stay as they are; looking at it changes nothing."""
+    with closing(open_log(data)) as log:
+        rows = make_rows(log.head(), [1, 2, 3])
+        log.append(rows)
+    make_former(data)
+    before = (data / "log.sqlite3").read_bytes()
+    with closing(open_reader(data, SqliteReader)) as reader:
+        assert reader.read(1, 10) == rows
+        assert (reader.snapshots(), reader.floor()) == ([], 1)
+    assert (data / "log.sqlite3").read_bytes() == before
+    with closing(open_log(data)) as log:
+        assert log.read(1, 10) == rows
+        assert log.snapshots() == []
+        store(log, 6)
+        store(log, 6)
+        log.compact([1])
+        assert log.floor() == 2
+    with closing(sqlite3.connect(data / "log.sqlite3")) as db:
+        assert db.execute("PRAGMA user_version").fetchone() == (2,)
+        assert db.execute("SELECT min(seq), count(*) FROM events").fetchone() == (2, 5)
+
+
+def test_an_upgrade_that_is_cut_off_has_not_begun(data: Path) -> None:
+    """It is one transaction: the log is of the one version or of the other."""
+    fill(data, 3)
+    make_former(data)
+    broken = "CREATE TABLE one (n); CREATE TABLE one (n);"
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(StorageError):
+        patch.setattr("hpc.storage.sqlite_snapshots.SCHEMA", broken)
+        open_log(data)
+    with closing(sqlite3.connect(data / "log.sqlite3")) as db:
+        assert db.execute("PRAGMA user_version").fetchone() == (1,)
+        assert db.execute("SELECT count(*) FROM events").fetchone() == (3,)
+    open_log(data).close()
 
 
 def test_folder_and_files_are_the_owners_alone(data: Path) -> None:
@@ -193,13 +240,13 @@ def test_a_start_that_was_cut_off_is_begun_anew(data: Path) -> None:
     assert {p.name for p in data.iterdir()} == {"lock", "hub.json", "log.sqlite3"}
 
 
-@pytest.mark.parametrize("version", [0, 2, 99])
+@pytest.mark.parametrize("version", [0, 3, 99])
 def test_another_version_is_refused_and_left_alone(data: Path, version: int) -> None:
     """Both versions are named, so that the user knows which hpc to start."""
     fill(data)
     edit(data, f"PRAGMA user_version = {version}")
     before = (data / "log.sqlite3").read_bytes()
-    with pytest.raises(StorageForeign, match=rf"version {version}: this hpc reads version 1"):
+    with pytest.raises(StorageForeign, match=rf"version {version}: this hpc reads versions 1 to 2"):
         open_log(data)
     assert (data / "log.sqlite3").read_bytes() == before
 

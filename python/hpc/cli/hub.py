@@ -33,6 +33,14 @@ def hub(
         str | None,
         typer.Option("--data", metavar="DIR", help="Of the log; $HPC_HOME/hub without it."),
     ] = None,
+    snapshot_events: Annotated[
+        int,
+        typer.Option("--snapshot-events", min=1, help="After so many a snapshot is written."),
+    ] = 250_000,
+    compact_every: Annotated[
+        str,
+        typer.Option("--compact-every", metavar="TIME", help="What is past its retention goes."),
+    ] = "1h",
     storage: Annotated[
         str, typer.Option("--storage", metavar="NAME", help="The plugin of the log.")
     ] = "sqlite",
@@ -53,6 +61,8 @@ def hub(
         port=port,
         lease_s=parse_duration(lease, field="lease"),
         reclaim_s=None if reclaim is None else parse_duration(reclaim, field="reclaim"),
+        snapshot_events=snapshot_events,
+        compact_s=parse_duration(compact_every, field="compact-every"),
     )
     from hpc.hub.process import check_loopback, run_hub  # noqa: PLC0415 - it takes a while
 

@@ -40,6 +40,7 @@ NOUNS: Final = (
     "conflicts",
     "diff",
     "at",
+    "log",
     "hub",
     "relay",
     "monitor",

@@ -3,7 +3,10 @@
 Output packs are stored, the engine steps, its rows are appended, and only then is anything
 answered: an answer never shows what is not yet durable. If the append finds no space, or the
 engine fails, the engine is thrown away and rebuilt from the log, which holds nothing of that turn.
-If the outcome of an append is unknown, nothing more may be acknowledged: the turn is fatal.
+If the outcome of an append is unknown, nothing more may be acknowledged: the turn is fatal. If the
+log knows a batch id that the engine had forgotten, the engine is told and the turn is run again.
+
+After the turn, a step of upkeep.py: snapshots and compaction.
 
 It blocks and knows neither threads nor the event loop; turn.py calls it from the turn thread.
 """
@@ -17,9 +20,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, Protocol
 
-from hpc.errors import HpcError, StorageError, StorageFull, StorageLocked
+from hpc.errors import HpcError, StorageError, StorageFull, StorageKnown, StorageLocked
 from hpc.hub.outputs import Stored
 from hpc.hub.space import DROPPED, WRITES, Space, no_space
+from hpc.hub.upkeep import Engine as KeptEngine
+from hpc.hub.upkeep import Upkeep
 from hpc.problems import problem
 from hpc.protocols import Answer, EventLog, LogRow
 
@@ -63,12 +68,11 @@ class EngineTurn(Protocol):
         ...
 
 
-class Engine(Protocol):
+class Engine(KeptEngine, Protocol):
     """The state machine; `hpc._core.Hub`, or a scripted one in tests."""
 
-    @property
-    def last_seq(self) -> int:
-        """Seq of the last event it knows."""
+    def recall(self, row: LogRow) -> None:
+        """Remember the receipt of a batch of the log again."""
         ...
 
     def step(
@@ -162,6 +166,7 @@ class Committer:
         lease_ms: The engine's lease; a pause of writes is short beside it.
         clock: Where time comes from.
         space: When to refuse writes for want of space.
+        upkeep: Snapshots and compaction; without it there are none.
     """
 
     def __init__(
@@ -173,6 +178,7 @@ class Committer:
         lease_ms: int,
         clock: Clock | None = None,
         space: Space | None = None,
+        upkeep: Upkeep | None = None,
     ) -> None:
         self._log = log
         self._outputs = outputs
@@ -180,6 +186,7 @@ class Committer:
         self._lease_ms = lease_ms
         self._clock = clock or SystemClock()
         self._space = space or Space()
+        self._upkeep = upkeep
         self._engine = build_engine()
         self.head_seq = self._engine.last_seq
         self._open: dict[int, Input] = {}
@@ -199,11 +206,14 @@ class Committer:
         """Run one turn; what it returns may be told to everybody."""
         outcome = Outcome()
         self.turns += 1
+        goes_on = False
         try:
             self._store(arrived.packs, outcome)
             self._step(arrived.inputs, outcome)
             for token, call in arrived.calls:
                 outcome.results.append((token, self._called(call)))
+            if self._upkeep is not None:
+                goes_on = self._upkeep.step(self._engine)
         except StorageError as error:
             outcome.fatal = error
         except AssertionError as error:
@@ -212,8 +222,20 @@ class Committer:
         outcome.head_seq = self.head_seq
         if self._wake_ms is not None:
             outcome.wake_ms = max(self._wake_ms, self._space.paused_until_ms)
-        outcome.again = bool(self._again) or self._build_from is not None
+        if self._upkeep is not None and self._upkeep.wake_ms is not None:
+            outcome.wake_ms = min(outcome.wake_ms or self._upkeep.wake_ms, self._upkeep.wake_ms)
+        outcome.again = bool(self._again) or self._build_from is not None or goes_on
         return outcome
+
+    def close(self) -> None:
+        """After the last turn: leave a snapshot behind, for a quick start."""
+        if self._upkeep is None:
+            return
+        try:
+            self._upkeep.finish(self._engine)
+        except HpcError as error:
+            # The log has everything; the next start takes longer.
+            print(f"hub: no snapshot was written: {error.message}", file=sys.stderr)
 
     def _store(self, packs: list[tuple[int, bytes]], outcome: Outcome) -> None:
         if not packs:
@@ -264,6 +286,9 @@ class Committer:
             except (StorageFull, StorageLocked) as error:
                 self._after_no_append(error, inputs, outcome)
                 return
+            except StorageKnown as error:
+                self._after_known(error, inputs, outcome)
+                return
             self.head_seq = rows[-1].first_seq + rows[-1].count - 1
         self._recorded = sum(row.count for row in rows)
         self._settle(turn, inputs, outcome)
@@ -313,6 +338,16 @@ class Committer:
             refusal, mono_ms=now_ms, replay_ms=now_ms - began_ms, lease_ms=self._lease_ms
         )
 
+    def _after_known(self, error: StorageKnown, inputs: list[Input], outcome: Outcome) -> None:
+        """Remind the engine of a receipt that it no longer had, and run all of the turn again."""
+        row = self._log.receipt(error.batch_id)
+        if row is None:
+            raise AssertionError(f"The log knows batch `{error.batch_id}` and has no receipt of it")
+        unanswered = {**self._open, **_by_token(inputs)}
+        self._start_over({}, no_space(""), outcome)
+        self._engine.recall(row)
+        self._again = list(unanswered.values())
+
     def _after_engine_fault(self, error: Exception, inputs: list[Input], outcome: Outcome) -> None:
         traceback.print_exception(error, file=sys.stderr)
         if not inputs:
@@ -337,6 +372,8 @@ class Committer:
         self._open = {}
         self._build_from = None
         self._engine = self._build_engine()
+        if self._upkeep is not None:
+            self._upkeep.leave()
         self.head_seq = self._engine.last_seq
         self._wake_ms = self._clock.mono_ms()
         outcome.rebuilt = True

@@ -6,6 +6,9 @@ log's end says so (`more`), and where to go on (`after` its last seq).
 
 What a search knows of the events before (search.rs says which have to know) stays here for a while,
 so that the next page does not begin at the log's first event again.
+
+Where compaction has dropped a body that may have held one of the events, the answer is 410. The
+kernel's events are never dropped.
 """
 
 from __future__ import annotations
@@ -22,6 +25,7 @@ import msgspec
 from hpc._core import Evidence, Search
 from hpc.errors import StorageError
 from hpc.hub.side import PIECE_EVENTS, Side, unreadable
+from hpc.problems import compacted
 from hpc.protocols import Answer, LogReader, LogRow
 
 EVENTS_DEFAULT: Final = 100
@@ -48,6 +52,11 @@ class _Plan(msgspec.Struct):
     column: str
     job: bool
     only: int | None = None
+
+    @property
+    def is_kernel(self) -> bool:
+        """Whether it is about the kernel's facts, whose events have no retention."""
+        return not self.spec
 
 
 _plan = msgspec.json.Decoder(_Plan)
@@ -102,6 +111,8 @@ class Explainer:
                     break
                 look = partial(_piece, search, plan, after, end, limit - pages.count)
                 found = await self._side.call(look)
+                if isinstance(found, Answer):
+                    return found
                 pages.events.append(found[0])
                 pages.count += found[1]
         except StorageError as error:
@@ -134,6 +145,8 @@ class Explainer:
             for seq in search.newest:
                 if seq > position:  # one batch may hold several
                     position = await self._side.call(partial(_look, search.cut, seq, 1))
+            if search.is_gone:
+                return compacted(await self._side.call(lambda log: log.floor()))
         except StorageError as error:
             return unreadable(error)
         return Answer(_OK, search.body())
@@ -153,10 +166,13 @@ class Explainer:
 
 def _piece(
     search: Search, plan: _Plan, after: int, end: int, limit: int, log: LogReader
-) -> tuple[bytes, int]:
-    """Look at some more of the log, on the side's thread."""
+) -> tuple[bytes, int] | Answer:
+    """Look at some more of the log, on the side's thread; 410 where what it needs is gone."""
     if plan.only is not None or not plan.job:
         rows = log.read(search.position + 1, PIECE_EVENTS if plan.only is None else 1)
+        is_gone = any(not row.body and row.first_seq <= end for row in rows)
+        if is_gone and not plan.is_kernel:
+            return _gone(log.floor(), None if search.folds or plan.only is not None else after)
         return search.run(rows, after, end, limit)
     rows = log.read_job(plan.key, search.position, JOB_ROWS)
     found = search.run(rows, after, end, limit)
@@ -164,6 +180,13 @@ def _piece(
     if found[1] < limit and is_last:
         search.skip_to(end)  # nothing else speaks of the job
     return found
+
+
+def _gone(floor: int, after: int | None) -> Answer:
+    """Return the 410 of what cannot be explained; `after` where a later one would do."""
+    if after is None:
+        return compacted(floor)
+    return compacted(floor, field="after", got=after, least=floor - 1)
 
 
 def _look(take: Callable[[list[LogRow]], None], first_seq: int, limit: int, log: LogReader) -> int:

@@ -10,7 +10,7 @@ import re
 from typing import Final, NamedTuple
 from urllib.parse import parse_qsl, quote
 
-from hpc.problems import bad_query, compacted, problem
+from hpc.problems import bad_query, problem
 from hpc.protocols import Answer
 
 VERBS: Final = frozenset({"pull", "jobs", "job", "nodes", "explain", "conflicts"})
@@ -21,18 +21,6 @@ FIELDS_MAX: Final = 100
 _AT: Final = re.compile(r"(?:^|(?<=&))at=([^&]*)(?:&|$)")
 _WAITS: Final = re.compile(r"(?:^|&)wait=(?!0*(?:\.0*)?(?:&|$))")
 _KERNEL: Final = "kernel"
-
-
-class Bounds(NamedTuple):
-    """Which cursors can be asked for.
-
-    Attributes:
-        floor: The least seq that the log can still be replayed to.
-        head_seq: The end of the log.
-    """
-
-    floor: int
-    head_seq: int
 
 
 class Asked(NamedTuple):
@@ -63,14 +51,19 @@ class AskedDiff(NamedTuple):
     query: str
 
 
-def asked_at(query: str, bounds: Bounds) -> Asked | Answer | None:
-    """Return what is asked of the past, None where the query says no `at`, or a refusal."""
+def asked_at(query: str, head_seq: int) -> Asked | Answer | None:
+    """Return what is asked of the past, None where the query says no `at`, or a refusal.
+
+    Args:
+        query: As it came.
+        head_seq: The end of the log.
+    """
     found = _AT.findall(query)
     if not found:
         return None
     if len(found) > 1:
         return bad_query("at", "given once", ", ".join(found))
-    at = _cursor("at", found[0], bounds)
+    at = _cursor("at", found[0], head_seq)
     if isinstance(at, Answer):
         return at
     if _WAITS.search(query):
@@ -85,7 +78,7 @@ def asked_at(query: str, bounds: Bounds) -> Asked | Answer | None:
     return Asked(at, _AT.sub("", query).rstrip("&"))
 
 
-def asked_diff(query: str, bounds: Bounds) -> AskedDiff | Answer:
+def asked_diff(query: str, head_seq: int) -> AskedDiff | Answer:
     """Return what `GET /diff` asks for, or a refusal; what else stands there the engine reads."""
     try:
         pairs = parse_qsl(query, keep_blank_values=True, errors="strict", max_num_fields=FIELDS_MAX)
@@ -94,23 +87,21 @@ def asked_diff(query: str, bounds: Bounds) -> AskedDiff | Answer:
     rest = [(name, value) for name, value in pairs if name not in ("from", "to")]
     cursors: list[int] = []
     # From the later one down, since it bounds the earlier.
-    for name, default in (("to", str(bounds.head_seq)), ("from", "nothing")):
+    for name, default in (("to", str(head_seq)), ("from", "nothing")):
         given = [value for of, value in pairs if of == name] or [default]
         if len(given) > 1:
             return bad_query(name, "given once", ", ".join(given))
-        cursor = _cursor(name, given[0], bounds)
+        cursor = _cursor(name, given[0], head_seq)
         if isinstance(cursor, Answer):
             return cursor
         cursors.append(cursor)
-        bounds = bounds._replace(head_seq=cursor)
+        head_seq = cursor
     gid = next((value for name, value in rest if name == "gid"), _KERNEL)
     encoded = "&".join(f"{quote(name, safe='')}={quote(value, safe='')}" for name, value in rest)
     return AskedDiff(gid, cursors[1], cursors[0], encoded)
 
 
-def _cursor(name: str, text: str, bounds: Bounds) -> int | Answer:
-    if not re.fullmatch(r"[0-9]{1,18}", text, re.ASCII) or int(text) > bounds.head_seq:
-        return bad_query(name, f"a cursor from 0 to {bounds.head_seq}", text)
-    if int(text) < bounds.floor:
-        return compacted(name, int(text), bounds.floor)
+def _cursor(name: str, text: str, head_seq: int) -> int | Answer:
+    if not re.fullmatch(r"[0-9]{1,18}", text, re.ASCII) or int(text) > head_seq:
+        return bad_query(name, f"a cursor from 0 to {head_seq}", text)
     return int(text)

@@ -32,6 +32,7 @@ from hpc.hub.registration import register
 from hpc.hub.service import Service
 from hpc.hub.side import Side
 from hpc.hub.turn import Turns
+from hpc.hub.upkeep import Upkeep
 from hpc.ports import Transport
 from hpc.protocols import EventLog, Namespace
 
@@ -173,6 +174,12 @@ class _Process:
             ),
             lease_ms=config.lease_ms,
             clock=self._clock,
+            upkeep=Upkeep(
+                self._log,
+                self._clock,
+                snapshot_events=config.snapshot_events,
+                compact_ms=round(config.compact_s * 1000),
+            ),
         )
 
     def _write_access(self, access: Access) -> None:

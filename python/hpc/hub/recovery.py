@@ -1,17 +1,22 @@
 """Recovery: the engine from the log. The same code runs at start and after a failed append.
 
 The log is the truth; the engine's state is rebuilt from it row by row, and the checksum chain is
-verified on the way. Registrations go first, so that every event meets the rules of its time.
+verified on the way. It begins at the newest snapshot that verifies (restoring.py), or else at the
+log's beginning. Below the compaction floor a snapshot is not a cache but the truth, and without one
+the Hub does not start.
 """
 
 from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Callable
 from typing import Final
 
 from hpc._core import Hub
+from hpc.errors import StorageDamaged
 from hpc.hub.commit import Clock
+from hpc.hub.restoring import restore_newest
 from hpc.protocols import EventLog
 
 REPLAY_EVENTS: Final = 5000
@@ -25,17 +30,39 @@ def recover(log: EventLog, *, lease_ms: int, reclaim_ms: int, clock: Clock) -> H
     a lease.
 
     Raises:
-        StorageDamaged: The chain does not match; the message names the batch.
+        StorageDamaged: The chain does not match, and the message names the batch; or the log was
+            compacted and no snapshot can be used.
         StorageError: The log cannot be read.
     """
     began_s = time.perf_counter()
-    engine = Hub(hub_id=log.hub_id, lease_ms=lease_ms, reclaim_ms=reclaim_ms)
-    engine.preload(log.read_control())
-    next_seq = 1
+
+    def new() -> Hub:
+        return Hub(hub_id=log.hub_id, lease_ms=lease_ms, reclaim_ms=reclaim_ms)
+
+    engine = restore_newest(log, new) or _empty(log, new)
+    begun_at = engine.last_seq
+    next_seq = begun_at + 1
     while rows := log.read(next_seq, REPLAY_EVENTS):
         engine.replay(rows)
         next_seq = rows[-1].first_seq + rows[-1].count
+    # A generator that was registered after the snapshot reads the log from its beginning.
+    while (wanted := engine.build_from) is not None and (rows := log.read(wanted, REPLAY_EVENTS)):
+        engine.catch_up(rows)
     engine.start(wall_ms=clock.wall_ms(), mono_ms=clock.mono_ms())
     took_s = time.perf_counter() - began_s
-    print(f"hub: replayed {next_seq - 1} events in {took_s:.2f} s", file=sys.stderr)
+    restored = f"restored a snapshot at seq {begun_at} and " if begun_at else ""
+    told = f"{restored}replayed {next_seq - 1 - begun_at} events in {took_s:.2f} s"
+    print(f"hub: {told}", file=sys.stderr)
+    return engine
+
+
+def _empty(log: EventLog, new: Callable[[], Hub]) -> Hub:
+    floor = log.floor()
+    if floor > 1:
+        raise StorageDamaged(
+            f"The log was compacted below seq {floor}, and none of its snapshots can be used",
+            hint="restore the folder from a backup, or an exported log by `hpc log restore FILE`",
+        )
+    engine = new()
+    engine.preload(log.read_control())
     return engine

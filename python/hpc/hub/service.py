@@ -20,7 +20,7 @@ from hpc.hub.past_query import VERBS
 from hpc.hub.side import Side, unreadable
 from hpc.hub.turn import Turns
 from hpc.ports import LogQuery, LogReading, PokeFeed
-from hpc.problems import stopping
+from hpc.problems import compacted, stopping
 from hpc.protocols import Answer, EventLog, LogRow
 
 PAGE_ROWS_EVENTS: Final = 1000
@@ -69,7 +69,7 @@ class Service:
         return await self._turns.post_outputs(pack)
 
     async def events(self, cursor: int, limit: int) -> Answer:
-        """Return a page of the events after a cursor."""
+        """Return a page of the events after a cursor; 410 where some of them are gone."""
         if self._turns is None:
             return stopping()
         try:
@@ -124,11 +124,13 @@ class Service:
         return self._idle if self._turns is None else self._turns.feeds
 
 
-def _page(log: EventLog, cursor: int, limit: int) -> bytes:
-    head_seq = log.head().last_seq
+def _page(log: EventLog, cursor: int, limit: int) -> bytes | Answer:
+    head_seq, floor = log.head().last_seq, log.floor()
     is_whole = cursor > head_seq  # it comes from another log
     if is_whole:
-        cursor = 0
+        cursor = floor - 1
+    elif cursor < floor - 1:
+        return compacted(floor, field="cursor", got=cursor, least=floor - 1)
     next_seq = cursor + 1
     rows: list[LogRow] = []
     size, events = 0, 0

@@ -234,6 +234,8 @@ class Turns:
             self._hand_over(outcome)
             if outcome.fatal is not None:
                 return
+            if is_stopping:
+                self._committer.close()
             wait_s = self._wait_s(outcome)
 
     def _collect(self, wait_s: float | None) -> tuple[Arrived, bool]:

@@ -1,13 +1,16 @@
 """monitor: what a node's cores, memory, disk and accelerators are doing, by node id.
 
 The figures are the machine's, or the cgroup's where that is smaller. It has no jobs. Current values
-are gauges, so the newest stamp wins; the peak of memory never falls.
+are gauges, so the newest stamp wins; the peak of memory never falls. Samples are kept for a day;
+what they have joined into the facts stays.
 """
 
 from __future__ import annotations
 
 from hpc.domain import FieldSpec, GeneratorSpec, NamespaceSpec
 from hpc.namespaces import Module
+
+DAY_S = 86_400
 
 HARDWARE_STATS = [
     FieldSpec(key="cpu_usage", expected_type="String", required=True, min=1, max=16),
@@ -23,7 +26,8 @@ HARDWARE_STATS = [
 MONITOR = Module(
     namespace=NamespaceSpec(
         ns_id="monitor",
-        revision=1,
+        revision=2,
+        retention=DAY_S,
         schema={"HardwareStats": HARDWARE_STATS},
         by={"HardwareStats": "monitor"},
     ),

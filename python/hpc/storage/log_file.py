@@ -23,11 +23,12 @@ from hpc.errors import (
     StorageFull,
     StorageLocked,
 )
-from hpc.storage import folder
+from hpc.storage import folder, sqlite_snapshots
 
 LOG: Final = "log.sqlite3"
 APPLICATION_ID: Final = 0x6870634C  # "hpcL"
-VERSION: Final = 1
+VERSION: Final = 2
+"""By which a log is written. One of version 1 has no snapshots, and is brought up to this."""
 
 # Before it, a WAL that was reset while a reader began could lose a commit.
 LIBRARY_MIN: Final = (3, 51, 3)
@@ -58,6 +59,9 @@ CREATE TABLE job_rows (
     first_seq INTEGER NOT NULL,
     PRIMARY KEY (job_id, first_seq)
 ) WITHOUT ROWID;
+"""
+
+VIEW: Final = """
 CREATE VIEW events AS
 SELECT log.first_seq + each.key                 AS seq,
        log.batch_id                             AS id,
@@ -66,7 +70,7 @@ SELECT log.first_seq + each.key                 AS seq,
        json_extract(each.value, '$.kind')       AS kind,
        json_extract(each.value, '$.payload')    AS payload,
        json_extract(each.value, '$.settles')    AS settles
-FROM log, json_each(log.body, '$.events') AS each;
+FROM log, json_each(nullif(log.body, ''), '$.events') AS each;
 """
 
 
@@ -124,7 +128,7 @@ def _create(path: Path, hub_id: str) -> None:
             with db:
                 db.pragma("application_id", APPLICATION_ID)
                 db.pragma("user_version", VERSION)
-                db.execute(SCHEMA)
+                db.execute(SCHEMA + VIEW + sqlite_snapshots.SCHEMA)
                 db.execute("INSERT INTO meta VALUES ('hub_id', ?)", (hub_id,))
         # Closing has checkpointed: all of it is in the one file.
         draft.rename(path)
@@ -166,13 +170,21 @@ def check_version(path: Path, version: int) -> None:
     """Refuse a log that another hpc has written.
 
     Raises:
-        StorageForeign: `version` is not the one of this program.
+        StorageForeign: `version` is none that this program reads.
     """
-    if version != VERSION:
+    if not 1 <= version <= VERSION:
         raise StorageForeign(
-            f"Log `{path}` has version {version}: this hpc reads version {VERSION}",
+            f"Log `{path}` has version {version}: this hpc reads versions 1 to {VERSION}",
             hint="start the Hub with the hpc that wrote it, or a newer one",
         )
+
+
+def upgrade(db: apsw.Connection) -> None:
+    """Bring a log of version 1 up to this one, in one transaction; no row of it is touched."""
+    with db:
+        db.execute("DROP VIEW events")
+        db.execute(VIEW + sqlite_snapshots.SCHEMA)
+        db.pragma("user_version", VERSION)
 
 
 def hub_id_of(path: Path, db: apsw.Connection) -> str:

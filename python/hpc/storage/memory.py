@@ -8,13 +8,16 @@ from __future__ import annotations
 
 import sys
 import uuid
-from bisect import bisect_right
-from collections.abc import Sequence
+from bisect import bisect_left, bisect_right
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from hpc.errors import StorageError, StorageFull, StorageLocked
-from hpc.protocols import EventLog, LogHead, LogRow
+from hpc.errors import StorageDamaged, StorageError, StorageFull, StorageKnown, StorageLocked
+from hpc.protocols import EventLog, LogHead, LogRow, SnapshotHead
 from hpc.storage import EMPTY, head_after
+
+KEPT = 2
+"""Snapshots that are kept."""
 
 
 class MemoryDisk:
@@ -34,13 +37,25 @@ class MemoryDisk:
         self.by_batch: dict[str, LogRow] = {}
         self.by_job: dict[str, list[LogRow]] = {}
         self.used_bytes = 0
+        self.floor = 1
+        self.states: dict[int, tuple[SnapshotHead, bytes]] = {}
+
+    def drop(self, row: LogRow) -> None:
+        """Drop a body."""
+        bare = row._replace(body=b"")
+        self.rows[bisect_left(self.rows, row.first_seq, key=_first_seq)] = bare
+        self.by_batch[row.batch_id] = bare
+        for rows in self.by_job.values():
+            rows[:] = [bare if one.first_seq == row.first_seq else one for one in rows]
+        self.used_bytes -= len(row.body)
+        self.floor = max(self.floor, _last_seq(row) + 1)
 
 
 class MemoryReader:
     """The reading half of an `EventLog`, on a `MemoryDisk`.
 
-    The lists on the disk only grow, at their ends, so that another thread may read beside the one
-    that appends.
+    The lists on the disk only grow, at their ends, and a row of them may be put in another's place,
+    so that another thread may read beside the one that writes.
     """
 
     def __init__(self, disk: MemoryDisk) -> None:
@@ -80,6 +95,25 @@ class MemoryReader:
         """Return the row of a batch id, or None."""
         return self._open().by_batch.get(batch_id)
 
+    def floor(self) -> int:
+        """Return the seq above the newest batch whose body was dropped; 1 where none was."""
+        return self._open().floor
+
+    def snapshots(self) -> list[SnapshotHead]:
+        """Return the snapshots, the newest first: two at most."""
+        return [head for head, _ in reversed(self._open().states.values())]
+
+    def read_snapshot(self, number: int) -> bytes:
+        """Return the state of a snapshot.
+
+        Raises:
+            StorageDamaged: It is not there.
+        """
+        found = self._open().states.get(number)
+        if found is None:
+            raise StorageDamaged(f"There is no snapshot {number}")
+        return found[1]
+
     def close(self) -> None:
         """Read no more; a second call does nothing."""
         self._closed = True
@@ -109,13 +143,16 @@ class MemoryLog(MemoryReader):
 
         Raises:
             StorageFull: Nothing was appended; the same rows may be appended again.
+            StorageKnown: A batch id is in the log already; nothing was appended.
         """
         disk = self._open()
         head_after(self.head(), rows)
         new = [LogRow(*row) for row in rows]
         ids = [row.batch_id for row in new]
-        if len(set(ids)) < len(ids) or any(i in disk.by_batch for i in ids):
-            raise AssertionError("A batch id is in the log already")
+        if known := next((i for i in ids if i in disk.by_batch), None):
+            raise StorageKnown(known)
+        if len(set(ids)) < len(ids):
+            raise AssertionError("A batch id comes twice")
         size = sum(len(row.body) for row in new)
         if size > self.free_bytes():
             raise StorageFull("The memory log is full", hint="raise its capacity_bytes")
@@ -126,6 +163,35 @@ class MemoryLog(MemoryReader):
             disk.by_batch[row.batch_id] = bare
             for job_id in dict.fromkeys(row.job_ids):
                 disk.by_job.setdefault(job_id, []).append(bare)
+
+    def snapshot(self, state: bytes, seq: int) -> Iterator[None]:
+        """Store a state, and drop all but the two newest; it counts once the iterator has ended."""
+        disk = self._open()
+        at = bisect_left(disk.rows, seq, key=_last_seq)
+        if at == len(disk.rows) or _last_seq(disk.rows[at]) != seq:
+            raise AssertionError(f"No batch of the log ends at seq {seq}")
+        yield
+        number = max(disk.states, default=0) + 1
+        stored = (SnapshotHead(number, seq, disk.rows[at].chain), bytes(state))
+        # Another one, since a reader may be looking through this one.
+        disk.states = dict([*disk.states.items(), (number, stored)][-KEPT:])
+
+    def compact(self, first_seqs: Sequence[int]) -> None:
+        """Drop the bodies of batches, all or none; the rows stay.
+
+        Raises:
+            AssertionError: A batch does not lie below the older of two snapshots, or registers
+                something: its body is needed.
+        """
+        disk = self._open()
+        heads = self.snapshots()
+        below = min(head.seq for head in heads) if len(heads) == KEPT else 0
+        chosen = set(first_seqs)
+        found = [row for row in disk.rows if row.first_seq in chosen]
+        if len(found) < len(chosen) or any(_last_seq(r) > below or r.flags & 1 for r in found):
+            raise AssertionError("The body of a batch is needed")
+        for row in found:
+            disk.drop(row)
 
     def reader(self) -> MemoryReader:
         """Open a second reading half; may be called on any thread."""
@@ -141,6 +207,10 @@ class MemoryLog(MemoryReader):
         if not self._closed:
             super().close()
             self._disk.held = False
+
+
+def _first_seq(row: LogRow) -> int:
+    return row.first_seq
 
 
 def _last_seq(row: LogRow) -> int:

@@ -6,24 +6,26 @@ SQLite client can query the view `events`. One connection writes and checkpoints
 not by SQLite, which keeps their errors to itself: an fsync that has failed must end the Hub and
 never be tried again. Others may look while the Hub runs, with `open_reader` or `sqlite3`.
 
-It never looks into a body and never verifies the chain; that is the engine's. Who may have the
-folder is folder.py's, where the log goes in it and what its bytes must say is log_file.py's.
+It never looks into a body or a snapshot and never verifies the chain; that is the engine's. Who
+may have the folder is folder.py's, where the log goes in it and what its bytes must say is
+log_file.py's, how snapshots lie in it sqlite_snapshots.py's.
 """
 
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import apsw
 
-from hpc.errors import StorageDamaged, StorageError, StorageFull, StorageLocked
-from hpc.protocols import LogHead, LogRow
-from hpc.storage import EMPTY, folder, head_after, log_file
+from hpc.errors import StorageDamaged, StorageError, StorageFull, StorageKnown, StorageLocked
+from hpc.protocols import LogHead, LogRow, SnapshotHead
+from hpc.storage import EMPTY, folder, head_after, log_file, sqlite_snapshots
 from hpc.storage.log_file import LOG, translated
 
 CHECKPOINT_PAGES: Final = 1000
@@ -37,6 +39,8 @@ BUSY_MS: Final = 5000
 """How long to wait for a reader's short locks; nobody else writes."""
 
 DIGEST_BYTES: Final = 32
+
+R = TypeVar("R", bound="SqliteReader")
 
 # CAST keeps APSW from decoding a body to str only for it to be encoded again.
 _ROW: Final = "log.first_seq, count, batch_id, digest, chain, flags, CAST(body AS BLOB)"
@@ -110,6 +114,33 @@ class SqliteReader:
         """Return the row of a batch id, or None."""
         found = self._rows(f"SELECT {_ROW} FROM log WHERE batch_id = ?", (batch_id,))  # noqa: S608
         return found[0] if found else None
+
+    def floor(self) -> int:
+        """Return the seq above the newest batch whose body was dropped; 1 where none was."""
+        with self._using("read"):
+            found: list[Any] = self._db.execute(
+                "SELECT value FROM meta WHERE key = 'floor'"
+            ).fetchall()
+        return int(found[0][0]) if found else 1
+
+    def snapshots(self) -> list[SnapshotHead]:
+        """Return the snapshots that are stored whole, the newest first: two at most."""
+        with self._using("read"):
+            if self._db.pragma("user_version") < sqlite_snapshots.SINCE_VERSION:
+                return []  # of a log that could not be written to since
+            return sqlite_snapshots.heads(self._db)
+
+    def read_snapshot(self, number: int) -> bytes:
+        """Return the state of a snapshot.
+
+        Raises:
+            StorageDamaged: It is not as it was stored, or not there.
+        """
+        with self._using("read"):
+            state = sqlite_snapshots.state_of(self._db, number)
+        if state is None:
+            raise StorageDamaged(f"Snapshot {number} of log `{self._path}` is not as it was stored")
+        return state
 
     def free_bytes(self) -> int:
         """Return how many bytes the disk under the log has free for this user."""
@@ -186,32 +217,50 @@ class SqliteLog(SqliteReader):
 
         Raises:
             StorageFull: Nothing was appended; the same rows may be appended again.
+            StorageKnown: A batch id is in the log already; nothing was appended.
             StorageLocked: Another process writes to the file; nothing was appended.
             StorageError: Unknown outcome; the log must be reopened before it is written again.
         """
-        if self._closed:
-            raise StorageError(f"Log `{self._path}` is closed")
-        if self._failed:
-            raise StorageError(
-                f"Log `{self._path}` must be reopened: {self._failed.message}",
-                hint=self._failed.hint,
-            ) from self._failed
+        self._check_open()
         head = head_after(self._head, rows)
-        if not rows:
-            return
-        try:
-            with self._using("written"):
-                if self._db.readonly("main"):
-                    self._reconnect()
-                self._commit(rows)
-            self._head = head
-            if self._wal_pages >= self._checkpoint_at:
-                self._checkpoint()
-        except StorageError as error:
-            if not isinstance(error, StorageFull | StorageLocked):
-                self._failed = error
-                self._db.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1)
-            raise
+        if rows:
+            self._write(lambda db: self._insert(db, rows), head)
+
+    def snapshot(self, state: bytes, seq: int) -> Iterator[None]:
+        """Store a state in steps of a megabyte, and drop all but the two newest snapshots.
+
+        Raises:
+            StorageFull: This step was not taken; the snapshot may be given up.
+            StorageLocked: Another process writes to the file; likewise.
+            StorageError: Unknown outcome; the log must be reopened before it is written again.
+        """
+        self._check_open()
+        chain = self._chain_at(seq)
+        number = sqlite_snapshots.next_number(self._db)
+        for part, piece in sqlite_snapshots.parts_of(state):
+            self._write(functools.partial(_put_part, number, part, piece))
+            yield
+        head = SnapshotHead(number, seq, chain)
+        self._write(lambda db: sqlite_snapshots.put_head(db, head, state))
+        # What the older ones held is taken out step by step as well.
+        for rowid in sqlite_snapshots.left_over(self._db):
+            yield
+            self._write(functools.partial(_drop_part, rowid))
+
+    def compact(self, first_seqs: Sequence[int]) -> None:
+        """Drop the bodies of batches, all or none, durable when this returns; the rows stay.
+
+        Raises:
+            AssertionError: A batch does not lie below the older of two snapshots, or registers
+                something: its body is needed.
+            StorageFull: Nothing was dropped.
+            StorageError: Unknown outcome; the log must be reopened before it is written again.
+        """
+        self._check_open()
+        kept = self.snapshots()
+        below = min(head.seq for head in kept) if len(kept) == sqlite_snapshots.KEPT else 0
+        if first_seqs:
+            self._write(lambda db: _drop_bodies(db, first_seqs, below))
 
     def reader(self) -> SqliteReader:
         """Open a second reading half on a connection of its own; may be called on any thread.
@@ -233,23 +282,69 @@ class SqliteLog(SqliteReader):
         finally:
             os.close(self._lock)
 
-    def _commit(self, rows: Sequence[LogRow]) -> None:
-        db = self._db
-        db.execute("BEGIN IMMEDIATE")
+    def _check_open(self) -> None:
+        if self._closed:
+            raise StorageError(f"Log `{self._path}` is closed")
+        if self._failed:
+            raise StorageError(
+                f"Log `{self._path}` must be reopened: {self._failed.message}",
+                hint=self._failed.hint,
+            ) from self._failed
+
+    def _write(
+        self, change: Callable[[apsw.Connection], None], head: LogHead | None = None
+    ) -> None:
+        """Commit a change, after which the log ends at `head` where that is given."""
+        self._check_open()
+        try:
+            with self._using("written"):
+                if self._db.readonly("main"):
+                    self._reconnect()
+                self._commit(change)
+            self._head = head or self._head
+            if self._wal_pages >= self._checkpoint_at:
+                self._checkpoint()
+        except StorageError as error:
+            if not isinstance(error, StorageFull | StorageLocked | StorageKnown):
+                self._failed = error
+                self._db.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1)
+            raise
+
+    def _insert(self, db: apsw.Connection, rows: Sequence[LogRow]) -> None:
         try:
             # The body is bound as bytes and made TEXT by SQLite, which does not look at it.
             db.executemany(
                 "INSERT INTO log VALUES (?, ?, ?, ?, ?, ?, CAST(? AS TEXT))",
                 (tuple(row[:7]) for row in rows),
             )
-            db.executemany(
-                "INSERT OR IGNORE INTO job_rows VALUES (?, ?)",
-                ((job_id, row[0]) for row in rows for job_id in row[7]),
-            )
-            db.execute("COMMIT")
         except apsw.ConstraintError as error:
-            db.execute("ROLLBACK")
-            raise AssertionError(f"A batch id or seq is in the log already: {error}") from error
+            # The engine forgets a receipt after some time, and the log never.
+            known = "SELECT batch_id FROM log WHERE batch_id = ? AND first_seq <= ?"
+            for row in rows:
+                if db.execute(known, (row[2], self._head.last_seq)).fetchall():
+                    raise StorageKnown(row[2]) from error
+            raise AssertionError(f"A batch id or seq comes twice: {error}") from error
+        db.executemany(
+            "INSERT OR IGNORE INTO job_rows VALUES (?, ?)",
+            ((job_id, row[0]) for row in rows for job_id in row[7]),
+        )
+
+    def _chain_at(self, seq: int) -> bytes:
+        sql = "SELECT chain FROM log WHERE first_seq <= ?1 AND first_seq + count - 1 = ?1"
+        with self._using("read"):
+            found: list[Any] = self._db.execute(
+                f"{sql} ORDER BY first_seq DESC LIMIT 1", (seq,)
+            ).fetchall()
+        if not found:
+            raise AssertionError(f"No batch of the log ends at seq {seq}")
+        return bytes(found[0][0])
+
+    def _commit(self, change: Callable[[apsw.Connection], None]) -> None:
+        db = self._db
+        db.execute("BEGIN IMMEDIATE")
+        try:
+            change(db)
+            db.execute("COMMIT")
         except BaseException:
             # SQLite has rolled back by itself after some errors and not after others.
             if not db.get_autocommit():
@@ -279,6 +374,32 @@ class SqliteLog(SqliteReader):
             contextlib.suppress(apsw.BusyError, apsw.LockedError, apsw.FullError),
         ):
             self._db.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_PASSIVE)
+
+
+def _put_part(number: int, part: int, piece: memoryview, db: apsw.Connection) -> None:
+    sqlite_snapshots.put_part(db, number, part, piece)
+
+
+def _drop_part(rowid: int, db: apsw.Connection) -> None:
+    sqlite_snapshots.drop_part(db, rowid)
+
+
+def _drop_bodies(db: apsw.Connection, first_seqs: Sequence[int], below: int) -> None:
+    """Drop bodies below a seq, and raise the floor above them."""
+    for first_seq in first_seqs:
+        db.execute(
+            "UPDATE log SET body = '' WHERE first_seq = ? AND first_seq + count - 1 <= ? "
+            "AND NOT flags & 1",
+            (first_seq, below),
+        )
+        if db.changes() != 1:
+            raise AssertionError(f"The body of the batch with first seq {first_seq} is needed")
+    db.execute(
+        "INSERT INTO meta SELECT 'floor', first_seq + count FROM log WHERE first_seq = ?1 "
+        "ON CONFLICT DO UPDATE SET value = max(CAST(value AS INTEGER), "
+        "CAST(excluded.value AS INTEGER))",
+        (max(first_seqs),),
+    )
 
 
 def open_log(data: Path, *, allow_network: bool = False, vfs: str | None = None) -> SqliteLog:
@@ -314,8 +435,8 @@ def open_log(data: Path, *, allow_network: bool = False, vfs: str | None = None)
     return log
 
 
-def open_reader(data: Path) -> SqliteReader:
-    """Open a log for reading only, whether or not a Hub has it; takes no lock.
+def open_reader(data: Path, kind: type[R]) -> R:
+    """Open the log of a folder for reading only, whether or not a Hub has it; takes no lock.
 
     Raises:
         StorageForeign: There is no log of ours in the folder.
@@ -323,7 +444,20 @@ def open_reader(data: Path) -> SqliteReader:
     """
     path = data.absolute() / LOG
     log_file.check_header(path)
-    return SqliteReader(path, _connect(path, apsw.SQLITE_OPEN_READONLY, None))
+    return kind(path, _connect(path, apsw.SQLITE_OPEN_READONLY, None))
+
+
+def open_file(path: Path, kind: type[R]) -> R:
+    """Open an exported log for reading only; nobody may write to it meanwhile.
+
+    Raises:
+        StorageForeign: It is no log of ours.
+        StorageError: It cannot be read, with the reason.
+    """
+    path = path.absolute()
+    log_file.check_header(path)
+    flags = apsw.SQLITE_OPEN_READONLY | apsw.SQLITE_OPEN_URI
+    return kind(path, _connect(path, flags, None, uri=f"{path.as_uri()}?immutable=1"))
 
 
 def _connect_or_look(path: Path, vfs: str | None) -> apsw.Connection:
@@ -360,6 +494,8 @@ def _prepare_writer(path: Path, db: apsw.Connection) -> None:
         raise StorageError(f"Log `{path}` cannot be put into WAL mode")
     db.pragma("synchronous", "FULL")
     db.pragma("wal_autocheckpoint", 0)
+    if db.pragma("user_version") < log_file.VERSION:
+        log_file.upgrade(db)
     # After an fsync that failed, the page cache may show a commit that is not on disk, and a retry
     # of its batch would be acknowledged. Copied into the database and synced there, it is.
     with contextlib.suppress(apsw.BusyError, apsw.FullError):

@@ -21,7 +21,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from hpc.errors import StorageError, StorageLocked
+from hpc.errors import StorageDamaged, StorageError, StorageKnown, StorageLocked
 from hpc.protocols import EventLog, LogHead, LogRow
 
 OpenLog = Callable[[], EventLog]
@@ -73,6 +73,25 @@ def head_of(rows: Sequence[LogRow]) -> LogHead:
 def stored(rows: Sequence[LogRow]) -> list[LogRow]:
     """Return rows as a log gives them back: without `job_ids`."""
     return [row._replace(job_ids=()) for row in rows]
+
+
+def make_state(seq: int, size: int = 100) -> bytes:
+    """Return bytes in place of a snapshot: a log keeps them and never looks into them."""
+    filler = random.Random(seq).randbytes(size)  # noqa: S311 - any bytes will do
+    return filler + hashlib.sha256(filler).digest()
+
+
+def store(log: EventLog, seq: int, size: int = 100) -> bytes:
+    """Store a snapshot at a seq, and return its state."""
+    state = make_state(seq, size)
+    for _ in log.snapshot(state, seq):
+        pass
+    return state
+
+
+def _after(row: LogRow) -> LogRow:
+    """Return the row once more, behind itself."""
+    return row._replace(first_seq=row.first_seq + row.count)
 
 
 class EventLogContract:
@@ -158,7 +177,10 @@ class EventLogContract:
                 log.append([first, again])
             assert log.read(1, 10) == []
             log.append([first])
-            with pytest.raises(AssertionError):
+            with pytest.raises(StorageKnown) as caught:
+                log.append([again._replace(batch_id="new"), _after(again)])
+            assert caught.value.batch_id == "same"
+            with pytest.raises(StorageKnown):
                 log.append([again])
             assert log.head() == head_of([first])
             log.append([again._replace(batch_id="other")])
@@ -306,6 +328,108 @@ class EventLogContract:
             log.read(1, 1)
         with pytest.raises(StorageError):
             log.reader()
+
+    def test_a_new_log_has_no_snapshot_and_nothing_is_gone(self, open_log: OpenLog) -> None:
+        """The Hub replays all of it."""
+        with contextlib.closing(open_log()) as log:
+            assert log.snapshots() == []
+            assert log.floor() == 1
+            with pytest.raises(StorageDamaged):
+                log.read_snapshot(1)
+
+    def test_a_snapshot_comes_back_byte_for_byte(self, open_log: OpenLog) -> None:
+        """Also a large one, also after reopening, with the chain of the log at its seq."""
+        with contextlib.closing(open_log()) as log:
+            rows = make_rows(log.head(), [2, 3, 4])
+            log.append(rows)
+            states = [store(log, 5), store(log, 9, 5 << 20)]
+        with contextlib.closing(open_log()) as log:
+            newest, older = log.snapshots()
+            assert (newest.seq, newest.chain) == (9, rows[2].chain)
+            assert (older.seq, older.chain) == (5, rows[1].chain)
+            found = [log.read_snapshot(head.number) for head in (older, newest)]
+            assert found == states
+            assert log.read(1, 100) == rows
+
+    def test_two_snapshots_are_kept(self, open_log: OpenLog) -> None:
+        """Below the floor they are the only copy of what was, and one is none."""
+        with contextlib.closing(open_log()) as log:
+            log.append(make_rows(log.head(), [1] * 5))
+            for seq in (1, 2, 4, 5, 5):
+                store(log, seq)
+            assert [head.seq for head in log.snapshots()] == [5, 5]
+            assert len({head.number for head in log.snapshots()}) == 2  # noqa: PLR2004
+
+    def test_a_snapshot_that_was_not_finished_never_was(self, open_log: OpenLog) -> None:
+        """The Hub may be killed between two steps; appends come between them."""
+        with contextlib.closing(open_log()) as log:
+            log.append(make_rows(log.head(), [1] * 3))
+            first = store(log, 1)
+            steps = log.snapshot(make_state(3, 3 << 20), 3)
+            next(steps)
+            log.append([make_row(log.head())])
+            assert [head.seq for head in log.snapshots()] == [1]
+        with contextlib.closing(open_log()) as log:
+            assert [head.seq for head in log.snapshots()] == [1]
+            last = store(log, 4, 2 << 20)
+            states = [log.read_snapshot(head.number) for head in log.snapshots()]
+            assert states == [last, first]
+
+    def test_a_snapshot_ends_with_a_batch(self, open_log: OpenLog) -> None:
+        """Within one there is no chain value that it could be held against."""
+        with contextlib.closing(open_log()) as log:
+            log.append(make_rows(log.head(), [2, 2]))
+            for seq in (1, 5):
+                with pytest.raises(AssertionError):
+                    store(log, seq)
+            assert log.snapshots() == []
+
+    def test_a_dropped_body_leaves_its_row(self, open_log: OpenLog) -> None:
+        """The chain goes on over it, and its batch id stays taken."""
+        with contextlib.closing(open_log()) as log:
+            rows = make_rows(log.head(), [1, 2, 1, 1])
+            log.append([row._replace(job_ids=("a",)) for row in rows])
+            store(log, 4)
+            store(log, 5)
+            log.compact([rows[0].first_seq, rows[1].first_seq])
+        with contextlib.closing(open_log()) as log:
+            bare = [row._replace(body=b"") for row in rows[:2]]
+            assert log.read(1, 100) == bare + rows[2:]
+            assert log.read_job("a", 0, 2) == bare
+            assert log.receipt(rows[1].batch_id) == bare[1]
+            assert log.floor() == rows[2].first_seq
+            with pytest.raises(StorageKnown):
+                log.append([make_row(log.head(), batch_id=rows[0].batch_id)])
+            store(log, 5)
+            log.compact([])
+            assert log.floor() == rows[2].first_seq
+
+    def test_the_floor_does_not_fall(self, open_log: OpenLog) -> None:
+        """What is above it is whole, whatever went first."""
+        with contextlib.closing(open_log()) as log:
+            log.append(make_rows(log.head(), [1] * 12))
+            store(log, 12)
+            store(log, 12)
+            for first_seq, floor in ((2, 3), (10, 11), (9, 11)):
+                log.compact([first_seq])
+                assert log.floor() == floor
+
+    @pytest.mark.parametrize("wrong", [3, 4, 5, 99])
+    def test_what_is_needed_is_not_dropped(self, open_log: OpenLog, wrong: int) -> None:
+        """A registration, what the older snapshot does not hold, what is not there: none goes."""
+        with contextlib.closing(open_log()) as log:
+            rows = make_rows(log.head(), [1, 1, 1, 2, 1])
+            rows[2] = rows[2]._replace(flags=1)
+            log.append(rows)
+            store(log, 3)
+            with pytest.raises(AssertionError):
+                log.compact([1])  # one snapshot is none
+            store(log, 6)
+            with pytest.raises(AssertionError):
+                log.compact([1, wrong])
+            assert log.read(1, 100) == rows
+            assert log.floor() == 1
+            log.compact([1])
 
     @pytest.mark.parametrize("seed", range(SEED_COUNT))
     def test_any_history_reads_as_a_list_does(self, open_log: OpenLog, seed: int) -> None:

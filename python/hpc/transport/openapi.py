@@ -331,6 +331,7 @@ def _schemas() -> dict[str, Any]:
             seq=INT,
             duplicate={"type": "boolean"},
             building={"type": "boolean"},
+            since={"type": "integer"},
         ),
         "Facts": _object(
             ["gid", "cursor", "facts", "more"],

@@ -176,6 +176,10 @@ class _Reads:
         elif isinstance(follow, Answer):
             await send_answer(send, follow)
         elif follow:
+            first = await self._ports.events(cursor, 1)
+            if first.status >= 400:  # noqa: PLR2004 - where refusals begin
+                await send_answer(send, first)
+                return
             await Stream(event_stream(self._ports, cursor), SSE)(scope, receive, send)
         else:
             await send_answer(send, await self._ports.events(cursor, limit))

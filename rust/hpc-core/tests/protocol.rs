@@ -16,6 +16,8 @@ mod puppet;
 mod relay;
 #[path = "protocol/search.rs"]
 mod search;
+#[path = "protocol/snapshots.rs"]
+mod snapshots;
 #[path = "protocol/traces_batches.rs"]
 mod traces_batches;
 #[path = "protocol/traces_facts.rs"]

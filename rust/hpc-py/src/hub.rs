@@ -27,6 +27,9 @@ pub(crate) type RowIn = (
 /// A request as Python hands it over: token, verb, query, body.
 type InputIn = (u64, PyBackedStr, PyBackedStr, PyBackedBytes);
 
+/// First seqs of batches that may be dropped, and the first that is not old enough yet.
+type ExpiredOut = (Vec<u64>, Option<u64>);
+
 /// The Hub's state machine.
 #[pyclass(frozen, module = "hpc._core")]
 pub struct Hub {
@@ -80,6 +83,34 @@ impl Hub {
             .map_err(|fault| damaged(py, &fault))
     }
 
+    fn restore(&self, py: Python<'_>, state: PyBackedBytes) -> PyResult<()> {
+        py.detach(|| self.guarded(|hub| hub.restore(&state)))
+            .map_err(|fault| damaged(py, &fault))
+    }
+
+    fn catch_up(&self, py: Python<'_>, rows: Vec<RowIn>) -> PyResult<()> {
+        py.detach(|| self.guarded(|hub| hub.catch_up(&core_rows(&rows)?)))
+            .map_err(|fault| damaged(py, &fault))
+    }
+
+    fn recall(&self, py: Python<'_>, row: RowIn) -> PyResult<()> {
+        py.detach(|| self.guarded(|hub| hub.recall(&core_row(&row)?)))
+            .map_err(|fault| damaged(py, &fault))
+    }
+
+    fn snapshot<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyBytes>> {
+        py.detach(|| self.guarded(|hub| Ok(hub.snapshot())))
+            .map(|state| PyBytes::new(py, &state))
+            .map_err(|fault| engine_fault(py, &fault))
+    }
+
+    #[pyo3(signature = (rows, *, wall_ms))]
+    fn expired(&self, py: Python<'_>, rows: Vec<RowIn>, wall_ms: i64) -> PyResult<ExpiredOut> {
+        py.detach(|| self.guarded(|hub| hub.expired(&core_rows(&rows)?, wall_ms)))
+            .map(|expired| (expired.first_seqs, expired.pending))
+            .map_err(|fault| damaged(py, &fault))
+    }
+
     #[pyo3(signature = (*, wall_ms, mono_ms))]
     fn start(&self, wall_ms: i64, mono_ms: i64) {
         self.lock().start(Now {
@@ -120,6 +151,31 @@ impl Hub {
     #[getter]
     fn last_seq(&self) -> u64 {
         self.lock().last_seq()
+    }
+
+    #[getter]
+    fn chain<'py>(&self, py: Python<'py>) -> Bound<'py, PyBytes> {
+        PyBytes::new(py, &self.lock().chain())
+    }
+
+    #[getter]
+    fn build_from(&self) -> Option<u64> {
+        self.lock().build_from()
+    }
+
+    #[getter]
+    fn is_building(&self) -> bool {
+        self.lock().is_building_any()
+    }
+
+    #[getter]
+    fn has_retention(&self) -> bool {
+        self.lock().has_retention()
+    }
+
+    #[getter]
+    fn newest_registrations(&self) -> (u64, u64) {
+        self.lock().newest_registrations()
     }
 }
 
@@ -187,23 +243,23 @@ pub(crate) fn core_rows(rows: &[RowIn]) -> Result<Vec<LogRow>, Fault> {
 
 fn core_row(row: &RowIn) -> Result<LogRow, Fault> {
     let (first_seq, count, batch_id, digest, chain, flags, body, job_ids) = row;
-    let digest_of = |bytes: &[u8]| {
-        bytes.try_into().map_err(|_| {
-            let length = bytes.len();
-            Fault(format!(
-                "Batch `{batch_id}`: a digest has 32 bytes, got {length}"
-            ))
-        })
-    };
     Ok(LogRow {
         first_seq: *first_seq,
         count: *count,
         batch_id: batch_id.clone(),
-        digest: digest_of(digest)?,
-        chain: digest_of(chain)?,
+        digest: digest_of(digest, batch_id)?,
+        chain: digest_of(chain, batch_id)?,
         flags: *flags,
         body: body.to_vec(),
         job_ids: job_ids.clone(),
+    })
+}
+
+/// A digest or chain value; `of` names whose it is.
+pub(crate) fn digest_of(bytes: &[u8], of: &str) -> Result<entry::Digest, Fault> {
+    bytes.try_into().map_err(|_| {
+        let length = bytes.len();
+        Fault(format!("Batch `{of}`: a digest has 32 bytes, got {length}"))
     })
 }
 

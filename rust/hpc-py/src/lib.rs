@@ -5,6 +5,7 @@ use pyo3::prelude::*;
 mod errors;
 mod hub;
 mod past;
+mod snapshot;
 mod supervise;
 
 #[pymodule]
@@ -15,6 +16,8 @@ mod _core {
     use crate::hub::{Hub, Turn, events_page, msgpack_of_json};
     #[pymodule_export]
     use crate::past::{Evidence, Past, Search};
+    #[pymodule_export]
+    use crate::snapshot::{check_snapshot, verify_rows};
     #[pymodule_export]
     use crate::supervise::supervise;
 

@@ -8,7 +8,7 @@ use hpc_core::logic::hub::{Fault, Reply};
 use hpc_core::logic::past::Past as CorePast;
 use hpc_core::logic::search::Search as CoreSearch;
 use pyo3::prelude::*;
-use pyo3::pybacked::PyBackedStr;
+use pyo3::pybacked::{PyBackedBytes, PyBackedStr};
 use pyo3::types::PyBytes;
 
 use crate::errors::{damaged, engine_fault};
@@ -35,6 +35,16 @@ impl Past {
         Self {
             inner: Mutex::new(CorePast::new(hub_id)),
         }
+    }
+
+    fn restore(&self, py: Python<'_>, state: PyBackedBytes) -> PyResult<()> {
+        py.detach(|| guarded(|| locked(&self.inner).restore(&state)))
+            .map_err(|fault| damaged(py, &fault))
+    }
+
+    fn catch_up(&self, py: Python<'_>, rows: Vec<RowIn>) -> PyResult<()> {
+        py.detach(|| guarded(|| locked(&self.inner).catch_up(&core_rows(&rows)?)))
+            .map_err(|fault| damaged(py, &fault))
     }
 
     fn preload(&self, py: Python<'_>, rows: Vec<RowIn>) -> PyResult<()> {
@@ -73,6 +83,16 @@ impl Past {
     #[getter]
     fn last_seq(&self) -> u64 {
         locked(&self.inner).last_seq()
+    }
+
+    #[getter]
+    fn chain<'py>(&self, py: Python<'py>) -> Bound<'py, PyBytes> {
+        PyBytes::new(py, &locked(&self.inner).chain())
+    }
+
+    #[getter]
+    fn build_from(&self) -> Option<u64> {
+        locked(&self.inner).build_from()
     }
 }
 
@@ -168,6 +188,11 @@ impl Evidence {
     #[getter]
     fn newest(&self) -> Vec<u64> {
         locked(&self.inner).newest()
+    }
+
+    #[getter]
+    fn is_gone(&self) -> bool {
+        locked(&self.inner).is_gone()
     }
 
     #[getter]

@@ -2,7 +2,8 @@
 //!
 //! The body is `{"events":[{"at","counter","kind","payload","settles"}],"pokes":[…]}`, canonical.
 //! The chain value of a row is blake3 over the former row's chain value and this row's header and
-//! body, so a batch that is changed, missing or moved is named when the log is read.
+//! body, so a batch that is changed, missing or moved is named when the log is read. Compaction drops
+//! bodies and keeps the rest: of such a batch the chain value is taken as it stands.
 
 use super::json::{Map, Value, decode};
 use super::json_write::{ObjectWriter, write_display, write_list, write_str};
@@ -29,7 +30,7 @@ pub struct LogRow {
     pub chain: Digest,
     /// See [`FLAG_CONTROL`].
     pub flags: u32,
-    /// Canonical body.
+    /// Canonical body; empty once compaction has dropped it.
     pub body: Vec<u8>,
     /// The jobs that it speaks of.
     pub job_ids: Vec<String>,
@@ -49,6 +50,67 @@ impl LogRow {
         hasher.update(&self.digest);
         hasher.update(&self.body);
         *hasher.finalize().as_bytes()
+    }
+}
+
+/// A batch that is not as it was recorded.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DamagedRow {
+    /// Seq of its first event.
+    pub first_seq: u64,
+    /// Its id.
+    pub batch_id: String,
+    /// What is wrong with it.
+    pub why: String,
+}
+
+/// Verifies rows that should follow a chain value, with `next_seq` as their first seq: the chain,
+/// the bodies, and the digests of registrations, which alone stand in the log as they were sent.
+/// Returns the chain value behind them, and each that is damaged.
+#[must_use]
+pub fn verify(rows: &[LogRow], former: &Digest, next_seq: u64) -> (Digest, Vec<DamagedRow>) {
+    let (mut chain, mut next_seq) = (*former, next_seq);
+    let mut damaged = Vec::new();
+    for row in rows {
+        // From what the row itself says on, so that only what is damaged is named.
+        if let Err(why) = row.verify(&chain, next_seq) {
+            damaged.push(DamagedRow {
+                first_seq: row.first_seq,
+                batch_id: row.batch_id.clone(),
+                why,
+            });
+        }
+        chain = row.chain;
+        next_seq = row.first_seq.saturating_add(u64::from(row.count));
+    }
+    (chain, damaged)
+}
+
+impl LogRow {
+    fn verify(&self, former: &Digest, next_seq: u64) -> Result<(), String> {
+        if self.first_seq != next_seq {
+            return Err(format!(
+                "a batch is missing before it: expected first seq {next_seq}"
+            ));
+        }
+        if self.body.is_empty() {
+            return Ok(());
+        }
+        if self.chain != self.chain_after(former) {
+            return Err("its checksum does not match".to_owned());
+        }
+        let body = Body::decode(&self.body)?;
+        if body.len() != self.count as usize || body.events().count() != body.len() {
+            return Err("its number of events does not match".to_owned());
+        }
+        if self.flags & FLAG_CONTROL != 0 {
+            let stored = body.events().next().map(|event| event.spec.clone());
+            let sent = Value::Map(stored.unwrap_or_default());
+            if digest(&sent) != self.digest {
+                return Err("the digest of what was sent does not match".to_owned());
+            }
+        }
+        Ok(())
     }
 }
 
@@ -190,7 +252,7 @@ pub fn events_page(
     let mut written = 0;
     let mut cut = false;
     out.extend_from_slice(b"{\"data\":[");
-    'rows: for row in rows {
+    'rows: for row in rows.iter().filter(|row| !row.body.is_empty()) {
         let body = Body::decode(&row.body)
             .map_err(|e| format!("Batch {} at seq {}: {e}", row.batch_id, row.first_seq))?;
         for (index, event) in body.events().enumerate() {

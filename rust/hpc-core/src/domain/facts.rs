@@ -363,3 +363,51 @@ impl Facts {
         self.squeeze_at = 2 * self.changes.len().max(self.rows.len());
     }
 }
+
+/// Snapshots: the facts cell by cell, each with the seq at which it last changed.
+impl Facts {
+    /// Gives every cell to `f` (table, key, column, cell, last changed), in the order in which the
+    /// rows were made.
+    pub fn each_cell(&self, f: &mut dyn FnMut(&str, &str, &str, &Cell, u64)) {
+        for row in &self.rows {
+            let Some(table) = self.tables.get(usize::from(row.table)) else {
+                continue;
+            };
+            for (column, (cell, changed)) in table.columns.iter().zip(&row.cells) {
+                if let Some(cell) = cell {
+                    f(&table.name, &row.key, column, cell, *changed);
+                }
+            }
+        }
+    }
+
+    /// Puts a cell back as it was; [`Facts::restored`] must follow once all are there.
+    pub fn restore_cell(&mut self, table: &str, key: &str, column: &str, cell: Cell, changed: u64) {
+        let column = self.column(table, column);
+        let Some(id) = self.row(column.table, key) else {
+            return;
+        };
+        let Some(row) = self.rows.get_mut(id as usize) else {
+            return;
+        };
+        let index = usize::from(column.index);
+        if row.cells.len() <= index {
+            row.cells.resize(index + 1, (None, 0));
+        }
+        if let Some(place) = row.cells.get_mut(index) {
+            *place = (Some(cell), changed);
+        }
+        row.logged = row.logged.max(changed);
+        if changed > 0 {
+            self.changes.push((changed, id));
+        }
+    }
+
+    /// Ends restoring: the change log is put in order. What it had of stale entries is gone, which
+    /// no pull can tell.
+    pub fn restored(&mut self) {
+        self.changes.sort_unstable();
+        self.changes.dedup();
+        self.squeeze_at = 2 * self.changes.len().max(self.rows.len());
+    }
+}

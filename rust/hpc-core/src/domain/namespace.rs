@@ -9,6 +9,10 @@ use super::json::{Map, Value};
 use super::problem::FieldError;
 use super::reader::{Reader, as_bool, as_int, as_string};
 
+/// The longest retention, in seconds: a thousand years.
+const RETENTION_S_MAX: i64 = 1_000 * 366 * 86_400;
+const RETENTION_EXPECTED: &str = "seconds, an Int from 0, or null";
+
 /// What a namespace's events look like and how its tasks are run.
 #[derive(Clone, Debug, PartialEq)]
 pub struct NamespaceSpec {
@@ -20,6 +24,8 @@ pub struct NamespaceSpec {
     pub resources: Vec<(String, Expression)>,
     /// Schema by kind, in byte order of the names.
     pub kinds: Vec<(String, KindSpec)>,
+    /// For how long the log keeps what its own kinds said, in ms; `None`: for ever.
+    pub retention_ms: Option<i64>,
     /// Own kinds that are a lifecycle kind.
     pub acts_as: Vec<(String, KernelKind)>,
     /// The spec as it came, canonical.
@@ -60,6 +66,7 @@ impl NamespaceSpec {
             "acts_as",
             "by",
             "open",
+            "retention",
         ];
         let mut reader = Reader::new(spec, "spec", &known, &mut errors);
         let revision = reader.optional("revision", "Int from 1", |v| as_int(v).filter(|n| *n >= 1));
@@ -91,12 +98,19 @@ impl NamespaceSpec {
         let open = reader
             .optional("open", "List of kinds", Value::as_list)
             .map(<[Value<'_>]>::to_vec);
+        let retention = reader.optional("retention", RETENTION_EXPECTED, |v| match v {
+            Value::Null => Some(None),
+            _ => as_int(v)
+                .filter(|s| (0..=RETENTION_S_MAX).contains(s))
+                .map(Some),
+        });
         let kinds = schema.map_or_else(Vec::new, |s| parse_kinds(&s, &mut errors));
         let mut spec_read = Self {
             revision: revision.unwrap_or(1),
             handler_type: handler_type.flatten(),
             resources: resources.map_or_else(Vec::new, |r| parse_resources(&r, &mut errors)),
             kinds,
+            retention_ms: retention.flatten().map(|s| s * 1_000),
             acts_as: Vec::new(),
             text: Value::Map(spec.clone()).to_text(),
         };

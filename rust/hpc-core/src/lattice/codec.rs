@@ -8,7 +8,9 @@
 //! Each lattice writes its own body in its own file; [`super::cell`] puts the kind before it.
 //! Decoding never panics and never recurses deeper than [`NESTING_MAX`].
 
+use std::collections::BTreeMap;
 use std::fmt;
+use std::sync::Arc;
 
 /// How deep epochs may be nested in the bytes of one element.
 pub const NESTING_MAX: u8 = 8;
@@ -61,6 +63,131 @@ impl<T: Codec> Codec for Option<T> {
 
     fn decode(reader: &mut Reader<'_>) -> Result<Self, DecodeError> {
         reader.flag()?.then(|| T::decode(reader)).transpose()
+    }
+}
+
+impl Codec for bool {
+    fn encode(&self, out: &mut Vec<u8>) {
+        out.push(u8::from(*self));
+    }
+
+    fn decode(reader: &mut Reader<'_>) -> Result<Self, DecodeError> {
+        reader.flag()
+    }
+}
+
+impl Codec for u32 {
+    fn encode(&self, out: &mut Vec<u8>) {
+        put_uint(u64::from(*self), out);
+    }
+
+    fn decode(reader: &mut Reader<'_>) -> Result<Self, DecodeError> {
+        reader.uint32()
+    }
+}
+
+impl Codec for u64 {
+    fn encode(&self, out: &mut Vec<u8>) {
+        put_uint(*self, out);
+    }
+
+    fn decode(reader: &mut Reader<'_>) -> Result<Self, DecodeError> {
+        reader.uint()
+    }
+}
+
+impl Codec for i64 {
+    fn encode(&self, out: &mut Vec<u8>) {
+        put_int(*self, out);
+    }
+
+    fn decode(reader: &mut Reader<'_>) -> Result<Self, DecodeError> {
+        reader.int()
+    }
+}
+
+/// Finite numbers by their bits; -0.0 stays what it is.
+impl Codec for f64 {
+    fn encode(&self, out: &mut Vec<u8>) {
+        out.extend_from_slice(&self.to_bits().to_le_bytes());
+    }
+
+    fn decode(reader: &mut Reader<'_>) -> Result<Self, DecodeError> {
+        let number = Self::from_bits(u64::from_le_bytes(reader.array()?));
+        if number.is_finite() {
+            Ok(number)
+        } else {
+            Err(reader.refuse(DecodeReason::OutOfRange))
+        }
+    }
+}
+
+impl Codec for String {
+    fn encode(&self, out: &mut Vec<u8>) {
+        put_bytes(self.as_bytes(), out);
+    }
+
+    fn decode(reader: &mut Reader<'_>) -> Result<Self, DecodeError> {
+        reader.text().map(str::to_owned)
+    }
+}
+
+impl Codec for Arc<str> {
+    fn encode(&self, out: &mut Vec<u8>) {
+        put_bytes(self.as_bytes(), out);
+    }
+
+    fn decode(reader: &mut Reader<'_>) -> Result<Self, DecodeError> {
+        reader.text().map(Into::into)
+    }
+}
+
+impl<A: Codec, B: Codec> Codec for (A, B) {
+    fn encode(&self, out: &mut Vec<u8>) {
+        self.0.encode(out);
+        self.1.encode(out);
+    }
+
+    fn decode(reader: &mut Reader<'_>) -> Result<Self, DecodeError> {
+        Ok((A::decode(reader)?, B::decode(reader)?))
+    }
+}
+
+impl<T: Codec> Codec for Vec<T> {
+    fn encode(&self, out: &mut Vec<u8>) {
+        put_uint(self.len() as u64, out);
+        for item in self {
+            item.encode(out);
+        }
+    }
+
+    fn decode(reader: &mut Reader<'_>) -> Result<Self, DecodeError> {
+        let length = reader.length()?;
+        (0..length).map(|_| T::decode(reader)).collect()
+    }
+}
+
+/// Pairs in ascending order of the keys.
+impl<K: Codec + Ord, V: Codec> Codec for BTreeMap<K, V> {
+    fn encode(&self, out: &mut Vec<u8>) {
+        put_uint(self.len() as u64, out);
+        for (key, value) in self {
+            key.encode(out);
+            value.encode(out);
+        }
+    }
+
+    fn decode(reader: &mut Reader<'_>) -> Result<Self, DecodeError> {
+        let length = reader.length()?;
+        let mut map = Self::new();
+        for _ in 0..length {
+            let (key, value) = <(K, V)>::decode(reader)?;
+            if map.last_key_value().is_some_and(|(last, _)| *last >= key) {
+                return Err(reader.refuse(DecodeReason::NotCanonical));
+            }
+            map.insert(key, value);
+        }
+        Ok(map)
     }
 }
 

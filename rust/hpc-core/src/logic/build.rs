@@ -54,16 +54,23 @@ impl Hub {
     ///
     /// # Errors
     /// A row that cannot be read.
-    pub(super) fn build(&mut self, rows: &[LogRow], recorded_bytes: usize) -> Result<(), Fault> {
+    pub(super) fn build(&mut self, rows: &[LogRow], share: usize) -> Result<(), Fault> {
         let Some(built) = self.state.generators.build_cursor() else {
             self.builder = Builder::default();
             return Ok(());
         };
         let mut builder = std::mem::take(&mut self.builder);
         builder.feed(rows, built + 1);
-        let share = BUILD_BYTES.max(2 * recorded_bytes);
         let mut spent = 0;
         while let Some(row) = builder.rows.front().filter(|_| spent < share) {
+            if row.body.is_empty() {
+                let end = end_of(row);
+                self.state.generators.skip(builder.next_seq, end);
+                builder.next_seq = end;
+                builder.rows.pop_front();
+                builder.offset = BODY_OPEN.len();
+                continue;
+            }
             let (value, used) = row
                 .body
                 .get(builder.offset..)
@@ -95,6 +102,31 @@ impl Hub {
         self.advanced = advanced;
         self.poke(replaced, head);
         Ok(())
+    }
+
+    /// Recovery, last: gives the generators that came late rows of the log, all that there are.
+    ///
+    /// # Errors
+    /// A row that cannot be read.
+    pub fn catch_up(&mut self, rows: &[LogRow]) -> Result<(), Fault> {
+        self.build(rows, usize::MAX)
+    }
+
+    /// From where recovery must go on with [`Hub::catch_up`]; `None` once nothing is being built.
+    #[must_use]
+    pub fn build_from(&self) -> Option<u64> {
+        self.build_needs().0
+    }
+
+    /// Whether a generator is being built.
+    #[must_use]
+    pub fn is_building_any(&self) -> bool {
+        self.state.generators.iter().any(|(_, g)| g.is_building())
+    }
+
+    /// The share of a turn after one that wrote so much.
+    pub(super) fn build_share(recorded_bytes: usize) -> usize {
+        BUILD_BYTES.max(2 * recorded_bytes)
     }
 
     /// From where rows are wanted, and whether some are kept that the next turn can go on with.

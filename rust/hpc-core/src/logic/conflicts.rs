@@ -2,7 +2,7 @@
 //!
 //! Listing them costs what is listed: whoever joins notes the cell whenever one that could contradict
 //! itself has grown. A cell leaves the list where a later epoch has begun, and by nothing else.
-//! Facts that come from elsewhere than joins must be noted as well, cell by cell.
+//! Facts that come from elsewhere than joins, as a snapshot's do, are looked through once.
 
 use std::collections::BTreeSet;
 use std::ops::Bound;
@@ -30,7 +30,19 @@ type Name = (String, String, String);
 pub struct Conflicts(BTreeSet<Name>);
 
 impl Conflicts {
-    /// Looks at a cell that has grown, or was restored.
+    /// Those of facts that are there already, such as those of a snapshot.
+    #[must_use]
+    pub fn of(facts: &Facts) -> Self {
+        let mut names = BTreeSet::new();
+        facts.each_cell(&mut |table, key, column, cell, _| {
+            if is_in_conflict(cell) {
+                names.insert((table.to_owned(), key.to_owned(), column.to_owned()));
+            }
+        });
+        Self(names)
+    }
+
+    /// Looks at a cell that has grown.
     pub fn note(&mut self, table: &str, key: &str, column: &str, cell: &Cell) {
         let name = || (table.to_owned(), key.to_owned(), column.to_owned());
         if is_in_conflict(cell) {

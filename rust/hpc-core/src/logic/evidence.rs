@@ -9,6 +9,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use super::conflicts::{Within, is_several, onces, write_within};
+use super::kernel::KERNEL_GID;
 use super::plan;
 use super::rules::Rules;
 use super::said::{Place, Witness};
@@ -65,6 +66,7 @@ pub struct Evidence {
     witness: Witness,
     suspects: Vec<Suspect>,
     hub_id: Arc<str>,
+    is_gone: bool,
 }
 
 impl Evidence {
@@ -104,7 +106,15 @@ impl Evidence {
             witness: Witness::new(hub_id, plan::own_kinds(plan)),
             suspects,
             hub_id: hub_id.into(),
+            is_gone: false,
         })
+    }
+
+    /// Whether a row came whose body compaction has dropped, and which may have held what is looked
+    /// for; the kernel's events are never dropped.
+    #[must_use]
+    pub fn is_gone(&self) -> bool {
+        self.is_gone
     }
 
     /// The seqs at which cells that are not done grew last, ascending.
@@ -143,6 +153,12 @@ impl Evidence {
 
     fn look(&mut self, rows: &[LogRow], newest: bool) -> Result<(), String> {
         for row in rows {
+            if row.body.is_empty() {
+                let mut open = self.suspects.iter().filter(|suspect| suspect.is_open());
+                self.is_gone |= open
+                    .any(|suspect| suspect.gid != KERNEL_GID && suspect.changed >= row.first_seq);
+                continue;
+            }
             let body = Body::decode(&row.body)?;
             for (index, event) in body.events().enumerate() {
                 let seq = row.first_seq + index as u64;

@@ -25,6 +25,23 @@ struct View {
     built: Option<u64>,
     version: u64,
     seq: u64,
+    /// From which seq on its facts count; 1 unless the log was compacted before it was built.
+    since: u64,
+}
+
+/// One version of a generator as a snapshot keeps it.
+#[derive(Debug)]
+pub struct Registration<'g> {
+    /// Its rules.
+    pub spec: &'g GeneratorSpec,
+    /// See [`Generator::version`].
+    pub version: u64,
+    /// Likewise.
+    pub seq: u64,
+    /// See [`Generator::since`].
+    pub since: u64,
+    /// Whether its facts are to be built.
+    pub is_building: bool,
 }
 
 /// One registered generator.
@@ -56,6 +73,7 @@ impl View {
             built,
             version,
             seq,
+            since: 1,
         }
     }
 }
@@ -83,6 +101,32 @@ impl Generator {
     #[must_use]
     pub fn is_building(&self) -> bool {
         self.newest().built.is_some()
+    }
+
+    /// From which seq on the facts that pulls are answered from count; 1 is the whole log.
+    #[must_use]
+    pub fn since(&self) -> u64 {
+        self.serving.since
+    }
+
+    /// Whether the version that pulls are answered from is not being built.
+    #[must_use]
+    pub fn has_caught_up(&self) -> bool {
+        self.serving.built.is_none()
+    }
+
+    /// The version that serves, and the one on its way.
+    #[must_use]
+    pub fn registrations(&self) -> Vec<Registration<'_>> {
+        let views = std::iter::once(&self.serving).chain(&self.next);
+        let registrations = views.map(|view| Registration {
+            spec: &view.spec,
+            version: view.version,
+            seq: view.seq,
+            since: if view.built.is_some() { 1 } else { view.since },
+            is_building: view.built.is_some(),
+        });
+        registrations.collect()
     }
 
     /// The cursor up to which the serving version has come, given the end of the log.
@@ -201,6 +245,43 @@ impl Generators {
         );
     }
 
+    /// Restores one version; a second one of the same id is on its way.
+    pub fn put_back(
+        &mut self,
+        gid: &str,
+        spec: GeneratorSpec,
+        version: u64,
+        seq: u64,
+        since: u64,
+        is_building: bool,
+    ) {
+        let mut view = View::new(spec, version, seq, is_building.then_some(0));
+        view.since = since;
+        match self.0.get_mut(gid) {
+            Some(generator) => generator.next = Some(view),
+            None => {
+                let (serving, next) = (view, None);
+                self.0.insert(gid.to_owned(), Generator { serving, next });
+            }
+        }
+    }
+
+    /// Reads the facts of the version that serves back; what contradicts itself is listed again.
+    ///
+    /// # Errors
+    /// Those of `read`.
+    pub(super) fn restore_facts<E>(
+        &mut self,
+        gid: &str,
+        read: impl FnOnce(&mut Facts) -> Result<(), E>,
+    ) -> Result<(), E> {
+        if let Some(view) = self.0.get_mut(gid).map(|g| &mut g.serving) {
+            read(&mut view.facts)?;
+            view.conflicts = Conflicts::of(&view.facts);
+        }
+        Ok(())
+    }
+
     /// Joins one new event into every view that has caught up; pushes the ids of those that grew.
     ///
     /// # Errors
@@ -254,6 +335,21 @@ impl Generators {
             }
         }
         Ok(grew)
+    }
+
+    /// Passes over a batch of which no body is left: what is being built counts from behind it.
+    pub fn skip(&mut self, first_seq: u64, end: u64) {
+        for generator in self.0.values_mut() {
+            for view in generator.views() {
+                if view
+                    .built
+                    .is_some_and(|built| (first_seq..end).contains(&(built + 1)))
+                {
+                    view.built = Some(end - 1);
+                    view.since = end;
+                }
+            }
+        }
     }
 
     /// Ends the building of views that have reached `head`; returns the ids that advanced, and of

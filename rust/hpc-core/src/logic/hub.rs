@@ -156,6 +156,12 @@ impl Hub {
         self.last_seq
     }
 
+    /// Chain value of the last row, zeros if there is none.
+    #[must_use]
+    pub fn chain(&self) -> Digest {
+        self.chain
+    }
+
     /// The state, to be looked at.
     #[must_use]
     pub fn state(&self) -> &State {
@@ -182,7 +188,7 @@ impl Hub {
         if late > self.config.lease_ms / 4 {
             self.renew_all();
         }
-        self.build(build, recorded_bytes)?;
+        self.build(build, Self::build_share(recorded_bytes))?;
         for input in inputs {
             self.take(input)?;
         }

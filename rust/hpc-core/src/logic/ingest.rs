@@ -164,6 +164,7 @@ impl Hub {
             digest: half(content),
             jobs: jobs.into(),
             pokes: self.receipts.intern_pokes(&pokes),
+            at: self.stamp.at,
         };
         let rendered = self.render_receipt(&id, &receipt, false);
         self.remember(&id, receipt);

@@ -31,7 +31,7 @@ pub struct Job {
     /// What turns its tasks into work, as its namespace said when it was submitted.
     pub handler_type: Option<String>,
     /// When its label was given.
-    name_stamp: Stamp,
+    pub(super) name_stamp: Stamp,
     /// One value per task, canonical.
     pub entries: BTreeMap<u32, String>,
     /// Where it stands in the queue.
@@ -59,7 +59,7 @@ pub struct Job {
     /// How often a task was lost while it ran.
     pub losses: BTreeMap<u32, u32>,
     /// Whether an attempt was ever lost.
-    has_lost: bool,
+    pub(super) has_lost: bool,
     /// Mean duration of its tasks, in ms, of late; `None` before the first has ended.
     pub mean_ms: Option<f64>,
 }
@@ -112,6 +112,11 @@ impl Jobs {
     #[must_use]
     pub fn numbered(&self) -> u64 {
         self.numbered
+    }
+
+    /// Says that ids up to this number were given, whatever jobs there are.
+    pub fn number_from(&mut self, numbered: u64) {
+        self.numbered = self.numbered.max(numbered);
     }
 
     /// Only these jobs, and the numbers given so far: enough to try out what a batch would do.

@@ -93,6 +93,19 @@ impl KernelFacts {
         &self.facts
     }
 
+    /// Reads facts back; what contradicts itself is listed again.
+    ///
+    /// # Errors
+    /// Those of `read`.
+    pub(super) fn restore<E>(
+        &mut self,
+        read: impl FnOnce(&mut Facts) -> Result<(), E>,
+    ) -> Result<(), E> {
+        read(&mut self.facts)?;
+        self.conflicts = Conflicts::of(&self.facts);
+        Ok(())
+    }
+
     /// The cells that contradict themselves.
     #[must_use]
     pub fn conflicts(&self) -> &Conflicts {

@@ -16,6 +16,8 @@
 //! | `kernel`        | the kernel's own facts                                                  |
 //! | `generator`, `rules` | everyone else's facts                                              |
 //! | `build`         | the log again, in chunks, for generators that came late                 |
+//! | `snapshot`, `sections`, `*_codec` | the state as bytes, with a checksum for each part     |
+//! | `retention`     | which batches may lose their bodies                                     |
 //! | `explain`, `search` | which events a cell comes from, and which did not change it         |
 //! | `said`, `reason` | what one event says of a cell, and why it did not grow by it            |
 //! | `plan`          | what a search over the log takes along from the engine                  |
@@ -28,6 +30,7 @@
 //! | `receipts`, `query` | what was recorded under which id; query strings                     |
 
 pub mod attempts;
+mod attempts_codec;
 mod build;
 pub mod check;
 pub mod claim;
@@ -37,13 +40,16 @@ pub mod control;
 mod dry_run;
 pub mod evidence;
 mod explain;
+mod facts_codec;
 pub mod generator;
 pub mod hub;
 pub mod ingest;
 pub mod jobs;
+mod jobs_codec;
 pub mod kernel;
 mod leases;
 pub mod nodes;
+mod nodes_codec;
 pub mod offer;
 pub mod past;
 mod plan;
@@ -55,10 +61,13 @@ mod reason;
 pub mod receipts;
 mod recovery;
 pub mod registry;
+mod retention;
 pub mod rules;
 mod said;
 pub mod schedule;
 pub mod search;
+pub mod sections;
+pub mod snapshot;
 pub mod state;
 mod tail;
 pub mod type_check;

@@ -239,6 +239,13 @@ impl Nodes {
         })
     }
 
+    /// Adds a node that is not there.
+    pub fn push(&mut self, node: Node) {
+        let ix = NodeIx::try_from(self.list.len()).unwrap_or(NodeIx::MAX);
+        self.by_id.insert(node.id.clone(), ix);
+        self.list.push(node);
+    }
+
     /// The node of an index.
     #[must_use]
     pub fn get(&self, ix: NodeIx) -> Option<&Node> {

@@ -2,13 +2,14 @@
 //!
 //! It is a Hub of its own, replayed from the log up to there and no further, also where that is
 //! within a batch. Generators are kept by the rules of today, so that a table which was registered
-//! late can be looked at as it would have been. It goes forward only: whoever wants an earlier seq
-//! begins anew.
+//! late can be looked at as it would have been. It begins before the first event, or at a snapshot,
+//! and goes forward only: whoever wants an earlier seq begins anew.
 
 use super::hub::{Config, Fault, Hub, Reply, Turn};
 use super::kernel::KERNEL_GID;
 use super::query::Query;
-use crate::domain::entry::LogRow;
+use super::receipts::Receipts;
+use crate::domain::entry::{Digest, LogRow};
 use crate::domain::facts::Facts;
 use crate::domain::json::{Map, Value, decode};
 use crate::domain::json_write::ObjectWriter;
@@ -33,7 +34,7 @@ pub struct Past {
 }
 
 impl Past {
-    /// Before the first event. A snapshot, where there is one, would stand in its place.
+    /// Before the first event.
     #[must_use]
     pub fn new(hub_id: &str) -> Self {
         let config = Config {
@@ -53,12 +54,45 @@ impl Past {
         self.hub.last_seq()
     }
 
+    /// The chain value at the last batch that it knows to its end.
+    #[must_use]
+    pub fn chain(&self) -> Digest {
+        self.hub.chain()
+    }
+
+    /// Before anything else: stands where a snapshot does.
+    ///
+    /// # Errors
+    /// As [`Hub::restore`]; it is as before.
+    pub fn restore(&mut self, state: &[u8]) -> Result<(), Fault> {
+        self.hub.restore(state)?;
+        self.hub.receipts = Receipts::default(); // nobody asks the past for one
+        Ok(())
+    }
+
     /// First: the generators as the registrations of the whole log leave them.
     ///
     /// # Errors
     /// A row that cannot be read.
     pub fn preload(&mut self, rows: &[LogRow]) -> Result<(), Fault> {
         self.hub.preload(rows)
+    }
+
+    /// From where [`Past::catch_up`] must go on before anything is replayed: after a snapshot that
+    /// does not hold a generator of today. `None` where nothing is wanted.
+    #[must_use]
+    pub fn build_from(&self) -> Option<u64> {
+        self.hub.build_from()
+    }
+
+    /// Gives rows of the log to the generators that a snapshot did not hold.
+    ///
+    /// # Errors
+    /// A row that cannot be read.
+    pub fn catch_up(&mut self, rows: &[LogRow]) -> Result<(), Fault> {
+        let is_known = |row: &&LogRow| row.first_seq <= self.last_seq();
+        let known = rows.iter().take_while(is_known).count();
+        self.hub.catch_up(rows.get(..known).unwrap_or_default())
     }
 
     /// Goes on by rows, the first of which holds the next event, up to a seq.

@@ -126,6 +126,12 @@ impl Hub {
         generator.is_some_and(super::generator::Generator::is_building)
     }
 
+    /// From which seq on the facts count, where the log was compacted before they were built.
+    fn since(&self, gid: &str) -> Option<u64> {
+        let generator = self.state.generators.get(gid)?;
+        Some(generator.since()).filter(|since| *since > 1)
+    }
+
     fn page(&self, pull: &HeldPull) -> Page {
         let head = self.last_seq();
         let table = pull.table.as_deref();
@@ -154,6 +160,9 @@ impl Hub {
         }
         if snapshot {
             object.bool("snapshot", true);
+        }
+        if let Some(since) = self.since(gid) {
+            object.int("since", since);
         }
         if self.is_building(gid) {
             object.bool("building", true);

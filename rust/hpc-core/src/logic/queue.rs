@@ -72,6 +72,12 @@ impl Queue {
         ix
     }
 
+    /// All shapes, by index.
+    #[must_use]
+    pub fn shapes(&self) -> &[Shape] {
+        &self.shapes
+    }
+
     /// What a shape takes.
     #[must_use]
     pub fn needs(&self, shape: ShapeIx) -> &[(usize, i64)] {

@@ -1,9 +1,17 @@
 //! Receipts: what was recorded under which batch id, so that a repeat is answered as the first was.
+//!
+//! They are kept 30 days at least, by the time of the log: a snapshot leaves older ones out, and
+//! the memory of them goes with it. The last number of an origin stays for ever, so a number that
+//! has passed is known for a duplicate; the log itself, which holds each id once, knows the rest.
 
 use std::collections::HashMap;
 
 use super::queue::JobIx;
 use crate::domain::entry::Digest;
+use crate::lattice::codec::{Codec, DecodeError, DecodeReason, Reader, put_bytes, put_uint};
+
+/// How long a receipt is kept at least, in ms.
+pub const RECEIPT_MS: i64 = 30 * 24 * 3_600 * 1_000;
 
 /// What was recorded under one batch id.
 #[derive(Clone, Debug, PartialEq)]
@@ -18,6 +26,8 @@ pub struct Receipt {
     pub jobs: Box<[JobIx]>,
     /// Index of its set of pokes.
     pub pokes: u32,
+    /// The newest stamp of the log when it was recorded, ms since 1970.
+    pub at: i64,
 }
 
 /// All receipts, and the last number of every origin.
@@ -71,5 +81,104 @@ impl Receipts {
         if let Some((origin, n)) = origin {
             self.origins.insert(origin.into(), n);
         }
+    }
+}
+
+impl Receipts {
+    /// Forgets what was recorded before a time of the log; the numbers of origins stay.
+    pub fn forget_before(&mut self, at: i64) {
+        self.by_id.retain(|_, receipt| receipt.at >= at);
+    }
+
+    /// Whether all jobs of all receipts are among so many.
+    #[must_use]
+    pub fn refer_to(&self, jobs: usize) -> bool {
+        let mut all = self.by_id.values().flat_map(|receipt| &receipt.jobs);
+        all.all(|job| (*job as usize) < jobs)
+    }
+
+    /// Appends the last numbers of origins, in byte order.
+    pub fn encode_origins(&self, out: &mut Vec<u8>) {
+        let mut origins: Vec<_> = self.origins.iter().collect();
+        origins.sort_unstable();
+        put_uint(origins.len() as u64, out);
+        for (origin, n) in origins {
+            put_bytes(origin.as_bytes(), out);
+            put_uint(*n, out);
+        }
+    }
+
+    /// Reads what [`Receipts::encode_origins`] wrote.
+    ///
+    /// # Errors
+    /// Bytes that it never writes.
+    pub fn decode_origins(&mut self, reader: &mut Reader<'_>) -> Result<(), DecodeError> {
+        for _ in 0..reader.length()? {
+            let origin = reader.text()?.into();
+            self.origins.insert(origin, reader.uint()?);
+        }
+        Ok(())
+    }
+
+    /// Appends the receipts in the order of the log, each set of pokes before its first use: equal
+    /// whatever order they were interned in.
+    pub fn encode_receipts(&self, out: &mut Vec<u8>) {
+        let mut receipts: Vec<_> = self.by_id.iter().collect();
+        receipts.sort_unstable_by_key(|(_, receipt)| receipt.first_seq);
+        let mut places: HashMap<u32, u64> = HashMap::new();
+        let mut former = (0, 0);
+        put_uint(receipts.len() as u64, out);
+        for (id, receipt) in receipts {
+            put_bytes(id.as_bytes(), out);
+            put_uint(receipt.first_seq - former.0, out);
+            receipt.at.wrapping_sub(former.1).encode(out);
+            former = (receipt.first_seq, receipt.at);
+            receipt.count.encode(out);
+            out.extend_from_slice(&receipt.digest);
+            put_uint(receipt.jobs.len() as u64, out);
+            for job in &receipt.jobs {
+                job.encode(out);
+            }
+            let next = places.len() as u64;
+            let place = *places.entry(receipt.pokes).or_insert(next);
+            put_uint(place, out);
+            if place == next {
+                self.pokes(receipt.pokes).to_vec().encode(out);
+            }
+        }
+    }
+
+    /// Reads what [`Receipts::encode_receipts`] wrote.
+    ///
+    /// # Errors
+    /// Bytes that it never writes.
+    pub fn decode_receipts(&mut self, reader: &mut Reader<'_>) -> Result<(), DecodeError> {
+        let mut former: (u64, i64) = (0, 0);
+        for _ in 0..reader.length()? {
+            let id = reader.text()?;
+            let first_seq = former.0.checked_add(reader.uint()?);
+            let first_seq = first_seq.ok_or_else(|| reader.refuse(DecodeReason::OutOfRange))?;
+            let at = former.1.wrapping_add(reader.int()?);
+            former = (first_seq, at);
+            let count = reader.uint32()?;
+            let digest = reader.array()?;
+            let jobs: Vec<JobIx> = Codec::decode(reader)?;
+            let pokes = reader.uint32()?;
+            if pokes as usize == self.pokes.len() {
+                self.pokes.push(Codec::decode(reader)?);
+            } else if pokes as usize > self.pokes.len() {
+                return Err(reader.refuse(DecodeReason::OutOfRange));
+            }
+            let receipt = Receipt {
+                first_seq,
+                count,
+                digest,
+                jobs: jobs.into(),
+                pokes,
+                at,
+            };
+            self.by_id.insert(id.into(), receipt);
+        }
+        Ok(())
     }
 }

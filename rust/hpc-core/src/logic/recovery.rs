@@ -1,8 +1,9 @@
 //! Recovery: the state from the log, by the same function that changes it live.
 //!
-//! Generators go first, as the registrations of the log leave them, so that each is there from the
-//! first event on and its last-changed seqs are those of the log's order. The chain is verified row
-//! by row.
+//! From the whole log: generators go first, as its registrations leave them, so that each is there
+//! from the first event on and its last-changed seqs are those of the log's order. From a snapshot:
+//! only the rows after it; a generator that was registered in them is built over the log as one
+//! that comes late, before anybody is answered. The chain is verified row by row.
 
 use super::attempts::Settles;
 use super::hub::{Fault, Hub, Now, damaged};
@@ -13,15 +14,17 @@ use crate::domain::entry::{Body, LogRow, StoredEvent};
 use crate::domain::event::KernelKind;
 
 impl Hub {
-    /// Recovery, first: the generators as the registrations of the log leave them.
+    /// Recovery, first: the generators as the registrations of the log leave them. After a snapshot
+    /// those that it does not know are to be built, by [`Hub::catch_up`].
     ///
     /// # Errors
     /// A row that cannot be read.
     pub fn preload(&mut self, rows: &[LogRow]) -> Result<(), Fault> {
+        self.state.is_replay = true;
         for row in rows {
             let body = Body::decode(&row.body).map_err(|e| damaged(row, &e))?;
             for (seq, event) in (row.first_seq..).zip(body.events()) {
-                if event.kind != REGISTER_GENERATOR {
+                if event.kind != REGISTER_GENERATOR || seq <= self.last_seq {
                     continue;
                 }
                 let Some(Registration::Generator { gid, spec }) =
@@ -29,6 +32,10 @@ impl Hub {
                 else {
                     return Err(damaged(row, "a registration cannot be read"));
                 };
+                if self.last_seq > 0 {
+                    self.state.generators.put(&gid, spec, seq, self.last_seq);
+                    continue;
+                }
                 let former = self.state.generators.get(&gid);
                 let version = former.map_or(1, |g| g.version().0 + 1);
                 self.state.generators.restore(&gid, spec, version, seq);
@@ -37,7 +44,7 @@ impl Hub {
         Ok(())
     }
 
-    /// Recovery, second: every row of the log, in order.
+    /// Recovery, second: every row of the log after where this Hub is, in order.
     ///
     /// # Errors
     /// A row that is missing, moved, changed, or cannot be read.
@@ -51,7 +58,6 @@ impl Hub {
     /// # Errors
     /// As [`Hub::replay`].
     pub(super) fn replay_to(&mut self, rows: &[LogRow], upto: u64) -> Result<(), Fault> {
-        self.state.is_replay = true;
         for row in rows {
             if self.last_seq >= upto {
                 break;
@@ -60,6 +66,12 @@ impl Hub {
             let end = row.first_seq + u64::from(row.count);
             if !(row.first_seq..end).contains(&expected) {
                 return Err(damaged(row, &format!("expected first seq {expected}")));
+            }
+            if row.body.is_empty() {
+                return Err(damaged(
+                    row,
+                    "it is compacted, and no snapshot reaches behind it",
+                ));
             }
             if row.chain != row.chain_after(&self.chain) {
                 return Err(damaged(row, "its checksum does not match"));
@@ -107,6 +119,7 @@ impl Hub {
             digest: half(&row.digest),
             jobs: jobs.into(),
             pokes: self.receipts.intern_pokes(&body.pokes),
+            at: self.stamp.at,
         };
         self.remember(&row.batch_id, receipt);
         Ok(())
@@ -130,6 +143,35 @@ impl Hub {
             settles: &settles,
         };
         Ok(self.state.apply(&entry, grew)?)
+    }
+
+    /// Remembers the receipt of a batch of the log again, which a snapshot has left out.
+    ///
+    /// # Errors
+    /// A row that cannot be read.
+    pub fn recall(&mut self, row: &LogRow) -> Result<(), Fault> {
+        let mut jobs = Vec::new();
+        let mut pokes = Vec::new();
+        if !row.body.is_empty() {
+            let body = Body::decode(&row.body).map_err(|e| damaged(row, &e))?;
+            for event in body.events() {
+                if self.state.kernel_kind(event.kind, event.ctx) == Some(KernelKind::SubmitJob) {
+                    let job_id = event.ctx.str("job_id");
+                    jobs.extend(job_id.and_then(|id| self.state.jobs.find(id)));
+                }
+            }
+            pokes = body.pokes;
+        }
+        let receipt = Receipt {
+            first_seq: row.first_seq,
+            count: row.count,
+            digest: half(&row.digest),
+            jobs: jobs.into(),
+            pokes: self.receipts.intern_pokes(&pokes),
+            at: i64::MIN, // the next snapshot forgets it again
+        };
+        self.receipts.put(&row.batch_id, None, receipt);
+        Ok(())
     }
 
     /// Recovery is over: every live node of the log has a whole lease from now (protocol R24).

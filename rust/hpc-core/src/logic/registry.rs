@@ -49,6 +49,12 @@ impl Namespaces {
         version
     }
 
+    /// Puts a registration back as it was.
+    pub fn restore(&mut self, ns_id: &str, spec: NamespaceSpec, version: u64, seq: u64) {
+        let registered = Registered { spec, version, seq };
+        self.0.insert(ns_id.to_owned(), registered);
+    }
+
     /// Whether events of a namespace can be of this kind.
     #[must_use]
     pub fn has_kind(&self, ns_id: &str, kind: &str) -> bool {

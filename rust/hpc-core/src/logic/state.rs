@@ -57,7 +57,7 @@ pub struct State {
     pub nodes: Nodes,
     /// Ready tasks.
     pub queue: Queue,
-    /// Whether the log is being replayed: generators are there already, as they ended up.
+    /// Whether the whole log is being replayed: generators are there already, as they ended up.
     pub is_replay: bool,
     /// Whether the log holds more than registrations.
     pub has_events: bool,
@@ -154,6 +154,22 @@ impl State {
     pub(super) fn apply_entry(&mut self, entry: &Entry<'_>) -> (Option<TaskSet>, bool) {
         let finished = self.apply_kernel(entry);
         (self.evidence(entry), finished)
+    }
+
+    /// After jobs and nodes are restored: queue, books and leases of nodes as the jobs say.
+    pub(super) fn book_all(&mut self) {
+        for (ix, job) in self.jobs.iter() {
+            if !job.queued.is_empty() {
+                self.queue.insert(&job.ns_id, job.shape, job.rank, ix);
+            }
+            for lease in &job.leases {
+                if let Some(node) = self.nodes.get_mut(lease.node) {
+                    let count = i64::try_from(lease.tasks.len()).unwrap_or(i64::MAX);
+                    node.book(self.queue.needs(job.shape), count);
+                    node.leases.insert(ix);
+                }
+            }
+        }
     }
 
     /// Changes jobs and nodes; whether every task of the event's job is settled now, by this event.

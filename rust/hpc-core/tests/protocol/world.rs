@@ -10,6 +10,7 @@ use hpc_core::logic::hub::{Config, Hub, Input, Now, Turn};
 use serde_json::{Value, json};
 
 use crate::ledger::Ledger;
+use crate::snapshots::Taken;
 
 /// The lease that nodes are promised, ms.
 pub const LEASE: i64 = 2_000;
@@ -35,6 +36,8 @@ pub struct World {
     /// Compares with a Hub that is rebuilt from the log after every so many steps; 0 never.
     pub replay_every: usize,
     pub steps: usize,
+    /// Of the Hub after each commit.
+    pub snapshots: Vec<Taken>,
     kill_after: Option<usize>,
     next_token: u64,
     /// Tokens below this were open when the Hub was killed.
@@ -77,6 +80,7 @@ impl World {
             config,
             replay_every: 0,
             steps: 0,
+            snapshots: Vec::new(),
             kill_after: None,
             next_token: 1,
             dead_tokens: 0,
@@ -199,6 +203,9 @@ impl World {
         self.log.extend(turn.rows.iter().cloned());
         self.ledger.check_turn(inputs, turn, self.now.mono);
         self.ledger.check_state(&self.hub);
+        if !turn.rows.is_empty() {
+            self.take_snapshot();
+        }
         if self.replay_every > 0 && self.steps.is_multiple_of(self.replay_every) {
             self.check_replay();
         }
@@ -221,6 +228,7 @@ impl World {
 
     /// P7: a Hub rebuilt from the log reads the same and says the same to the same claims.
     pub fn check_replay(&self) {
+        self.check_snapshots();
         let (mut live, mut rebuilt) = (self.hub.clone(), self.replayed());
         assert_eq!(
             self.reads(&mut rebuilt),
@@ -301,10 +309,14 @@ impl World {
         bodies
     }
 
-    /// Kills the Hub and starts it again from the log.
+    /// Kills the Hub and starts it again, from the log or from a snapshot and the log after it.
     pub fn kill_hub(&mut self) {
         self.check_replay();
-        self.hub = self.replayed();
+        let taken = self.snapshots.get(self.snapshots.len() / 2);
+        self.hub = match taken.filter(|_| !self.steps.is_multiple_of(3)) {
+            Some(taken) => self.restored(taken),
+            None => self.replayed(),
+        };
         self.answers.clear();
         self.dead_tokens = self.next_token;
         self.ledger.hub_started(self.now.mono);

@@ -79,6 +79,12 @@ fn a_spec_is_refused_by_the_name_of_its_field() {
             json!({"schema": {}, "handler_type": 7}),
             "spec.handler_type",
         ),
+        (json!({"schema": {}, "retention": -1}), "spec.retention"),
+        (json!({"schema": {}, "retention": 1.5}), "spec.retention"),
+        (
+            json!({"schema": {}, "retention": 9_000_000_000_000_000_i64}),
+            "spec.retention",
+        ),
         (json!({"schema": []}), "spec.schema"),
         (json!({"schema": {"a b": []}}), "spec.schema.a b"),
         (
@@ -207,4 +213,22 @@ fn all_mistakes_are_named() {
             "spec.schema.Said[0].expected_type"
         ]
     );
+}
+
+/// From 0 on; absent and null are for ever; a replacement may change it either way.
+#[test]
+fn a_retention_is_seconds_or_nothing() {
+    let mut desk = Desk::new();
+    for (version, retention) in [json!(0), json!(86_400), json!(null), json!(1)]
+        .into_iter()
+        .enumerate()
+    {
+        let mut body = namespace("ns", json!({"schema": {}, "retention": retention}));
+        if version > 0 {
+            body["replace"] = json!(version);
+        }
+        let answer = desk.control(&body);
+        assert_eq!(answer.status, 200, "{}", answer.body);
+        assert_eq!(desk.hub.has_retention(), !retention.is_null());
+    }
 }

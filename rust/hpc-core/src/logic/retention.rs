@@ -1,0 +1,69 @@
+//! Retention: which batches of the log may lose their bodies, by the namespaces as they are now.
+//!
+//! A batch may where each of its events is past the retention of its namespace. The kernel's kinds
+//! and registrations have none, nor has a namespace that names none: such a batch is kept for ever.
+
+use super::hub::{Fault, Hub, damaged};
+use crate::domain::control::{REGISTER_GENERATOR, REGISTER_NAMESPACE};
+use crate::domain::entry::{Body, FLAG_CONTROL, LogRow, StoredEvent};
+
+/// What may be dropped of some rows.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Expired {
+    /// The first seqs of those batches of which nothing need be kept.
+    pub first_seqs: Vec<u64>,
+    /// The first seq of the first batch that is only not old enough yet.
+    pub pending: Option<u64>,
+}
+
+impl Hub {
+    /// What of some rows need not be kept at a time, ms since 1970.
+    ///
+    /// # Errors
+    /// A body that cannot be read.
+    pub fn expired(&self, rows: &[LogRow], wall: i64) -> Result<Expired, Fault> {
+        let mut expired = Expired::default();
+        for row in rows {
+            if row.flags & FLAG_CONTROL != 0 || row.body.is_empty() {
+                continue;
+            }
+            let body = Body::decode(&row.body).map_err(|e| damaged(row, &e))?;
+            let ends = body.events().map(|event| self.kept_until(&event));
+            let end = ends.reduce(|a, b| Some(a?.max(b?))).flatten();
+            match end {
+                Some(end) if end < wall => expired.first_seqs.push(row.first_seq),
+                Some(_) => expired.pending = expired.pending.or(Some(row.first_seq)),
+                None => {}
+            }
+        }
+        Ok(expired)
+    }
+
+    /// Whether a namespace has a retention, so that there may be something to drop.
+    #[must_use]
+    pub fn has_retention(&self) -> bool {
+        let mut all = self.state.namespaces.iter();
+        all.any(|(_, registered)| registered.spec.retention_ms.is_some())
+    }
+
+    /// The seqs of the newest registrations of a namespace and of a generator; 0 where there is
+    /// none.
+    #[must_use]
+    pub fn newest_registrations(&self) -> (u64, u64) {
+        let namespaces = self.state.namespaces.iter().map(|(_, ns)| ns.seq);
+        let generators = self.state.generators.iter().map(|(_, g)| g.version().1);
+        let newest = (namespaces.max(), generators.max());
+        (newest.0.unwrap_or_default(), newest.1.unwrap_or_default())
+    }
+
+    /// The last moment that an event is kept for; `None`: for ever.
+    fn kept_until(&self, event: &StoredEvent<'_>) -> Option<i64> {
+        let is_registration = matches!(event.kind, REGISTER_NAMESPACE | REGISTER_GENERATOR);
+        if is_registration || self.state.kernel_kind(event.kind, event.ctx).is_some() {
+            return None;
+        }
+        let registered = self.state.namespaces.get(event.ctx.str("ns_id")?)?;
+        let retention = registered.spec.retention_ms?;
+        Some(event.stamp.at.saturating_add(retention))
+    }
+}
