@@ -17,7 +17,6 @@ import pytest
 from hpc.errors import StorageError
 from hpc.hub.commit import Committer, SystemClock
 from hpc.hub.outputs import Stored
-from hpc.hub.past import Past
 from hpc.hub.past_query import Asked, asked_at, asked_diff
 from hpc.hub.recovery import recover
 from hpc.hub.service import Service

@@ -2,10 +2,10 @@
 
 A second engine is brought up to there on the thread of side.py, from the newest snapshot below or
 from the log's beginning, and is asked instead of the first. Where compaction has dropped what that
-takes, the answer is 410. One engine is kept, as long as it is used: the pages of a list and several pulls at one
-cursor cost one replay, and a later cursor goes on from an earlier one. Requests wait for one
-another, so that there is never a third engine; a reader that leaves does not undo what was replayed
-for it.
+takes, the answer is 410. One engine is kept, as long as it is used: the pages of a list and several
+pulls at one cursor cost one replay, and a later cursor goes on from an earlier one. Requests wait
+for one another, so that there is never a third engine; a reader that leaves does not undo what was
+replayed for it.
 
 Generators are kept by the rules of today, over the log up to the cursor; those that a snapshot does
 not hold are built over the log before it. What is asked, and what is
