@@ -108,9 +108,9 @@ decompositions! {
     diamond, elements::not_distributive();
 }
 
-fn cells<L: Debug + 'static>(of: BoxedStrategy<L>) -> BoxedStrategy<(Cell, Vec<Cell>)>
+fn cells<L>(of: BoxedStrategy<L>) -> BoxedStrategy<(Cell, Vec<Cell>)>
 where
-    L: Lattice + Into<Cell>,
+    L: Lattice + Into<Cell> + Debug + 'static,
 {
     of.prop_map(|leaf| {
         let parts = leaf.irreducibles().into_iter().map(Into::into).collect();
