@@ -8,7 +8,11 @@ else, and the check must see it within 200 examples and say by what.
 from __future__ import annotations
 
 import json
+import re
+import subprocess
+import sys
 from collections.abc import Callable, Iterable
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -378,3 +382,14 @@ def test_a_generator_may_read_a_namespace_of_somebody_else() -> None:
     both = GeneratorSpec(gid="both", namespaces=["batch", "monitor"], rules=[joined])
     module = SimpleNamespace(namespace=BATCH.namespace, generators=[both])
     check_namespace(module, beside=[MONITOR.namespace], max_examples=20)
+
+
+def test_the_program_that_the_page_shows_finds_nothing() -> None:
+    """It is what an author copies."""
+    page = Path(__file__).resolve().parents[2] / "docs" / "namespaces.md"
+    (program,) = (
+        block
+        for block in re.findall(r"```python\n(.*?)```", page.read_text("utf-8"), re.DOTALL)
+        if "check_namespace(" in block
+    )
+    subprocess.run([sys.executable, "-c", program], check=True, timeout=100)
