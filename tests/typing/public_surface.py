@@ -25,7 +25,9 @@ from hpc.testing.event_log import (
     make_rows,
     stored,
 )
+from hpc.testing.laws import LAWS, LawBroken, NamespaceLaws, check_namespace
 from hpc.testing.processes import Cluster, Process, until
+from hpc.testing.small_hub import SmallHub
 
 version: str = hpc.__version__
 
@@ -209,3 +211,32 @@ def cluster(folder: Path) -> None:
         assert_type(until(lambda: relay.pid, timeout_s=5.0), int)
         relay.kill()
         assert_type(here.start("relay", "--ns", "batch").terminate(), int)
+
+
+def prove(module: Namespace, beside: NamespaceSpec) -> None:
+    """What a package that brings a namespace tests it with."""
+
+    class TestMine(NamespaceLaws):
+        module = Modules.mine
+        beside = (Modules.other,)
+        max_examples = 200
+
+    TestMine().check("M2")
+    check_namespace(module)
+    try:
+        check_namespace(
+            module, laws=LAWS, max_examples=10, beside=[beside], open_hub=SmallHub, shrink=False
+        )
+    except LawBroken as broken:
+        print(broken.law, broken.detail, broken.cell, broken.rules, broken.events)
+    hub = SmallHub()
+    hub.register(module.namespace)
+    assert_type(hub.offer("b1", [], dry_run=True).status, int)
+    assert_type(hub.head, int)
+
+
+class Modules:
+    """Stand-ins for what other packages bring."""
+
+    mine: Namespace
+    other: NamespaceSpec

@@ -149,6 +149,25 @@ def test_every_file_that_the_architecture_names_exists() -> None:
     assert not gone
 
 
+LAWS = [
+    *(f"L{n}" for n in range(1, 9)),
+    *(f"M{n}" for n in range(1, 4)),
+    *(f"E{n}" for n in range(1, 10)),
+    *("D2", "D4", "C1"),
+]
+WITHOUT_A_TEST = {"E8"}
+"""Not built yet; what is built takes its law out of here."""
+
+
+def test_each_law_has_its_number_and_its_test() -> None:
+    """The laws are promised by number, so by number each must lead to what holds it."""
+    text = (ROOT / "docs" / "laws.md").read_text("utf-8")
+    rows = re.findall(r"^\| ([LMEDC]\d) \| ([^|]+) \| ([^|]+) \| ([^|]+) \|$", text, re.MULTILINE)
+    assert [number for number, *_ in rows] == LAWS
+    named = {number: re.findall(r"`[\w./-]+::\w+`", tests) for number, *_, tests in rows}
+    assert {number for number, tests in named.items() if not tests} == WITHOUT_A_TEST
+
+
 def test_every_test_that_the_laws_name_exists() -> None:
     """A law without its test is an opinion."""
     named = re.findall(r"`([\w./-]+)::(\w+)`", (ROOT / "docs" / "laws.md").read_text("utf-8"))

@@ -12,6 +12,7 @@ from typing import NamedTuple
 import apsw
 import pytest
 from fault_vfs import FaultVfs, Op, fault_vfs
+from power_cut import PowerCut
 
 from hpc.errors import StorageError, StorageFull, StorageLocked
 from hpc.protocols import EventLog, LogRow
@@ -220,46 +221,6 @@ def test_a_read_only_file_system_is_named(small_disk: Path) -> None:
         open_log(small_disk / "new")
 
 
-class PowerCut:
-    """Replays recorded operations and gives the states that a power cut can leave behind."""
-
-    def __init__(self, files: dict[str, bytes]) -> None:
-        self.durable = {name: bytearray(content) for name, content in files.items()}
-        self.pending: list[Op] = []
-
-    def do(self, op: Op) -> None:
-        if op.kind == "sync":
-            self._apply(self.durable, [p for p in self.pending if p.name == op.name])
-            self.pending = [p for p in self.pending if p.name != op.name]
-        elif op.name in self.durable:
-            self.pending.append(op)
-
-    def states(self, rng: random.Random) -> Iterator[dict[str, bytearray]]:
-        """None, all, a prefix and a random, torn half of what was not synced."""
-        cut = rng.randrange(len(self.pending) + 1)
-        half = [self._torn(op, rng) for op in self.pending if rng.random() < 0.5]
-        for kept in ([], self.pending, self.pending[:cut], half):
-            files = {name: bytearray(content) for name, content in self.durable.items()}
-            self._apply(files, kept)
-            yield files
-
-    @staticmethod
-    def _torn(op: Op, rng: random.Random) -> Op:
-        if op.kind == "write" and len(op.data) > 512 and rng.random() < 0.5:
-            return op._replace(data=op.data[: 512 * rng.randrange(len(op.data) // 512)])
-        return op
-
-    @staticmethod
-    def _apply(files: dict[str, bytearray], ops: list[Op]) -> None:
-        for op in ops:
-            content = files[op.name]
-            if op.kind == "truncate":
-                del content[op.offset :]
-            else:
-                content.extend(bytes(max(0, op.offset - len(content))))
-                content[op.offset : op.offset + len(op.data)] = op.data
-
-
 def test_a_power_cut_at_any_point_loses_no_acknowledged_row(
     data: Path, quick: Path, vfs: FaultVfs, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -287,11 +248,7 @@ def test_a_power_cut_at_any_point_loses_no_acknowledged_row(
                 break
             cuts += 1
             place = quick / "cut"
-            place.mkdir(exist_ok=True)
-            (place / "hub.json").write_bytes(marker)
-            (place / "log.sqlite3-shm").unlink(missing_ok=True)
-            for name, content in files.items():
-                (place / name).write_bytes(content)
+            disk.write(files, place, marker)
             with closing(open_log(place)) as log:
                 found = log.read(1, 10**6)
             assert found == rows[: len(found)], f"seed {SEED}, cut {cuts}"

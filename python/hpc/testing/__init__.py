@@ -1,6 +1,15 @@
-"""Public helpers for tests of plugins: contract suites that a plugin's own tests subclass.
+"""Public helpers for tests of plugins: suites that a plugin's own tests subclass.
 
-Needs pytest, which `pip install 'hpc-lattice[dev]'` brings; nothing else of the package imports it.
+| file           | what it is for                                                        |
+|----------------|-----------------------------------------------------------------------|
+| `laws.py`      | a namespace or a generator: the laws of facts, tried on the engine    |
+| `event_log.py` | a storage: the contract of an event log                               |
+| `processes.py` | a Hub, relays and monitors as real processes                          |
+| `small_hub.py` | a Hub in memory, with a clock that a test moves                       |
+
+`checks.py`, `lab.py`, `events.py` and `joins.py` are what `laws.py` is made of. It needs pytest and
+Hypothesis, which `pip install 'hpc-lattice[testing]'` brings; nothing else of the package imports
+anything from here.
 """
 
 import pytest

@@ -8,10 +8,14 @@
 
 #[path = "laws/counterexamples.rs"]
 mod counterexamples;
+#[path = "laws/decoders.rs"]
+mod decoders;
 #[path = "laws/diagrams.rs"]
 mod diagrams;
 #[path = "laws/elements.rs"]
 mod elements;
+#[path = "laws/irreducibles.rs"]
+mod irreducibles;
 #[path = "laws/task_sets.rs"]
 mod task_sets;
 #[path = "laws/values.rs"]
@@ -276,6 +280,10 @@ impl<const KIND: usize> Lattice for CellOf<KIND> {
 
     fn delta(&self, other: &Self) -> Self {
         Self(self.0.delta(&other.0).unwrap())
+    }
+
+    fn irreducibles(&self) -> Vec<Self> {
+        self.0.irreducibles().into_iter().map(Self).collect()
     }
 
     fn leq(&self, other: &Self) -> bool {

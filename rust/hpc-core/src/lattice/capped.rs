@@ -138,6 +138,16 @@ impl<const N: usize> Lattice for Capped<N> {
             overflowed: missing && other.overflowed,
         }
     }
+
+    /// One set per value, and the bare flag.
+    fn irreducibles(&self) -> Vec<Self> {
+        let flag = Self {
+            values: Vec::new(),
+            overflowed: true,
+        };
+        let values = self.values.iter().cloned().map(Self::of);
+        values.chain(self.overflowed.then_some(flag)).collect()
+    }
 }
 
 impl<const N: usize> Capped<N> {

@@ -280,6 +280,33 @@ impl Cell {
         }, map => Ok(mine.try_delta(theirs, Self::delta, Self::is_bot)?.into()))
     }
 
+    /// Cells whose join is `self`, none of them to be spared, none the join of lesser ones.
+    ///
+    /// ```
+    /// use hpc_core::lattice::{Cell, tasks::TaskSet};
+    /// let two = Cell::from(TaskSet::parse("3,7").unwrap());
+    /// let parts = [3, 7].map(|task| Cell::from(TaskSet::one(task)));
+    /// assert_eq!(two.irreducibles(), parts);
+    /// assert_eq!(Cell::from(TaskSet::new()).irreducibles(), []);
+    /// ```
+    #[must_use]
+    pub fn irreducibles(&self) -> Vec<Self> {
+        match self {
+            Self::Max(max) => parts(max),
+            Self::Min(min) => parts(min),
+            Self::Or(or) => parts(or),
+            Self::Once(once) => parts(once),
+            Self::Last(last) => parts(last),
+            Self::Set(set) => parts(set),
+            Self::Tasks(tasks) => parts(tasks),
+            Self::Count(count) => parts(count),
+            Self::Sum(sum) => parts(sum),
+            Self::Epoch(epoch) => all(epoch.parts(Self::irreducibles)),
+            Self::Map(map) => all(map.parts(Self::irreducibles)),
+            Self::Finite(element) => parts(element),
+        }
+    }
+
     /// Whether `self ≤ other`.
     ///
     /// # Errors
@@ -361,6 +388,14 @@ impl Cell {
         self.write_json(&mut out);
         String::from_utf8_lossy(&out).into_owned()
     }
+}
+
+fn parts<L: Lattice + Into<Cell>>(leaf: &L) -> Vec<Cell> {
+    all(leaf.irreducibles())
+}
+
+fn all<L: Into<Cell>>(parts: Vec<L>) -> Vec<Cell> {
+    parts.into_iter().map(Into::into).collect()
 }
 
 /// Whether two cells are of one kind, all the way down.

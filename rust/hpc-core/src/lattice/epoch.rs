@@ -94,6 +94,19 @@ impl<L: Clone> Epoch<L> {
             (_, Some(_)) => Ok(other.clone()),
         }
     }
+
+    /// The decomposition by that of the inner element.
+    pub(super) fn parts(&self, parts: impl FnOnce(&L) -> Vec<L>) -> Vec<Self> {
+        let Some((at, value)) = &self.0 else {
+            return Vec::new();
+        };
+        let mut parts = parts(value);
+        if parts.is_empty() {
+            parts.push(value.clone()); // the key with a bottom says that the key has begun
+        }
+        let under = |part| Self::of(at.clone(), part);
+        parts.into_iter().map(under).collect()
+    }
 }
 
 impl<L: Lattice> Lattice for Epoch<L> {
@@ -113,6 +126,10 @@ impl<L: Lattice> Lattice for Epoch<L> {
             |mine, more| Ok(mine.delta(more)),
         );
         delta
+    }
+
+    fn irreducibles(&self) -> Vec<Self> {
+        self.parts(L::irreducibles)
     }
 }
 

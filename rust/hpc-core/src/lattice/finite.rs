@@ -166,6 +166,16 @@ impl Diagram {
             .position(|above| *above == bounds)
             .unwrap_or(a)
     }
+
+    fn join_all(&self, elements: &[usize]) -> usize {
+        let joined = |a, b: &usize| self.join(a, *b);
+        elements.iter().fold(self.bottom, joined)
+    }
+
+    /// The elements that are at most this one.
+    fn below(&self, high: usize) -> impl Iterator<Item = usize> {
+        (0..self.names.len()).filter(move |low| self.join(*low, high) == high)
+    }
 }
 
 /// The transitive closure of what lies directly above what (Warshall).
@@ -259,6 +269,30 @@ impl Lattice for Finite {
         let least = |i: &&usize| all.iter().all(|j| j == *i || !is_below(*j, **i));
         let index = all.iter().find(least).copied().unwrap_or(*theirs);
         Self((index != diagram.bottom).then(|| (diagram.clone(), index)))
+    }
+
+    /// Of the elements up to it that are no join of lesser ones, as few as lead to it.
+    fn irreducibles(&self) -> Vec<Self> {
+        let Some((diagram, index)) = &self.0 else {
+            return Vec::new();
+        };
+        let join = |parts: &[usize]| diagram.join_all(parts);
+        let below = diagram.below(*index);
+        let is_irreducible = |i: &usize| {
+            let lesser: Vec<usize> = diagram.below(*i).filter(|j| j != i).collect();
+            join(&lesser) != *i
+        };
+        let mut kept: Vec<usize> = below.filter(is_irreducible).collect();
+        // A diagram need not be distributive: what the others lead to already is spared, in byte
+        // order of the names.
+        for part in kept.clone() {
+            let others: Vec<usize> = kept.iter().copied().filter(|i| *i != part).collect();
+            if join(&others) == *index {
+                kept = others;
+            }
+        }
+        let of = |i| Self(Some((diagram.clone(), i)));
+        kept.into_iter().map(of).collect()
     }
 }
 

@@ -92,6 +92,10 @@ impl Lattice for Last {
         }
     }
 
+    fn irreducibles(&self) -> Vec<Self> {
+        super::whole(self)
+    }
+
     fn leq(&self, other: &Self) -> bool {
         self.0 <= other.0
     }

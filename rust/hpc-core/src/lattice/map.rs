@@ -107,6 +107,15 @@ impl<L: Clone> MapOf<L> {
         }
         Ok(Self(found))
     }
+
+    /// The decomposition by that of the inner elements.
+    pub(super) fn parts(&self, parts: impl Fn(&L) -> Vec<L>) -> Vec<Self> {
+        let at = |key: &Arc<str>, part| Self(BTreeMap::from([(key.clone(), part)]));
+        self.0
+            .iter()
+            .flat_map(|(key, value)| parts(value).into_iter().map(move |part| at(key, part)))
+            .collect()
+    }
 }
 
 impl<L: Lattice> Lattice for MapOf<L> {
@@ -126,6 +135,10 @@ impl<L: Lattice> Lattice for MapOf<L> {
             |said| *said == L::bot(),
         );
         delta
+    }
+
+    fn irreducibles(&self) -> Vec<Self> {
+        self.parts(L::irreducibles)
     }
 }
 

@@ -60,6 +60,10 @@ impl Lattice for Max {
         }
     }
 
+    fn irreducibles(&self) -> Vec<Self> {
+        super::whole(self)
+    }
+
     fn leq(&self, other: &Self) -> bool {
         self.0 <= other.0
     }

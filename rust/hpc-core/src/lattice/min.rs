@@ -59,6 +59,10 @@ impl Lattice for Min {
         }
     }
 
+    fn irreducibles(&self) -> Vec<Self> {
+        super::whole(self)
+    }
+
     fn leq(&self, other: &Self) -> bool {
         match (&self.0, &other.0) {
             (None, _) => true,

@@ -53,9 +53,21 @@ pub trait Lattice: Clone + PartialEq {
     #[must_use]
     fn delta(&self, other: &Self) -> Self;
 
+    /// Elements whose join is `self`, none of them to be spared, none the join of lesser ones.
+    ///
+    /// Nothing for [`Lattice::bot`]. Where several such lists exist it is always the same one.
+    #[must_use]
+    fn irreducibles(&self) -> Vec<Self>;
+
     /// Whether `self ≤ other`.
     #[must_use]
     fn leq(&self, other: &Self) -> bool {
         !other.clone().join(self)
     }
+}
+
+/// The decomposition where the order is total: what is not the bottom is in one piece.
+fn whole<L: Lattice>(element: &L) -> Vec<L> {
+    let said = (*element != L::bot()).then(|| element.clone());
+    said.into_iter().collect()
 }

@@ -38,6 +38,10 @@ impl Lattice for Or {
         Self(other.0 && !self.0)
     }
 
+    fn irreducibles(&self) -> Vec<Self> {
+        super::whole(self)
+    }
+
     fn leq(&self, other: &Self) -> bool {
         self.0 <= other.0
     }

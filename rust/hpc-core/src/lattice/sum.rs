@@ -65,6 +65,10 @@ impl Lattice for Sum {
     fn delta(&self, other: &Self) -> Self {
         Self(self.0.delta(&other.0))
     }
+
+    fn irreducibles(&self) -> Vec<Self> {
+        self.0.irreducibles().into_iter().map(Self).collect()
+    }
 }
 
 impl Codec for Sum {

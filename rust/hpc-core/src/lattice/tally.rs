@@ -133,6 +133,14 @@ impl Lattice for Tally {
             subtotals: grown.cloned().collect(),
         }
     }
+
+    /// What each Hub has counted.
+    fn irreducibles(&self) -> Vec<Self> {
+        let one = |subtotal: &(Arc<str>, Subtotal)| Self {
+            subtotals: vec![subtotal.clone()],
+        };
+        self.subtotals.iter().map(one).collect()
+    }
 }
 
 impl Codec for Tally {

@@ -262,6 +262,11 @@ impl Lattice for TaskSet {
     fn delta(&self, other: &Self) -> Self {
         other.difference(self)
     }
+
+    /// One set per task.
+    fn irreducibles(&self) -> Vec<Self> {
+        self.iter().map(Self::one).collect()
+    }
 }
 
 impl Codec for TaskSet {

@@ -131,6 +131,11 @@ pub fn tasks() -> BoxedStrategy<TaskSet> {
     .boxed()
 }
 
+/// Sets that can be taken apart task by task.
+pub fn few_tasks() -> BoxedStrategy<TaskSet> {
+    vec(0u32..40, 0..20).prop_map(TaskSet::from_iter).boxed()
+}
+
 fn subtotals<T: Debug + Clone + 'static>(
     totals: impl Strategy<Value = T> + Clone + 'static,
 ) -> BoxedStrategy<Vec<(Arc<str>, u64, T)>> {
@@ -197,6 +202,20 @@ pub fn finite() -> BoxedStrategy<Finite> {
     let names: Vec<String> = diagram.names().map(str::to_owned).collect();
     prop::sample::select(names)
         .prop_map(move |name| Finite::of(&diagram, &name).unwrap())
+        .boxed()
+}
+
+/// An element of the diamond with three atoms, any two of which lead to its top.
+pub fn diamond(name: &str) -> Finite {
+    let atoms = ["x", "y", "z"];
+    let order = atoms.map(|atom| (atom, vec!["top"])).into_iter();
+    let order = order.chain([("none", atoms.to_vec())]).collect();
+    Finite::of(&Arc::new(Diagram::new(&order).unwrap()), name).unwrap()
+}
+
+pub fn not_distributive() -> BoxedStrategy<Finite> {
+    prop::sample::select(vec!["none", "x", "y", "z", "top"])
+        .prop_map(diamond)
         .boxed()
 }
 
