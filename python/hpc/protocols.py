@@ -211,6 +211,15 @@ class LogTools(Protocol):
         """
         ...
 
+    def shrink(self, data: Path) -> int:
+        """Give the disk back what the log of a folder no longer needs; returns how many bytes.
+
+        Raises:
+            StorageFull: It needs room for that; the log is as it was.
+            StorageError: A Hub has the folder, or it cannot be written.
+        """
+        ...
+
 
 class Answer(NamedTuple):
     """What the Hub answers to one request: an HTTP status and a JSON body."""

@@ -108,10 +108,10 @@ class KeptHub:
         assert status == 200, told
         self.idle()
 
-    def say(self, ns_id: str, i: int, batch_id: str | None = None) -> Json:
+    def say(self, ns_id: str, i: int, batch_id: str | None = None, *, text: str = "s") -> Json:
         """One event of a namespace; its receipt."""
         ctx = {"ns_id": ns_id, "node_id": f"n{i % 3}"}
-        event = {"kind": "Said", "payload": {"ctx": ctx, "spec": {"i": i, "s": f"s{i}"}}}
+        event = {"kind": "Said", "payload": {"ctx": ctx, "spec": {"i": i, "s": f"{text}{i}"}}}
         batch: Json = {"events": [event]} | ({"id": batch_id} if batch_id else {})
         status, told = self.ask("ingest", body=batch)
         assert status == 200, told

@@ -195,10 +195,6 @@ def test_an_export_that_fails_leaves_nothing(
     data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Half a copy would be taken for one."""
-
-    def full(_path: object) -> None:
-        raise StorageFull("planted")
-
     monkeypatch.setattr("hpc.storage.sqlite_tools._sync", full)
     run(capsys, "log", "export", "-o", str(tmp_path / "copy"), code=1)
     assert not [p for p in tmp_path.iterdir() if p.name.startswith("copy")]
@@ -242,7 +238,9 @@ def test_compaction_of_a_stopped_hub(
         filled(hub)
         expected = hub.pulls()
     out, err = run(capsys, "log", "compact")
-    assert re.fullmatch(rf"dropped 8 batches of `{place}`; from seq 1\d on the log is whole\n", out)
+    assert re.fullmatch(
+        rf"dropped 8 batches of `{place}`; from seq 1\d on the log is whole; \d+ \w*B freed\n", out
+    )
     assert err.startswith("hub: replayed 17 events")
     out, _ = run(capsys, "log", "compact")
     assert out == f"nothing of `{place}` is past its retention\n"
@@ -257,6 +255,33 @@ def test_compaction_of_a_stopped_hub(
     edit(place, "UPDATE snapshot_parts SET state = x'00'")
     _, err = run(capsys, "log", "verify", code=1)
     assert "no snapshot can be used" in err
+
+
+def test_a_compaction_gives_the_disk_back_what_it_can(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """And where there is no room to write the file anew, the compaction is one all the same."""
+    clock = HandClock()
+    for name, has_room in (("roomy", True), ("full", False)):
+        place = tmp_path / name
+        with kept(lambda place=place: sqlite.open_log(place), clock) as hub:
+            hub.register("lose", retention=0)
+            for i in range(20):
+                hub.say("lose", i, text="x" * 100_000)
+        size = (place / "log.sqlite3").stat().st_size
+        with monkeypatch.context() as patch:
+            if not has_room:
+                patch.setattr(SqliteTools, "shrink", full)
+            told = run_json(capsys, "log", "compact", "--data", str(place))["data"]
+        assert told["dropped"] == 20
+        assert (told["freed_bytes"] > 1_900_000) == has_room
+        assert ((place / "log.sqlite3").stat().st_size < size // 10) == has_room
+        assert run_json(capsys, "log", "verify", "--data", str(place))["data"]["damaged"] == []
+
+
+def full(*_: object) -> None:
+    """Whatever is tried, the disk is full."""
+    raise StorageFull("planted")
 
 
 def test_a_hub_that_runs_is_not_compacted_from_outside(

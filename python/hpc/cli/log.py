@@ -16,6 +16,7 @@ from hpc.access import home
 from hpc.cli import output
 from hpc.cli.options import Json, noun
 from hpc.errors import StorageLocked
+from hpc.units import show_memory
 
 Data = Annotated[
     str | None,
@@ -108,7 +109,10 @@ def restore(
 
 
 def compact(data: Data = None, storage: Storage = "sqlite", as_json: Json = False) -> None:
-    """Drop what is past its namespace's retention; a Hub that runs does so by itself every hour."""
+    """Drop what is past its namespace's retention, and make the file smaller.
+
+    A Hub that runs drops by itself, every hour; the room is then used again.
+    """
     from hpc.cli.log_work import compacted  # noqa: PLC0415
 
     folder = _folder(data)
@@ -128,7 +132,7 @@ def compact(data: Data = None, storage: Storage = "sqlite", as_json: Json = Fals
         return
     output.put(
         f"dropped {dropped} {'batch' if dropped == 1 else 'batches'} of `{folder}`; "
-        f"from seq {told['floor']} on the log is whole"
+        f"from seq {told['floor']} on the log is whole; {show_memory(told['freed_bytes'])} freed"
     )
 
 

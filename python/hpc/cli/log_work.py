@@ -9,6 +9,7 @@ from typing import Any
 import msgspec
 
 from hpc import plugins
+from hpc.errors import StorageFull
 from hpc.hub.commit import SystemClock
 from hpc.hub.recovery import recover
 from hpc.hub.upkeep import Upkeep
@@ -34,7 +35,8 @@ def compacted(folder: Path, storage: str) -> dict[str, Any]:
     Raises:
         StorageLocked: One has it.
     """
-    plugins.log_tools(storage).reader(folder).close()  # a folder without a log is not given one
+    tools = plugins.log_tools(storage)
+    tools.reader(folder).close()  # a folder without a log is not given one
     clock = SystemClock()
     with contextlib.closing(plugins.storage(storage)(folder)) as log:
         engine = recover(log, lease_ms=LEASE_MS, reclaim_ms=LEASE_MS, clock=clock)
@@ -43,9 +45,15 @@ def compacted(folder: Path, storage: str) -> dict[str, Any]:
             if not upkeep.dropped:
                 for _ in upkeep.compaction(engine):
                     pass
-        return {
+        told = {
             "dropped": upkeep.dropped,
             "floor": log.floor(),
             "last_seq": engine.last_seq,
             "snapshots": [head.seq for head in log.snapshots()],
         }
+    freed = 0
+    if upkeep.dropped:
+        # Where there is no room to write the file anew, what is free in it is used again.
+        with contextlib.suppress(StorageFull):
+            freed = tools.shrink(folder)
+    return {**told, "freed_bytes": freed}

@@ -147,6 +147,32 @@ class SqliteTools:
             os.close(lock)
         return head
 
+    def shrink(self, data: Path) -> int:
+        """Give the disk back what the file no longer needs; returns how many bytes.
+
+        It writes the file anew, in one transaction: until then it needs as much room again.
+
+        Raises:
+            StorageLocked: A Hub has the folder.
+            StorageFull: There is not so much room; the log is as it was.
+            StorageError: It cannot be written, with the reason.
+        """
+        path = data.absolute() / LOG
+        log_file.check_header(path)
+        lock = folder.take_lock(data.absolute())
+        before = path.stat().st_size
+        try:
+            with (
+                translated(path, "written"),
+                contextlib.closing(apsw.Connection(str(path))) as db,
+            ):
+                db.pragma("synchronous", "FULL")
+                db.execute("VACUUM")
+                db.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_TRUNCATE)
+        finally:
+            os.close(lock)
+        return max(0, before - path.stat().st_size)
+
 
 def _forget(*names: Path) -> None:
     for name in names:

@@ -283,8 +283,7 @@ def _e6(lab: Lab, case: Case) -> None:
 
 
 def _e7(lab: Lab, case: Case) -> None:
-    """One Hub lives on, one is rebuilt from its log in the middle, one at the end, and one comes
-    from a snapshot of the middle and the log after it."""
+    """One Hub lives on, the others are rebuilt: in the middle, at the end, from a snapshot."""
     judge = _Judge(lab, "E7", case.log)
     steady, restarted = lab.hub(), lab.hub()
     taken = steady.snapshot()
