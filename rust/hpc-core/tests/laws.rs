@@ -12,6 +12,8 @@ mod counterexamples;
 mod diagrams;
 #[path = "laws/elements.rs"]
 mod elements;
+#[path = "laws/packed_facts.rs"]
+mod packed_facts;
 #[path = "laws/task_sets.rs"]
 mod task_sets;
 #[path = "laws/values.rs"]

@@ -51,6 +51,7 @@ impl Hub {
             None => return Err(self.unknown_generator(gid)),
         };
         let (cell, changed) = found(facts, table, key, column)?;
+        let cell = &cell;
         let mut out = Vec::new();
         let mut object = ObjectWriter::new(&mut out);
         object.int("cursor", self.last_seq());
@@ -78,12 +79,7 @@ impl Hub {
     }
 }
 
-fn found<'f>(
-    facts: &'f Facts,
-    table: &str,
-    key: &str,
-    column: &str,
-) -> Result<(&'f Cell, u64), Box<Problem>> {
+fn found(facts: &Facts, table: &str, key: &str, column: &str) -> Result<(Cell, u64), Box<Problem>> {
     let refuse = |what: &str, name: &str, known: Vec<&str>| {
         let problem = Problem::not_found(format!("{what} `{name}` is not there"));
         Box::new(match nearest(name, known.iter().copied()) {
@@ -93,9 +89,8 @@ fn found<'f>(
     };
     let columns = facts.columns(table);
     let columns = columns.ok_or_else(|| refuse("Table", table, facts.tables().collect()))?;
-    if !columns.iter().any(|known| known == column) {
-        let known = columns.iter().map(String::as_str).collect();
-        return Err(refuse("Column", column, known));
+    if !columns.contains(&column) {
+        return Err(refuse("Column", column, columns));
     }
     facts.find(table, key, column).ok_or_else(|| {
         let detail = format!("Nothing was said of `{column}` in row `{key}` of `{table}`");
@@ -247,7 +242,7 @@ impl Search {
             None => self.kernel_said(event, seq)?,
         };
         let said = facts.find(&self.table, &self.key, &self.column);
-        Ok(said.map(|(cell, _)| cell.clone()))
+        Ok(said.map(|(cell, _)| cell))
     }
 
     fn kernel_said(&self, event: &StoredEvent<'_>, seq: u64) -> Result<Facts, KindMismatch> {

@@ -7,16 +7,15 @@
 use super::attempts::{Outcome, Settles};
 use super::rules::atom;
 use crate::domain::event::{Ctx, KernelKind};
-use crate::domain::facts::{Column, Facts};
-use crate::domain::json::{Map, Value};
+use crate::domain::facts::{Column, Delta, Facts, Scalar};
+use crate::domain::json::Map;
 use crate::lattice::epoch::Epoch;
 use crate::lattice::last::{Last, Stamp};
 use crate::lattice::max::Max;
-use crate::lattice::min::Min;
 use crate::lattice::once::Once;
 use crate::lattice::or::Or;
 use crate::lattice::tasks::TaskSet;
-use crate::lattice::{Atom, Cell, KindMismatch};
+use crate::lattice::{Atom, Cell, KindMismatch, LatticeKind};
 
 /// Id of the kernel's generator.
 pub const KERNEL_GID: &str = "kernel";
@@ -49,32 +48,38 @@ pub struct Entry<'e> {
 #[derive(Clone, Debug)]
 pub struct KernelFacts {
     facts: Facts,
-    jobs: [Column; 13],
-    nodes: [Column; 5],
+    jobs: [Column; JOB_COLUMNS.len()],
+    nodes: [Column; NODE_COLUMNS.len()],
 }
 
-const JOB_COLUMNS: [&str; 13] = [
-    "ns_id",
-    "spec",
-    "priority",
-    "held",
-    "name",
-    "phase",
-    "submitted",
-    "started",
-    "succeeded",
-    "failed",
-    "cancelled",
-    "submitted_at",
-    "finished_at",
+const JOB_COLUMNS: [(&str, LatticeKind); 13] = [
+    ("ns_id", LatticeKind::Once),
+    ("spec", LatticeKind::Once),
+    ("priority", LatticeKind::Last),
+    ("held", LatticeKind::Last),
+    ("name", LatticeKind::Last),
+    ("phase", LatticeKind::Max),
+    ("submitted", LatticeKind::Tasks),
+    ("started", LatticeKind::Tasks),
+    ("succeeded", LatticeKind::Tasks),
+    ("failed", LatticeKind::Tasks),
+    ("cancelled", LatticeKind::Tasks),
+    ("submitted_at", LatticeKind::Min),
+    ("finished_at", LatticeKind::Max),
 ];
-const NODE_COLUMNS: [&str; 5] = ["epoch", "place", "resources", "down", "drained"];
+const NODE_COLUMNS: [(&str, LatticeKind); 5] = [
+    ("epoch", LatticeKind::Max),
+    ("place", LatticeKind::Epoch),
+    ("resources", LatticeKind::Epoch),
+    ("down", LatticeKind::Epoch),
+    ("drained", LatticeKind::Last),
+];
 
 impl Default for KernelFacts {
     fn default() -> Self {
         let mut facts = Facts::new();
-        let jobs = JOB_COLUMNS.map(|name| facts.column("jobs", name));
-        let nodes = NODE_COLUMNS.map(|name| facts.column("nodes", name));
+        let jobs = JOB_COLUMNS.map(|(name, kind)| facts.column("jobs", name, kind));
+        let nodes = NODE_COLUMNS.map(|(name, kind)| facts.column("nodes", name, kind));
         Self { facts, jobs, nodes }
     }
 }
@@ -95,7 +100,7 @@ impl KernelFacts {
     /// The phase of a job; as a fact it never falls, also where a job gets further tasks.
     #[must_use]
     pub fn phase(&self, job_id: &str) -> i64 {
-        let place = JOB_COLUMNS.iter().position(|known| *known == "phase");
+        let place = JOB_COLUMNS.iter().position(|(known, _)| *known == "phase");
         let column = place.and_then(|place| self.jobs.get(place));
         match column.and_then(|column| self.facts.get(*column, job_id)) {
             Some(Cell::Max(max)) => match max.value() {
@@ -118,104 +123,100 @@ impl KernelFacts {
         finished: bool,
     ) -> Result<bool, KindMismatch> {
         let mut grew = false;
-        if let Some(job_id) = entry.ctx.job_id() {
-            for (column, cell) in job_cells(entry, tasks, finished) {
-                let column = self.job_column(column);
-                grew |= self.facts.join(column, job_id, &cell, entry.seq)?;
+        if let Some(job_id) = entry.ctx.job_id()
+            && let [first, ..] = self.jobs
+            && let Some(mut row) = self.facts.row(first, job_id)
+        {
+            let Self { facts, jobs, .. } = self;
+            let columns = JOB_COLUMNS.iter().zip(jobs.iter());
+            for ((name, _), column) in columns {
+                if let Some(delta) = job_delta(name, entry, tasks, finished) {
+                    grew |= facts
+                        .join_at(&mut row, *column, &delta, entry.seq)?
+                        .has_grown();
+                }
             }
         }
         if let Some(node_id) = entry.ctx.node_id() {
-            for (column, cell) in node_cells(entry) {
-                let column = self.node_column(column);
-                grew |= self.facts.join(column, node_id, &cell, entry.seq)?;
+            let columns = NODE_COLUMNS.iter().zip(self.nodes.iter());
+            for ((name, _), column) in columns {
+                if let Some(cell) = node_cell(name, entry) {
+                    grew |= self.facts.join(*column, node_id, &cell, entry.seq)?;
+                }
             }
         }
         Ok(grew)
     }
+}
 
-    fn job_column(&mut self, name: &str) -> Column {
-        let place = JOB_COLUMNS.iter().position(|known| *known == name);
-        let known = place.and_then(|place| self.jobs.get(place)).copied();
-        known.unwrap_or_else(|| self.facts.column("jobs", name))
-    }
-
-    fn node_column(&mut self, name: &str) -> Column {
-        let place = NODE_COLUMNS.iter().position(|known| *known == name);
-        let known = place.and_then(|place| self.nodes.get(place)).copied();
-        known.unwrap_or_else(|| self.facts.column("nodes", name))
+/// What an entry says in a column of its job.
+fn job_delta<'e>(
+    column: &str,
+    entry: &Entry<'e>,
+    tasks: &TaskSet,
+    finished: bool,
+) -> Option<Delta<'e>> {
+    let is_submit = entry.kind == KernelKind::SubmitJob;
+    let is_start = entry.kind == KernelKind::JobStarted;
+    let at = Scalar::Int(entry.stamp.at);
+    let max = |value| Delta::Value(LatticeKind::Max, value);
+    let once = |value| Delta::Value(LatticeKind::Once, value);
+    match column {
+        "phase" => {
+            let phase = [
+                (finished, PHASE_FINISHED),
+                (is_start, PHASE_RUNNING),
+                (is_submit, PHASE_SUBMITTED),
+            ];
+            let phase = phase.into_iter().find(|(holds, _)| *holds);
+            phase.map(|(_, phase)| max(Scalar::Int(phase)))
+        }
+        "started" => is_start.then(|| Delta::of_tasks(tasks)),
+        "finished_at" => (!entry.settles.is_empty()).then(|| max(at)),
+        _ if let Some(outcome) = Outcome::from_wire(column) => {
+            let settled = entry.settles.of(outcome);
+            (!settled.is_empty()).then(|| Delta::of_tasks(settled))
+        }
+        _ if !is_submit => None,
+        "ns_id" => entry.ctx.ns_id().map(|ns_id| once(Scalar::Str(ns_id))),
+        "spec" => {
+            let mut text = Vec::with_capacity(256);
+            entry.spec.write(&mut text);
+            let text = String::from_utf8(text).ok()?;
+            Some(once(Scalar::Json(text.into())))
+        }
+        // A submit has the least stamp, so that a later request about priority always wins.
+        "priority" => {
+            let priority = Scalar::Int(entry.ctx.priority());
+            Some(Delta::Last(Stamp::default(), "", priority))
+        }
+        "name" => {
+            let name = entry.ctx.name()?;
+            Some(Delta::Last(entry.stamp, "", Scalar::Str(name)))
+        }
+        "submitted" => Some(Delta::of_tasks(tasks)),
+        "submitted_at" => Some(Delta::Value(LatticeKind::Min, at)),
+        _ => None,
     }
 }
 
-fn job_cells(entry: &Entry<'_>, tasks: &TaskSet, finished: bool) -> Vec<(&'static str, Cell)> {
-    let mut cells: Vec<(&'static str, Cell)> = Vec::new();
-    let phase = |n| ("phase", Cell::Max(Max::of(Atom::Int(n))));
-    match entry.kind {
-        KernelKind::SubmitJob => {
-            cells.push(phase(PHASE_SUBMITTED));
-            if let Some(ns_id) = entry.ctx.ns_id() {
-                cells.push(("ns_id", Cell::Once(Once::of(Atom::from(ns_id)))));
-            }
-            if let Some(spec) = atom(&Value::Map(entry.spec.clone())) {
-                cells.push(("spec", Cell::Once(Once::of(spec))));
-            }
-            // A submit has the least stamp, so that a later request about priority always wins.
-            let priority = Atom::Int(entry.ctx.priority());
-            cells.push(("priority", last(Stamp::default(), "", priority)));
-            if let Some(name) = entry.ctx.name() {
-                cells.push(("name", last(entry.stamp, "", Atom::from(name))));
-            }
-            cells.push(("submitted", Cell::Tasks(tasks.clone())));
-            let at = Atom::Int(entry.stamp.at);
-            cells.push(("submitted_at", Cell::Min(Min::of(at))));
-        }
-        KernelKind::JobStarted => {
-            cells.push(phase(PHASE_RUNNING));
-            cells.push(("started", Cell::Tasks(tasks.clone())));
-        }
-        _ => {}
-    }
-    for outcome in Outcome::ALL {
-        let settled = entry.settles.of(outcome);
-        if !settled.is_empty() {
-            cells.push((outcome.wire(), Cell::Tasks(settled.clone())));
-        }
-    }
-    if !entry.settles.is_empty() {
-        let at = Atom::Int(entry.stamp.at);
-        cells.push(("finished_at", Cell::Max(Max::of(at))));
-    }
-    if finished {
-        cells.push(phase(PHASE_FINISHED));
-    }
-    cells
-}
-
-fn node_cells(entry: &Entry<'_>) -> Vec<(&'static str, Cell)> {
+/// What an entry says in a column of its node.
+fn node_cell(column: &str, entry: &Entry<'_>) -> Option<Cell> {
     let epoch = Atom::Int(i64::from(entry.ctx.epoch()));
     let in_epoch = |cell: Cell| Cell::from(Epoch::of(epoch.clone(), cell));
-    match entry.kind {
-        KernelKind::NodeJoined => {
-            let mut cells = vec![("epoch", Cell::Max(Max::of(epoch.clone())))];
-            for field in ["place", "resources"] {
-                if let Some(value) = entry.spec.get(field).and_then(atom) {
-                    cells.push((field, in_epoch(Cell::Once(Once::of(value)))));
-                }
-            }
-            cells.push(("down", in_epoch(Cell::Or(Or(false)))));
-            cells
+    match (entry.kind, column) {
+        (KernelKind::NodeJoined, "epoch") => Some(Max::of(epoch).into()),
+        (KernelKind::NodeJoined, "place" | "resources") => {
+            let value = atom(entry.spec.get(column)?)?;
+            Some(in_epoch(Once::of(value).into()))
         }
-        KernelKind::NodeLeft | KernelKind::NodeLost => {
-            vec![("down", in_epoch(Cell::Or(Or(true))))]
-        }
-        KernelKind::NodeDrained | KernelKind::NodeUndrained => {
+        (KernelKind::NodeJoined, "down") => Some(in_epoch(Or(false).into())),
+        (KernelKind::NodeLeft | KernelKind::NodeLost, "down") => Some(in_epoch(Or(true).into())),
+        (KernelKind::NodeDrained | KernelKind::NodeUndrained, "drained") => {
             let drained = Atom::Bool(entry.kind == KernelKind::NodeDrained);
             let node = entry.ctx.node_id().unwrap_or_default();
-            vec![("drained", last(entry.stamp, node, drained))]
+            Some(Last::of(entry.stamp, node.into(), drained).into())
         }
-        _ => Vec::new(),
+        _ => None,
     }
-}
-
-fn last(stamp: Stamp, node: &str, value: Atom) -> Cell {
-    Cell::Last(Last::of(stamp, node.into(), value))
 }

@@ -5,11 +5,10 @@
 //! event adds nothing to that column.
 
 use std::borrow::Cow;
-use std::collections::HashMap;
 use std::sync::Arc;
 
 use crate::domain::expression::Expression;
-use crate::domain::facts::{Column, Facts};
+use crate::domain::facts::{Column, Delta, Facts, RowRef, Scalar};
 use crate::domain::generator::{GeneratorSpec, JoinSpec, RuleSpec};
 use crate::domain::json::{Map, Value};
 use crate::lattice::epoch::Epoch;
@@ -21,6 +20,7 @@ use crate::lattice::min::Min;
 use crate::lattice::once::Once;
 use crate::lattice::or::Or;
 use crate::lattice::set::Set;
+use crate::lattice::tasks::TaskSet;
 use crate::lattice::value::{Atom, CanonicalJson};
 use crate::lattice::{Cell, KindMismatch, LatticeKind};
 
@@ -42,6 +42,8 @@ pub struct EventView<'e> {
 #[derive(Clone, Debug)]
 struct Compiled {
     rule: RuleSpec,
+    /// Which rules lead to the same row of the same table as this one, whatever the event is.
+    row_class: usize,
     columns: Vec<(Column, JoinSpec)>,
 }
 
@@ -50,7 +52,7 @@ struct Compiled {
 pub struct Rules {
     namespaces: Vec<String>,
     rules: Vec<Compiled>,
-    by_kind: HashMap<String, Vec<usize>>,
+    by_kind: Vec<(String, Vec<usize>)>,
 }
 
 impl Rules {
@@ -65,15 +67,32 @@ impl Rules {
             let columns = rule
                 .join
                 .iter()
-                .map(|(name, join)| (facts.column(&rule.table, name), join.clone()))
+                .map(|(name, join)| {
+                    let column = facts.column(&rule.table, name, join.kind());
+                    (column, join.clone())
+                })
                 .collect();
             for kind in &rule.on {
-                let reading = rules.by_kind.entry(kind.clone()).or_default();
+                let known = rules.by_kind.iter().position(|(known, _)| known == kind);
+                let known = known.unwrap_or_else(|| {
+                    rules.by_kind.push((kind.clone(), Vec::new()));
+                    rules.by_kind.len() - 1
+                });
+                let Some((_, reading)) = rules.by_kind.get_mut(known) else {
+                    continue;
+                };
                 if reading.last() != Some(&i) {
                     reading.push(i); // a kind that a rule names twice is read once
                 }
             }
+            let mut before = rules.rules.iter();
+            let same = before.find(|known| {
+                let known = &known.rule;
+                (&known.table, &known.key, known.is_compound)
+                    == (&rule.table, &rule.key, rule.is_compound)
+            });
             rules.rules.push(Compiled {
+                row_class: same.map_or(i, |known| known.row_class),
                 rule: rule.clone(),
                 columns,
             });
@@ -89,10 +108,12 @@ impl Rules {
 
     fn of(&self, event: &EventView<'_>) -> impl Iterator<Item = &Compiled> {
         let ns = event.ctx.str("ns_id").unwrap_or_default();
-        let by_kind = self.by_kind.get(event.kind).filter(|_| self.reads(ns));
+        let mut by_kind = self.by_kind.iter();
+        let by_kind = by_kind.find(|(kind, _)| kind == event.kind);
         by_kind
+            .filter(|_| self.reads(ns))
             .into_iter()
-            .flatten()
+            .flat_map(|(_, rules)| rules)
             .filter_map(|i| self.rules.get(*i))
             .filter(move |compiled| compiled.rule.applies(event))
     }
@@ -120,13 +141,15 @@ impl Rules {
         let mut grew = false;
         // A tally counts an event once, so what several rules say of one cell is summed first.
         let mut tallies: Vec<(Column, Cow<'_, str>, Tally)> = Vec::new();
+        // Rules of one table mostly lead to one row, which is looked up once.
+        let mut row: Option<(usize, RowRef<'_>)> = None;
         for compiled in self.of(event) {
-            let Some(key) = compiled.rule.row_key(event) else {
-                continue;
-            };
+            let class = compiled.row_class;
             for (column, join) in &compiled.columns {
                 if join.is_tally() {
-                    let Some(tally) = join.tally(event, Vec::new()) else {
+                    let (Some(tally), Some(key)) =
+                        (join.tally(event, Vec::new()), compiled.rule.row_key(event))
+                    else {
                         continue;
                     };
                     let same = |(c, k, t): &&mut (Column, Cow<'_, str>, Tally)| {
@@ -137,12 +160,23 @@ impl Rules {
                         None => tallies.push((*column, key.clone(), tally)),
                     }
                 } else if let Some(delta) = delta(join, event) {
-                    grew |= facts.join(*column, &key, &delta, event.seq)?;
+                    if row.as_ref().is_none_or(|(known, _)| *known != class) {
+                        let found = compiled.rule.row_key(event);
+                        let found = found.and_then(|key| facts.row(*column, key));
+                        row = found.map(|row| (class, row));
+                    }
+                    if let Some((_, row)) = &mut row {
+                        let joined = facts.join_at(row, *column, &delta, event.seq)?;
+                        grew |= joined.has_grown();
+                    }
                 }
             }
         }
         for (column, key, tally) in tallies.iter().filter(|(.., tally)| tally.amount != 0) {
-            grew |= facts.update(*column, key, event.seq, |cell| {
+            let Some(mut row) = facts.row(*column, key.clone()) else {
+                continue;
+            };
+            grew |= facts.update_at(&mut row, *column, event.seq, |cell| {
                 let cell = cell.get_or_insert_with(|| tally.bot(&tally.path));
                 Ok(tally.add(cell, &tally.path, hub_id, event.seq))
             })?;
@@ -204,6 +238,17 @@ impl Tally {
 }
 
 impl JoinSpec {
+    /// The lattice of the column.
+    #[must_use]
+    pub fn kind(&self) -> LatticeKind {
+        match self {
+            Self::Simple { lattice, .. } => *lattice,
+            Self::Finite { .. } => LatticeKind::Finite,
+            Self::Epoch { .. } => LatticeKind::Epoch,
+            Self::Map { .. } => LatticeKind::Map,
+        }
+    }
+
     /// Whether it is a count or a sum, or one within epochs and maps.
     fn is_tally(&self) -> bool {
         match self {
@@ -299,7 +344,44 @@ impl Expression {
 }
 
 /// The delta of one event in one column; tallies are running totals and not made here.
-fn delta(join: &JoinSpec, event: &EventView<'_>) -> Option<Cell> {
+fn delta<'e>(join: &'e JoinSpec, event: &EventView<'e>) -> Option<Delta<'e>> {
+    match join {
+        JoinSpec::Simple { lattice, value } => match value.read(event)? {
+            Cow::Borrowed(value) => delta_of(*lattice, value, event),
+            Cow::Owned(value) => {
+                let cell = cell_of(*lattice, &value, event)?;
+                Some(Delta::Cell(Cow::Owned(cell)))
+            }
+        },
+        _ => Some(Delta::Cell(Cow::Owned(cell(join, event)?))),
+    }
+}
+
+/// What a value of the event says in a column.
+fn delta_of<'e>(
+    lattice: LatticeKind,
+    value: &'e Value<'e>,
+    event: &EventView<'e>,
+) -> Option<Delta<'e>> {
+    Some(match lattice {
+        LatticeKind::Max | LatticeKind::Min | LatticeKind::Once => {
+            Delta::Value(lattice, Scalar::of(value)?)
+        }
+        LatticeKind::Or => match value {
+            Value::Bool(_) => Delta::Value(lattice, Scalar::of(value)?),
+            _ => return None,
+        },
+        LatticeKind::Last => {
+            let node = event.ctx.str("node_id").unwrap_or_default();
+            Delta::Last(event.stamp, node, Scalar::of(value)?)
+        }
+        LatticeKind::Tasks => Delta::of_tasks(&TaskSet::parse(value.as_str()?).ok()?),
+        _ => Delta::Cell(Cow::Owned(cell_of(lattice, value, event)?)),
+    })
+}
+
+/// The delta of one event as a cell of its own.
+fn cell(join: &JoinSpec, event: &EventView<'_>) -> Option<Cell> {
     match join {
         JoinSpec::Simple { lattice, value } => {
             let value = value.read(event)?;
@@ -308,11 +390,11 @@ fn delta(join: &JoinSpec, event: &EventView<'_>) -> Option<Cell> {
         JoinSpec::Epoch { at, join } => {
             let at = at.read(event)?;
             let at = atom(&at)?;
-            Some(Cell::from(Epoch::of(at, delta(join, event)?)))
+            Some(Cell::from(Epoch::of(at, cell(join, event)?)))
         }
         JoinSpec::Map { key, join } => {
             let key = key_text(key, event)?;
-            let said = delta(join, event)?;
+            let said = cell(join, event)?;
             Some(Cell::from(MapOf::from_cell(key.as_ref().into(), said)))
         }
         JoinSpec::Finite { diagram, value } => {
@@ -323,29 +405,24 @@ fn delta(join: &JoinSpec, event: &EventView<'_>) -> Option<Cell> {
 }
 
 fn cell_of(lattice: LatticeKind, value: &Value<'_>, event: &EventView<'_>) -> Option<Cell> {
-    if lattice == LatticeKind::Tasks {
-        let tasks = crate::lattice::tasks::TaskSet::parse(value.as_str()?).ok()?;
-        return Some(Cell::Tasks(tasks));
-    }
-    if lattice == LatticeKind::Or {
-        return match value {
+    match lattice {
+        LatticeKind::Tasks => {
+            let tasks = TaskSet::parse(value.as_str()?).ok()?;
+            Some(Cell::Tasks(tasks))
+        }
+        LatticeKind::Or => match value {
             Value::Bool(b) => Some(Cell::Or(Or(*b))),
             _ => None,
-        };
-    }
-    let atom = atom(value)?;
-    match lattice {
-        LatticeKind::Max => Some(Cell::Max(Max::of(atom))),
-        LatticeKind::Min => Some(Cell::Min(Min::of(atom))),
-        LatticeKind::Once => Some(Cell::Once(Once::of(atom))),
-        LatticeKind::Set => Some(Cell::Set(Set::of(atom))),
+        },
+        LatticeKind::Max => Some(Max::of(atom(value)?).into()),
+        LatticeKind::Min => Some(Min::of(atom(value)?).into()),
+        LatticeKind::Once => Some(Once::of(atom(value)?).into()),
+        LatticeKind::Set => Some(Set::of(atom(value)?).into()),
         LatticeKind::Last => {
             let node = event.ctx.str("node_id").unwrap_or_default();
-            Some(Cell::Last(Last::of(event.stamp, node.into(), atom)))
+            Some(Last::of(event.stamp, node.into(), atom(value)?).into())
         }
-        LatticeKind::Or
-        | LatticeKind::Tasks
-        | LatticeKind::Count
+        LatticeKind::Count
         | LatticeKind::Sum
         | LatticeKind::Epoch
         | LatticeKind::Map
