@@ -36,7 +36,7 @@ use crate::lattice::tasks::TaskSet;
 use crate::lattice::{Cell, KindMismatch, Lattice as _, LatticeKind};
 use rows::{Found, RowId};
 use store::{ABSENT, Store};
-use table::{ColumnInfo, Table};
+use table::Table;
 
 /// The facts of one generator.
 #[derive(Clone, Debug, Default)]
@@ -53,10 +53,10 @@ pub struct Column {
 }
 
 /// A row by its key, looked up once for all the cells that an event speaks of.
-#[derive(Clone, Debug)]
+#[derive(Clone, Copy, Debug)]
 pub struct RowRef<'k> {
     table: u16,
-    key: Cow<'k, str>,
+    key: &'k str,
     found: Found,
 }
 
@@ -175,9 +175,9 @@ impl Facts {
 
     /// Looks the row of a column's table up; it need not be there.
     #[must_use]
-    pub fn row<'k>(&self, column: Column, key: impl Into<Cow<'k, str>>) -> Option<RowRef<'k>> {
-        let key = key.into();
-        let found = self.tables.get(usize::from(column.table))?.rows.find(&key);
+    #[inline]
+    pub fn row<'k>(&self, column: Column, key: &'k str) -> Option<RowRef<'k>> {
+        let found = self.tables.get(usize::from(column.table))?.rows.find(key);
         Some(RowRef {
             table: column.table,
             key,
@@ -185,53 +185,24 @@ impl Facts {
         })
     }
 
-    /// Joins what is said into a cell of a row at a seq. What says no more than nothing makes no
-    /// row.
-    ///
-    /// # Errors
-    /// Where the column is of another lattice; rules are type-checked, so this is a mistake of ours.
-    pub fn join_at(
-        &mut self,
-        row: &mut RowRef<'_>,
-        column: Column,
-        delta: &Delta<'_>,
-        seq: u64,
-    ) -> Result<Joined, KindMismatch> {
-        let index = usize::from(column.index);
-        let Some(table) = self.tables.get_mut(usize::from(row.table)) else {
-            return Ok(Joined::Same);
-        };
-        let Some(info) = table.columns.get(index) else {
-            return Ok(Joined::Same);
-        };
-        if delta.kind() != info.kind {
-            let (expected, got) = (info.kind, delta.kind());
-            return Err(KindMismatch { expected, got });
-        }
-        if delta.is_bot() {
-            return Ok(Joined::Same);
-        }
-        let (from, words) = (info.from, info.words);
-        let id = match row.found.row {
-            Some(id) => id,
-            None => {
-                let id = table.rows.make(&row.key, row.found);
-                row.found.row = Some(id);
-                id
-            }
-        };
-        let words = table.rows.words_mut(id).get_mut(from..from + words);
-        let joined = join_words(&mut self.store, words.unwrap_or_default(), delta)?;
-        if joined.has_grown() {
-            table.changed(id, index, seq);
-        }
-        Ok(joined)
+    /// Begins to write what one event says of the cells of a row; [`RowWriter::end`] must follow.
+    #[inline]
+    pub fn write<'f>(&'f mut self, row: &RowRef<'f>, seq: u64) -> Option<RowWriter<'f>> {
+        let table = self.tables.get_mut(usize::from(row.table))?;
+        Some(RowWriter {
+            number: table.number(seq),
+            table,
+            store: &mut self.store,
+            key: row.key,
+            found: row.found,
+            has_grown: false,
+        })
     }
 
     /// Joins a value into a cell at a seq; whether it grew.
     ///
     /// # Errors
-    /// As [`Facts::join_at`].
+    /// As [`RowWriter::join`].
     pub fn join(
         &mut self,
         column: Column,
@@ -239,55 +210,15 @@ impl Facts {
         value: &Cell,
         seq: u64,
     ) -> Result<bool, KindMismatch> {
-        let Some(mut row) = self.row(column, key) else {
+        let Some(row) = self.row(column, key) else {
             return Ok(false);
         };
-        let joined = self.join_at(&mut row, column, &Delta::of(value), seq)?;
-        Ok(joined.has_grown())
-    }
-
-    /// Changes a cell in place at a seq; the function returns whether it grew.
-    ///
-    /// # Errors
-    /// What the function returns.
-    pub fn update_at(
-        &mut self,
-        row: &mut RowRef<'_>,
-        column: Column,
-        seq: u64,
-        change: impl FnOnce(&mut Option<Cell>) -> Result<bool, KindMismatch>,
-    ) -> Result<bool, KindMismatch> {
-        let index = usize::from(column.index);
-        let Some(table) = self.tables.get_mut(usize::from(row.table)) else {
+        let Some(mut writer) = self.write(&row, seq) else {
             return Ok(false);
         };
-        let Some(info) = table.columns.get(index) else {
-            return Ok(false);
-        };
-        let place = info.from..info.from + info.words;
-        let known = row.found.row.and_then(|id| {
-            let words = table.rows.words_mut(id).get_mut(place.clone())?;
-            let cell = take(&mut self.store, info.kind, words);
-            Some((id, cell))
-        });
-        let (id, mut cell) = known.map_or((None, None), |(id, cell)| (Some(id), cell));
-        let grew = change(&mut cell);
-        let id = match id {
-            Some(id) => id,
-            None if grew == Ok(true) => {
-                let id = table.rows.make(&row.key, row.found);
-                row.found.row = Some(id);
-                id
-            }
-            None => return grew,
-        };
-        if let (Some(cell), Some(words)) = (cell, table.rows.words_mut(id).get_mut(place)) {
-            put(&mut self.store, words, cell);
-        }
-        if grew == Ok(true) {
-            table.changed(id, index, seq);
-        }
-        grew
+        let joined = writer.join(column, &Delta::of(value));
+        writer.end();
+        Ok(joined?.has_grown())
     }
 
     /// The value of a cell.
@@ -295,13 +226,12 @@ impl Facts {
     pub fn get(&self, column: Column, key: &str) -> Option<Cell> {
         let table = self.tables.get(usize::from(column.table))?;
         let id = table.rows.find(key).row?;
-        let info = table.columns.get(usize::from(column.index))?;
-        self.cell(table, id, info)
+        self.cell(table, id, usize::from(column.index))
     }
 
-    fn cell(&self, table: &Table, id: RowId, info: &ColumnInfo) -> Option<Cell> {
-        let words = table.rows.words(id).get(info.from..info.from + info.words);
-        read(&self.store, info.kind, words?)
+    fn cell(&self, table: &Table, id: RowId, index: usize) -> Option<Cell> {
+        let place = *table.places.get(index)?;
+        read(&self.store, place.kind, table.rows.cell(id, place)?)
     }
 
     /// The tables by name.
@@ -313,19 +243,16 @@ impl Facts {
     #[must_use]
     pub fn columns(&self, table: &str) -> Option<Vec<&str>> {
         let table = self.tables.iter().find(|known| known.name == table)?;
-        Some(table.columns.iter().map(|c| c.name.as_str()).collect())
+        Some(table.columns.iter().map(String::as_str).collect())
     }
 
     /// A cell by the names of its place, and the seq at which it last grew.
     #[must_use]
     pub fn find(&self, table: &str, key: &str, column: &str) -> Option<(Cell, u64)> {
         let table = self.tables.iter().find(|known| known.name == table)?;
-        let index = table
-            .columns
-            .iter()
-            .position(|known| known.name == column)?;
+        let index = table.columns.iter().position(|known| known == column)?;
         let id = table.rows.find(key).row?;
-        let cell = self.cell(table, id, table.columns.get(index)?)?;
+        let cell = self.cell(table, id, index)?;
         Some((cell, table.seq(table.rows.changed(id, index))))
     }
 
@@ -355,6 +282,105 @@ impl Facts {
     }
 }
 
+/// Writes what one event says of the cells of one row: the row is found once, and comes once into
+/// the change log.
+#[derive(Debug)]
+pub struct RowWriter<'f> {
+    table: &'f mut Table,
+    store: &'f mut Store,
+    key: &'f str,
+    found: Found,
+    /// The event's seq, as the table's cells keep it.
+    number: u32,
+    has_grown: bool,
+}
+
+impl RowWriter<'_> {
+    /// Joins what is said into a cell. What says no more than nothing makes no row.
+    ///
+    /// # Errors
+    /// Where the column is of another lattice; rules are type-checked, so this is a mistake of ours.
+    #[inline]
+    pub fn join(&mut self, column: Column, delta: &Delta<'_>) -> Result<Joined, KindMismatch> {
+        let index = usize::from(column.index);
+        let Some(place) = self.table.places.get(index).copied() else {
+            return Ok(Joined::Same);
+        };
+        if delta.kind() != place.kind {
+            let (expected, got) = (place.kind, delta.kind());
+            return Err(KindMismatch { expected, got });
+        }
+        if delta.is_bot() {
+            return Ok(Joined::Same);
+        }
+        let id = self.id();
+        let mut row = self.table.rows.row_mut(id);
+        let Some(words) = row.cell(place) else {
+            return Ok(Joined::Same);
+        };
+        let joined = join_words(self.store, words, delta)?;
+        if joined.has_grown() {
+            row.set_changed(index, self.number);
+            self.has_grown = true;
+        }
+        Ok(joined)
+    }
+
+    /// Changes a cell in place; the function returns whether it grew.
+    ///
+    /// # Errors
+    /// What the function returns.
+    pub fn update(
+        &mut self,
+        column: Column,
+        change: impl FnOnce(&mut Option<Cell>) -> Result<bool, KindMismatch>,
+    ) -> Result<bool, KindMismatch> {
+        let index = usize::from(column.index);
+        let Some(place) = self.table.places.get(index).copied() else {
+            return Ok(false);
+        };
+        let mut cell = self.found.row.and_then(|id| {
+            let mut row = self.table.rows.row_mut(id);
+            take(self.store, place.kind, row.cell(place)?)
+        });
+        let grew = change(&mut cell);
+        let Some(cell) = cell else {
+            return grew;
+        };
+        let id = self.id();
+        let mut row = self.table.rows.row_mut(id);
+        if let Some(words) = row.cell(place) {
+            put(self.store, words, cell);
+        }
+        if grew == Ok(true) {
+            row.set_changed(index, self.number);
+            self.has_grown = true;
+        }
+        grew
+    }
+
+    #[inline]
+    fn id(&mut self) -> RowId {
+        match self.found.row {
+            Some(id) => id,
+            None => {
+                let id = self.table.rows.make(self.key, self.found);
+                self.found.row = Some(id);
+                id
+            }
+        }
+    }
+
+    /// Writes the row into the change log where a cell grew; whether one did.
+    #[inline]
+    pub fn end(self) -> bool {
+        if let (true, Some(id)) = (self.has_grown, self.found.row) {
+            self.table.note(id, self.number);
+        }
+        self.has_grown
+    }
+}
+
 /// Snapshots: the facts cell by cell, each with the seq at which it last changed.
 impl Facts {
     /// Gives every cell to `f` (table, key, column, cell, last changed), table by table in the order
@@ -362,10 +388,10 @@ impl Facts {
     pub fn each_cell(&self, f: &mut dyn FnMut(&str, &str, &str, &Cell, u64)) {
         for table in &self.tables {
             for id in table.rows.ids() {
-                for (index, info) in table.columns.iter().enumerate() {
-                    if let Some(cell) = self.cell(table, id, info) {
+                for (index, column) in table.columns.iter().enumerate() {
+                    if let Some(cell) = self.cell(table, id, index) {
                         let changed = table.seq(table.rows.changed(id, index));
-                        f(&table.name, table.rows.key(id), &info.name, &cell, changed);
+                        f(&table.name, table.rows.key(id), column, &cell, changed);
                     }
                 }
             }
@@ -392,17 +418,16 @@ impl Facts {
         let Some(table) = self.tables.iter_mut().find(|known| known.name == table) else {
             return false;
         };
-        let named = table.columns.iter().position(|known| known.name == column);
-        let Some((index, info)) = named.and_then(|i| Some((i, table.columns.get(i)?))) else {
+        let named = table.columns.iter().position(|known| known == column);
+        let Some((index, place)) = named.and_then(|i| Some((i, *table.places.get(i)?))) else {
             return false;
         };
-        if info.kind != cell.kind() {
+        if place.kind != cell.kind() {
             return false;
         }
-        let place = info.from..info.from + info.words;
         let found = table.rows.find(key);
         let id = found.row.unwrap_or_else(|| table.rows.make(key, found));
-        if let Some(words) = table.rows.words_mut(id).get_mut(place) {
+        if let Some(words) = table.rows.row_mut(id).cell(place) {
             put(&mut self.store, words, cell);
         }
         table.restore(id, index, changed);
@@ -419,6 +444,7 @@ impl Facts {
 }
 
 /// Joins what is said into the words of a cell of the same kind.
+#[inline]
 fn join_words(
     store: &mut Store,
     words: &mut [u64],

@@ -8,9 +8,10 @@ use hashbrown::HashSet;
 
 use super::rows::RowId;
 use super::store::{self, Store};
-use super::table::{ColumnInfo, Table};
+use super::table::Table;
 use super::{Facts, read};
 use crate::domain::json_write::{ObjectWriter, write_list, write_str};
+use crate::lattice::LatticeKind;
 
 /// What a pull returns, and up to where.
 #[derive(Clone, Debug, PartialEq)]
@@ -115,8 +116,8 @@ impl Facts {
     fn render(&self, changed: &Changed<'_>) -> String {
         self.render_rows(changed, |out, table, row| {
             let mut object = ObjectWriter::new(out);
-            for (info, words) in told(table, row, changed) {
-                write_cell(&self.store, info, words, object.key(&info.name));
+            for (name, kind, words) in told(table, row, changed) {
+                write_cell(&self.store, kind, words, object.key(name));
             }
             object.end();
         })
@@ -145,9 +146,9 @@ impl Facts {
         row: RowId,
         span: &Changed<'_>,
     ) -> impl Iterator<Item = &'t str> {
-        told(table, row, span).filter_map(|(info, words)| {
+        told(table, row, span).filter_map(|(name, _, words)| {
             let cell = self.store.cell(*words.first()?)?;
-            cell.is_overflowed().then_some(info.name.as_str())
+            cell.is_overflowed().then_some(name)
         })
     }
 
@@ -190,23 +191,23 @@ fn told<'t>(
     table: &'t Table,
     row: RowId,
     span: &Changed<'_>,
-) -> impl Iterator<Item = (&'t ColumnInfo, &'t [u64])> {
+) -> impl Iterator<Item = (&'t str, LatticeKind, &'t [u64])> {
     let (after, end) = (table.cursor(span.after), table.cursor(span.end));
-    let columns = table.columns.iter().enumerate();
-    columns.filter_map(move |(index, info)| {
+    let columns = table.columns.iter().zip(&table.places).enumerate();
+    columns.filter_map(move |(index, (name, place))| {
         let at = table.rows.changed(row, index);
         if at <= after || at > end {
             return None;
         }
-        let words = table.rows.words(row);
-        Some((info, words.get(info.from..info.from + info.words)?))
+        let words = table.rows.cell(row, *place)?;
+        Some((name.as_str(), place.kind, words))
     })
 }
 
-fn write_cell(store: &Store, info: &ColumnInfo, words: &[u64], out: &mut Vec<u8>) {
+fn write_cell(store: &Store, kind: LatticeKind, words: &[u64], out: &mut Vec<u8>) {
     let mut short = [0; 8];
     let value = words.last().copied().unwrap_or_default();
-    let is_once = info.kind == crate::lattice::LatticeKind::Once;
+    let is_once = kind == LatticeKind::Once;
     if store::is_scalar(value)
         && let Some(value) = store.scalar(value, &mut short)
     {
@@ -226,7 +227,7 @@ fn write_cell(store: &Store, info: &ColumnInfo, words: &[u64], out: &mut Vec<u8>
         out.extend_from_slice(text.as_bytes());
     } else if let Some(cell) = store.cell(value) {
         cell.write_json(out);
-    } else if let Some(cell) = read(store, info.kind, words) {
+    } else if let Some(cell) = read(store, kind, words) {
         cell.write_json(out);
     }
 }

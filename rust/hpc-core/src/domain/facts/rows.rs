@@ -6,6 +6,7 @@
 
 use super::index::Index;
 use super::store::hash;
+use crate::lattice::LatticeKind;
 
 /// Rows of a segment.
 const SEGMENT: usize = 1024;
@@ -25,6 +26,43 @@ pub struct Found {
     hash: u32,
     /// The row, if there is one.
     pub row: Option<RowId>,
+}
+
+/// Where the cell of a column lies in a row.
+#[derive(Clone, Copy, Debug)]
+pub struct Place {
+    /// Its lattice.
+    pub kind: LatticeKind,
+    /// How many words it has.
+    pub words: u8,
+    /// How many come before it.
+    pub from: u16,
+}
+
+/// One row that is being changed.
+#[derive(Debug)]
+pub struct RowMut<'r> {
+    row: &'r mut [u64],
+    /// Where the last-changed seqs begin.
+    changed: usize,
+}
+
+impl RowMut<'_> {
+    /// The words of a cell.
+    #[inline]
+    pub fn cell(&mut self, place: Place) -> Option<&mut [u64]> {
+        let from = 1 + usize::from(place.from);
+        self.row.get_mut(from..from + usize::from(place.words))
+    }
+
+    /// Says that the cell of a column changed.
+    #[inline]
+    pub fn set_changed(&mut self, column: usize, at: u32) {
+        let shift = column % 2 * SEQ_BITS;
+        if let Some(word) = self.row.get_mut(self.changed + column / 2) {
+            *word = *word & !(u64::from(u32::MAX) << shift) | u64::from(at) << shift;
+        }
+    }
 }
 
 /// The rows.
@@ -133,39 +171,29 @@ impl Rows {
             .unwrap_or_default()
     }
 
-    fn row_mut(&mut self, row: RowId) -> &mut [u64] {
+    /// One row, to be changed.
+    #[inline]
+    pub fn row_mut(&mut self, row: RowId) -> RowMut<'_> {
         let row = row as usize;
         let from = (row % SEGMENT) * self.stride;
         let segment = self.segments.get_mut(row / SEGMENT);
-        segment
-            .and_then(|segment| segment.get_mut(from..from + self.stride))
-            .unwrap_or_default()
+        let row = segment.and_then(|segment| segment.get_mut(from..from + self.stride));
+        RowMut {
+            row: row.unwrap_or_default(),
+            changed: 1 + self.words,
+        }
     }
 
-    /// The words of a row's cells.
-    pub fn words(&self, row: RowId) -> &[u64] {
-        self.row(row).get(1..=self.words).unwrap_or_default()
-    }
-
-    /// The same, to be changed.
-    pub fn words_mut(&mut self, row: RowId) -> &mut [u64] {
-        let words = self.words;
-        self.row_mut(row).get_mut(1..=words).unwrap_or_default()
+    /// The words of a cell.
+    pub fn cell(&self, row: RowId, place: Place) -> Option<&[u64]> {
+        let from = 1 + usize::from(place.from);
+        self.row(row).get(from..from + usize::from(place.words))
     }
 
     /// When the cell of a column last changed, from the table's base; 0: never.
     pub fn changed(&self, row: RowId, column: usize) -> u32 {
         let word = self.row(row).get(1 + self.words + column / 2);
         (word.copied().unwrap_or_default() >> (column % 2 * SEQ_BITS)) as u32
-    }
-
-    /// Says that the cell of a column changed.
-    pub fn set_changed(&mut self, row: RowId, column: usize, at: u32) {
-        let place = 1 + self.words + column / 2;
-        let shift = column % 2 * SEQ_BITS;
-        if let Some(word) = self.row_mut(row).get_mut(place) {
-            *word = *word & !(u64::from(u32::MAX) << shift) | u64::from(at) << shift;
-        }
     }
 
     /// Whether a cell of the row last changed then.

@@ -5,7 +5,7 @@
 //! older is told some cells again, and never too few.
 
 use super::changes::Changes;
-use super::rows::{RowId, Rows};
+use super::rows::{Place, RowId, Rows};
 use crate::lattice::LatticeKind;
 
 /// Below this length the change log is left alone.
@@ -13,26 +13,15 @@ const SQUEEZE_MIN: usize = 64;
 /// How far the newest seq is from a new base.
 const REBASED: u64 = 1 << 31;
 
-/// A column of a table.
-#[derive(Clone, Debug)]
-pub struct ColumnInfo {
-    /// Its name.
-    pub name: String,
-    /// Its lattice.
-    pub kind: LatticeKind,
-    /// Where its words begin within those of a row.
-    pub from: usize,
-    /// How many there are.
-    pub words: usize,
-}
-
 /// A table.
 #[derive(Clone, Debug)]
 pub struct Table {
     /// Its name.
     pub name: String,
-    /// Its columns.
-    pub columns: Vec<ColumnInfo>,
+    /// The names of its columns.
+    pub columns: Vec<String>,
+    /// Where their cells lie.
+    pub places: Vec<Place>,
     /// Its rows.
     pub rows: Rows,
     /// When which row changed.
@@ -48,6 +37,7 @@ impl Table {
         Self {
             name: name.to_owned(),
             columns: Vec::new(),
+            places: Vec::new(),
             rows: Rows::new(0, 0),
             changes: Changes::default(),
             base: 0,
@@ -57,23 +47,21 @@ impl Table {
 
     /// The index of a column; made if it is not there. All are made before the first row.
     pub fn column(&mut self, name: &str, kind: LatticeKind) -> usize {
-        if let Some(known) = self.columns.iter().position(|known| known.name == name) {
+        if let Some(known) = self.columns.iter().position(|known| known == name) {
             return known;
         }
-        let from = self.columns.iter().map(|column| column.words).sum();
+        let from: u16 = self.places.iter().map(|place| u16::from(place.words)).sum();
         let words = if kind == LatticeKind::Last { 3 } else { 1 };
-        self.columns.push(ColumnInfo {
-            name: name.to_owned(),
-            kind,
-            from,
-            words,
-        });
-        self.rows = Rows::new(self.columns.len(), from + words);
+        self.columns.push(name.to_owned());
+        self.places.push(Place { kind, words, from });
+        let all = usize::from(from) + usize::from(words);
+        self.rows = Rows::new(self.columns.len(), all);
         self.columns.len() - 1
     }
 
     /// A seq as cells keep it; at least 1. What is before the base comes out as the first after it.
-    fn number(&mut self, seq: u64) -> u32 {
+    #[inline]
+    pub fn number(&mut self, seq: u64) -> u32 {
         if self.changes.len() == 0 {
             self.base = seq.saturating_sub(1);
         }
@@ -94,10 +82,9 @@ impl Table {
         u32::try_from(seq.saturating_sub(self.base)).unwrap_or(u32::MAX)
     }
 
-    /// Says that a cell changed at a seq.
-    pub fn changed(&mut self, row: RowId, column: usize, seq: u64) {
-        let number = self.number(seq);
-        self.rows.set_changed(row, column, number);
+    /// Notes in the change log that cells of a row changed.
+    #[inline]
+    pub fn note(&mut self, row: RowId, number: u32) {
         if !self.changes.ends_with((number, row)) {
             self.changes.push((number, row));
             if self.changes.len() >= self.squeeze_at.max(SQUEEZE_MIN) {
@@ -115,7 +102,7 @@ impl Table {
     pub fn restore(&mut self, row: RowId, column: usize, seq: u64) {
         let number = u32::try_from(seq.saturating_sub(self.base));
         let number = number.unwrap_or(u32::MAX).max(1);
-        self.rows.set_changed(row, column, number);
+        self.rows.row_mut(row).set_changed(column, number);
         self.changes.push((number, row));
     }
 
@@ -149,7 +136,7 @@ impl Table {
             let mut is_alive = false;
             for column in 0..columns {
                 if rows.changed(row, column) == at {
-                    rows.set_changed(row, column, number);
+                    rows.row_mut(row).set_changed(column, number);
                     is_alive = true;
                 }
             }
@@ -168,6 +155,12 @@ impl Table {
 mod tests {
     use super::*;
 
+    fn change(table: &mut Table, row: RowId, column: usize, seq: u64) {
+        let number = table.number(seq);
+        table.rows.row_mut(row).set_changed(column, number);
+        table.note(row, number);
+    }
+
     #[test]
     fn a_base_that_moves_keeps_the_order_and_hides_nothing() {
         let mut table = Table::new("t");
@@ -179,12 +172,12 @@ mod tests {
             let found = table.rows.find(&name);
             let row = table.rows.make(&name, found);
             let seq = 1 + u64::from(key) * 900_000_000;
-            table.changed(row, 0, seq);
-            table.changed(row, 1, seq + 7);
+            change(&mut table, row, 0, seq);
+            change(&mut table, row, 1, seq + 7);
             last.extend([(row, 0, seq), (row, 1, seq + 7)]);
         }
         let far = u64::from(u32::MAX) + 10;
-        table.changed(0, 0, far);
+        change(&mut table, 0, 0, far);
         last.remove(0);
         last.push((0, 0, far));
         assert_eq!(table.base, far - REBASED);
