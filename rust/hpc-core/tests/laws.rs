@@ -16,6 +16,8 @@ mod diagrams;
 mod elements;
 #[path = "laws/irreducibles.rs"]
 mod irreducibles;
+#[path = "laws/packed_facts.rs"]
+mod packed_facts;
 #[path = "laws/task_sets.rs"]
 mod task_sets;
 #[path = "laws/values.rs"]

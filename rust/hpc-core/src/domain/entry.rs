@@ -6,7 +6,7 @@
 //! bodies and keeps the rest: of such a batch the chain value is taken as it stands.
 
 use super::json::{Map, Value, decode};
-use super::json_write::{ObjectWriter, write_display, write_list, write_str};
+use super::json_write::{ObjectWriter, write_int, write_list, write_str};
 use crate::lattice::last::Stamp;
 
 /// Flag of a row that registers a namespace or a generator.
@@ -161,10 +161,10 @@ impl<'e> StoredEvent<'e> {
     /// Appends the canonical text.
     pub fn write(&self, out: &mut Vec<u8>) {
         out.extend_from_slice(b"{\"at\":");
-        write_display(out, self.stamp.at);
+        write_int(out, self.stamp.at);
         if self.stamp.counter != 0 {
             out.extend_from_slice(b",\"counter\":");
-            write_display(out, self.stamp.counter);
+            write_int(out, self.stamp.counter);
         }
         out.extend_from_slice(b",\"kind\":");
         write_str(out, self.kind);
@@ -289,10 +289,10 @@ pub fn events_page(
     }
     let more = cut || last < head;
     out.extend_from_slice(b"],\"cursor\":");
-    write_display(&mut out, last);
+    write_int(&mut out, last);
     out.extend_from_slice(b",\"next\":");
     if more {
-        write_display(&mut out, last);
+        write_int(&mut out, last);
     } else {
         out.extend_from_slice(b"null");
     }

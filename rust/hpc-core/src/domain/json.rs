@@ -1,20 +1,24 @@
 //! JSON of the wire: decoded once, with limits, and written in one canonical form.
 //!
-//! Refused where decoders often are silent: nesting beyond [`DEPTH_MAX`] (checked before
-//! decoding), repeated keys, invalid UTF-8, lone surrogates, NaN, 1e400, and integers that no
+//! Refused where decoders often are silent: nesting beyond [`DEPTH_MAX`] (nothing deeper is
+//! decoded), repeated keys, invalid UTF-8, lone surrogates, NaN, 1e400, and integers that no
 //! 64-bit type holds. Canonical text has keys in byte order, no white space, -0.0 as 0.0, and
 //! floats that parse back as floats; equal values have equal text.
 
 use std::borrow::Cow;
+use std::cell::Cell;
 use std::fmt;
 
-use super::json_write::{write_display, write_float, write_str};
+use super::json_write::{write_float, write_int, write_str};
 use serde::de::{
     Deserialize, DeserializeSeed, Deserializer, Error as _, MapAccess, SeqAccess, Visitor,
 };
 
 /// The deepest nesting of lists and maps that is decoded.
 pub const DEPTH_MAX: usize = 64;
+
+/// A map of so many pairs is searched from its first to its last.
+const FEW: usize = 12;
 
 /// A decoded value; strings borrow from the body where they carry no escapes.
 #[derive(Clone, Debug, PartialEq)]
@@ -70,6 +74,11 @@ impl<'a> Map<'a> {
     /// The value under a key.
     #[must_use]
     pub fn get(&self, key: &str) -> Option<&Value<'a>> {
+        if self.0.len() <= FEW {
+            // Most keys differ in length, which is seen without reading them.
+            let mut pairs = self.0.iter();
+            return pairs.find(|(have, _)| have == key).map(|(_, value)| value);
+        }
         let at = self.find(key).ok()?;
         self.0.get(at).map(|(_, value)| value)
     }
@@ -200,8 +209,8 @@ impl<'a> Value<'a> {
             Self::Null => out.extend_from_slice(b"null"),
             Self::Bool(true) => out.extend_from_slice(b"true"),
             Self::Bool(false) => out.extend_from_slice(b"false"),
-            Self::Int(n) => write_display(out, n),
-            Self::Big(n) => write_display(out, n),
+            Self::Int(n) => write_int(out, *n),
+            Self::Big(n) => write_int(out, *n),
             Self::Float(x) => write_float(out, *x),
             Self::Str(text) => write_str(out, text),
             Self::List(list) => {
@@ -297,15 +306,20 @@ pub fn decode(body: &[u8]) -> Result<Value<'_>, String> {
             e.valid_up_to()
         )
     })?;
-    scan(text.as_bytes())?;
+    let rounded = Cell::new(false);
     let mut decoder = serde_json::Deserializer::from_str(text);
-    let value = ValueSeed
+    let seed = ValueSeed {
+        depth: 0,
+        rounded: &rounded,
+    };
+    let value = seed
         .deserialize(&mut decoder)
-        .map_err(|e| format!("The body is not JSON: {e}"))?;
-    decoder
-        .end()
-        .map_err(|e| format!("The body is not JSON: {e}"))?;
-    Ok(value)
+        .and_then(|value| decoder.end().map(|()| value));
+    // The scan says better what is wrong, and it sees what the decoder has rounded.
+    if value.is_err() || rounded.get() {
+        scan(text.as_bytes())?;
+    }
+    value.map_err(|e| format!("The body is not JSON: {e}"))
 }
 
 /// Decodes the value that a text of ours begins with; also how many bytes it took.
@@ -315,12 +329,16 @@ pub fn decode(body: &[u8]) -> Result<Value<'_>, String> {
 pub fn decode_first(bytes: &[u8]) -> Result<(Value<'_>, usize), String> {
     let bad = |e: serde_json::Error| format!("The text is not JSON: {e}");
     let mut decoder = serde_json::Deserializer::from_slice(bytes);
-    let value = ValueSeed.deserialize(&mut decoder).map_err(bad)?;
+    let seed = ValueSeed {
+        depth: 0,
+        rounded: &Cell::new(false),
+    };
+    let value = seed.deserialize(&mut decoder).map_err(bad)?;
     let used = decoder.into_iter::<serde::de::IgnoredAny>().byte_offset();
     Ok((value, used))
 }
 
-/// Checks nesting and the size of integers, which the decoder would round to floats.
+/// Says where nesting is too deep or an integer too large, which the decoder rounds to a float.
 fn scan(bytes: &[u8]) -> Result<(), String> {
     let mut depth = 0usize;
     let mut i = 0;
@@ -385,9 +403,30 @@ fn end_of_number(bytes: &[u8], start: usize) -> Result<usize, String> {
     Ok(end)
 }
 
-struct ValueSeed;
+/// Floats from here on may be integers that the decoder has rounded.
+const ROUNDED_FROM: f64 = 9_223_372_036_854_775_808.0;
 
-impl<'de> DeserializeSeed<'de> for ValueSeed {
+/// Decodes a value at a depth.
+#[derive(Clone, Copy)]
+struct ValueSeed<'s> {
+    depth: usize,
+    /// Whether a float came that may have been an integer.
+    rounded: &'s Cell<bool>,
+}
+
+impl ValueSeed<'_> {
+    fn deeper<E: serde::de::Error>(self) -> Result<Self, E> {
+        if self.depth == DEPTH_MAX {
+            return Err(E::custom(format!("nested deeper than {DEPTH_MAX} levels")));
+        }
+        Ok(Self {
+            depth: self.depth + 1,
+            ..self
+        })
+    }
+}
+
+impl<'de> DeserializeSeed<'de> for ValueSeed<'_> {
     type Value = Value<'de>;
 
     fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Value<'de>, D::Error> {
@@ -395,7 +434,7 @@ impl<'de> DeserializeSeed<'de> for ValueSeed {
     }
 }
 
-impl<'de> Visitor<'de> for ValueSeed {
+impl<'de> Visitor<'de> for ValueSeed<'_> {
     type Value = Value<'de>;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -419,6 +458,9 @@ impl<'de> Visitor<'de> for ValueSeed {
     }
 
     fn visit_f64<E>(self, x: f64) -> Result<Value<'de>, E> {
+        if x.abs() >= ROUNDED_FROM {
+            self.rounded.set(true);
+        }
         Ok(Value::Float(if x == 0.0 { 0.0 } else { x }))
     }
 
@@ -431,17 +473,19 @@ impl<'de> Visitor<'de> for ValueSeed {
     }
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Value<'de>, A::Error> {
+        let seed = self.deeper()?;
         let mut list = Vec::new();
-        while let Some(value) = seq.next_element_seed(Self)? {
+        while let Some(value) = seq.next_element_seed(seed)? {
             list.push(value);
         }
         Ok(Value::List(list))
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut access: A) -> Result<Value<'de>, A::Error> {
+        let seed = self.deeper()?;
         let mut pairs: Vec<(Cow<'de, str>, Value<'de>)> = Vec::new();
         while let Some(Key(key)) = access.next_key()? {
-            pairs.push((key, access.next_value_seed(Self)?));
+            pairs.push((key, access.next_value_seed(seed)?));
         }
         let map = Map::from_pairs(pairs);
         map.map(Value::Map)

@@ -11,6 +11,11 @@ pub fn write_display(out: &mut Vec<u8>, value: impl fmt::Display) {
     let _ = write!(out, "{value}");
 }
 
+/// Appends an integer's decimal text.
+pub fn write_int(out: &mut Vec<u8>, n: impl itoa::Integer) {
+    out.extend_from_slice(itoa::Buffer::new().format(n).as_bytes());
+}
+
 /// Appends a float so that it parses back as the same float, never as an integer.
 pub fn write_float(out: &mut Vec<u8>, x: f64) {
     use std::io::Write as _;
@@ -24,6 +29,16 @@ pub fn write_str(out: &mut Vec<u8>, text: &str) {
     const HEX: &[u8; 16] = b"0123456789abcdef";
     out.push(b'"');
     let bytes = text.as_bytes();
+    // Nearly all texts need no escape, which is seen faster than byte by byte.
+    let is_plain = |byte: &u8| *byte >= 0x20 && *byte != b'"' && *byte != b'\\';
+    if bytes
+        .iter()
+        .fold(true, |plain, byte| plain & is_plain(byte))
+    {
+        out.extend_from_slice(bytes);
+        out.push(b'"');
+        return;
+    }
     let mut from = 0;
     for (i, &byte) in bytes.iter().enumerate() {
         let escape: &[u8] = match byte {

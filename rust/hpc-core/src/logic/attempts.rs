@@ -30,6 +30,12 @@ impl Outcome {
             Self::Cancelled => "cancelled",
         }
     }
+
+    /// The outcome of this name.
+    #[must_use]
+    pub fn from_wire(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|outcome| outcome.wire() == name)
+    }
 }
 
 /// What one event settles: the stamp of the deciding log entry (protocol R5).

@@ -161,7 +161,7 @@ impl Hub {
             let names = one.conflicts.after(after.map(|(_, name)| name));
             names.filter_map(move |name| {
                 let (cell, changed) = one.facts.find(&name.0, &name.1, &name.2)?;
-                Some((one, name, hex(cell), changed))
+                Some((one, name, hex(&cell), changed))
             })
         });
         let page: Vec<_> = all.by_ref().take(limit).collect();

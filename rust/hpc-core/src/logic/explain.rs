@@ -54,8 +54,9 @@ impl Hub {
         let mut out = Vec::new();
         let mut object = ObjectWriter::new(&mut out);
         object.int("cursor", self.last_seq());
-        let only = cell.filter(|(cell, _)| is_register(cell) && !why_not);
-        let only = only.map(|(_, changed)| changed);
+        let only = cell.as_ref();
+        let only = only.filter(|(cell, _)| is_register(cell) && !why_not);
+        let only = only.map(|(_, changed)| *changed);
         object.value(
             "only",
             &only.map_or(Value::Null, |seq| {
@@ -64,7 +65,7 @@ impl Hub {
         );
         object
             .bool("why_not", why_not)
-            .str("cell", &cell.map_or(String::new(), |(cell, _)| hex(cell)))
+            .str("cell", &cell.map_or(String::new(), |(cell, _)| hex(&cell)))
             .str("spec", spec)
             .str("table", table)
             .str("key", key)
@@ -77,12 +78,12 @@ impl Hub {
     }
 }
 
-fn found<'f>(
-    facts: &'f Facts,
+fn found(
+    facts: &Facts,
     table: &str,
     key: &str,
     column: &str,
-) -> Result<Option<(&'f Cell, u64)>, Box<Problem>> {
+) -> Result<Option<(Cell, u64)>, Box<Problem>> {
     let refuse = |what: &str, name: &str, known: Vec<&str>| {
         let problem = Problem::not_found(format!("{what} `{name}` is not there"));
         Box::new(match nearest(name, known.iter().copied()) {
@@ -92,9 +93,8 @@ fn found<'f>(
     };
     let columns = facts.columns(table);
     let columns = columns.ok_or_else(|| refuse("Table", table, facts.tables().collect()))?;
-    if !columns.iter().any(|known| known == column) {
-        let known = columns.iter().map(String::as_str).collect();
-        return Err(refuse("Column", column, known));
+    if !columns.contains(&column) {
+        return Err(refuse("Column", column, columns));
     }
     Ok(facts.find(table, key, column))
 }

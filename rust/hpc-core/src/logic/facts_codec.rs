@@ -34,11 +34,16 @@ pub fn encode(facts: &Facts, out: &mut Vec<u8>) {
     });
 }
 
-/// Puts into facts what [`encode`] wrote.
+/// Puts into facts what [`encode`] wrote; `head` is the seq at which they ended.
 ///
 /// # Errors
 /// Bytes that it never writes.
-pub fn decode_into(facts: &mut Facts, reader: &mut Reader<'_>) -> Result<(), DecodeError> {
+pub fn decode_into(
+    facts: &mut Facts,
+    head: u64,
+    reader: &mut Reader<'_>,
+) -> Result<(), DecodeError> {
+    facts.restoring(head);
     let mut columns: Vec<(&str, &str)> = Vec::new();
     let mut key = None;
     while reader.remaining() > 0 {
@@ -54,7 +59,10 @@ pub fn decode_into(facts: &mut Facts, reader: &mut Reader<'_>) -> Result<(), Dec
         }
         let row = key.ok_or_else(|| reader.refuse(DecodeReason::NotCanonical))?;
         let changed = reader.uint()?;
-        facts.restore_cell(table, row, column, Cell::decode(reader)?, changed);
+        let cell = Cell::decode(reader)?;
+        if changed > head || !facts.restore_cell(table, row, column, cell, changed) {
+            return Err(reader.refuse(DecodeReason::OutOfRange));
+        }
     }
     facts.restored();
     Ok(())

@@ -8,16 +8,15 @@ use super::attempts::{Outcome, Settles};
 use super::conflicts::{Conflicts, can_conflict};
 use super::rules::atom;
 use crate::domain::event::{Ctx, KernelKind};
-use crate::domain::facts::{Column, Facts};
-use crate::domain::json::{Map, Value};
+use crate::domain::facts::{Column, Delta, Facts, Joined, Scalar};
+use crate::domain::json::Map;
 use crate::lattice::epoch::Epoch;
 use crate::lattice::last::{Last, Stamp};
 use crate::lattice::max::Max;
-use crate::lattice::min::Min;
 use crate::lattice::once::Once;
 use crate::lattice::or::Or;
 use crate::lattice::tasks::TaskSet;
-use crate::lattice::{Atom, Cell, KindMismatch};
+use crate::lattice::{Atom, Cell, KindMismatch, LatticeKind};
 
 /// Id of the kernel's generator.
 pub const KERNEL_GID: &str = "kernel";
@@ -51,32 +50,55 @@ pub struct Entry<'e> {
 pub struct KernelFacts {
     facts: Facts,
     conflicts: Conflicts,
-    jobs: [Column; 13],
-    nodes: [Column; 5],
+    jobs: [Column; JOB_COLUMNS.len()],
+    nodes: [Column; NODE_COLUMNS.len()],
 }
 
-const JOB_COLUMNS: [&str; 13] = [
-    "ns_id",
-    "spec",
-    "priority",
-    "held",
-    "name",
-    "phase",
-    "submitted",
-    "started",
-    "succeeded",
-    "failed",
-    "cancelled",
-    "submitted_at",
-    "finished_at",
+/// The columns of `jobs`, in the order of their places.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum JobColumn {
+    NsId,
+    Spec,
+    Priority,
+    Name,
+    Phase,
+    Submitted,
+    Started,
+    Succeeded,
+    Failed,
+    Cancelled,
+    SubmittedAt,
+    FinishedAt,
+}
+
+const JOB_COLUMNS: [(&str, LatticeKind); 13] = [
+    ("ns_id", LatticeKind::Once),
+    ("spec", LatticeKind::Once),
+    ("priority", LatticeKind::Last),
+    ("name", LatticeKind::Last),
+    ("phase", LatticeKind::Max),
+    ("submitted", LatticeKind::Tasks),
+    ("started", LatticeKind::Tasks),
+    ("succeeded", LatticeKind::Tasks),
+    ("failed", LatticeKind::Tasks),
+    ("cancelled", LatticeKind::Tasks),
+    ("submitted_at", LatticeKind::Min),
+    ("finished_at", LatticeKind::Max),
+    ("held", LatticeKind::Last), // said by no kind yet
 ];
-const NODE_COLUMNS: [&str; 5] = ["epoch", "place", "resources", "down", "drained"];
+const NODE_COLUMNS: [(&str, LatticeKind); 5] = [
+    ("epoch", LatticeKind::Max),
+    ("place", LatticeKind::Epoch),
+    ("resources", LatticeKind::Epoch),
+    ("down", LatticeKind::Epoch),
+    ("drained", LatticeKind::Last),
+];
 
 impl Default for KernelFacts {
     fn default() -> Self {
         let mut facts = Facts::new();
-        let jobs = JOB_COLUMNS.map(|name| facts.column("jobs", name));
-        let nodes = NODE_COLUMNS.map(|name| facts.column("nodes", name));
+        let jobs = JOB_COLUMNS.map(|(name, kind)| facts.column("jobs", name, kind));
+        let nodes = NODE_COLUMNS.map(|(name, kind)| facts.column("nodes", name, kind));
         Self {
             facts,
             conflicts: Conflicts::default(),
@@ -115,8 +137,7 @@ impl KernelFacts {
     /// The phase of a job; as a fact it never falls, also where a job gets further tasks.
     #[must_use]
     pub fn phase(&self, job_id: &str) -> i64 {
-        let place = JOB_COLUMNS.iter().position(|known| *known == "phase");
-        let column = place.and_then(|place| self.jobs.get(place));
+        let column = self.jobs.get(JobColumn::Phase as usize);
         match column.and_then(|column| self.facts.get(*column, job_id)) {
             Some(Cell::Max(max)) => match max.value() {
                 Some(Atom::Int(phase)) => *phase,
@@ -138,33 +159,48 @@ impl KernelFacts {
         finished: bool,
     ) -> Result<bool, KindMismatch> {
         let mut grew = false;
+        let Self {
+            facts,
+            conflicts,
+            jobs,
+            nodes,
+        } = self;
         if let Some(job_id) = entry.ctx.job_id() {
-            for (name, cell) in job_cells(entry, tasks, finished) {
-                let column = self.job_column(name);
-                let has_grown = self.facts.join(column, job_id, &cell, entry.seq)?;
-                if has_grown && can_conflict(&cell) {
-                    self.note("jobs", job_id, name, column);
-                }
-                grew |= has_grown;
+            let [first, ..] = jobs;
+            let row = facts.row(*first, job_id);
+            if let Some(mut writer) = row.and_then(|row| facts.write(&row, entry.seq)) {
+                say_job(entry, tasks, finished, &mut |place, delta| {
+                    let Some(column) = jobs.get(place as usize) else {
+                        return Ok(());
+                    };
+                    let joined = writer.join(*column, delta)?;
+                    if let (Joined::GrewWide, JobColumn::NsId | JobColumn::Spec) = (joined, place)
+                        && let Some(cell) = writer.get(*column)
+                    {
+                        conflicts.note("jobs", job_id, place.name(), &cell);
+                    }
+                    Ok(())
+                })?;
+                grew |= writer.end();
             }
         }
         if let Some(node_id) = entry.ctx.node_id() {
             for (name, cell) in node_cells(entry) {
-                let column = self.node_column(name);
-                let has_grown = self.facts.join(column, node_id, &cell, entry.seq)?;
-                if has_grown && can_conflict(&cell) {
-                    self.note("nodes", node_id, name, column);
+                let place = NODE_COLUMNS.iter().position(|(known, _)| *known == name);
+                let Some(column) = place.and_then(|place| nodes.get(place)) else {
+                    continue;
+                };
+                let has_grown = facts.join(*column, node_id, &cell, entry.seq)?;
+                if has_grown
+                    && can_conflict(&cell)
+                    && let Some(cell) = facts.get(*column, node_id)
+                {
+                    conflicts.note("nodes", node_id, name, &cell);
                 }
                 grew |= has_grown;
             }
         }
         Ok(grew)
-    }
-
-    fn note(&mut self, table: &str, key: &str, name: &str, column: Column) {
-        if let Some(cell) = self.facts.get(column, key) {
-            self.conflicts.note(table, key, name, cell);
-        }
     }
 
     /// What one entry says of a column, whatever is known; `None` where it says nothing of it.
@@ -174,76 +210,99 @@ impl KernelFacts {
         finished: bool,
         [table, column]: [&str; 2],
     ) -> Result<Option<Cell>, KindMismatch> {
-        let cells = match table {
-            "jobs" => job_cells(entry, tasks, finished),
-            "nodes" => node_cells(entry),
-            _ => Vec::new(),
-        };
         let mut said: Option<Cell> = None;
-        for (_, cell) in cells.into_iter().filter(|(name, _)| *name == column) {
-            match &mut said {
-                Some(said) => said.join(&cell).map(|_| ())?,
-                None => said = Some(cell),
+        let mut join = |cell: Cell| match &mut said {
+            Some(said) => said.join(&cell).map(|_| ()),
+            None => {
+                said = Some(cell);
+                Ok(())
             }
+        };
+        match table {
+            "jobs" => say_job(entry, tasks, finished, &mut |place, delta| {
+                if place.name() == column {
+                    join(delta.to_cell())?;
+                }
+                Ok(())
+            })?,
+            "nodes" => {
+                let cells = node_cells(entry).into_iter();
+                for (_, cell) in cells.filter(|(name, _)| *name == column) {
+                    join(cell)?;
+                }
+            }
+            _ => {}
         }
         Ok(said)
     }
+}
 
-    fn job_column(&mut self, name: &str) -> Column {
-        let place = JOB_COLUMNS.iter().position(|known| *known == name);
-        let known = place.and_then(|place| self.jobs.get(place)).copied();
-        known.unwrap_or_else(|| self.facts.column("jobs", name))
+impl JobColumn {
+    fn name(self) -> &'static str {
+        JOB_COLUMNS.get(self as usize).map_or("", |(name, _)| name)
     }
 
-    fn node_column(&mut self, name: &str) -> Column {
-        let place = NODE_COLUMNS.iter().position(|known| *known == name);
-        let known = place.and_then(|place| self.nodes.get(place)).copied();
-        known.unwrap_or_else(|| self.facts.column("nodes", name))
+    fn of(outcome: Outcome) -> Self {
+        match outcome {
+            Outcome::Succeeded => Self::Succeeded,
+            Outcome::Failed => Self::Failed,
+            Outcome::Cancelled => Self::Cancelled,
+        }
     }
 }
 
-fn job_cells(entry: &Entry<'_>, tasks: &TaskSet, finished: bool) -> Vec<(&'static str, Cell)> {
-    let mut cells: Vec<(&'static str, Cell)> = Vec::new();
-    let phase = |n| ("phase", Cell::Max(Max::of(Atom::Int(n))));
+/// Says what an entry says of its job, column by column.
+fn say_job(
+    entry: &Entry<'_>,
+    tasks: &TaskSet,
+    finished: bool,
+    say: &mut dyn FnMut(JobColumn, &Delta<'_>) -> Result<(), KindMismatch>,
+) -> Result<(), KindMismatch> {
+    let max = |n| Delta::Value(LatticeKind::Max, Scalar::Int(n));
+    let once = |value| Delta::Value(LatticeKind::Once, value);
     match entry.kind {
         KernelKind::SubmitJob => {
-            cells.push(phase(PHASE_SUBMITTED));
+            say(JobColumn::Phase, &max(PHASE_SUBMITTED))?;
             if let Some(ns_id) = entry.ctx.ns_id() {
-                cells.push(("ns_id", Cell::Once(Once::of(Atom::from(ns_id)))));
+                say(JobColumn::NsId, &once(Scalar::Str(ns_id)))?;
             }
-            if let Some(spec) = atom(&Value::Map(entry.spec.clone())) {
-                cells.push(("spec", Cell::Once(Once::of(spec))));
-            }
+            let mut spec = Vec::with_capacity(256);
+            entry.spec.write(&mut spec);
+            let spec = String::from_utf8_lossy(&spec);
+            say(JobColumn::Spec, &once(Scalar::Json(spec)))?;
             // A submit has the least stamp, so that a later request about priority always wins.
-            let priority = Atom::Int(entry.ctx.priority());
-            cells.push(("priority", last(Stamp::default(), "", priority)));
+            let priority = Scalar::Int(entry.ctx.priority());
+            say(
+                JobColumn::Priority,
+                &Delta::Last(Stamp::default(), "", priority),
+            )?;
             if let Some(name) = entry.ctx.name() {
-                cells.push(("name", last(entry.stamp, "", Atom::from(name))));
+                let name = Delta::Last(entry.stamp, "", Scalar::Str(name));
+                say(JobColumn::Name, &name)?;
             }
-            cells.push(("submitted", Cell::Tasks(tasks.clone())));
-            let at = Atom::Int(entry.stamp.at);
-            cells.push(("submitted_at", Cell::Min(Min::of(at))));
+            say(JobColumn::Submitted, &Delta::of_tasks(tasks))?;
+            let at = Delta::Value(LatticeKind::Min, Scalar::Int(entry.stamp.at));
+            say(JobColumn::SubmittedAt, &at)?;
         }
         KernelKind::JobStarted => {
-            cells.push(phase(PHASE_RUNNING));
-            cells.push(("started", Cell::Tasks(tasks.clone())));
+            say(JobColumn::Phase, &max(PHASE_RUNNING))?;
+            say(JobColumn::Started, &Delta::of_tasks(tasks))?;
         }
         _ => {}
     }
     for outcome in Outcome::ALL {
         let settled = entry.settles.of(outcome);
         if !settled.is_empty() {
-            cells.push((outcome.wire(), Cell::Tasks(settled.clone())));
+            say(JobColumn::of(outcome), &Delta::of_tasks(settled))?;
         }
     }
     if !entry.settles.is_empty() {
-        let at = Atom::Int(entry.stamp.at);
-        cells.push(("finished_at", Cell::Max(Max::of(at))));
+        say(JobColumn::FinishedAt, &max(entry.stamp.at))?;
     }
     if finished {
-        cells.push(phase(PHASE_FINISHED));
+        say(JobColumn::Phase, &max(PHASE_FINISHED))?;
     }
-    cells
+    Ok(())
 }
 
 fn node_cells(entry: &Entry<'_>) -> Vec<(&'static str, Cell)> {

@@ -198,7 +198,8 @@ fn write_changed(out: &mut Vec<u8>, now: &Value<'_>, then: Option<&Facts>) {
             for (column, value) in pairs(cells) {
                 let to = value.to_text();
                 let before = then.and_then(|facts| facts.find(table, key, column));
-                let from = before.map_or("null".to_owned(), |(cell, _)| cell.to_json());
+                let from = before.as_ref();
+                let from = from.map_or("null".to_owned(), |(cell, _)| cell.to_json());
                 if before.is_some() && from == to {
                     continue; // it was said again, and reads as before
                 }

@@ -5,12 +5,11 @@
 //! event adds nothing to that column.
 
 use std::borrow::Cow;
-use std::collections::HashMap;
 use std::sync::Arc;
 
 use super::conflicts::Conflicts;
 use crate::domain::expression::Expression;
-use crate::domain::facts::{Column, Facts};
+use crate::domain::facts::{Column, Delta, Facts, Joined, RowWriter, Scalar};
 use crate::domain::generator::{GeneratorSpec, JoinSpec, RuleSpec};
 use crate::domain::json::{Map, Value};
 use crate::lattice::epoch::Epoch;
@@ -22,6 +21,7 @@ use crate::lattice::min::Min;
 use crate::lattice::once::Once;
 use crate::lattice::or::Or;
 use crate::lattice::set::Set;
+use crate::lattice::tasks::TaskSet;
 use crate::lattice::value::{Atom, CanonicalJson};
 use crate::lattice::{Cell, KindMismatch, LatticeKind};
 
@@ -45,6 +45,8 @@ pub struct EventView<'e> {
 pub(super) struct Compiled {
     pub(super) rule: RuleSpec,
     pub(super) targets: Vec<Target>,
+    /// Rules of one class lead to the same row of the same table, whatever the event is.
+    row_class: usize,
 }
 
 /// A column that a rule writes.
@@ -55,6 +57,17 @@ pub(super) struct Target {
     pub(super) join: JoinSpec,
     /// Whether values can contradict each other in it.
     is_watched: bool,
+    /// Whether it is a tally, and no other rule writes the column.
+    tally: Option<Tallied>,
+}
+
+/// How a tally is added to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Tallied {
+    /// At once: one rule alone writes it.
+    Alone,
+    /// Once what all rules say of it is summed: it counts an event once.
+    Together,
 }
 
 /// The rules of a generator by (namespace, kind).
@@ -62,7 +75,7 @@ pub(super) struct Target {
 pub struct Rules {
     namespaces: Vec<String>,
     rules: Vec<Compiled>,
-    by_kind: HashMap<String, Vec<usize>>,
+    by_kind: Vec<(String, Vec<usize>)>,
 }
 
 impl Rules {
@@ -75,19 +88,35 @@ impl Rules {
         };
         for (i, rule) in spec.rules.iter().enumerate() {
             let targets = rule.join.iter().map(|(name, join)| Target {
-                column: facts.column(&rule.table, name),
+                column: facts.column(&rule.table, name, join.kind()),
                 name: name.clone(),
                 join: join.clone(),
                 is_watched: join.has_once(),
+                tally: join.is_tally().then(|| {
+                    let writes = |other: &&RuleSpec| {
+                        other.table == rule.table
+                            && other.join.iter().any(|(known, _)| known == name)
+                    };
+                    match spec.rules.iter().filter(writes).count() {
+                        1 => Tallied::Alone,
+                        _ => Tallied::Together,
+                    }
+                }),
             });
             let targets = targets.collect();
             for kind in &rule.on {
-                let reading = rules.by_kind.entry(kind.clone()).or_default();
-                if reading.last() != Some(&i) {
-                    reading.push(i); // a kind that a rule names twice is read once
+                match rules.by_kind.iter_mut().find(|(known, _)| known == kind) {
+                    // A kind that a rule names twice is read once.
+                    Some((_, reading)) if reading.last() == Some(&i) => {}
+                    Some((_, reading)) => reading.push(i),
+                    None => rules.by_kind.push((kind.clone(), vec![i])),
                 }
             }
+            let row = |rule: &RuleSpec| (rule.table.clone(), rule.key.clone(), rule.is_compound);
+            let mut before = rules.rules.iter();
+            let same = before.find(|known| row(&known.rule) == row(rule));
             rules.rules.push(Compiled {
+                row_class: same.map_or(i, |known| known.row_class),
                 rule: rule.clone(),
                 targets,
             });
@@ -104,10 +133,12 @@ impl Rules {
     /// The rules that read an event, each with its place in the spec.
     pub(super) fn of(&self, event: &EventView<'_>) -> impl Iterator<Item = (usize, &Compiled)> {
         let ns = event.ctx.str("ns_id").unwrap_or_default();
-        let by_kind = self.by_kind.get(event.kind).filter(|_| self.reads(ns));
+        let mut by_kind = self.by_kind.iter();
+        let by_kind = by_kind.find(|(kind, _)| kind == event.kind);
         by_kind
+            .filter(|_| self.reads(ns))
             .into_iter()
-            .flatten()
+            .flat_map(|(_, rules)| rules)
             .filter_map(|i| Some((*i, self.rules.get(*i)?)))
             .filter(move |(_, compiled)| compiled.rule.applies(event))
     }
@@ -140,42 +171,116 @@ impl Rules {
         conflicts: &mut Conflicts,
     ) -> Result<bool, KindMismatch> {
         let mut grew = false;
-        // A tally counts an event once, so what several rules say of one cell is summed first.
-        let mut tallies: Vec<(Column, Cow<'_, str>, Tally)> = Vec::new();
-        for (_, Compiled { rule, targets }) in self.of(event) {
-            let Some(key) = rule.row_key(event) else {
-                continue;
-            };
-            for target in targets {
-                let (column, join) = (&target.column, &target.join);
-                if join.is_tally() {
+        let mut tallies = Tallies::default();
+        let mut rules = self.of(event).map(|(_, compiled)| compiled).peekable();
+        while let Some(first) = rules.next() {
+            let class = first.row_class;
+            let key = first.rule.row_key(event);
+            let column = first.targets.first().map(|target| target.column);
+            let row = column.zip(key.as_deref());
+            let row = row.and_then(|(column, key)| facts.row(column, key));
+            let mut writer = row.and_then(|row| facts.write(&row, event.seq));
+            let mut next = Some(first);
+            // Rules that follow and lead to the same row write it in one go.
+            while let Some(compiled) = next {
+                if let (Some(writer), Some(key)) = (&mut writer, key.as_deref()) {
+                    let mut row = Row {
+                        writer,
+                        key,
+                        hub_id,
+                        tallies: &mut tallies,
+                        conflicts,
+                    };
+                    row.write(compiled, event)?;
+                }
+                next = rules.next_if(|compiled| compiled.row_class == class);
+            }
+            grew |= writer.is_some_and(RowWriter::end);
+        }
+        Ok(grew | tallies.add(event, hub_id, facts)?)
+    }
+}
+
+/// The row that rules write.
+struct Row<'a, 'f> {
+    writer: &'a mut RowWriter<'f>,
+    key: &'a str,
+    hub_id: &'a Arc<str>,
+    tallies: &'a mut Tallies,
+    conflicts: &'a mut Conflicts,
+}
+
+impl Row<'_, '_> {
+    /// Joins what one rule says.
+    fn write(&mut self, compiled: &Compiled, event: &EventView<'_>) -> Result<(), KindMismatch> {
+        for target in &compiled.targets {
+            let (column, join) = (target.column, &target.join);
+            match target.tally {
+                Some(tallied) => {
                     let Some(tally) = join.tally(event, Vec::new()) else {
                         continue;
                     };
-                    let same = |(c, k, t): &&mut (Column, Cow<'_, str>, Tally)| {
-                        c == column && *k == key && t.path == tally.path
-                    };
-                    match tallies.iter_mut().find(same) {
-                        Some((.., before)) => before.amount += tally.amount,
-                        None => tallies.push((*column, key.clone(), tally)),
+                    if tallied == Tallied::Together {
+                        self.tallies.push(column, self.key, tally);
+                    } else if tally.amount != 0 {
+                        let add = |cell: &mut Option<Cell>| {
+                            let cell = cell.get_or_insert_with(|| tally.bot(&tally.path));
+                            Ok(tally.add(cell, &tally.path, self.hub_id, event.seq))
+                        };
+                        self.writer.update(column, add)?;
                     }
-                } else if let Some(delta) = delta(join, event)
-                    && facts.join(*column, &key, &delta, event.seq)?
-                {
-                    grew = true;
-                    if target.is_watched
-                        && let Some(cell) = facts.get(*column, &key)
+                }
+                None => {
+                    let Some(delta) = delta(join, event) else {
+                        continue;
+                    };
+                    let joined = self.writer.join(column, &delta)?;
+                    if joined == Joined::GrewWide
+                        && target.is_watched
+                        && let Some(cell) = self.writer.get(column)
                     {
-                        conflicts.note(&rule.table, &key, &target.name, cell);
+                        let table = &compiled.rule.table;
+                        self.conflicts.note(table, self.key, &target.name, &cell);
                     }
                 }
             }
         }
-        for (column, key, tally) in tallies.iter().filter(|(.., tally)| tally.amount != 0) {
-            grew |= facts.update(*column, key, event.seq, |cell| {
-                let cell = cell.get_or_insert_with(|| tally.bot(&tally.path));
-                Ok(tally.add(cell, &tally.path, hub_id, event.seq))
-            })?;
+        Ok(())
+    }
+}
+
+/// What several rules say of one tally: it counts an event once, so it is summed first.
+#[derive(Debug, Default)]
+struct Tallies(Vec<(Column, String, Tally)>);
+
+impl Tallies {
+    fn push(&mut self, column: Column, key: &str, tally: Tally) {
+        let same = |(c, k, t): &&mut (Column, String, Tally)| {
+            *c == column && k == key && t.path == tally.path
+        };
+        match self.0.iter_mut().find(same) {
+            Some((.., before)) => before.amount += tally.amount,
+            None => self.0.push((column, key.to_owned(), tally)),
+        }
+    }
+
+    fn add(
+        &self,
+        event: &EventView<'_>,
+        hub_id: &Arc<str>,
+        facts: &mut Facts,
+    ) -> Result<bool, KindMismatch> {
+        let mut grew = false;
+        for (column, key, tally) in self.0.iter().filter(|(.., tally)| tally.amount != 0) {
+            let row = facts.row(*column, key);
+            let writer = row.and_then(|row| facts.write(&row, event.seq));
+            if let Some(mut writer) = writer {
+                writer.update(*column, |cell| {
+                    let cell = cell.get_or_insert_with(|| tally.bot(&tally.path));
+                    Ok(tally.add(cell, &tally.path, hub_id, event.seq))
+                })?;
+                grew |= writer.end();
+            }
         }
         Ok(grew)
     }
@@ -234,6 +339,17 @@ impl Tally {
 }
 
 impl JoinSpec {
+    /// The lattice of the column.
+    #[must_use]
+    pub fn kind(&self) -> LatticeKind {
+        match self {
+            Self::Simple { lattice, .. } => *lattice,
+            Self::Finite { .. } => LatticeKind::Finite,
+            Self::Epoch { .. } => LatticeKind::Epoch,
+            Self::Map { .. } => LatticeKind::Map,
+        }
+    }
+
     /// Whether it is a count or a sum, or one within epochs and maps.
     pub(super) fn is_tally(&self) -> bool {
         match self {
@@ -338,7 +454,44 @@ impl Expression {
 }
 
 /// The delta of one event in one column; tallies are running totals and not made here.
-pub(super) fn delta(join: &JoinSpec, event: &EventView<'_>) -> Option<Cell> {
+fn delta<'e>(join: &'e JoinSpec, event: &EventView<'e>) -> Option<Delta<'e>> {
+    match join {
+        JoinSpec::Simple { lattice, value } => match value.read(event)? {
+            Cow::Borrowed(value) => delta_of(*lattice, value, event),
+            Cow::Owned(value) => {
+                let cell = cell_of(*lattice, &value, event)?;
+                Some(Delta::Cell(Cow::Owned(cell)))
+            }
+        },
+        _ => Some(Delta::Cell(Cow::Owned(said(join, event)?))),
+    }
+}
+
+/// What a value of the event says in a column.
+fn delta_of<'e>(
+    lattice: LatticeKind,
+    value: &'e Value<'e>,
+    event: &EventView<'e>,
+) -> Option<Delta<'e>> {
+    Some(match lattice {
+        LatticeKind::Max | LatticeKind::Min | LatticeKind::Once => {
+            Delta::Value(lattice, Scalar::of(value)?)
+        }
+        LatticeKind::Or => match value {
+            Value::Bool(_) => Delta::Value(lattice, Scalar::of(value)?),
+            _ => return None,
+        },
+        LatticeKind::Last => {
+            let node = event.ctx.str("node_id").unwrap_or_default();
+            Delta::Last(event.stamp, node, Scalar::of(value)?)
+        }
+        LatticeKind::Tasks => Delta::of_tasks(&TaskSet::parse(value.as_str()?).ok()?),
+        _ => Delta::Cell(Cow::Owned(cell_of(lattice, value, event)?)),
+    })
+}
+
+/// The delta of one event as a cell of its own; tallies are running totals and not made here.
+pub(super) fn said(join: &JoinSpec, event: &EventView<'_>) -> Option<Cell> {
     match join {
         JoinSpec::Simple { lattice, value } => {
             let value = value.read(event)?;
@@ -347,11 +500,11 @@ pub(super) fn delta(join: &JoinSpec, event: &EventView<'_>) -> Option<Cell> {
         JoinSpec::Epoch { at, join } => {
             let at = at.read(event)?;
             let at = atom(&at)?;
-            Some(Cell::from(Epoch::of(at, delta(join, event)?)))
+            Some(Cell::from(Epoch::of(at, said(join, event)?)))
         }
         JoinSpec::Map { key, join } => {
             let key = key_text(key, event)?;
-            let said = delta(join, event)?;
+            let said = said(join, event)?;
             Some(Cell::from(MapOf::from_cell(key.as_ref().into(), said)))
         }
         JoinSpec::Finite { diagram, value } => {
@@ -362,29 +515,24 @@ pub(super) fn delta(join: &JoinSpec, event: &EventView<'_>) -> Option<Cell> {
 }
 
 fn cell_of(lattice: LatticeKind, value: &Value<'_>, event: &EventView<'_>) -> Option<Cell> {
-    if lattice == LatticeKind::Tasks {
-        let tasks = crate::lattice::tasks::TaskSet::parse(value.as_str()?).ok()?;
-        return Some(Cell::Tasks(tasks));
-    }
-    if lattice == LatticeKind::Or {
-        return match value {
+    match lattice {
+        LatticeKind::Tasks => {
+            let tasks = TaskSet::parse(value.as_str()?).ok()?;
+            Some(Cell::Tasks(tasks))
+        }
+        LatticeKind::Or => match value {
             Value::Bool(b) => Some(Cell::Or(Or(*b))),
             _ => None,
-        };
-    }
-    let atom = atom(value)?;
-    match lattice {
-        LatticeKind::Max => Some(Cell::Max(Max::of(atom))),
-        LatticeKind::Min => Some(Cell::Min(Min::of(atom))),
-        LatticeKind::Once => Some(Cell::Once(Once::of(atom))),
-        LatticeKind::Set => Some(Cell::Set(Set::of(atom))),
+        },
+        LatticeKind::Max => Some(Max::of(atom(value)?).into()),
+        LatticeKind::Min => Some(Min::of(atom(value)?).into()),
+        LatticeKind::Once => Some(Once::of(atom(value)?).into()),
+        LatticeKind::Set => Some(Set::of(atom(value)?).into()),
         LatticeKind::Last => {
             let node = event.ctx.str("node_id").unwrap_or_default();
-            Some(Cell::Last(Last::of(event.stamp, node.into(), atom)))
+            Some(Last::of(event.stamp, node.into(), atom(value)?).into())
         }
-        LatticeKind::Or
-        | LatticeKind::Tasks
-        | LatticeKind::Count
+        LatticeKind::Count
         | LatticeKind::Sum
         | LatticeKind::Epoch
         | LatticeKind::Map

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use super::attempts::Settles;
 use super::kernel::{Entry, KernelFacts};
-use super::rules::{Compiled, EventView, Rules, Tally, delta};
+use super::rules::{Compiled, EventView, Rules, Tally, said};
 use super::state::State;
 use crate::domain::entry::StoredEvent;
 use crate::domain::event::{Ctx, KernelKind};
@@ -92,8 +92,8 @@ impl Rules {
         event: &EventView<'_>,
         place: &Place,
     ) -> Result<Option<Said>, KindMismatch> {
-        let mut said = Said::default();
-        for (index, Compiled { rule, targets }) in self.of(event) {
+        let mut found = Said::default();
+        for (index, Compiled { rule, targets, .. }) in self.of(event) {
             let is_here = rule.table == place.table
                 && rule.row_key(event).is_some_and(|key| key == *place.key);
             if !is_here {
@@ -107,22 +107,22 @@ impl Rules {
                 let Some(tally) = join.tally(event, Vec::new()) else {
                     continue;
                 };
-                match said.tallies.iter_mut().find(|t| t.path == tally.path) {
+                match found.tallies.iter_mut().find(|t| t.path == tally.path) {
                     Some(before) => before.amount += tally.amount,
-                    None => said.tallies.push(tally),
+                    None => found.tallies.push(tally),
                 }
             } else {
-                let Some(delta) = delta(join, event) else {
+                let Some(delta) = said(join, event) else {
                     continue;
                 };
-                match &mut said.cell {
+                match &mut found.cell {
                     Some(cell) => cell.join(&delta).map(|_| ())?,
-                    None => said.cell = Some(delta),
+                    None => found.cell = Some(delta),
                 }
             }
-            said.rules.push(index);
+            found.rules.push(index);
         }
-        Ok((!said.rules.is_empty()).then_some(said))
+        Ok((!found.rules.is_empty()).then_some(found))
     }
 }
 

@@ -227,14 +227,14 @@ impl Restored {
         taken.next("origins", |reader| receipts.decode_origins(reader))?;
         let mut kernel = KernelFacts::default();
         taken.next("kernel", |reader| {
-            kernel.restore(|facts| facts_codec::decode_into(facts, reader))
+            kernel.restore(|facts| facts_codec::decode_into(facts, last_seq, reader))
         })?;
         state.kernel = kernel;
         state.generators = taken.next("generators", decode_generators)?;
         let gids: Vec<String> = state.generators.iter().map(|(g, _)| g.to_owned()).collect();
         for gid in gids {
             taken.next(&format!("{FACTS}{gid}"), |reader| {
-                let read = |facts: &mut Facts| facts_codec::decode_into(facts, reader);
+                let read = |facts: &mut Facts| facts_codec::decode_into(facts, last_seq, reader);
                 state.generators.restore_facts(&gid, read)
             })?;
         }

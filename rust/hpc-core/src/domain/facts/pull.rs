@@ -1,0 +1,233 @@
+//! What changed after a cursor, as JSON.
+//!
+//! A pull costs what it returns: the change log of each table is searched for the cursor, and what
+//! follows names the rows. A page ends between two seqs, and tells the cells that last changed
+//! within it, each as it is now: so joining the pages gives what one pull without a limit gives.
+
+use hashbrown::HashSet;
+
+use super::rows::RowId;
+use super::store::{self, Store};
+use super::table::Table;
+use super::{Facts, read};
+use crate::domain::json_write::{ObjectWriter, write_list, write_str};
+use crate::lattice::LatticeKind;
+
+/// What a pull returns, and up to where.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Page {
+    /// `{table: {row: {column: value}}}` as JSON.
+    pub facts: String,
+    /// `{table: {row: [column]}}` as JSON, of cells that overflowed; `None` where there are none.
+    pub overflow: Option<String>,
+    /// The cursor after this page.
+    pub cursor: u64,
+    /// Whether more has changed after it.
+    pub more: bool,
+    /// Number of rows in it.
+    pub rows: usize,
+}
+
+/// What changed in a span of the log, found and not yet written.
+#[derive(Debug)]
+pub struct Changed<'f> {
+    rows: Vec<(usize, &'f str, RowId)>,
+    after: u64,
+    end: u64,
+    more: bool,
+}
+
+impl Changed<'_> {
+    /// Number of rows.
+    #[must_use]
+    pub fn rows(&self) -> usize {
+        self.rows.len()
+    }
+}
+
+impl Facts {
+    /// The cells that changed after `cursor`, of at least one seq and about `limit` rows.
+    #[must_use]
+    pub fn pull(&self, cursor: u64, head: u64, limit: usize, table: Option<&str>) -> Page {
+        let mut changed = self.changed_after(cursor, head, limit, table);
+        // Equal facts are told alike, whatever changed last.
+        changed.rows.sort_unstable();
+        Page {
+            facts: self.render(&changed),
+            overflow: self.render_overflow(&changed),
+            cursor: changed.end,
+            more: changed.more,
+            rows: changed.rows.len(),
+        }
+    }
+
+    /// The rows that changed after `cursor`, and how far they go.
+    #[must_use]
+    pub fn changed_after(
+        &self,
+        cursor: u64,
+        head: u64,
+        limit: usize,
+        table: Option<&str>,
+    ) -> Changed<'_> {
+        let tables = self.tables.iter().enumerate();
+        let tables = tables.filter(|(_, known)| table.is_none_or(|name| known.name == name));
+        // Where each table's log is read on.
+        let mut reading: Vec<(usize, &Table, usize)> = tables
+            .map(|(t, table)| (t, table, table.changes.after(table.cursor(cursor))))
+            .collect();
+        let left = reading
+            .iter()
+            .map(|(_, table, at)| table.changes.len() - at);
+        let mut seen = HashSet::with_capacity_and_hasher(
+            left.sum::<usize>().min(limit),
+            foldhash::fast::FixedState::default(),
+        );
+        let mut changed = Changed {
+            rows: Vec::with_capacity(seen.capacity().min(limit)),
+            after: cursor,
+            end: head,
+            more: false,
+        };
+        let mut last = cursor;
+        loop {
+            let next = reading.iter_mut().filter_map(|reading| {
+                let (number, row) = reading.1.changes.get(reading.2)?;
+                Some((reading.1.seq(number), number, row, reading))
+            });
+            let Some((seq, number, row, reading)) = next.min_by_key(|(seq, ..)| *seq) else {
+                return changed;
+            };
+            // A page ends between two seqs, never inside one.
+            if seq != last && changed.rows.len() >= limit {
+                changed.end = last;
+                changed.more = true;
+                return changed;
+            }
+            last = seq;
+            let (t, table) = (reading.0, reading.1);
+            reading.2 += 1;
+            if table.rows.has_changed(row, number) && seen.insert((t, row)) {
+                changed.rows.push((t, table.rows.key(row), row));
+            }
+        }
+    }
+
+    fn render(&self, changed: &Changed<'_>) -> String {
+        self.render_rows(changed, |out, table, row| {
+            let mut object = ObjectWriter::new(out);
+            for (name, kind, words) in told(table, row, changed) {
+                write_cell(&self.store, kind, words, object.key(name));
+            }
+            object.end();
+        })
+    }
+
+    fn render_overflow(&self, changed: &Changed<'_>) -> Option<String> {
+        let rows = changed.rows.iter().copied();
+        let rows = rows.filter(|(t, _, row)| {
+            let table = self.tables.get(*t);
+            table.is_some_and(|table| self.overflowed(table, *row, changed).next().is_some())
+        });
+        let rows: Vec<_> = rows.collect();
+        (!rows.is_empty()).then(|| {
+            let only = Changed { rows, ..*changed };
+            self.render_rows(&only, |out, table, row| {
+                write_list(out, self.overflowed(table, row, &only), &mut |out, name| {
+                    write_str(out, name);
+                });
+            })
+        })
+    }
+
+    fn overflowed<'t>(
+        &self,
+        table: &'t Table,
+        row: RowId,
+        span: &Changed<'_>,
+    ) -> impl Iterator<Item = &'t str> {
+        told(table, row, span).filter_map(|(name, _, words)| {
+            let cell = self.store.cell(*words.first()?)?;
+            cell.is_overflowed().then_some(name)
+        })
+    }
+
+    fn render_rows(
+        &self,
+        changed: &Changed<'_>,
+        write: impl Fn(&mut Vec<u8>, &Table, RowId),
+    ) -> String {
+        let mut out = Vec::with_capacity(64 + 64 * changed.rows.len());
+        out.push(b'{');
+        let mut current = None;
+        for (t, key, row) in &changed.rows {
+            let Some(table) = self.tables.get(*t) else {
+                continue;
+            };
+            if current == Some(*t) {
+                out.push(b',');
+            } else {
+                if current.is_some() {
+                    out.extend_from_slice(b"},");
+                }
+                write_str(&mut out, &table.name);
+                out.extend_from_slice(b":{");
+                current = Some(*t);
+            }
+            write_str(&mut out, key);
+            out.push(b':');
+            write(&mut out, table, *row);
+        }
+        if current.is_some() {
+            out.push(b'}');
+        }
+        out.push(b'}');
+        String::from_utf8(out).unwrap_or_default() // the writer emits UTF-8 only
+    }
+}
+
+/// The cells of a row that last changed within a span.
+fn told<'t>(
+    table: &'t Table,
+    row: RowId,
+    span: &Changed<'_>,
+) -> impl Iterator<Item = (&'t str, LatticeKind, &'t [u64])> {
+    let (after, end) = (table.cursor(span.after), table.cursor(span.end));
+    let columns = table.columns.iter().zip(&table.places).enumerate();
+    columns.filter_map(move |(index, (name, place))| {
+        let at = table.rows.changed(row, index);
+        if at <= after || at > end {
+            return None;
+        }
+        let words = table.rows.cell(row, *place)?;
+        Some((name.as_str(), place.kind, words))
+    })
+}
+
+fn write_cell(store: &Store, kind: LatticeKind, words: &[u64], out: &mut Vec<u8>) {
+    let mut short = [0; 8];
+    let value = words.last().copied().unwrap_or_default();
+    let is_once = kind == LatticeKind::Once;
+    if store::is_scalar(value)
+        && let Some(value) = store.scalar(value, &mut short)
+    {
+        if is_once {
+            out.push(b'[');
+        }
+        value.write_json(out);
+        if is_once {
+            out.push(b']');
+        }
+    } else if let Some((first, last)) = store::range(value) {
+        let text = if first == last {
+            format!("\"{first}\"")
+        } else {
+            format!("\"{first}-{last}\"")
+        };
+        out.extend_from_slice(text.as_bytes());
+    } else if let Some(cell) = store.cell(value) {
+        cell.write_json(out);
+    } else if let Some(cell) = read(store, kind, words) {
+        cell.write_json(out);
+    }
+}

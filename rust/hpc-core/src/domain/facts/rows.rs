@@ -1,0 +1,212 @@
+//! The rows of one table: found by key, each one piece of memory.
+//!
+//! A row is so many 64-bit words: where its key lies, the words of its cells, then for each cell the
+//! seq at which it last changed, two to a word. Rows and keys lie in segments that never move, so
+//! that growing copies nothing.
+
+use super::index::Index;
+use super::store::hash;
+use crate::lattice::LatticeKind;
+
+/// Rows of a segment.
+const SEGMENT: usize = 1024;
+/// Bytes of a segment of keys; a key is shorter.
+const KEY_SEGMENT: usize = 1 << 16;
+/// Bits of a key's length in the word that says where it lies.
+const LENGTH_BITS: u32 = 16;
+/// A seq from the table's base on takes so many bits of a word.
+const SEQ_BITS: usize = 32;
+
+/// The id of a row: its place in the order in which the rows were made.
+pub type RowId = u32;
+
+/// Where the key of a row is, or would be.
+#[derive(Clone, Copy, Debug)]
+pub struct Found {
+    hash: u32,
+    /// The row, if there is one.
+    pub row: Option<RowId>,
+}
+
+/// Where the cell of a column lies in a row.
+#[derive(Clone, Copy, Debug)]
+pub struct Place {
+    /// Its lattice.
+    pub kind: LatticeKind,
+    /// How many words it has.
+    pub words: u8,
+    /// How many come before it.
+    pub from: u16,
+}
+
+/// One row that is being changed.
+#[derive(Debug)]
+pub struct RowMut<'r> {
+    row: &'r mut [u64],
+    /// Where the last-changed seqs begin.
+    changed: usize,
+}
+
+impl RowMut<'_> {
+    /// The words of a cell.
+    #[inline]
+    pub fn cell(&mut self, place: Place) -> Option<&mut [u64]> {
+        let from = 1 + usize::from(place.from);
+        self.row.get_mut(from..from + usize::from(place.words))
+    }
+
+    /// Says that the cell of a column changed.
+    #[inline]
+    pub fn set_changed(&mut self, column: usize, at: u32) {
+        let shift = column % 2 * SEQ_BITS;
+        if let Some(word) = self.row.get_mut(self.changed + column / 2) {
+            *word = *word & !(u64::from(u32::MAX) << shift) | u64::from(at) << shift;
+        }
+    }
+}
+
+/// The rows.
+#[derive(Clone, Debug)]
+pub struct Rows {
+    /// Words of the cells.
+    words: usize,
+    /// Words of a row.
+    stride: usize,
+    segments: Vec<Vec<u64>>,
+    len: usize,
+    keys: Vec<Vec<u8>>,
+    index: Index,
+}
+
+impl Rows {
+    /// No rows yet, of `columns` cells that take `words` words.
+    pub fn new(columns: usize, words: usize) -> Self {
+        Self {
+            words,
+            stride: 1 + words + columns.div_ceil(2),
+            segments: Vec::new(),
+            len: 0,
+            keys: Vec::new(),
+            index: Index::default(),
+        }
+    }
+
+    /// How many.
+    pub fn len(&self) -> usize {
+        self.len
+    }
+
+    /// Looks a key up.
+    pub fn find(&self, key: &str) -> Found {
+        let hash = hash(key.as_bytes()) as u32;
+        let row = self
+            .index
+            .find(hash, |row| self.key_bytes(row) == key.as_bytes());
+        Found { hash, row }
+    }
+
+    /// Makes the row of a key that was looked up and not found.
+    pub fn make(&mut self, key: &str, found: Found) -> RowId {
+        let row = RowId::try_from(self.len).unwrap_or(RowId::MAX);
+        if self.len.is_multiple_of(SEGMENT) {
+            let rows = if self.len == 0 { 4 } else { SEGMENT };
+            self.segments.push(Vec::with_capacity(rows * self.stride));
+        }
+        let key_word = self.keep_key(key);
+        if let Some(segment) = self.segments.last_mut() {
+            let end = segment.len() + self.stride;
+            segment.push(key_word);
+            segment.resize(end, 0);
+        }
+        self.len += 1;
+        self.index.insert(found.hash, row);
+        row
+    }
+
+    fn keep_key(&mut self, key: &str) -> u64 {
+        let has_room = |keys: &Vec<u8>| keys.len() + key.len() <= KEY_SEGMENT;
+        if !self.keys.last().is_some_and(has_room) {
+            let capacity = if self.keys.is_empty() {
+                64
+            } else {
+                KEY_SEGMENT
+            };
+            self.keys.push(Vec::with_capacity(capacity));
+        }
+        let segment = self.keys.len() - 1;
+        let Some(keys) = self.keys.last_mut() else {
+            return 0;
+        };
+        let start = segment * KEY_SEGMENT + keys.len();
+        keys.extend_from_slice(key.as_bytes());
+        (start as u64) << LENGTH_BITS | key.len() as u64
+    }
+
+    /// The key of a row.
+    pub fn key(&self, row: RowId) -> &str {
+        std::str::from_utf8(self.key_bytes(row)).unwrap_or_default()
+    }
+
+    fn key_bytes(&self, row: RowId) -> &[u8] {
+        let word = self.row(row).first().copied().unwrap_or_default();
+        let start = usize::try_from(word >> LENGTH_BITS).unwrap_or(usize::MAX);
+        let length = (word & ((1 << LENGTH_BITS) - 1)) as usize;
+        let from = start % KEY_SEGMENT;
+        let keys = self.keys.get(start / KEY_SEGMENT);
+        let bytes = keys.and_then(|keys| keys.get(from..from + length));
+        bytes.unwrap_or_default()
+    }
+
+    /// The ids of all rows.
+    pub fn ids(&self) -> impl Iterator<Item = RowId> + use<> {
+        0..RowId::try_from(self.len).unwrap_or(RowId::MAX)
+    }
+
+    fn row(&self, row: RowId) -> &[u64] {
+        let row = row as usize;
+        let from = (row % SEGMENT) * self.stride;
+        let segment = self.segments.get(row / SEGMENT);
+        segment
+            .and_then(|segment| segment.get(from..from + self.stride))
+            .unwrap_or_default()
+    }
+
+    /// One row, to be changed.
+    #[inline]
+    pub fn row_mut(&mut self, row: RowId) -> RowMut<'_> {
+        let row = row as usize;
+        let from = (row % SEGMENT) * self.stride;
+        let segment = self.segments.get_mut(row / SEGMENT);
+        let row = segment.and_then(|segment| segment.get_mut(from..from + self.stride));
+        RowMut {
+            row: row.unwrap_or_default(),
+            changed: 1 + self.words,
+        }
+    }
+
+    /// The words of a cell.
+    pub fn cell(&self, row: RowId, place: Place) -> Option<&[u64]> {
+        let from = 1 + usize::from(place.from);
+        self.row(row).get(from..from + usize::from(place.words))
+    }
+
+    /// When the cell of a column last changed, from the table's base; 0: never.
+    pub fn changed(&self, row: RowId, column: usize) -> u32 {
+        let word = self.row(row).get(1 + self.words + column / 2);
+        (word.copied().unwrap_or_default() >> (column % 2 * SEQ_BITS)) as u32
+    }
+
+    /// Whether a cell of the row last changed then.
+    pub fn has_changed(&self, row: RowId, at: u32) -> bool {
+        let words = self.row(row).get(1 + self.words..).unwrap_or_default();
+        let mut words = words.iter();
+        words.any(|word| *word as u32 == at || (*word >> SEQ_BITS) as u32 == at)
+    }
+
+    /// About how many bytes they take.
+    pub fn bytes(&self) -> usize {
+        let rows: usize = self.segments.iter().map(Vec::capacity).sum();
+        let keys: usize = self.keys.iter().map(Vec::capacity).sum();
+        rows * size_of::<u64>() + keys + self.index.bytes()
+    }
+}

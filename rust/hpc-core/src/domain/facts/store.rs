@@ -1,0 +1,350 @@
+//! What the words of rows stand for, and what does not fit into one.
+//!
+//! A word is 64 bits. Its low four say what it is, the others hold the value where it fits: Bool,
+//! an Int of 60 bits, a Float whose last four bits are zero, up to seven bytes of text, a range of
+//! tasks. What does not fit lies here, and the word says where. Equal texts lie here once, and are
+//! dropped with the last word that speaks of them, so that memory follows the facts and not the log.
+
+use hashbrown::HashTable;
+
+use super::scalar::Scalar;
+use crate::lattice::Cell;
+
+/// The word of a cell to which nothing was said.
+pub const ABSENT: u64 = 0;
+
+const TAG_BITS: u32 = 4;
+const TAG_MASK: u64 = (1 << TAG_BITS) - 1;
+const BOOL: u64 = 1;
+const INT: u64 = 2;
+const FLOAT: u64 = 3;
+const SHORT: u64 = 4;
+const TEXT: u64 = 5;
+const JSON: u64 = 6;
+const WIDE_INT: u64 = 7;
+const WIDE_FLOAT: u64 = 8;
+const CELL: u64 = 9;
+const RANGE: u64 = 10;
+
+/// The longest text that a word holds, in bytes.
+const SHORT_MAX: usize = 7;
+/// Bits of a task number: [`crate::lattice::tasks::TASK_MAX`] fits.
+const TASK_BITS: u32 = 24;
+
+fn tag(word: u64) -> u64 {
+    word & TAG_MASK
+}
+
+fn place(word: u64) -> usize {
+    usize::try_from(word >> TAG_BITS).unwrap_or(usize::MAX)
+}
+
+fn at(tag: u64, place: usize) -> u64 {
+    (place as u64) << TAG_BITS | tag
+}
+
+/// Whether the word stands for a value and not for a cell that lies here.
+pub fn is_scalar(word: u64) -> bool {
+    (BOOL..=WIDE_FLOAT).contains(&tag(word))
+}
+
+/// The range of tasks that a word holds.
+pub fn range(word: u64) -> Option<(u32, u32)> {
+    let mask = (1 << TASK_BITS) - 1;
+    let first = (word >> TAG_BITS) & mask;
+    let last = (word >> (TAG_BITS + TASK_BITS)) & mask;
+    (tag(word) == RANGE).then_some((first as u32, last as u32))
+}
+
+/// The word of a range of tasks.
+pub fn of_range(first: u32, last: u32) -> u64 {
+    u64::from(last) << (TAG_BITS + TASK_BITS) | u64::from(first) << TAG_BITS | RANGE
+}
+
+/// Things by place; a place that became free is used again.
+#[derive(Clone, Debug)]
+struct Slab<T> {
+    things: Vec<Option<T>>,
+    free: Vec<u32>,
+}
+
+impl<T> Default for Slab<T> {
+    fn default() -> Self {
+        Self {
+            things: Vec::new(),
+            free: Vec::new(),
+        }
+    }
+}
+
+impl<T> Slab<T> {
+    fn put(&mut self, thing: T) -> usize {
+        if let Some(place) = self.free.pop() {
+            let place = place as usize;
+            if let Some(slot) = self.things.get_mut(place) {
+                *slot = Some(thing);
+            }
+            return place;
+        }
+        self.things.push(Some(thing));
+        self.things.len() - 1
+    }
+
+    fn get(&self, place: usize) -> Option<&T> {
+        self.things.get(place)?.as_ref()
+    }
+
+    fn get_mut(&mut self, place: usize) -> Option<&mut T> {
+        self.things.get_mut(place)?.as_mut()
+    }
+
+    fn take(&mut self, place: usize) -> Option<T> {
+        let thing = self.things.get_mut(place)?.take()?;
+        self.free.push(u32::try_from(place).unwrap_or(u32::MAX));
+        Some(thing)
+    }
+
+    fn bytes(&self) -> usize {
+        self.things.capacity() * size_of::<Option<T>>() + self.free.capacity() * size_of::<u32>()
+    }
+}
+
+#[derive(Clone, Debug)]
+struct Text {
+    text: Box<str>,
+    /// How many words speak of it.
+    words: u32,
+}
+
+/// What does not fit into the words of one generator's rows.
+#[derive(Clone, Debug, Default)]
+pub struct Store {
+    texts: Slab<Text>,
+    by_text: HashTable<u32>,
+    text_bytes: usize,
+    wides: Slab<u64>,
+    cells: Slab<Cell>,
+}
+
+impl Store {
+    /// The word of a value.
+    pub fn word(&mut self, value: &Scalar<'_>) -> u64 {
+        match value {
+            Scalar::Bool(flag) => at(BOOL, usize::from(*flag)),
+            Scalar::Int(int) => {
+                let word = int.wrapping_shl(TAG_BITS);
+                if word >> TAG_BITS == *int {
+                    word.cast_unsigned() | INT
+                } else {
+                    at(WIDE_INT, self.wides.put(int.cast_unsigned()))
+                }
+            }
+            Scalar::Float(float) => {
+                let bits = float.to_bits();
+                if tag(bits) == 0 {
+                    bits | FLOAT
+                } else {
+                    at(WIDE_FLOAT, self.wides.put(bits))
+                }
+            }
+            Scalar::Str(text) => self.text_word(text),
+            Scalar::Json(text) => at(JSON, self.intern(text)),
+        }
+    }
+
+    fn text_word(&mut self, text: &str) -> u64 {
+        let bytes = text.as_bytes();
+        if bytes.len() > SHORT_MAX {
+            return at(TEXT, self.intern(text));
+        }
+        let mut word = [0; 8];
+        if let Some(place) = word.get_mut(1..=bytes.len()) {
+            place.copy_from_slice(bytes);
+        }
+        u64::from_le_bytes(word) | (bytes.len() as u64) << TAG_BITS | SHORT
+    }
+
+    /// What a word stands for, where it is a value; `short` holds the bytes of a short text.
+    pub fn scalar<'s>(&'s self, word: u64, short: &'s mut [u8; 8]) -> Option<Scalar<'s>> {
+        Some(match tag(word) {
+            BOOL => Scalar::Bool(place(word) != 0),
+            INT => Scalar::Int(word.cast_signed() >> TAG_BITS),
+            FLOAT => Scalar::Float(f64::from_bits(word & !TAG_MASK)),
+            SHORT => {
+                *short = word.to_le_bytes();
+                let length = usize::from(short[0] >> TAG_BITS);
+                let bytes = short.get(1..=length)?;
+                Scalar::Str(std::str::from_utf8(bytes).ok()?)
+            }
+            TEXT => Scalar::Str(&self.texts.get(place(word))?.text),
+            JSON => Scalar::Json((&*self.texts.get(place(word))?.text).into()),
+            WIDE_INT => Scalar::Int(self.wides.get(place(word))?.cast_signed()),
+            WIDE_FLOAT => Scalar::Float(f64::from_bits(*self.wides.get(place(word))?)),
+            _ => return None,
+        })
+    }
+
+    /// The place of a text, from 0; one more word speaks of it.
+    pub fn intern(&mut self, text: &str) -> usize {
+        let hash = hash(text.as_bytes());
+        let texts = &mut self.texts;
+        let known = self.by_text.find(hash, |place| {
+            let known = texts.get(*place as usize);
+            known.is_some_and(|known| &*known.text == text)
+        });
+        if let Some(place) = known {
+            let place = *place as usize;
+            if let Some(known) = texts.get_mut(place) {
+                known.words += 1;
+            }
+            return place;
+        }
+        let place = texts.put(Text {
+            text: text.into(),
+            words: 1,
+        });
+        self.text_bytes += text.len();
+        let entry = u32::try_from(place).unwrap_or(u32::MAX);
+        self.by_text.insert_unique(hash, entry, |place| {
+            let known = texts.get(*place as usize);
+            known.map_or(0, |known| self::hash(known.text.as_bytes()))
+        });
+        place
+    }
+
+    /// The text at a place.
+    pub fn text(&self, place: usize) -> &str {
+        self.texts.get(place).map_or("", |known| &known.text)
+    }
+
+    /// One word less speaks of a text.
+    pub fn release_text(&mut self, place: usize) {
+        let Some(known) = self.texts.get_mut(place) else {
+            return;
+        };
+        known.words -= 1;
+        if known.words > 0 {
+            return;
+        }
+        let hash = hash(known.text.as_bytes());
+        let entry = u32::try_from(place).unwrap_or(u32::MAX);
+        if let Ok(found) = self.by_text.find_entry(hash, |known| *known == entry) {
+            found.remove();
+        }
+        if let Some(text) = self.texts.take(place) {
+            self.text_bytes -= text.text.len();
+        }
+    }
+
+    /// Drops what a word stands for.
+    pub fn release(&mut self, word: u64) {
+        match tag(word) {
+            TEXT | JSON => self.release_text(place(word)),
+            WIDE_INT | WIDE_FLOAT => {
+                self.wides.take(place(word));
+            }
+            CELL => {
+                self.cells.take(place(word));
+            }
+            _ => {}
+        }
+    }
+
+    /// The word of a cell that lies here.
+    pub fn keep(&mut self, cell: Cell) -> u64 {
+        at(CELL, self.cells.put(cell))
+    }
+
+    /// The cell that a word speaks of.
+    pub fn cell(&self, word: u64) -> Option<&Cell> {
+        (tag(word) == CELL)
+            .then(|| self.cells.get(place(word)))
+            .flatten()
+    }
+
+    /// The same, to be changed.
+    pub fn cell_mut(&mut self, word: u64) -> Option<&mut Cell> {
+        (tag(word) == CELL)
+            .then(|| self.cells.get_mut(place(word)))
+            .flatten()
+    }
+
+    /// About how many bytes lie here.
+    pub fn bytes(&self) -> usize {
+        self.texts.bytes()
+            + self.text_bytes
+            + self.by_text.capacity() * 5
+            + self.wides.bytes()
+            + self.cells.bytes()
+    }
+}
+
+/// A hash of bytes; the tables of facts are indexed by it, and nothing that leaves depends on it.
+pub fn hash(bytes: &[u8]) -> u64 {
+    use std::hash::{BuildHasher as _, Hasher as _};
+    let mut hasher = foldhash::fast::FixedState::default().build_hasher();
+    hasher.write(bytes);
+    hasher.finish()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn comes_back(value: &Scalar<'_>) {
+        let mut store = Store::default();
+        let word = store.word(value);
+        assert!(is_scalar(word), "{value:?}");
+        let mut short = [0; 8];
+        assert_eq!(store.scalar(word, &mut short).as_ref(), Some(value));
+        store.release(word);
+        assert_eq!(store.text_bytes, 0);
+        assert!(store.by_text.is_empty());
+    }
+
+    #[test]
+    fn a_word_stands_for_its_value() {
+        for flag in [false, true] {
+            comes_back(&Scalar::Bool(flag));
+        }
+        for int in [
+            0,
+            1,
+            -1,
+            i64::MAX,
+            i64::MIN,
+            (1 << 59) - 1,
+            1 << 59,
+            -(1 << 59) - 1,
+        ] {
+            comes_back(&Scalar::Int(int));
+        }
+        for float in [0.0, 0.5, 0.1, -1e300, f64::MIN_POSITIVE, f64::MAX] {
+            comes_back(&Scalar::Float(float));
+        }
+        for text in ["", "a", "seven77", "eight888", "äöü", "\0\0", "a\0"] {
+            comes_back(&Scalar::Str(text));
+            comes_back(&Scalar::Json(text.into()));
+        }
+    }
+
+    #[test]
+    fn equal_texts_lie_here_once_and_leave_with_the_last() {
+        let mut store = Store::default();
+        let text = Scalar::Str("longer than a word");
+        let (a, b) = (store.word(&text), store.word(&text));
+        assert_eq!(a, b);
+        assert_eq!(store.text_bytes, 18);
+        store.release(a);
+        assert_eq!(store.scalar(b, &mut [0; 8]), Some(text));
+        store.release(b);
+        assert_eq!(store.text_bytes, 0);
+    }
+
+    #[test]
+    fn a_range_is_a_word() {
+        for (first, last) in [(0, 0), (3, 9), (0, crate::lattice::tasks::TASK_MAX)] {
+            assert_eq!(range(of_range(first, last)), Some((first, last)));
+        }
+    }
+}

@@ -1,0 +1,195 @@
+//! One table of facts: its columns, its rows, and the log of what changed in it.
+//!
+//! Seqs are kept as 32-bit numbers from a base. Where a log outgrows them, the base moves on, and
+//! the cells that changed before it get new numbers in the same order: a reader whose cursor is
+//! older is told some cells again, and never too few.
+
+use super::changes::Changes;
+use super::rows::{Place, RowId, Rows};
+use crate::lattice::LatticeKind;
+
+/// Below this length the change log is left alone.
+const SQUEEZE_MIN: usize = 64;
+/// How far the newest seq is from a new base.
+const REBASED: u64 = 1 << 31;
+
+/// A table.
+#[derive(Clone, Debug)]
+pub struct Table {
+    /// Its name.
+    pub name: String,
+    /// The names of its columns.
+    pub columns: Vec<String>,
+    /// Where their cells lie.
+    pub places: Vec<Place>,
+    /// Its rows.
+    pub rows: Rows,
+    /// When which row changed.
+    pub changes: Changes,
+    base: u64,
+    /// Length of the change log at which it is squeezed again.
+    squeeze_at: usize,
+}
+
+impl Table {
+    /// A table without columns.
+    pub fn new(name: &str) -> Self {
+        Self {
+            name: name.to_owned(),
+            columns: Vec::new(),
+            places: Vec::new(),
+            rows: Rows::new(0, 0),
+            changes: Changes::default(),
+            base: 0,
+            squeeze_at: 0,
+        }
+    }
+
+    /// The index of a column; made if it is not there. All are made before the first row.
+    pub fn column(&mut self, name: &str, kind: LatticeKind) -> usize {
+        if let Some(known) = self.columns.iter().position(|known| known == name) {
+            return known;
+        }
+        let from: u16 = self.places.iter().map(|place| u16::from(place.words)).sum();
+        let words = if kind == LatticeKind::Last { 3 } else { 1 };
+        self.columns.push(name.to_owned());
+        self.places.push(Place { kind, words, from });
+        let all = usize::from(from) + usize::from(words);
+        self.rows = Rows::new(self.columns.len(), all);
+        self.columns.len() - 1
+    }
+
+    /// A seq as cells keep it; at least 1. What is before the base comes out as the first after it.
+    #[inline]
+    pub fn number(&mut self, seq: u64) -> u32 {
+        if self.changes.len() == 0 {
+            self.base = seq.saturating_sub(1);
+        }
+        if let Ok(number) = u32::try_from(seq.saturating_sub(self.base)) {
+            return number.max(1);
+        }
+        self.rebase(seq - REBASED);
+        u32::try_from(seq - self.base).unwrap_or(u32::MAX).max(1)
+    }
+
+    /// The seq of a number.
+    pub fn seq(&self, number: u32) -> u64 {
+        self.base + u64::from(number)
+    }
+
+    /// The number of a cursor: what changed after it has a greater one.
+    pub fn cursor(&self, seq: u64) -> u32 {
+        u32::try_from(seq.saturating_sub(self.base)).unwrap_or(u32::MAX)
+    }
+
+    /// Notes in the change log that cells of a row changed.
+    #[inline]
+    pub fn note(&mut self, row: RowId, number: u32) {
+        if !self.changes.ends_with((number, row)) {
+            self.changes.push((number, row));
+            if self.changes.len() >= self.squeeze_at.max(SQUEEZE_MIN) {
+                self.squeeze();
+            }
+        }
+    }
+
+    /// Before cells are put back: the log ends at this seq.
+    pub fn restoring(&mut self, head: u64) {
+        self.base = head.saturating_sub(REBASED);
+    }
+
+    /// Puts back when a cell changed; [`Table::restored`] must follow.
+    pub fn restore(&mut self, row: RowId, column: usize, seq: u64) {
+        let number = u32::try_from(seq.saturating_sub(self.base));
+        let number = number.unwrap_or(u32::MAX).max(1);
+        self.rows.row_mut(row).set_changed(column, number);
+        self.changes.push((number, row));
+    }
+
+    /// Puts the change log in order.
+    pub fn restored(&mut self) {
+        self.changes.sort();
+        self.squeeze_at = 2 * self.changes.len().max(self.rows.len());
+    }
+
+    fn squeeze(&mut self) {
+        let rows = &self.rows;
+        self.changes
+            .squeeze(|(at, row)| rows.has_changed(row, at).then_some((at, row)));
+        // Rows of many columns can leave more than one live entry each, so the bound is twice what
+        // is live: each entry is looked at once for every time that it was pushed.
+        self.squeeze_at = 2 * self.changes.len().max(self.rows.len());
+    }
+
+    /// Moves the base on. Numbers never pass those that are yet to be changed: what was the n-th
+    /// distinct one becomes at most n, and they are taken in ascending order.
+    fn rebase(&mut self, base: u64) {
+        let moved = u32::try_from(base - self.base).unwrap_or(u32::MAX);
+        let (rows, columns) = (&mut self.rows, self.columns.len());
+        let (mut former, mut rank) = (0, 0_u32);
+        self.changes.squeeze(|(at, row)| {
+            if at != former {
+                former = at;
+                rank += 1;
+            }
+            let number = at.saturating_sub(moved).max(rank);
+            let mut is_alive = false;
+            for column in 0..columns {
+                if rows.changed(row, column) == at {
+                    rows.row_mut(row).set_changed(column, number);
+                    is_alive = true;
+                }
+            }
+            is_alive.then_some((number, row))
+        });
+        self.base = base;
+    }
+
+    /// About how many bytes it takes.
+    pub fn bytes(&self) -> usize {
+        self.rows.bytes() + self.changes.bytes()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn change(table: &mut Table, row: RowId, column: usize, seq: u64) {
+        let number = table.number(seq);
+        table.rows.row_mut(row).set_changed(column, number);
+        table.note(row, number);
+    }
+
+    #[test]
+    fn a_base_that_moves_keeps_the_order_and_hides_nothing() {
+        let mut table = Table::new("t");
+        table.column("a", LatticeKind::Max);
+        table.column("b", LatticeKind::Max);
+        let mut last = Vec::new();
+        for key in 0..5_u32 {
+            let name = key.to_string();
+            let found = table.rows.find(&name);
+            let row = table.rows.make(&name, found);
+            let seq = 1 + u64::from(key) * 900_000_000;
+            change(&mut table, row, 0, seq);
+            change(&mut table, row, 1, seq + 7);
+            last.extend([(row, 0, seq), (row, 1, seq + 7)]);
+        }
+        let far = u64::from(u32::MAX) + 10;
+        change(&mut table, 0, 0, far);
+        last.remove(0);
+        last.push((0, 0, far));
+        assert_eq!(table.base, far - REBASED);
+        let told: Vec<u64> = last
+            .iter()
+            .map(|(row, column, _)| table.seq(table.rows.changed(*row, *column)))
+            .collect();
+        assert!(told.is_sorted_by(|a, b| a < b), "{told:?}");
+        for (told, (.., seq)) in told.iter().zip(&last) {
+            assert!(told >= seq, "a cursor before the change would miss it");
+        }
+        assert_eq!(told.last(), Some(&far));
+        assert_eq!(table.changes.len(), last.len() + 1, "one is stale");
+    }
+}
