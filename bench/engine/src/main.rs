@@ -7,6 +7,7 @@ use hpc_core::domain::facts::Facts;
 use hpc_core::domain::generator::GeneratorSpec;
 use hpc_core::domain::json::{Value, decode};
 use hpc_core::lattice::last::Stamp;
+use hpc_core::logic::conflicts::Conflicts;
 use hpc_core::logic::hub::{Config, Hub, Input, Now};
 use hpc_core::logic::rules::{EventView, Rules};
 use measure::{Counting, allocations, live_bytes, timed};
@@ -36,6 +37,7 @@ fn join(events: usize) {
     let mut facts = Facts::new();
     let rules = Rules::compile(&spec, &mut facts);
     let hub_id = "hub".into();
+    let mut conflicts = Conflicts::default();
     let (mut ns, mut seq, mut calls) = (0, 0, 0);
     let chunk = std::env::args().nth(3).and_then(|n| n.parse().ok()).unwrap_or(1_000);
     for batch in texts.chunks(chunk) {
@@ -56,6 +58,7 @@ fn join(events: usize) {
                         counter: 0,
                     },
                     kind: event.str("kind").expect("a kind"),
+                    ns_id: "work",
                     ctx: payload.get("ctx").and_then(Value::as_map).expect("a map"),
                     spec: payload.get("spec").and_then(Value::as_map).expect("a map"),
                 }
@@ -65,7 +68,7 @@ fn join(events: usize) {
         let ((), took) = timed(|| {
             for view in &views {
                 rules
-                    .apply(view, &hub_id, &mut facts)
+                    .apply(view, &hub_id, &mut facts, &mut conflicts)
                     .expect("one lattice a column");
             }
         });

@@ -77,7 +77,8 @@ impl<'a> Map<'a> {
         if self.0.len() <= FEW {
             // Most keys differ in length, which is seen without reading them.
             let mut pairs = self.0.iter();
-            return pairs.find(|(have, _)| have == key).map(|(_, value)| value);
+            let found = pairs.find(|(have, _)| have.len() == key.len() && have == key);
+            return found.map(|(_, value)| value);
         }
         let at = self.find(key).ok()?;
         self.0.get(at).map(|(_, value)| value)

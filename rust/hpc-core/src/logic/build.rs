@@ -83,6 +83,7 @@ impl Hub {
                 seq: builder.next_seq,
                 stamp: event.stamp,
                 kind: event.kind,
+                ns_id: event.ctx.str("ns_id").unwrap_or_default(),
                 ctx: event.ctx,
                 spec: event.spec,
             };

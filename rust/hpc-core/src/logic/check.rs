@@ -422,6 +422,7 @@ fn check_row_keys(
         seq: i64::MAX.unsigned_abs(),
         stamp: Stamp::default(),
         kind,
+        ns_id: ctx.str("ns_id").unwrap_or_default(),
         ctx,
         spec,
     };

@@ -34,6 +34,8 @@ pub struct EventView<'e> {
     pub stamp: Stamp,
     /// Kind as it was sent.
     pub kind: &'e str,
+    /// Namespace, or nothing.
+    pub ns_id: &'e str,
     /// Checked context.
     pub ctx: &'e Map<'e>,
     /// Checked spec.
@@ -131,8 +133,9 @@ impl Rules {
     }
 
     /// The rules that read an event, each with its place in the spec.
+    #[inline]
     pub(super) fn of(&self, event: &EventView<'_>) -> impl Iterator<Item = (usize, &Compiled)> {
-        let ns = event.ctx.str("ns_id").unwrap_or_default();
+        let ns = event.ns_id;
         let mut by_kind = self.by_kind.iter();
         let by_kind = by_kind.find(|(kind, _)| kind == event.kind);
         by_kind
@@ -417,6 +420,12 @@ impl RuleSpec {
 
 /// A key of a row or a map: a String as it is, anything else as its text.
 fn key_text<'e>(expression: &'e Expression, event: &EventView<'e>) -> Option<Cow<'e, str>> {
+    if let Some(value) = expression.field(event) {
+        return match value? {
+            Value::Str(text) => Some(Cow::Borrowed(text)),
+            value => Some(Cow::Owned(value.to_text())),
+        };
+    }
     match expression.read(event)? {
         Cow::Borrowed(Value::Str(text)) => Some(Cow::Borrowed(text)),
         Cow::Owned(Value::Str(text)) => Some(Cow::Owned(text.into_owned())),
@@ -425,6 +434,17 @@ fn key_text<'e>(expression: &'e Expression, event: &EventView<'e>) -> Option<Cow
 }
 
 impl Expression {
+    /// A field of the event, where the expression is one: what it holds, if it is there.
+    #[inline]
+    fn field<'e>(&self, event: &EventView<'e>) -> Option<Option<&'e Value<'e>>> {
+        let found = match self {
+            Self::Ctx(key) => event.ctx.get(key),
+            Self::Spec(key) => event.spec.get(key),
+            _ => return None,
+        };
+        Some(found.filter(|value| **value != Value::Null))
+    }
+
     /// What the expression is in an event; `None` where it is absent.
     #[must_use]
     pub fn read<'e>(&'e self, event: &EventView<'e>) -> Option<Cow<'e, Value<'e>>> {
@@ -456,13 +476,18 @@ impl Expression {
 /// The delta of one event in one column; tallies are running totals and not made here.
 fn delta<'e>(join: &'e JoinSpec, event: &EventView<'e>) -> Option<Delta<'e>> {
     match join {
-        JoinSpec::Simple { lattice, value } => match value.read(event)? {
-            Cow::Borrowed(value) => delta_of(*lattice, value, event),
-            Cow::Owned(value) => {
-                let cell = cell_of(*lattice, &value, event)?;
-                Some(Delta::Cell(Cow::Owned(cell)))
+        JoinSpec::Simple { lattice, value } => {
+            if let Some(value) = value.field(event) {
+                return delta_of(*lattice, value?, event);
             }
-        },
+            match value.read(event)? {
+                Cow::Borrowed(value) => delta_of(*lattice, value, event),
+                Cow::Owned(value) => {
+                    let cell = cell_of(*lattice, &value, event)?;
+                    Some(Delta::Cell(Cow::Owned(cell)))
+                }
+            }
+        }
         _ => Some(Delta::Cell(Cow::Owned(said(join, event)?))),
     }
 }

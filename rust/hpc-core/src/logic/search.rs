@@ -262,6 +262,7 @@ pub(super) fn view<'e>(event: &StoredEvent<'e>, seq: u64) -> EventView<'e> {
         seq,
         stamp: event.stamp,
         kind: event.kind,
+        ns_id: event.ctx.str("ns_id").unwrap_or_default(),
         ctx: event.ctx,
         spec: event.spec,
     }

@@ -125,6 +125,7 @@ impl State {
             seq: event.seq,
             stamp: event.stamp,
             kind: event.kind,
+            ns_id: event.ctx.str("ns_id").unwrap_or_default(),
             ctx: event.ctx,
             spec: event.spec,
         };
