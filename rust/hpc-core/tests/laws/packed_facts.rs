@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use hpc_core::domain::facts::{Column, Facts};
-use hpc_core::domain::json::{Value, decode};
+use hpc_core::domain::json::decode;
 use hpc_core::lattice::epoch::Epoch;
 use hpc_core::lattice::last::{Last, Stamp};
 use hpc_core::lattice::map::MapOf;
@@ -67,10 +67,8 @@ fn read_all(facts: &Facts, head: u64, limit: usize) -> String {
     let mut cursor = 0;
     loop {
         let page = facts.pull(cursor, head, limit, None);
-        let Value::Map(tables) = decode(page.facts.as_bytes()).unwrap() else {
-            panic!("facts are a map");
-        };
-        for (table, rows) in tables.iter() {
+        let tables = decode(page.facts.as_bytes()).unwrap();
+        for (table, rows) in tables.as_map().unwrap().iter() {
             for (key, cells) in rows.as_map().unwrap().iter() {
                 let row = known.entry(table.to_owned()).or_default();
                 let row = row.entry(key.to_owned()).or_default();
