@@ -62,7 +62,9 @@ IMPURE = re.compile(
     r"|\b(static mut|unsafe)\b"
     r"|\be?print(ln)?!"
 )
-PURE_DEPENDENCIES = frozenset({"blake3", "rmp", "roaring", "serde", "serde_json"})
+PURE_DEPENDENCIES = frozenset(
+    {"blake3", "foldhash", "hashbrown", "itoa", "rmp", "roaring", "serde", "serde_json"}
+)
 
 
 def sources(folder: Path, suffix: str) -> list[Path]:
