@@ -32,10 +32,14 @@ class SmallHub(small_hub.SmallHub):
         )
 
 
-def past_of(hub: SmallHub) -> _core.Past:
-    """The past of a Hub, before the first event."""
+def past_of(hub: SmallHub, taken: small_hub.Taken | None = None) -> _core.Past:
+    """The past of a Hub, before the first event or at a snapshot."""
     past = _core.Past(hub_id="hub")
+    if taken is not None:
+        past.restore(taken.state)
     past.preload([row for row in hub.log if row[5] & 1])
+    while past.build_from is not None:
+        past.catch_up(hub.read(past.build_from, 2))
     return past
 
 

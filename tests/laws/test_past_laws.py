@@ -212,6 +212,37 @@ SAID = st.builds(
 
 
 @bounded
+@given(st.just(CONFLICTING) | RULES, LOGS, st.data())
+def test_a_past_from_a_snapshot_is_the_past_from_the_beginning(
+    rules: Json, log: list[Json], data: st.DataObject
+) -> None:
+    """Whatever the snapshot and the cursor above it, also of a generator that came after it, or
+    was replaced after it; so that compaction can drop what lies below."""
+    cut = data.draw(st.integers(0, len(log)))
+    late = data.draw(st.integers(0, len(log)))
+    hub = lab(rules)
+    hub.generator("replaced", [{**rules[0], "table": "other"}])
+    taken, begin = hub.snapshot(), hub.head
+    for number, event in enumerate(log):
+        if number == late:
+            hub.generator("late", rules)
+            hub.generator("replaced", rules, replace=1)
+        hub.ingest(f"e{number}", [event])
+        if number == cut:
+            taken, begin = hub.snapshot(), hub.head
+    gids = ("g", "kernel", "replaced") + (("late",) if late < len(log) else ())
+    whole = past_of(hub)
+    for at in range(begin, hub.head + 1):
+        reach(whole, hub, at)
+        restored = past_of(hub, taken)
+        assert restored.last_seq == begin
+        reach(restored, hub, at, rows=data.draw(st.integers(1, 3)))
+        queries = [("pull", f"gid={gid}&cursor={c}") for gid in gids for c in (0, begin, at)]
+        for verb, query in [*queries, ("conflicts", ""), ("jobs", ""), ("nodes", "")]:
+            assert asked(restored, verb, query) == asked(whole, verb, query)
+
+
+@bounded
 @given(
     st.tuples(st.just(CONFLICTING), st.lists(SAID, min_size=3, max_size=12))
     | st.tuples(RULES, LOGS),
@@ -244,6 +275,9 @@ def test_conflicts_are_the_cells_with_two_values_and_each_value_has_its_first_ev
         after = page["next"]
         if after is None:
             break
+    asks = [(1, "conflicts", "", None)]
+    restored = hub.restored(hub.snapshot())
+    assert restored.turn(asks).replies == hub.turn(asks).replies, "a snapshot brings all back"
     assert {place: json.dumps(one["values"]) for place, one in told.items()} == {
         place: json.dumps(values) for place, values in expected.items()
     }

@@ -16,7 +16,17 @@ import pytest
 import hpc
 from hpc import Client, Job, errors
 from hpc.domain import FieldSpec, GeneratorSpec, Grant, NamespaceSpec, NodeOffer, Work
-from hpc.protocols import EventLog, Handler, LogHead, LogReader, LogRow, Namespace
+from hpc.protocols import (
+    EventLog,
+    Handler,
+    LogHead,
+    LogInspector,
+    LogReader,
+    LogRow,
+    LogTools,
+    Namespace,
+    SnapshotHead,
+)
 from hpc.testing.event_log import (
     EventLogContract,
     OpenLog,
@@ -199,7 +209,18 @@ def logs(log: EventLog) -> None:
     reader = log.reader()
     assert_type(reader, LogReader)
     assert_type(reader.read(1, 100), list[LogRow])
+    assert_type(reader.floor(), int)
+    assert_type(reader.snapshots(), list[SnapshotHead])
+    assert_type(reader.read_snapshot(1), bytes)
     reader.close()
+
+
+def log_tools(tools: LogTools, data: Path) -> None:
+    """What `hpc log` does with a storage."""
+    inspector = tools.reader(data)
+    assert_type(inspector, LogInspector)
+    assert_type(inspector.integrity(), list[str])
+    assert_type(tools.export(data, data / "copy"), LogHead)
 
 
 def cluster(folder: Path) -> None:

@@ -99,6 +99,8 @@ fn reads(hub: &mut Hub, now: Now) -> Vec<Vec<u8>> {
         ("jobs", "".to_owned()),
         ("nodes", "".to_owned()),
         ("namespaces", "".to_owned()),
+        ("conflicts", "".to_owned()),
+        ("conflicts", "gid=few&limit=1".to_owned()),
     ];
     let pulls = ["all", "few", "kernel"].into_iter().flat_map(|gid| {
         let cursors = 0..=hub.last_seq() + 1;
@@ -128,7 +130,16 @@ fn a_restored_hub_answers_every_read_as_before() {
     let mut hub = restored(&bytes);
     assert_eq!(hub.snapshot(), bytes);
     hub.start(desk.now);
-    assert_eq!(reads(&mut hub, desk.now), reads(&mut desk.hub, desk.now));
+    let told = reads(&mut desk.hub, desk.now);
+    assert_eq!(reads(&mut hub, desk.now), told);
+    let said = |text: &str| {
+        told.iter()
+            .any(|body| body.windows(text.len()).any(|w| w == text.as_bytes()))
+    };
+    assert!(
+        said(r#""column":"once""#),
+        "there is a conflict to be listed"
+    );
 }
 
 #[test]
