@@ -108,7 +108,7 @@ impl<'e> Delta<'e> {
                 Some(said) => Self::Last(said.stamp, &said.node, Scalar::of_atom(&said.value)),
                 None => Self::Cell(Cow::Borrowed(cell)),
             },
-            Cell::Tasks(tasks) => match one_range(tasks) {
+            Cell::Tasks(tasks) => match tasks.as_range() {
                 Some((first, last)) => Self::Range(first, last),
                 None => Self::Cell(Cow::Borrowed(cell)),
             },
@@ -119,7 +119,7 @@ impl<'e> Delta<'e> {
     /// What tasks say.
     #[must_use]
     pub fn of_tasks(tasks: &TaskSet) -> Self {
-        match one_range(tasks) {
+        match tasks.as_range() {
             Some((first, last)) => Self::Range(first, last),
             None => Self::Cell(Cow::Owned(Cell::Tasks(tasks.clone()))),
         }
@@ -155,12 +155,6 @@ impl<'e> Delta<'e> {
             _ => false,
         }
     }
-}
-
-/// The first and last of tasks that have no gap.
-fn one_range(tasks: &TaskSet) -> Option<(u32, u32)> {
-    let (first, last) = (tasks.first()?, tasks.last()?);
-    (tasks.len() == u64::from(last - first) + 1).then_some((first, last))
 }
 
 impl Facts {
@@ -584,7 +578,7 @@ fn join_aside(store: &mut Store, word: u64, said: &Cell) -> Result<Joined, KindM
 /// order would keep its bitmap for ever.
 fn narrow(store: &mut Store, word: &mut u64) {
     if let Some(Cell::Tasks(tasks)) = store.cell(*word)
-        && let Some((first, last)) = one_range(tasks)
+        && let Some((first, last)) = tasks.as_range()
     {
         store.release(*word);
         *word = store::of_range(first, last);
