@@ -121,6 +121,7 @@ pub fn kernel(texts: &[String]) -> Cost {
     let jobs = texts.len() / 4;
     assert_eq!(state.jobs.len(), jobs);
     assert!(state.jobs.iter().all(|(_, job)| job.is_settled()));
+    assert_eq!(state.jobs.whole().count(), 0, "all are over");
     cost(ns, calls, bytes, texts.len(), jobs)
 }
 

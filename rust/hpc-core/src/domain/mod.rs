@@ -13,6 +13,8 @@
 //! | `reader`     | the fields of one JSON object, with errors                            |
 //! | `control`    | requests that register them                                           |
 //! | `facts`      | tables of cells with an index by last change                          |
+//! | `index`      | from the hash of a key to its row                                     |
+//! | `texts`      | texts that many speak of, each once                                   |
 //! | `entry`      | one batch of the log: its canonical body and its place in the chain   |
 
 pub mod control;
@@ -23,9 +25,11 @@ pub mod facts;
 pub mod field;
 pub mod generator;
 pub mod ids;
+pub mod index;
 pub mod json;
 pub mod json_write;
 pub mod msgpack;
 pub mod namespace;
 pub mod problem;
 pub mod reader;
+pub mod texts;

@@ -1,10 +1,12 @@
 //! Claims: a node joins by its first claim of an epoch, renews by each, and is reconciled by what
 //! it holds. The rules are the protocol's R13 to R25.
 
+use std::borrow::Cow;
+
 use super::attempts::NodeIx;
 use super::check::unknown_namespace;
 use super::hub::{Fault, Hub, RowWriter, map};
-use super::jobs::Job;
+use super::job::Job;
 use super::nodes::{Hold, Node, NodeState, OpenClaim};
 use super::offer::Offer;
 use super::queue::JobIx;
@@ -113,7 +115,7 @@ impl Hub {
         });
         let mut row = self.begin_row();
         for (job, attempt, tasks) in self.leases_of(ix) {
-            let held = held_tasks(&offer.holds, &job_id(&self.state.jobs.get(job)), attempt);
+            let held = held_tasks(&offer.holds, &job_id(self.state.jobs.live(job)), attempt);
             let missing = tasks.difference(&held);
             self.lose_attempt(
                 &mut row,
@@ -251,7 +253,7 @@ impl Hub {
         let Some(ctx) = self.execution_ctx(node, job, attempt, tasks) else {
             return Ok(());
         };
-        let shape = self.state.jobs.get(job).map_or(0, |job| job.shape);
+        let shape = self.state.jobs.live(job).map_or(0, |job| job.shape);
         let resources = self.resources_of(shape);
         let mut spec = map([("resources", Value::Map(resources))]);
         if adopted {
@@ -311,7 +313,7 @@ impl Hub {
     pub(super) fn leases_of(&self, ix: NodeIx) -> Vec<(JobIx, u32, TaskSet)> {
         let jobs = self.state.nodes.get(ix).map(|node| &node.leases);
         let jobs = jobs.into_iter().flatten();
-        jobs.filter_map(|job| Some((*job, self.state.jobs.get(*job)?)))
+        jobs.filter_map(|job| Some((*job, self.state.jobs.live(*job)?)))
             .flat_map(|(job_ix, job)| {
                 let leases = job.leases.iter().filter(move |lease| lease.node == ix);
                 leases.map(move |lease| (job_ix, lease.attempt, lease.tasks.clone()))
@@ -319,7 +321,7 @@ impl Hub {
             .collect()
     }
 
-    pub(super) fn job_of(&self, hold: &Hold) -> Option<(JobIx, &Job)> {
+    pub(super) fn job_of(&self, hold: &Hold) -> Option<(JobIx, Cow<'_, Job>)> {
         let ix = self.state.jobs.find(&hold.job_id)?;
         Some((ix, self.state.jobs.get(ix)?))
     }
@@ -340,7 +342,7 @@ impl Hub {
     }
 }
 
-fn job_id(job: &Option<&Job>) -> String {
+fn job_id(job: Option<&Job>) -> String {
     job.map_or_else(String::new, |job| job.id.to_string())
 }
 

@@ -30,7 +30,7 @@ impl Hub {
             .iter()
             .filter(|(_, delta, known)| known.would_grow(delta));
         let pokes = grown.map(|(gid, ..)| *gid);
-        let jobs = jobs.iter().filter_map(|ix| trial.state.jobs.get(*ix));
+        let jobs = jobs.iter().filter_map(|ix| trial.state.jobs.id(*ix));
         let mut out = Vec::with_capacity(512);
         let mut object = ObjectWriter::new(&mut out);
         object
@@ -38,7 +38,7 @@ impl Hub {
             .int("first_seq", first_seq)
             .int("count", count)
             .bool("duplicate", false)
-            .list("jobs", jobs, |out, job| write_str(out, &job.id))
+            .list("jobs", jobs, |out, job| write_str(out, job))
             .list("pokes", pokes, write_str);
         let mut inner = ObjectWriter::new(object.key("deltas"));
         for (gid, delta, _) in &deltas {

@@ -305,12 +305,12 @@ impl Hub {
         let node = ctx.node_id().and_then(|id| self.state.nodes.find(id));
         let tasks = ctx.tasks();
         match (kernel, node, tasks) {
-            (KernelKind::CancelJob, _, tasks) => verdict::of_cancel(job, tasks.as_ref()),
+            (KernelKind::CancelJob, _, tasks) => verdict::of_cancel(&job, tasks.as_ref()),
             (KernelKind::JobFinished, Some(node), Some(tasks)) => {
-                verdict::of_finish(job, spec, &tasks, ctx.attempt(), node)
+                verdict::of_finish(&job, spec, &tasks, ctx.attempt(), node)
             }
             (KernelKind::AttemptLost, Some(node), Some(tasks)) => {
-                verdict::of_loss(job, &tasks, ctx.attempt(), node)
+                verdict::of_loss(&job, &tasks, ctx.attempt(), node)
             }
             _ => Settles::default(),
         }

@@ -213,16 +213,13 @@ impl Hub {
     fn render_receipt(&self, id: &str, receipt: &Receipt, duplicate: bool) -> Vec<u8> {
         let mut out = Vec::with_capacity(160);
         let mut object = ObjectWriter::new(&mut out);
-        let jobs = receipt
-            .jobs
-            .iter()
-            .filter_map(|ix| self.state.jobs.get(*ix));
+        let jobs = receipt.jobs.iter().filter_map(|ix| self.state.jobs.id(*ix));
         object
             .str("id", id)
             .int("first_seq", receipt.first_seq)
             .int("count", receipt.count)
             .bool("duplicate", duplicate)
-            .list("jobs", jobs, |out, job| write_str(out, &job.id))
+            .list("jobs", jobs, |out, job| write_str(out, job))
             .list("pokes", self.receipts.pokes(receipt.pokes), |out, gid| {
                 write_str(out, gid);
             })

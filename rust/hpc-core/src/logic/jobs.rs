@@ -1,74 +1,29 @@
-//! Live jobs: their tasks, leases and attempts.
+//! All jobs: those that something can still happen to as they are, the others sealed.
 //!
-//! A job is a set of tasks. Every task is queued, leased (by at most one active attempt) or
-//! settled; queued, leased and settled sets are disjoint and together all tasks. What changes
-//! them are events of the log alone, the same live and in replay (protocol R3).
+//! A settled job without a lease is only looked at, or spoken to late. It is kept as its bytes
+//! (`sealed.rs`), read where it is asked for, and made whole again where it changes.
 
-use std::cmp::Reverse;
-use std::collections::{BTreeMap, HashMap};
-use std::sync::Arc;
+use std::borrow::Cow;
 
-use super::attempts::{AttemptKey, AttemptState, Causes, Lease, NodeIx, Outcome, Settles};
-use super::columns::{Ending, Figures, least};
-use super::queue::{JobIx, Rank, ShapeIx};
-use crate::lattice::Lattice as _;
-use crate::lattice::last::Stamp;
-use crate::lattice::tasks::TaskSet;
+use super::job::Job;
+use super::queue::JobIx;
+use super::sealed::{Place, Sealed};
+use crate::domain::index::{Index, hash};
 
-/// One job.
 #[derive(Clone, Debug)]
-pub struct Job {
-    /// Its id, unique over all namespaces.
-    pub id: Arc<str>,
-    /// Its namespace.
-    pub ns_id: String,
-    /// Label.
-    pub name: Option<String>,
-    /// Canonical spec, defaults filled in.
-    pub spec: String,
-    /// Canonical ctx of its first submit.
-    pub ctx: String,
-    /// What turns its tasks into work, as its namespace said when it was submitted.
-    pub handler_type: Option<String>,
-    /// When its label was given.
-    pub(super) name_stamp: Stamp,
-    /// One value per task, canonical.
-    pub entries: BTreeMap<u32, String>,
-    /// Where it stands in the queue.
-    pub rank: Rank,
-    /// What a task of it takes.
-    pub shape: ShapeIx,
-    /// Whether its tasks end at the fence and must never overlap.
-    pub stops: bool,
-    /// When it was submitted, ms since 1970.
-    pub submitted_at: i64,
-    /// All its tasks.
-    pub tasks: TaskSet,
-    /// Ready tasks, by the number of their next attempt.
-    pub queued: BTreeMap<u32, TaskSet>,
-    /// Active attempts.
-    pub leases: Vec<Lease>,
-    /// Settled tasks by outcome.
-    pub settled: Settles,
-    /// Why tasks failed or were cancelled.
-    pub causes: BTreeMap<(Outcome, String), TaskSet>,
-    /// What was said about tasks that were cancelled.
-    pub reasons: BTreeMap<String, TaskSet>,
-    /// What became of every attempt.
-    pub attempts: BTreeMap<AttemptKey, Figures>,
-    /// How often a task was lost while it ran.
-    pub losses: BTreeMap<u32, u32>,
-    /// Whether an attempt was ever lost.
-    pub(super) has_lost: bool,
-    /// Mean duration of its tasks, in ms, of late; `None` before the first has ended.
-    pub mean_ms: Option<f64>,
+enum Slot {
+    Whole(Box<Job>),
+    Sealed(Place),
 }
 
 /// All jobs.
 #[derive(Clone, Debug, Default)]
 pub struct Jobs {
-    list: Vec<Job>,
-    by_id: HashMap<Arc<str>, JobIx>,
+    slots: Vec<Slot>,
+    by_id: Index,
+    sealed: Sealed,
+    /// Those that may have changed since [`Jobs::seal`].
+    changed: Vec<JobIx>,
     numbered: u64,
 }
 
@@ -76,36 +31,103 @@ impl Jobs {
     /// The index of a job.
     #[must_use]
     pub fn find(&self, id: &str) -> Option<JobIx> {
-        self.by_id.get(id).copied()
+        self.by_id
+            .find(hash(id.as_bytes()) as u32, |ix| self.id(ix) == Some(id))
+    }
+
+    /// The id of the job of an index.
+    #[must_use]
+    pub fn id(&self, ix: JobIx) -> Option<&str> {
+        match self.slots.get(ix as usize)? {
+            Slot::Whole(job) => Some(&job.id),
+            Slot::Sealed(place) => self.sealed.id(*place),
+        }
     }
 
     /// The job of an index.
     #[must_use]
-    pub fn get(&self, ix: JobIx) -> Option<&Job> {
-        self.list.get(ix as usize)
+    pub fn get(&self, ix: JobIx) -> Option<Cow<'_, Job>> {
+        match self.slots.get(ix as usize)? {
+            Slot::Whole(job) => Some(Cow::Borrowed(job)),
+            Slot::Sealed(place) => self.sealed.open(*place).map(Cow::Owned),
+        }
     }
 
-    /// The job of an index, to be changed.
+    /// The job of an index, where it is not sealed: what is leased or queued never is.
+    #[must_use]
+    pub fn live(&self, ix: JobIx) -> Option<&Job> {
+        match self.slots.get(ix as usize)? {
+            Slot::Whole(job) => Some(job),
+            Slot::Sealed(_) => None,
+        }
+    }
+
+    /// The job of an index, to be changed; [`Jobs::seal`] must follow.
     pub fn get_mut(&mut self, ix: JobIx) -> Option<&mut Job> {
-        self.list.get_mut(ix as usize)
+        let slot = self.slots.get_mut(ix as usize)?;
+        if let Slot::Sealed(place) = slot {
+            let job = self.sealed.open(*place)?;
+            self.sealed.forget(*place);
+            *slot = Slot::Whole(Box::new(job));
+        }
+        if self.changed.last() != Some(&ix) {
+            self.changed.push(ix);
+        }
+        match slot {
+            Slot::Whole(job) => Some(job),
+            Slot::Sealed(_) => None,
+        }
+    }
+
+    /// Seals what has changed and come to rest.
+    pub fn seal(&mut self) {
+        for ix in std::mem::take(&mut self.changed) {
+            if let Some(slot) = self.slots.get_mut(ix as usize)
+                && let Slot::Whole(job) = slot
+                && let Some(place) = self.sealed.seal(job)
+            {
+                *slot = Slot::Sealed(place);
+            }
+        }
+        if self.sealed.is_sparse() {
+            let places = self.slots.iter_mut().filter_map(|slot| match slot {
+                Slot::Whole(_) => None,
+                Slot::Sealed(place) => Some(place),
+            });
+            self.sealed.squeeze(places);
+        }
     }
 
     /// All jobs in the order of their submits.
-    pub fn iter(&self) -> impl DoubleEndedIterator<Item = (JobIx, &Job)> {
-        let indexed = self.list.iter().enumerate();
-        indexed.map(|(ix, job)| (JobIx::try_from(ix).unwrap_or(JobIx::MAX), job))
+    pub fn iter(&self) -> impl DoubleEndedIterator<Item = (JobIx, Cow<'_, Job>)> {
+        self.indexes().filter_map(|ix| Some((ix, self.get(ix)?)))
+    }
+
+    /// The indexes of all jobs, in the order of their submits.
+    pub fn indexes(&self) -> impl DoubleEndedIterator<Item = JobIx> + use<> {
+        0..JobIx::try_from(self.slots.len()).unwrap_or(JobIx::MAX)
+    }
+
+    /// Those that are not sealed.
+    pub fn whole(&self) -> impl Iterator<Item = (JobIx, &Job)> {
+        self.indexes()
+            .zip(&self.slots)
+            .filter_map(|(ix, slot)| match slot {
+                Slot::Whole(job) => Some((ix, job.as_ref())),
+                Slot::Sealed(_) => None,
+            })
     }
 
     /// How many there are.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.list.len()
+        self.slots.len()
     }
 
     /// Whether there is none.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.list.is_empty()
+        self.slots.is_empty()
     }
 
     /// The greatest number that the Hub has given as an id.
@@ -114,7 +136,7 @@ impl Jobs {
         self.numbered
     }
 
-    /// Says that ids up to this number were given, whatever jobs there are.
+    /// Restores the greatest number: forgotten jobs may have had greater ones.
     pub fn number_from(&mut self, numbered: u64) {
         self.numbered = self.numbered.max(numbered);
     }
@@ -127,7 +149,7 @@ impl Jobs {
             if let Some(job) = self.find(id).and_then(|ix| self.get(ix))
                 && few.find(id).is_none()
             {
-                few.push(job.clone());
+                few.push(job.into_owned());
             }
         }
         few.numbered = self.numbered;
@@ -136,438 +158,36 @@ impl Jobs {
 
     /// Adds a job.
     pub fn push(&mut self, job: Job) -> JobIx {
-        if let Ok(number) = job.id.parse::<u64>() {
-            self.numbered = self.numbered.max(number);
-        }
-        let ix = JobIx::try_from(self.list.len()).unwrap_or(JobIx::MAX);
-        self.by_id.insert(job.id.clone(), ix);
-        self.list.push(job);
+        let ix = self.note(&job.id);
+        self.slots.push(Slot::Whole(Box::new(job)));
         ix
     }
-}
 
-/// What a new job is made of.
-#[derive(Debug)]
-pub struct NewJob {
-    /// See [`Job`].
-    pub id: Arc<str>,
-    /// See [`Job`].
-    pub ns_id: String,
-    /// See [`Job`].
-    pub name: Option<String>,
-    /// See [`Job`].
-    pub spec: String,
-    /// See [`Job`].
-    pub ctx: String,
-    /// See [`Job`].
-    pub handler_type: Option<String>,
-    /// Of the submit.
-    pub stamp: Stamp,
-    /// Greater first.
-    pub priority: i64,
-    /// Of the submit.
-    pub seq: u64,
-    /// See [`Job`].
-    pub shape: ShapeIx,
-    /// See [`Job`].
-    pub stops: bool,
-}
+    /// Puts the id of the next job into the index.
+    fn note(&mut self, id: &str) -> JobIx {
+        if let Ok(number) = id.parse::<u64>() {
+            self.numbered = self.numbered.max(number);
+        }
+        let ix = JobIx::try_from(self.slots.len()).unwrap_or(JobIx::MAX);
+        self.by_id.insert(hash(id.as_bytes()) as u32, ix);
+        ix
+    }
 
-impl Job {
-    /// A job without tasks.
-    #[must_use]
-    pub fn new(new: NewJob) -> Self {
-        Self {
-            id: new.id,
-            ns_id: new.ns_id,
-            name: new.name,
-            spec: new.spec,
-            ctx: new.ctx,
-            handler_type: new.handler_type,
-            name_stamp: new.stamp,
-            entries: BTreeMap::new(),
-            rank: Rank {
-                priority: Reverse(new.priority),
-                seq: new.seq,
-            },
-            shape: new.shape,
-            stops: new.stops,
-            submitted_at: new.stamp.at,
-            tasks: TaskSet::new(),
-            queued: BTreeMap::new(),
-            leases: Vec::new(),
-            settled: Settles::default(),
-            causes: BTreeMap::new(),
-            reasons: BTreeMap::new(),
-            attempts: BTreeMap::new(),
-            losses: BTreeMap::new(),
-            has_lost: false,
-            mean_ms: None,
+    /// Appends the canonical bytes of one job.
+    pub fn encode(&self, ix: JobIx, out: &mut Vec<u8>) {
+        match self.slots.get(ix as usize) {
+            Some(Slot::Whole(job)) => job.write(out),
+            Some(Slot::Sealed(place)) => self.sealed.copy(*place, out),
+            None => {}
         }
     }
 
-    /// Those among some tasks that are the job's and have no outcome; costs what they are, not
-    /// what the job is.
-    #[must_use]
-    pub fn unsettled_among(&self, tasks: &TaskSet) -> TaskSet {
-        let mut tasks = self.tasks.intersection(tasks);
-        for outcome in Outcome::ALL {
-            tasks.subtract(self.settled.of(outcome));
-        }
-        tasks
-    }
-
-    /// Number of settled tasks.
-    #[must_use]
-    pub fn settled_count(&self) -> u64 {
-        Outcome::ALL.iter().map(|o| self.settled.of(*o).len()).sum()
-    }
-
-    /// Whether every task has its outcome.
-    #[must_use]
-    pub fn is_settled(&self) -> bool {
-        self.settled_count() == self.tasks.len()
-    }
-
-    /// Number of ready tasks.
-    #[must_use]
-    pub fn queued_count(&self) -> u64 {
-        self.queued.values().map(TaskSet::len).sum()
-    }
-
-    /// The tasks that a lease can take now: of one attempt number, the one with the least task.
-    #[must_use]
-    pub fn next_ready(&self) -> Option<(u32, &TaskSet)> {
-        self.queued
-            .iter()
-            .min_by_key(|(_, tasks)| tasks.first())
-            .map(|(attempt, tasks)| (*attempt, tasks))
-    }
-
-    /// What a further submit says of priority, label and time, joined as the kernel's facts are:
-    /// the greater priority (a submit has the least stamp), the newer label, the earlier time.
-    pub fn resubmit(&mut self, priority: i64, name: Option<&str>, stamp: Stamp) {
-        self.rank.priority = self.rank.priority.min(Reverse(priority));
-        self.submitted_at = self.submitted_at.min(stamp.at);
-        let known = self.name.as_deref().map(|name| (self.name_stamp, name));
-        if let Some(name) = name
-            && known < Some((stamp, name))
-        {
-            self.name = Some(name.to_owned());
-            self.name_stamp = stamp;
-        }
-    }
-
-    /// Adds tasks; those that are known stay as they are.
-    pub fn add_tasks(&mut self, tasks: &TaskSet) {
-        let new = tasks.difference(&self.tasks);
-        self.tasks.join(&new);
-        self.enqueue(1, &new);
-    }
-
-    /// Makes tasks ready for the attempt of this number.
-    fn enqueue(&mut self, attempt: u32, tasks: &TaskSet) {
-        if !tasks.is_empty() {
-            self.queued.entry(attempt).or_default().join(tasks);
-        }
-    }
-
-    /// Makes tasks of an attempt ready again, each for a number above all that it ever had
-    /// (protocol R7): where the attempt was adopted, newer ones came before.
-    fn requeue(&mut self, attempt: u32, tasks: &TaskSet) {
-        let mut rest = tasks.clone();
-        let mut groups: Vec<(u32, TaskSet)> = Vec::new();
-        let newer = self.attempts.iter().rev();
-        for (key, figures) in newer.take_while(|(key, _)| key.attempt > attempt) {
-            let had = rest.intersection(&figures.tasks);
-            rest.subtract(&had);
-            groups.push((key.attempt + 1, had));
-        }
-        groups.push((attempt + 1, rest));
-        for (next, tasks) in groups {
-            self.enqueue(next, &tasks);
-        }
-    }
-
-    fn dequeue(&mut self, tasks: &TaskSet) {
-        self.queued.retain(|_, ready| {
-            ready.subtract(tasks);
-            !ready.is_empty()
-        });
-    }
-
-    /// JobClaimed: tasks are leased, or a lost attempt is adopted again, as far as it had come.
-    pub fn claim(&mut self, tasks: &TaskSet, attempt: u32, node: NodeIx, epoch: u32) {
-        self.dequeue(tasks);
-        let had_started = AttemptState::Lost { started: true };
-        let started = self
-            .in_state(attempt, node, had_started)
-            .intersection(tasks);
-        let none = Figures::default();
-        let leased = tasks.difference(&started);
-        self.note(attempt, node, AttemptState::Leased, &leased, &none);
-        self.note(attempt, node, AttemptState::Running, &started, &none);
-        match self.lease_mut(attempt, node) {
-            Some(lease) => {
-                lease.tasks.join(tasks);
-                lease.started.join(&started);
-                lease.epoch = epoch;
-            }
-            None => self.leases.push(Lease {
-                attempt,
-                node,
-                epoch,
-                tasks: tasks.clone(),
-                started,
-            }),
-        }
-    }
-
-    /// JobStarted.
-    pub fn start(&mut self, tasks: &TaskSet, attempt: u32, node: NodeIx, at: Option<i64>) {
-        let figures = Figures {
-            started_at: at,
-            ..Figures::default()
-        };
-        if let Some(lease) = self.lease_mut(attempt, node) {
-            let running = tasks.intersection(&lease.tasks);
-            lease.started.join(&running);
-            self.note(attempt, node, AttemptState::Running, &running, &figures);
-        }
-        // Of what was given up meanwhile it is evidence and decides nothing; but it ran when its
-        // relay was lost, and that counts.
-        let lost = self.in_state(attempt, node, AttemptState::Lost { started: false });
-        let late = tasks.intersection(&lost);
-        for task in late.iter() {
-            *self.losses.entry(task).or_default() += 1;
-        }
-        let state = AttemptState::Lost { started: true };
-        self.note(attempt, node, state, &late, &figures);
-    }
-
-    /// JobFinished, of tasks that ended alike.
-    pub fn finish(&mut self, ending: &Ending, figures: &Figures, attempt: u32, node: NodeIx) {
-        let state = AttemptState::Ended(ending.clone());
-        self.note(attempt, node, state, &figures.tasks, figures);
-        self.learn(figures);
-        self.release(attempt, node, &figures.tasks);
-    }
-
-    /// TasksReturned, of what has not ended: what was active is ready again; counts for nothing.
-    pub fn give_back(&mut self, tasks: &TaskSet, attempt: u32, node: NodeIx, reason: &str) {
-        let state = AttemptState::Returned(reason.to_owned());
-        self.note(attempt, node, state, tasks, &Figures::default());
-        let released = self.release(attempt, node, tasks);
-        self.requeue(attempt, &released);
-    }
-
-    /// AttemptLost: ready again, but for what its event settles; counts if it had started.
-    pub fn lose(&mut self, tasks: &TaskSet, attempt: u32, node: NodeIx, settles: &Settles) {
-        let started = self.lease(attempt, node).map(|lease| &lease.started);
-        let ran = started.map_or_else(TaskSet::new, |started| started.intersection(tasks));
-        let mut released = self.release(attempt, node, tasks);
-        let waited = released.difference(&ran);
-        for (started, tasks) in [(true, &ran), (false, &waited)] {
-            let state = AttemptState::Lost { started };
-            self.note(attempt, node, state, tasks, &Figures::default());
-        }
-        self.has_lost = true;
-        for task in ran.iter() {
-            *self.losses.entry(task).or_default() += 1;
-        }
-        released.subtract(&settles.all());
-        self.requeue(attempt, &released);
-    }
-
-    /// Writes outcomes down, closes what else was active on those tasks (protocol R6), and returns
-    /// the nodes of the leases that were closed, each with the number of tasks; with 0 the nodes
-    /// that may run such a task still, though it was given up.
-    pub fn settle(&mut self, settles: &Settles, causes: &Causes) -> Vec<(NodeIx, u64)> {
-        for outcome in Outcome::ALL {
-            let tasks = settles.of(outcome);
-            if tasks.is_empty() {
-                continue;
-            }
-            self.settled.of_mut(outcome).join(tasks);
-        }
-        for (outcome, cause, tasks) in causes {
-            let tasks = tasks.intersection(settles.of(*outcome));
-            if !tasks.is_empty() {
-                let known = self.causes.entry((*outcome, cause.clone())).or_default();
-                known.join(&tasks);
-            }
-        }
-        let all = settles.all();
-        self.dequeue(&all);
-        let mut closed = Vec::new();
-        let hit: Vec<(u32, NodeIx, TaskSet)> = self
-            .leases
-            .iter()
-            .filter(|lease| !lease.tasks.is_disjoint(&all))
-            .map(|lease| (lease.attempt, lease.node, lease.tasks.intersection(&all)))
-            .collect();
-        for (attempt, node, tasks) in hit {
-            self.note(
-                attempt,
-                node,
-                AttemptState::Closed,
-                &tasks,
-                &Figures::default(),
-            );
-            let released = self.release(attempt, node, &tasks);
-            closed.push((node, released.len()));
-        }
-        if self.has_lost {
-            let lost = self.attempts.iter().filter(|(key, figures)| {
-                matches!(key.state, AttemptState::Lost { .. }) && !figures.tasks.is_disjoint(&all)
-            });
-            closed.extend(lost.map(|(key, _)| (key.node, 0)));
-        }
-        closed
-    }
-
-    /// Ends leases without saying what becomes of the tasks; returns those that were active.
-    fn release(&mut self, attempt: u32, node: NodeIx, tasks: &TaskSet) -> TaskSet {
-        let Some(lease) = self.lease_mut(attempt, node) else {
-            return TaskSet::new();
-        };
-        let released = lease.tasks.intersection(tasks);
-        lease.tasks.subtract(tasks);
-        lease.started.subtract(tasks);
-        if lease.tasks.is_empty() {
-            self.leases
-                .retain(|lease| lease.attempt != attempt || lease.node != node);
-        }
-        released
-    }
-
-    /// Passes the leases of a node on to its new epoch.
-    pub fn pass_over(&mut self, node: NodeIx, epoch: u32) {
-        for lease in self.leases.iter_mut().filter(|lease| lease.node == node) {
-            lease.epoch = epoch;
-        }
-    }
-
-    /// How many tasks are leased to a node.
-    #[must_use]
-    pub fn leased_to(&self, node: NodeIx) -> u64 {
-        let leases = self.leases.iter().filter(|lease| lease.node == node);
-        leases.map(|lease| lease.tasks.len()).sum()
-    }
-
-    /// The active lease of an attempt at a node.
-    #[must_use]
-    pub fn lease(&self, attempt: u32, node: NodeIx) -> Option<&Lease> {
-        self.leases
-            .iter()
-            .find(|lease| lease.attempt == attempt && lease.node == node)
-    }
-
-    fn lease_mut(&mut self, attempt: u32, node: NodeIx) -> Option<&mut Lease> {
-        self.leases
-            .iter_mut()
-            .find(|lease| lease.attempt == attempt && lease.node == node)
-    }
-
-    /// Those among some tasks that were ever leased to a node under an attempt number.
-    #[must_use]
-    pub fn leased_ever(&self, attempt: u32, node: NodeIx, among: &TaskSet) -> TaskSet {
-        let mut tasks = TaskSet::new();
-        for (_, figures) in self.attempts_of(attempt, node) {
-            tasks.join(&figures.tasks.intersection(among));
-        }
-        tasks
-    }
-
-    /// Those among some tasks of which a report says that this attempt at this node ended.
-    #[must_use]
-    pub fn ended(&self, attempt: u32, node: NodeIx, among: &TaskSet) -> TaskSet {
-        let mut tasks = TaskSet::new();
-        for (key, figures) in self.attempts_of(attempt, node) {
-            if matches!(
-                key.state,
-                AttemptState::Ended(_) | AttemptState::Returned(_)
-            ) {
-                tasks.join(&figures.tasks.intersection(among));
-            }
-        }
-        tasks
-    }
-
-    /// The tasks of an attempt at a node that are in one state.
-    fn in_state(&self, attempt: u32, node: NodeIx, state: AttemptState) -> TaskSet {
-        let key = AttemptKey {
-            attempt,
-            node,
-            state,
-        };
-        let figures = self.attempts.get(&key);
-        figures.map_or_else(TaskSet::new, |figures| figures.tasks.clone())
-    }
-
-    fn attempts_of(
-        &self,
-        attempt: u32,
-        node: NodeIx,
-    ) -> impl Iterator<Item = (&AttemptKey, &Figures)> {
-        let from = AttemptKey {
-            attempt,
-            node,
-            state: AttemptState::Leased,
-        };
-        self.attempts
-            .range(from..)
-            .take_while(move |(key, _)| key.attempt == attempt && key.node == node)
-    }
-
-    /// Moves tasks of an attempt into a state, out of whichever they were in.
-    fn note(
-        &mut self,
-        attempt: u32,
-        node: NodeIx,
-        state: AttemptState,
-        tasks: &TaskSet,
-        figures: &Figures,
-    ) {
-        if tasks.is_empty() {
-            return;
-        }
-        let key = AttemptKey {
-            attempt,
-            node,
-            state,
-        };
-        let mut started_at = figures.started_at;
-        let others: Vec<AttemptKey> = self
-            .attempts_of(attempt, node)
-            .filter(|(other, had)| **other != key && !had.tasks.is_disjoint(tasks))
-            .map(|(other, _)| other.clone())
-            .collect();
-        for other in others {
-            if let Some(had) = self.attempts.get_mut(&other) {
-                started_at = least(started_at, had.started_at);
-                had.tasks.subtract(tasks);
-                if had.tasks.is_empty() {
-                    self.attempts.remove(&other);
-                }
-            }
-        }
-        let record = self.attempts.entry(key).or_default();
-        record.tasks.join(tasks);
-        record.join(figures);
-        record.started_at = least(record.started_at, started_at);
-    }
-
-    /// Follows the mean duration, the newest report with a weight of 0.3.
-    fn learn(&mut self, figures: &Figures) {
-        if figures.started_at.is_none() || figures.tasks.is_empty() {
-            return;
-        }
-        #[expect(clippy::cast_precision_loss, reason = "an estimate")]
-        let mean = figures.duration_ms as f64 / figures.tasks.len() as f64;
-        self.mean_ms = Some(match self.mean_ms {
-            Some(old) => old + 0.3 * (mean - old),
-            None => mean,
-        });
+    /// Adds a job of its canonical bytes, sealed as they are; `None` where they are none.
+    pub fn push_sealed(&mut self, bytes: &[u8]) -> Option<JobIx> {
+        let place = self.sealed.take(bytes)?;
+        let id = self.sealed.id(place)?.to_owned();
+        let ix = self.note(&id);
+        self.slots.push(Slot::Sealed(place));
+        Some(ix)
     }
 }

@@ -1,12 +1,12 @@
 //! The canonical bytes of one job: everything that the log has said of it.
 //!
-//! Its shape and the nodes of its attempts stand as indexes into the tables of the same state;
-//! [`Job::refers_to`] tells whether those hold them. Nothing else of a state is needed to read a
-//! job, so a settled one can be kept elsewhere and read back by itself.
+//! First its head, which `sealed.rs` keeps in another way, then the rest. Its shape and the nodes of
+//! its attempts stand as indexes into the tables of the same state; [`Job::refers_to`] tells whether
+//! those hold them. Nothing else of a state is needed to read a job.
 
 use std::cmp::Reverse;
 
-use super::jobs::Job;
+use super::job::Job;
 use super::queue::Rank;
 use crate::lattice::codec::{Codec, DecodeError, Reader, put_bytes};
 
@@ -24,14 +24,86 @@ impl Codec for Rank {
     }
 }
 
-impl Codec for Job {
-    fn encode(&self, out: &mut Vec<u8>) {
-        self.id.encode(out);
+/// What jobs mostly have in common, but for the id.
+#[derive(Clone, Copy, Debug)]
+pub struct Head<'j> {
+    /// See [`Job`].
+    pub id: &'j str,
+    /// See [`Job`].
+    pub ns_id: &'j str,
+    /// See [`Job`].
+    pub spec: &'j str,
+    /// See [`Job`].
+    pub handler_type: Option<&'j str>,
+}
+
+impl<'j> Head<'j> {
+    /// Appends its canonical bytes.
+    pub fn write(&self, out: &mut Vec<u8>) {
+        put_bytes(self.id.as_bytes(), out);
         put_bytes(self.ns_id.as_bytes(), out);
-        self.name.encode(out);
         put_bytes(self.spec.as_bytes(), out);
+        out.push(u8::from(self.handler_type.is_some()));
+        if let Some(handler_type) = self.handler_type {
+            put_bytes(handler_type.as_bytes(), out);
+        }
+    }
+
+    /// Reads it.
+    ///
+    /// # Errors
+    /// Bytes that [`Head::write`] never writes.
+    pub fn read(reader: &mut Reader<'j>) -> Result<Self, DecodeError> {
+        Ok(Self {
+            id: reader.text()?,
+            ns_id: reader.text()?,
+            spec: reader.text()?,
+            handler_type: if reader.flag()? {
+                Some(reader.text()?)
+            } else {
+                None
+            },
+        })
+    }
+}
+
+impl Job {
+    /// What it has in common with others.
+    #[must_use]
+    pub fn head(&self) -> Head<'_> {
+        Head {
+            id: &self.id,
+            ns_id: &self.ns_id,
+            spec: &self.spec,
+            handler_type: self.handler_type.as_deref(),
+        }
+    }
+
+    /// Whether it is settled and nobody has a lease on it: nothing happens to it any more by itself.
+    #[must_use]
+    pub fn is_at_rest(&self) -> bool {
+        self.is_settled() && self.leases.is_empty() && !self.tasks.is_empty()
+    }
+
+    /// Appends the canonical bytes.
+    pub fn write(&self, out: &mut Vec<u8>) {
+        self.head().write(out);
+        self.write_rest(out);
+    }
+
+    /// Reads a job.
+    ///
+    /// # Errors
+    /// Bytes that [`Job::write`] never writes.
+    pub fn read(reader: &mut Reader<'_>) -> Result<Self, DecodeError> {
+        let head = Head::read(reader)?;
+        Self::read_rest(&head, reader)
+    }
+
+    /// Appends all but the head.
+    pub fn write_rest(&self, out: &mut Vec<u8>) {
+        self.name.encode(out);
         put_bytes(self.ctx.as_bytes(), out);
-        self.handler_type.encode(out);
         self.name_stamp.encode(out);
         self.entries.encode(out);
         self.rank.encode(out);
@@ -50,14 +122,18 @@ impl Codec for Job {
         self.mean_ms.encode(out);
     }
 
-    fn decode(reader: &mut Reader<'_>) -> Result<Self, DecodeError> {
+    /// Reads all but the head.
+    ///
+    /// # Errors
+    /// Bytes that [`Job::write_rest`] never writes.
+    pub fn read_rest(head: &Head<'_>, reader: &mut Reader<'_>) -> Result<Self, DecodeError> {
         Ok(Self {
-            id: Codec::decode(reader)?,
-            ns_id: Codec::decode(reader)?,
+            id: head.id.into(),
+            ns_id: head.ns_id.to_owned(),
+            spec: head.spec.to_owned(),
+            handler_type: head.handler_type.map(str::to_owned),
             name: Codec::decode(reader)?,
-            spec: Codec::decode(reader)?,
             ctx: Codec::decode(reader)?,
-            handler_type: Codec::decode(reader)?,
             name_stamp: Codec::decode(reader)?,
             entries: Codec::decode(reader)?,
             rank: Codec::decode(reader)?,
@@ -76,14 +152,12 @@ impl Codec for Job {
             mean_ms: Codec::decode(reader)?,
         })
     }
-}
 
-impl Job {
     /// Whether all that it refers to by index is among so many nodes and shapes.
     #[must_use]
     pub fn refers_to(&self, nodes: usize, shapes: usize) -> bool {
         let named = self.leases.iter().map(|lease| lease.node);
-        let mut named = named.chain(self.attempts.keys().map(|key| key.node));
+        let mut named = named.chain(self.attempts.iter().map(|(key, _)| key.node));
         named.all(|node| (node as usize) < nodes) && (self.shape as usize) < shapes
     }
 }

@@ -147,6 +147,18 @@ impl KernelFacts {
         }
     }
 
+    /// The settled tasks of a job by outcome.
+    #[must_use]
+    pub fn settled(&self, job_id: &str) -> [TaskSet; 3] {
+        Outcome::ALL.map(|outcome| {
+            let column = self.jobs.get(JobColumn::of(outcome) as usize);
+            match column.and_then(|column| self.facts.get(*column, job_id)) {
+                Some(Cell::Tasks(tasks)) => tasks,
+                _ => TaskSet::new(),
+            }
+        })
+    }
+
     /// Joins what one entry says of `tasks`; `finished` tells that every task of its job is settled
     /// now.
     ///

@@ -61,7 +61,7 @@ impl Hub {
         let spec = map([("reason", Value::text("silent for its lease"))]);
         self.record(row, "NodeLost", &ctx, &spec, None)?;
         for (job, attempt, tasks) in self.leases_of(ix) {
-            if self.state.jobs.get(job).is_some_and(|job| job.stops) {
+            if self.state.jobs.live(job).is_some_and(|job| job.stops) {
                 self.lose_attempt(row, ix, job, attempt, &tasks, "its relay was silent")?;
             }
         }

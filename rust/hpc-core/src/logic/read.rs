@@ -1,9 +1,11 @@
 //! What the read routes answer: jobs, one job, nodes, namespaces. They change nothing.
 
+use std::borrow::Cow;
+
 use super::attempts::{AttemptKey, AttemptState, Outcome};
 use super::columns::Figures;
 use super::hub::Hub;
-use super::jobs::Job;
+use super::job::Job;
 use super::nodes::Node;
 use super::query::Query;
 use super::queue::JobIx;
@@ -71,7 +73,7 @@ impl Hub {
                     .get("name")
                     .is_none_or(|n| job.name.as_deref() == Some(n))
         };
-        let all: Box<dyn Iterator<Item = (JobIx, &Job)>> = if newest_first {
+        let all: Box<dyn Iterator<Item = (JobIx, Cow<'_, Job>)>> = if newest_first {
             Box::new(
                 self.state
                     .jobs
@@ -87,31 +89,31 @@ impl Hub {
                     .filter(|(ix, _)| after.is_none_or(|a| *ix > a)),
             )
         };
-        let mut page: Vec<&Job> = Vec::new();
+        let mut page: Vec<Cow<'_, Job>> = Vec::new();
         let mut next = None;
-        let mut last: Option<&Job> = None;
+        let mut last = None;
         // A filter that few jobs pass must not hold up the turn: such a page is short, and goes on.
-        for (looked, (_, job)) in all.enumerate() {
+        for (looked, (ix, job)) in all.enumerate() {
             if page.len() == limit || looked == LOOKED_AT_MAX {
-                next = last.map(|job| job.id.clone());
+                next = last.and_then(|ix| self.state.jobs.id(ix));
                 break;
             }
-            last = Some(job);
-            if wanted(job) {
+            last = Some(ix);
+            if wanted(&job) {
                 page.push(job);
             }
         }
         let mut lookout = self.lookout_of_page();
-        Ok(self.render_list(&page, next.as_deref(), |out, job| {
+        Ok(self.render_list(&page, next, |out, job| {
             self.write_job(out, job, &mut lookout);
         }))
     }
 
-    fn render_list<T>(
+    fn render_list<'i, T>(
         &self,
-        items: &[T],
+        items: &'i [T],
         next: Option<&str>,
-        mut write: impl FnMut(&mut Vec<u8>, &T),
+        mut write: impl FnMut(&mut Vec<u8>, &'i T),
     ) -> Vec<u8> {
         let mut out = Vec::with_capacity(1024);
         let mut object = ObjectWriter::new(&mut out);
@@ -147,15 +149,17 @@ impl Hub {
         let mut out = Vec::with_capacity(1024);
         let mut object = ObjectWriter::new(&mut out);
         object.int("cursor", self.last_seq());
-        self.write_job(object.key("data"), job, &mut self.lookout());
+        self.write_job(object.key("data"), &job, &mut self.lookout());
         object.end();
         Ok(out)
     }
 
     fn unknown_job(&self, id: &str) -> Problem {
-        let newest = self.state.jobs.iter().rev().take(1000);
+        let jobs = &self.state.jobs;
+        let newest = jobs.indexes().rev().take(1000);
+        let newest = newest.filter_map(|ix| jobs.id(ix));
         let problem = Problem::not_found(format!("Job `{id}` is not known"));
-        match nearest(id, newest.map(|(_, job)| job.id.as_ref())) {
+        match nearest(id, newest) {
             Some(near) => problem.hint(format!("did you mean `{near}`?")),
             None => problem.hint("see the jobs that there are: hpc job list"),
         }
@@ -194,7 +198,7 @@ impl Hub {
             }
             object.end();
         });
-        object.list("attempts", &job.attempts, |out, (key, figures)| {
+        object.list("attempts", job.attempts.iter(), |out, (key, figures)| {
             self.write_attempt(out, key, figures);
         });
         object.end();
@@ -272,7 +276,10 @@ impl Hub {
                     .collect(),
             )
         };
-        let leases = node.leases.iter().filter_map(|ix| self.state.jobs.get(*ix));
+        let leases = node
+            .leases
+            .iter()
+            .filter_map(|ix| self.state.jobs.live(*ix));
         let own = self.state.nodes.find(&node.id);
         let leases = leases.flat_map(|job| {
             let leases = job.leases.iter().filter(|lease| Some(lease.node) == own);

@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use super::attempts::NodeIx;
 use super::claim::held_tasks;
 use super::hub::{Fault, Hub};
-use super::jobs::Job;
+use super::job::Job;
 use super::nodes::{Hold, Node, Told, at};
 use super::queue::{Fresh, JobIx};
 use crate::domain::json::Value;
@@ -130,7 +130,7 @@ impl Hub {
                 return Ok(());
             };
             let count = room(job).min(left);
-            let ready = self.state.jobs.get(job).and_then(Job::next_ready);
+            let ready = self.state.jobs.live(job).and_then(Job::next_ready);
             let Some((attempt, ready)) = ready else {
                 return Ok(());
             };
@@ -144,7 +144,7 @@ impl Hub {
 
     /// How many tasks of a job a node can take now.
     fn room(&self, node: &Node, job: JobIx, with_backlog: bool) -> u64 {
-        let Some(job) = self.state.jobs.get(job) else {
+        let Some(job) = self.state.jobs.live(job) else {
             return 0;
         };
         let needs = self.state.queue.needs(job.shape);
@@ -207,7 +207,7 @@ impl Hub {
         for job in crowded
             .leases
             .iter()
-            .filter_map(|job| self.state.jobs.get(*job))
+            .filter_map(|job| self.state.jobs.live(*job))
         {
             let serves = idle.namespaces.contains(&job.ns_id) && idle.takes_work();
             let needs = self.state.queue.needs(job.shape);
@@ -299,7 +299,7 @@ impl Hub {
         };
         let mut regrants = Granted::new();
         for (job_ix, attempt, mut tasks) in self.leases_of(ix) {
-            let Some(job) = self.state.jobs.get(job_ix) else {
+            let Some(job) = self.state.jobs.live(job_ix) else {
                 continue;
             };
             tasks.subtract(&held_tasks(&node.holds, &job.id, attempt));
@@ -323,7 +323,7 @@ impl Hub {
                 tasks,
             })
             .collect();
-        grants.sort_by_key(|grant| self.state.jobs.get(grant.job).map(|job| job.rank));
+        grants.sort_by_key(|grant| self.state.jobs.live(grant.job).map(|job| job.rank));
         grants
     }
 
@@ -407,7 +407,7 @@ impl Hub {
     }
 
     fn write_grant(&self, out: &mut Vec<u8>, grant: &Grant) {
-        let Some(job) = self.state.jobs.get(grant.job) else {
+        let Some(job) = self.state.jobs.live(grant.job) else {
             out.extend_from_slice(b"null");
             return;
         };

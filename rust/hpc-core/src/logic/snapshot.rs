@@ -12,7 +12,8 @@
 use super::facts_codec;
 use super::generator::Generators;
 use super::hub::{Fault, Hub};
-use super::jobs::{Job, Jobs};
+use super::job::Job;
+use super::jobs::Jobs;
 use super::kernel::KernelFacts;
 use super::nodes::{Node, Nodes};
 use super::queue::{Queue, Shape};
@@ -132,8 +133,11 @@ fn encode_nodes(nodes: &Nodes, out: &mut Vec<u8>) {
 
 fn encode_jobs(jobs: &Jobs, out: &mut Vec<u8>) {
     put_uint(jobs.len() as u64, out);
-    for (_, job) in jobs.iter() {
-        job.encode(out);
+    for ix in jobs.indexes() {
+        // Its length first, so that what is at rest need not be read to be put back.
+        let mut job = Vec::with_capacity(512);
+        jobs.encode(ix, &mut job);
+        put_bytes(&job, out);
     }
 }
 
@@ -298,11 +302,15 @@ fn decode_nodes(reader: &mut Reader<'_>) -> Result<Nodes, DecodeError> {
 fn decode_jobs(reader: &mut Reader<'_>, nodes: usize, shapes: usize) -> Result<Jobs, DecodeError> {
     let mut jobs = Jobs::default();
     for _ in 0..reader.length()? {
-        let job = Job::decode(reader)?;
-        if !job.refers_to(nodes, shapes) {
+        let bytes = reader.bytes()?;
+        let mut inner = Reader::new(bytes);
+        let job = Job::read(&mut inner)?;
+        if !job.refers_to(nodes, shapes) || inner.remaining() > 0 {
             return Err(reader.refuse(DecodeReason::OutOfRange));
         }
-        jobs.push(job);
+        if !job.is_at_rest() || jobs.push_sealed(bytes).is_none() {
+            jobs.push(job);
+        }
     }
     Ok(jobs)
 }

@@ -9,7 +9,8 @@ use std::sync::Arc;
 use super::attempts::{Causes, NodeIx, Outcome, Settles};
 use super::columns;
 use super::generator::Generators;
-use super::jobs::{Job, Jobs, NewJob};
+use super::job::{Job, NewJob};
+use super::jobs::Jobs;
 use super::kernel::{Entry, KERNEL_GID, KernelFacts};
 use super::nodes::{NodeState, Nodes};
 use super::queue::{JobIx, Queue, Shape, ShapeIx};
@@ -117,6 +118,9 @@ impl State {
                 Some(tasks) => self.kernel.apply(&entry, &tasks, finished)?,
                 None => false,
             };
+            if finished {
+                self.share(&entry);
+            }
             if has_grown && !grew.iter().any(|g| g == KERNEL_GID) {
                 grew.push(KERNEL_GID.to_owned());
             }
@@ -154,12 +158,31 @@ impl State {
     /// job is settled now, by it. `None` where the whole entry is evidence in the log and no fact.
     pub(super) fn apply_entry(&mut self, entry: &Entry<'_>) -> (Option<TaskSet>, bool) {
         let finished = self.apply_kernel(entry);
-        (self.evidence(entry), finished)
+        let evidence = self.evidence(entry);
+        self.jobs.seal();
+        (evidence, finished)
+    }
+
+    /// Keeps the sets of a large array that has ended once, where job and facts have the same.
+    fn share(&mut self, entry: &Entry<'_>) {
+        let Some(id) = entry.ctx.job_id() else {
+            return;
+        };
+        let Some(ix) = self.jobs.find(id) else {
+            return;
+        };
+        // A sealed job has no bitmaps in memory.
+        if self.jobs.live(ix).is_some() {
+            let settled = self.kernel.settled(id);
+            if let Some(job) = self.jobs.get_mut(ix) {
+                job.share(&settled);
+            }
+        }
     }
 
     /// After jobs and nodes are restored: queue, books and leases of nodes as the jobs say.
     pub(super) fn book_all(&mut self) {
-        for (ix, job) in self.jobs.iter() {
+        for (ix, job) in self.jobs.whole() {
             if !job.queued.is_empty() {
                 self.queue.insert(&job.ns_id, job.shape, job.rank, ix);
             }
@@ -294,7 +317,7 @@ impl State {
         let (attempt, epoch) = (entry.ctx.attempt(), entry.ctx.epoch());
         let tasks = entry.ctx.tasks().unwrap_or_default();
         let mut causes: Causes = Vec::new();
-        let was_settled = self.jobs.get(ix).is_some_and(Job::is_settled);
+        let was_settled = self.jobs.get(ix).is_some_and(|job| job.is_settled());
         let settles = entry.settles;
         let closed = self.change_job(ix, node, |job| {
             // A report on what the node never had is evidence in the log and nothing here. So is a
@@ -341,12 +364,12 @@ impl State {
             }
         });
         self.close_elsewhere(ix, node, closed.unwrap_or_default());
-        !was_settled && self.jobs.get(ix).is_some_and(Job::is_settled)
+        !was_settled && self.jobs.live(ix).is_some_and(Job::is_settled)
     }
 
     /// Books the leases that a verdict closed at other nodes than the event's own.
     fn close_elsewhere(&mut self, ix: JobIx, own: Option<NodeIx>, closed: Vec<(NodeIx, u64)>) {
-        let Some(job) = self.jobs.get(ix) else {
+        let Some(job) = self.jobs.live(ix) else {
             return;
         };
         let needs = self.queue.needs(job.shape);

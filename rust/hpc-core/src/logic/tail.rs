@@ -3,7 +3,7 @@
 
 use super::attempts::NodeIx;
 use super::hub::Hub;
-use super::jobs::Job;
+use super::job::Job;
 use super::query::Query;
 use crate::domain::json_write::ObjectWriter;
 use crate::domain::problem::Problem;
@@ -57,7 +57,9 @@ impl Hub {
             .jobs
             .find(job_id)
             .and_then(|ix| self.state.jobs.get(ix));
-        let lease = job.and_then(|job| job.leases.iter().find(|l| l.tasks.contains(task)));
+        let lease = job
+            .as_deref()
+            .and_then(|job| job.leases.iter().find(|l| l.tasks.contains(task)));
         let attempt = query.int("attempt", 1, u64::from(u32::MAX))?;
         let has_run = |job: &Job| {
             // What goes on elsewhere, or waits to, has left nothing there that could be read.
@@ -71,7 +73,7 @@ impl Hub {
         };
         let place = match lease {
             Some(lease) => Some((lease.node, lease.attempt)),
-            None => job.and_then(has_run),
+            None => job.as_deref().and_then(has_run),
         };
         let Some((node_ix, attempt)) = place else {
             let detail = format!("Task {task} of job `{job_id}` does not run now");

@@ -6,7 +6,7 @@
 
 use super::attempts::{NodeIx, Outcome, Settles};
 use super::columns;
-use super::jobs::Job;
+use super::job::Job;
 use crate::domain::json::{Map, Value};
 use crate::lattice::Lattice as _;
 use crate::lattice::tasks::TaskSet;

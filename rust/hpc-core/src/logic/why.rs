@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use super::attempts::NodeIx;
 use super::hub::Hub;
-use super::jobs::Job;
+use super::job::Job;
 use super::nodes::{Hold, Node, NodeState, at};
 use super::queue::ShapeIx;
 

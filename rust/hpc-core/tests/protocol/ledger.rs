@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use hpc_core::domain::entry::LogRow;
 use hpc_core::logic::attempts::Outcome;
 use hpc_core::logic::hub::{Hub, Input, Turn};
-use hpc_core::logic::jobs::Job;
+use hpc_core::logic::job::Job;
 use serde_json::{Value, json};
 
 use crate::world::tasks;
@@ -257,7 +257,7 @@ impl Ledger {
         let mut leased: BTreeMap<&str, BTreeMap<u32, i64>> = BTreeMap::new();
         let mut waiting = BTreeSet::new();
         for (ix, job) in state.jobs.iter() {
-            self.check_job(hub, job);
+            self.check_job(hub, &job);
             if !job.queued.is_empty() {
                 waiting.insert(ix);
             }

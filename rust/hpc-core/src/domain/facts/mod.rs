@@ -5,7 +5,6 @@
 //! | `scalar`  | one value, borrowed                                                   |
 //! | `store`   | what a word stands for, and what does not fit into one                |
 //! | `rows`    | the rows of a table: key, words, last-changed seqs                    |
-//! | `index`   | from the hash of a key to its row                                     |
 //! | `changes` | the append-only log of (seq, row), squeezed at twice what is alive    |
 //! | `table`   | columns, rows and changes of one table                                |
 //! | `pull`    | what changed after a cursor, as JSON                                  |
@@ -15,7 +14,6 @@
 //! joined by its own code. `tests/laws/packed_facts.rs` holds both against each other.
 
 mod changes;
-mod index;
 mod pull;
 mod rows;
 mod scalar;

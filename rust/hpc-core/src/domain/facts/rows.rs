@@ -4,8 +4,7 @@
 //! seq at which it last changed, two to a word. Rows and keys lie in segments that never move, so
 //! that growing copies nothing.
 
-use super::index::Index;
-use super::store::hash;
+use crate::domain::index::{Index, hash};
 use crate::lattice::LatticeKind;
 
 /// Rows of a segment.

@@ -5,9 +5,8 @@
 //! tasks. What does not fit lies here, and the word says where. Equal texts lie here once, and are
 //! dropped with the last word that speaks of them, so that memory follows the facts and not the log.
 
-use hashbrown::HashTable;
-
 use super::scalar::Scalar;
+use crate::domain::texts::{Slab, Texts};
 use crate::lattice::Cell;
 
 /// The word of a cell to which nothing was said.
@@ -61,67 +60,10 @@ pub fn of_range(first: u32, last: u32) -> u64 {
     u64::from(last) << (TAG_BITS + TASK_BITS) | u64::from(first) << TAG_BITS | RANGE
 }
 
-/// Things by place; a place that became free is used again.
-#[derive(Clone, Debug)]
-struct Slab<T> {
-    things: Vec<Option<T>>,
-    free: Vec<u32>,
-}
-
-impl<T> Default for Slab<T> {
-    fn default() -> Self {
-        Self {
-            things: Vec::new(),
-            free: Vec::new(),
-        }
-    }
-}
-
-impl<T> Slab<T> {
-    fn put(&mut self, thing: T) -> usize {
-        if let Some(place) = self.free.pop() {
-            let place = place as usize;
-            if let Some(slot) = self.things.get_mut(place) {
-                *slot = Some(thing);
-            }
-            return place;
-        }
-        self.things.push(Some(thing));
-        self.things.len() - 1
-    }
-
-    fn get(&self, place: usize) -> Option<&T> {
-        self.things.get(place)?.as_ref()
-    }
-
-    fn get_mut(&mut self, place: usize) -> Option<&mut T> {
-        self.things.get_mut(place)?.as_mut()
-    }
-
-    fn take(&mut self, place: usize) -> Option<T> {
-        let thing = self.things.get_mut(place)?.take()?;
-        self.free.push(u32::try_from(place).unwrap_or(u32::MAX));
-        Some(thing)
-    }
-
-    fn bytes(&self) -> usize {
-        self.things.capacity() * size_of::<Option<T>>() + self.free.capacity() * size_of::<u32>()
-    }
-}
-
-#[derive(Clone, Debug)]
-struct Text {
-    text: Box<str>,
-    /// How many words speak of it.
-    words: u32,
-}
-
 /// What does not fit into the words of one generator's rows.
 #[derive(Clone, Debug, Default)]
 pub struct Store {
-    texts: Slab<Text>,
-    by_text: HashTable<u32>,
-    text_bytes: usize,
+    texts: Texts,
     wides: Slab<u64>,
     cells: Slab<Cell>,
 }
@@ -148,14 +90,14 @@ impl Store {
                 }
             }
             Scalar::Str(text) => self.text_word(text),
-            Scalar::Json(text) => at(JSON, self.intern(text)),
+            Scalar::Json(text) => at(JSON, self.texts.intern(text)),
         }
     }
 
     fn text_word(&mut self, text: &str) -> u64 {
         let bytes = text.as_bytes();
         if bytes.len() > SHORT_MAX {
-            return at(TEXT, self.intern(text));
+            return at(TEXT, self.texts.intern(text));
         }
         let mut word = [0; 8];
         if let Some(place) = word.get_mut(1..=bytes.len()) {
@@ -176,70 +118,33 @@ impl Store {
                 let bytes = short.get(1..=length)?;
                 Scalar::Str(std::str::from_utf8(bytes).ok()?)
             }
-            TEXT => Scalar::Str(&self.texts.get(place(word))?.text),
-            JSON => Scalar::Json((&*self.texts.get(place(word))?.text).into()),
+            TEXT => Scalar::Str(self.texts.text(place(word))),
+            JSON => Scalar::Json(self.texts.text(place(word)).into()),
             WIDE_INT => Scalar::Int(self.wides.get(place(word))?.cast_signed()),
             WIDE_FLOAT => Scalar::Float(f64::from_bits(*self.wides.get(place(word))?)),
             _ => return None,
         })
     }
 
-    /// The place of a text, from 0; one more word speaks of it.
+    /// The place of a text, from 0; one more speaks of it.
     pub fn intern(&mut self, text: &str) -> usize {
-        let hash = hash(text.as_bytes());
-        let texts = &mut self.texts;
-        let known = self.by_text.find(hash, |place| {
-            let known = texts.get(*place as usize);
-            known.is_some_and(|known| &*known.text == text)
-        });
-        if let Some(place) = known {
-            let place = *place as usize;
-            if let Some(known) = texts.get_mut(place) {
-                known.words += 1;
-            }
-            return place;
-        }
-        let place = texts.put(Text {
-            text: text.into(),
-            words: 1,
-        });
-        self.text_bytes += text.len();
-        let entry = u32::try_from(place).unwrap_or(u32::MAX);
-        self.by_text.insert_unique(hash, entry, |place| {
-            let known = texts.get(*place as usize);
-            known.map_or(0, |known| self::hash(known.text.as_bytes()))
-        });
-        place
+        self.texts.intern(text)
     }
 
     /// The text at a place.
     pub fn text(&self, place: usize) -> &str {
-        self.texts.get(place).map_or("", |known| &known.text)
+        self.texts.text(place)
     }
 
-    /// One word less speaks of a text.
+    /// One less speaks of a text.
     pub fn release_text(&mut self, place: usize) {
-        let Some(known) = self.texts.get_mut(place) else {
-            return;
-        };
-        known.words -= 1;
-        if known.words > 0 {
-            return;
-        }
-        let hash = hash(known.text.as_bytes());
-        let entry = u32::try_from(place).unwrap_or(u32::MAX);
-        if let Ok(found) = self.by_text.find_entry(hash, |known| *known == entry) {
-            found.remove();
-        }
-        if let Some(text) = self.texts.take(place) {
-            self.text_bytes -= text.text.len();
-        }
+        self.texts.release(place);
     }
 
     /// Drops what a word stands for.
     pub fn release(&mut self, word: u64) {
         match tag(word) {
-            TEXT | JSON => self.release_text(place(word)),
+            TEXT | JSON => self.texts.release(place(word)),
             WIDE_INT | WIDE_FLOAT => {
                 self.wides.take(place(word));
             }
@@ -271,20 +176,8 @@ impl Store {
 
     /// About how many bytes lie here.
     pub fn bytes(&self) -> usize {
-        self.texts.bytes()
-            + self.text_bytes
-            + self.by_text.capacity() * 5
-            + self.wides.bytes()
-            + self.cells.bytes()
+        self.texts.bytes() + self.wides.bytes() + self.cells.bytes()
     }
-}
-
-/// A hash of bytes; the tables of facts are indexed by it, and nothing that leaves depends on it.
-pub fn hash(bytes: &[u8]) -> u64 {
-    use std::hash::{BuildHasher as _, Hasher as _};
-    let mut hasher = foldhash::fast::FixedState::default().build_hasher();
-    hasher.write(bytes);
-    hasher.finish()
 }
 
 #[cfg(test)]
@@ -298,8 +191,7 @@ mod tests {
         let mut short = [0; 8];
         assert_eq!(store.scalar(word, &mut short).as_ref(), Some(value));
         store.release(word);
-        assert_eq!(store.text_bytes, 0);
-        assert!(store.by_text.is_empty());
+        assert!(store.texts.is_empty());
     }
 
     #[test]
@@ -334,11 +226,10 @@ mod tests {
         let text = Scalar::Str("longer than a word");
         let (a, b) = (store.word(&text), store.word(&text));
         assert_eq!(a, b);
-        assert_eq!(store.text_bytes, 18);
         store.release(a);
         assert_eq!(store.scalar(b, &mut [0; 8]), Some(text));
         store.release(b);
-        assert_eq!(store.text_bytes, 0);
+        assert!(store.texts.is_empty());
     }
 
     #[test]

@@ -1,10 +1,10 @@
 //! From the hash of a key to its row: open addressing, one word for each place.
 //!
+//! The keys lie with whoever owns the rows.
+//!
 //! A place holds the hash beside the row, so that a look-up touches one line of memory before it
 //! touches the row, and growing reads no key. (hashbrown, which is general, touches two: its control
 //! bytes and its entries; measured at a million events that was a third of a join.)
-
-use super::rows::RowId;
 
 /// Places of the smallest index that is not empty.
 const PLACES_MIN: usize = 8;
@@ -19,7 +19,7 @@ pub struct Index {
 
 impl Index {
     /// The row of this hash for which `is_it` holds.
-    pub fn find(&self, hash: u32, is_it: impl Fn(RowId) -> bool) -> Option<RowId> {
+    pub fn find(&self, hash: u32, is_it: impl Fn(u32) -> bool) -> Option<u32> {
         let mask = self.places.len().checked_sub(1)?;
         let mut at = hash as usize & mask;
         loop {
@@ -36,7 +36,7 @@ impl Index {
     }
 
     /// Adds a row that is not there.
-    pub fn insert(&mut self, hash: u32, row: RowId) {
+    pub fn insert(&mut self, hash: u32, row: u32) {
         // At most three of four are taken: runs stay short, and a search ends.
         if 4 * (self.rows + 1) > 3 * self.places.len() {
             let grown = vec![0; (2 * self.places.len()).max(PLACES_MIN)];
@@ -65,4 +65,13 @@ impl Index {
     pub fn bytes(&self) -> usize {
         self.places.capacity() * size_of::<u64>()
     }
+}
+
+/// A hash of bytes, the same in every run; nothing that leaves depends on it.
+#[must_use]
+pub fn hash(bytes: &[u8]) -> u64 {
+    use std::hash::{BuildHasher as _, Hasher as _};
+    let mut hasher = foldhash::fast::FixedState::default().build_hasher();
+    hasher.write(bytes);
+    hasher.finish()
 }

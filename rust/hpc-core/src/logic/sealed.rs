@@ -1,0 +1,193 @@
+//! Settled jobs as bytes: what a Hub keeps of a million jobs that are over.
+//!
+//! A sealed job is its id, where its namespace, spec and handler lie (equal ones lie here once), and
+//! the rest of its canonical bytes. Places that became free are squeezed out by whoever knows all
+//! places, once they are more than half.
+
+use super::job::Job;
+use super::jobs_codec::Head;
+use crate::domain::texts::Texts;
+use crate::lattice::codec::{DecodeError, Reader, put_bytes, put_uint};
+
+/// A job of more bytes stays whole: it would be slow to read.
+const BYTES_MAX: usize = 4096;
+/// Bytes of a segment.
+const SEGMENT: usize = 1 << 16;
+/// Less free than this is let be.
+const FREE_MIN: usize = 1 << 20;
+
+/// Where a sealed job lies.
+#[derive(Clone, Copy, Debug)]
+pub struct Place {
+    segment: u32,
+    start: u16,
+    length: u16,
+}
+
+/// All sealed jobs.
+#[derive(Clone, Debug, Default)]
+pub struct Sealed {
+    segments: Vec<Vec<u8>>,
+    texts: Texts,
+    used: usize,
+    free: usize,
+}
+
+/// A sealed job's bytes, taken apart.
+struct Parts<'s> {
+    id: &'s str,
+    namespace: usize,
+    spec: usize,
+    /// From 1; 0 is none.
+    handler: usize,
+    rest: &'s [u8],
+}
+
+impl<'s> Parts<'s> {
+    fn read(bytes: &'s [u8]) -> Result<Self, DecodeError> {
+        let mut reader = Reader::new(bytes);
+        let id = reader.text()?;
+        let mut place = || Ok(usize::try_from(reader.uint()?).unwrap_or(usize::MAX));
+        let (namespace, spec, handler) = (place()?, place()?, place()?);
+        Ok(Self {
+            id,
+            namespace,
+            spec,
+            handler,
+            rest: reader.take(reader.remaining())?,
+        })
+    }
+}
+
+impl Sealed {
+    /// Seals a job; `None` where it is not over, or too large.
+    pub fn seal(&mut self, job: &Job) -> Option<Place> {
+        if !job.is_at_rest() {
+            return None;
+        }
+        let mut rest = Vec::with_capacity(256);
+        job.write_rest(&mut rest);
+        self.put(&job.head(), &rest)
+    }
+
+    /// Seals the canonical bytes of a job.
+    pub fn take(&mut self, bytes: &[u8]) -> Option<Place> {
+        let mut reader = Reader::new(bytes);
+        let head = Head::read(&mut reader).ok()?;
+        let rest = reader.take(reader.remaining()).ok()?;
+        self.put(&head, rest)
+    }
+
+    fn put(&mut self, head: &Head<'_>, rest: &[u8]) -> Option<Place> {
+        if rest.len() > BYTES_MAX {
+            return None;
+        }
+        let mut bytes = Vec::with_capacity(rest.len() + head.id.len() + 16);
+        put_bytes(head.id.as_bytes(), &mut bytes);
+        put_uint(self.texts.intern(head.ns_id) as u64, &mut bytes);
+        put_uint(self.texts.intern(head.spec) as u64, &mut bytes);
+        let handler = head.handler_type;
+        let handler = handler.map_or(0, |handler| self.texts.intern(handler) + 1);
+        put_uint(handler as u64, &mut bytes);
+        bytes.extend_from_slice(rest);
+        Some(self.append(&bytes))
+    }
+
+    fn append(&mut self, bytes: &[u8]) -> Place {
+        let has_room = |segment: &Vec<u8>| segment.len() + bytes.len() <= SEGMENT;
+        if !self.segments.last().is_some_and(has_room) {
+            let first = if self.segments.is_empty() {
+                256
+            } else {
+                SEGMENT
+            };
+            self.segments.push(Vec::with_capacity(first));
+        }
+        let place = Place {
+            segment: u32::try_from(self.segments.len() - 1).unwrap_or(u32::MAX),
+            start: self
+                .segments
+                .last()
+                .map_or(0, |segment| segment.len() as u16),
+            length: bytes.len() as u16,
+        };
+        if let Some(segment) = self.segments.last_mut() {
+            segment.extend_from_slice(bytes);
+        }
+        self.used += bytes.len();
+        place
+    }
+
+    fn bytes(&self, place: Place) -> Option<&[u8]> {
+        let start = usize::from(place.start);
+        let segment = self.segments.get(place.segment as usize)?;
+        segment.get(start..start + usize::from(place.length))
+    }
+
+    fn parts(&self, place: Place) -> Option<Parts<'_>> {
+        Parts::read(self.bytes(place)?).ok()
+    }
+
+    /// The id of a sealed job.
+    pub fn id(&self, place: Place) -> Option<&str> {
+        Reader::new(self.bytes(place)?).text().ok()
+    }
+
+    fn head<'s>(&'s self, parts: &Parts<'s>) -> Head<'s> {
+        Head {
+            id: parts.id,
+            ns_id: self.texts.text(parts.namespace),
+            spec: self.texts.text(parts.spec),
+            handler_type: parts.handler.checked_sub(1).map(|at| self.texts.text(at)),
+        }
+    }
+
+    /// A sealed job, whole.
+    pub fn open(&self, place: Place) -> Option<Job> {
+        let parts = self.parts(place)?;
+        Job::read_rest(&self.head(&parts), &mut Reader::new(parts.rest)).ok()
+    }
+
+    /// Appends a sealed job's canonical bytes.
+    pub fn copy(&self, place: Place, out: &mut Vec<u8>) {
+        if let Some(parts) = self.parts(place) {
+            self.head(&parts).write(out);
+            out.extend_from_slice(parts.rest);
+        }
+    }
+
+    /// Drops a sealed job.
+    pub fn forget(&mut self, place: Place) {
+        let Some(parts) = self.parts(place) else {
+            return;
+        };
+        let places = [
+            Some(parts.namespace),
+            Some(parts.spec),
+            parts.handler.checked_sub(1),
+        ];
+        for text in places.into_iter().flatten() {
+            self.texts.release(text);
+        }
+        self.free += usize::from(place.length);
+    }
+
+    /// Whether more than half of it is free.
+    pub fn is_sparse(&self) -> bool {
+        self.free > FREE_MIN && 2 * self.free > self.used
+    }
+
+    /// Moves all sealed jobs together; these are their places.
+    pub fn squeeze<'p>(&mut self, places: impl Iterator<Item = &'p mut Place>) {
+        let mut squeezed = Self {
+            texts: std::mem::take(&mut self.texts),
+            ..Self::default()
+        };
+        for place in places {
+            if let Some(bytes) = self.bytes(*place) {
+                *place = squeezed.append(bytes);
+            }
+        }
+        *self = squeezed;
+    }
+}
