@@ -38,7 +38,7 @@ impl Hub {
             .int("first_seq", first_seq)
             .int("count", count)
             .bool("duplicate", false)
-            .list("jobs", jobs, |out, job| write_str(out, job))
+            .list("jobs", jobs, write_str)
             .list("pokes", pokes, write_str);
         let mut inner = ObjectWriter::new(object.key("deltas"));
         for (gid, delta, _) in &deltas {

@@ -219,7 +219,7 @@ impl Hub {
             .int("first_seq", receipt.first_seq)
             .int("count", receipt.count)
             .bool("duplicate", duplicate)
-            .list("jobs", jobs, |out, job| write_str(out, job))
+            .list("jobs", jobs, write_str)
             .list("pokes", self.receipts.pokes(receipt.pokes), |out, gid| {
                 write_str(out, gid);
             })

@@ -40,7 +40,6 @@ pub mod control;
 mod dry_run;
 pub mod evidence;
 mod explain;
-mod facts_codec;
 mod few;
 pub mod generator;
 pub mod hub;

@@ -9,7 +9,6 @@
 //! built. Of that only the registration is kept, and recovery builds it from the log's beginning.
 //! So no snapshot should be taken meanwhile where the log is to be compacted below it.
 
-use super::facts_codec;
 use super::generator::Generators;
 use super::hub::{Fault, Hub};
 use super::job::Job;
@@ -48,13 +47,13 @@ impl Hub {
         writer.section("receipts", |out| self.receipts.encode_receipts(out));
         writer.section("origins", |out| self.receipts.encode_origins(out));
         writer.section("kernel", |out| {
-            facts_codec::encode(state.kernel.facts(), out);
+            state.kernel.facts().encode(out);
         });
         writer.section("generators", |out| encode_generators(state, out));
         for (gid, generator) in state.generators.iter() {
             writer.section(&format!("{FACTS}{gid}"), |out| {
                 if generator.has_caught_up() {
-                    facts_codec::encode(generator.facts(), out);
+                    generator.facts().encode(out);
                 }
             });
         }
@@ -231,14 +230,14 @@ impl Restored {
         taken.next("origins", |reader| receipts.decode_origins(reader))?;
         let mut kernel = KernelFacts::default();
         taken.next("kernel", |reader| {
-            kernel.restore(|facts| facts_codec::decode_into(facts, last_seq, reader))
+            kernel.restore(|facts| facts.decode_into(last_seq, reader))
         })?;
         state.kernel = kernel;
         state.generators = taken.next("generators", decode_generators)?;
         let gids: Vec<String> = state.generators.iter().map(|(g, _)| g.to_owned()).collect();
         for gid in gids {
             taken.next(&format!("{FACTS}{gid}"), |reader| {
-                let read = |facts: &mut Facts| facts_codec::decode_into(facts, last_seq, reader);
+                let read = |facts: &mut Facts| facts.decode_into(last_seq, reader);
                 state.generators.restore_facts(&gid, read)
             })?;
         }

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 
 use hpc_core::domain::facts::{Column, Facts};
 use hpc_core::domain::json::decode;
+use hpc_core::lattice::codec::Reader;
 use hpc_core::lattice::epoch::Epoch;
 use hpc_core::lattice::last::{Last, Stamp};
 use hpc_core::lattice::map::MapOf;
@@ -126,11 +127,14 @@ fn packed_facts_are_the_cells_joined() {
             prop_assert_eq!(&read_all(&facts, head, limit), &whole);
             // What is written down and put back is the same, for every cursor.
             let (mut again, _) = empty();
-            again.restoring(head);
-            facts.each_cell(&mut |table, key, column, cell, changed| {
-                assert!(again.restore_cell(table, key, column, cell.clone(), changed));
-            });
-            again.restored();
+            let mut bytes = Vec::new();
+            facts.encode(&mut bytes);
+            let mut reader = Reader::new(&bytes);
+            prop_assert_eq!(again.decode_into(head, &mut reader), Ok(()));
+            prop_assert_eq!(reader.remaining(), 0);
+            let mut bytes_again = Vec::new();
+            again.encode(&mut bytes_again);
+            prop_assert_eq!(bytes, bytes_again);
             for cursor in 0..=head {
                 let (a, b) = (
                     facts.pull(cursor, head, limit, None),

@@ -7,6 +7,7 @@
 //! | `rows`    | the rows of a table: key, words, last-changed seqs                    |
 //! | `changes` | the append-only log of (seq, row), squeezed at twice what is alive    |
 //! | `table`   | columns, rows and changes of one table                                |
+//! | `codec`   | their bytes, for snapshots                                            |
 //! | `pull`    | what changed after a cursor, as JSON                                  |
 //!
 //! Most of what cells hold is one value, so a cell is a 64-bit word and joins are done on words; a
@@ -14,6 +15,7 @@
 //! joined by its own code. `tests/laws/packed_facts.rs` holds both against each other.
 
 mod changes;
+mod codec;
 mod pull;
 mod rows;
 mod scalar;
@@ -235,8 +237,8 @@ impl Facts {
     }
 
     fn cell(&self, table: &Table, id: RowId, index: usize) -> Option<Cell> {
-        let place = *table.places.get(index)?;
-        read(&self.store, place.kind, table.rows.cell(id, place)?)
+        let kind = *table.kinds.get(index)?;
+        read(&self.store, kind, table.rows.cell(id, index)?)
     }
 
     /// The tables by name.
@@ -308,11 +310,11 @@ impl RowWriter<'_> {
     #[inline]
     pub fn join(&mut self, column: Column, delta: &Delta<'_>) -> Result<Joined, KindMismatch> {
         let index = usize::from(column.index);
-        let Some(place) = self.table.places.get(index).copied() else {
+        let Some(kind) = self.table.kinds.get(index).copied() else {
             return Ok(Joined::Same);
         };
-        if delta.kind() != place.kind {
-            let (expected, got) = (place.kind, delta.kind());
+        if delta.kind() != kind {
+            let (expected, got) = (kind, delta.kind());
             return Err(KindMismatch { expected, got });
         }
         if delta.is_bot() {
@@ -320,10 +322,10 @@ impl RowWriter<'_> {
         }
         let id = self.id();
         let mut row = self.table.rows.row_mut(id);
-        let Some(words) = row.cell(place) else {
+        let Some(word) = row.cell(index) else {
             return Ok(Joined::Same);
         };
-        let joined = join_words(self.store, words, delta)?;
+        let joined = join_word(self.store, word, delta)?;
         if joined.has_grown() {
             row.set_changed(index, self.number);
             self.has_grown = true;
@@ -341,12 +343,12 @@ impl RowWriter<'_> {
         change: impl FnOnce(&mut Option<Cell>) -> Result<bool, KindMismatch>,
     ) -> Result<bool, KindMismatch> {
         let index = usize::from(column.index);
-        let Some(place) = self.table.places.get(index).copied() else {
+        let Some(kind) = self.table.kinds.get(index).copied() else {
             return Ok(false);
         };
         let mut cell = self.found.row.and_then(|id| {
             let mut row = self.table.rows.row_mut(id);
-            take(self.store, place.kind, row.cell(place)?)
+            take(self.store, kind, row.cell(index)?)
         });
         let grew = change(&mut cell);
         let Some(cell) = cell else {
@@ -354,8 +356,8 @@ impl RowWriter<'_> {
         };
         let id = self.id();
         let mut row = self.table.rows.row_mut(id);
-        if let Some(words) = row.cell(place) {
-            put(self.store, words, cell);
+        if let Some(word) = row.cell(index) {
+            *word = put(self.store, cell);
         }
         if grew == Ok(true) {
             row.set_changed(index, self.number);
@@ -367,9 +369,10 @@ impl RowWriter<'_> {
     /// The value of a cell, as it is now.
     #[must_use]
     pub fn get(&self, column: Column) -> Option<Cell> {
-        let place = *self.table.places.get(usize::from(column.index))?;
-        let words = self.table.rows.cell(self.found.row?, place)?;
-        read(self.store, place.kind, words)
+        let index = usize::from(column.index);
+        let kind = *self.table.kinds.get(index)?;
+        let word = self.table.rows.cell(self.found.row?, index)?;
+        read(self.store, kind, word)
     }
 
     #[inline]
@@ -394,7 +397,6 @@ impl RowWriter<'_> {
     }
 }
 
-/// Snapshots: the facts cell by cell, each with the seq at which it last changed.
 impl Facts {
     /// Gives every cell to `f` (table, key, column, cell, last changed), table by table in the order
     /// in which the rows were made.
@@ -410,62 +412,14 @@ impl Facts {
             }
         }
     }
-
-    /// Before cells are put back: the log ends at this seq.
-    pub fn restoring(&mut self, head: u64) {
-        for table in &mut self.tables {
-            table.restoring(head);
-        }
-    }
-
-    /// Puts a cell of a known column back as it was; [`Facts::restored`] must follow once all are
-    /// there. Returns whether there is such a column.
-    pub fn restore_cell(
-        &mut self,
-        table: &str,
-        key: &str,
-        column: &str,
-        cell: Cell,
-        changed: u64,
-    ) -> bool {
-        let Some(table) = self.tables.iter_mut().find(|known| known.name == table) else {
-            return false;
-        };
-        let named = table.columns.iter().position(|known| known == column);
-        let Some((index, place)) = named.and_then(|i| Some((i, *table.places.get(i)?))) else {
-            return false;
-        };
-        if place.kind != cell.kind() {
-            return false;
-        }
-        let found = table.rows.find(key);
-        let id = found.row.unwrap_or_else(|| table.rows.make(key, found));
-        if let Some(words) = table.rows.row_mut(id).cell(place) {
-            put(&mut self.store, words, cell);
-        }
-        table.restore(id, index, changed);
-        true
-    }
-
-    /// Ends restoring: the change log is put in order. What it had of stale entries is gone, which
-    /// no pull can tell.
-    pub fn restored(&mut self) {
-        for table in &mut self.tables {
-            table.restored();
-        }
-    }
 }
 
-/// Joins what is said into the words of a cell of the same kind.
+/// Joins what is said into the word of a cell of the same kind.
 #[inline]
-fn join_words(
-    store: &mut Store,
-    words: &mut [u64],
-    delta: &Delta<'_>,
-) -> Result<Joined, KindMismatch> {
+fn join_word(store: &mut Store, word: &mut u64, delta: &Delta<'_>) -> Result<Joined, KindMismatch> {
     let mut short = [0; 8];
-    match (words, delta) {
-        ([word], Delta::Value(kind, said)) => {
+    match delta {
+        Delta::Value(kind, said) => {
             if *word == ABSENT {
                 *word = store.word(said);
                 return Ok(Joined::Grew);
@@ -492,28 +446,18 @@ fn join_words(
             }
             Ok(Joined::Same)
         }
-        ([at, who, word], Delta::Last(stamp, node, said)) => {
-            let known = store.scalar(*word, &mut short);
-            if let Some(known) = known {
-                let (known_stamp, known_node) = last_stamp(*at, *who);
-                let order = (stamp, node).cmp(&(&known_stamp, &node_text(store, known_node)));
+        Delta::Last(stamp, node, said) => {
+            let (known_stamp, known_node, value) = store.last(*word);
+            if let Some(known) = store.scalar(value, &mut short) {
+                let order = (stamp, *node).cmp(&(&known_stamp, known_node));
                 if order.then_with(|| said.cmp(&known)).is_le() {
                     return Ok(Joined::Same);
                 }
-                store.release(*word);
-                release_node(store, known_node);
             }
-            *word = store.word(said);
-            let node = if node.is_empty() {
-                0
-            } else {
-                store.intern(node) + 1
-            };
-            *at = stamp.at.cast_unsigned();
-            *who = (node as u64) << 32 | u64::from(stamp.counter);
+            *word = store.put_last(*word, *stamp, node, said);
             Ok(Joined::Grew)
         }
-        ([word], Delta::Range(first, last)) => {
+        Delta::Range(first, last) => {
             let Some(known) = store::range(*word) else {
                 if *word == ABSENT {
                     *word = store::of_range(*first, *last);
@@ -536,15 +480,13 @@ fn join_words(
             *word = store.keep(Cell::Tasks(tasks));
             Ok(Joined::GrewWide)
         }
-        (words, Delta::Cell(said)) => {
-            if let [word] = words
-                && store.cell(*word).is_some()
-            {
+        Delta::Cell(said) => {
+            if store.cell(*word).is_some() {
                 let joined = join_aside(store, *word, said)?;
                 narrow(store, word);
                 return Ok(joined);
             }
-            let mut cell = read(store, said.kind(), words);
+            let mut cell = read(store, said.kind(), *word);
             let grew = match &mut cell {
                 Some(cell) => cell.join(said)?,
                 None => {
@@ -553,13 +495,12 @@ fn join_words(
                 }
             };
             if let (true, Some(cell)) = (grew, cell) {
-                clear(store, words);
-                put(store, words, cell);
+                store.release(*word);
+                *word = put(store, cell);
                 return Ok(Joined::GrewWide);
             }
             Ok(Joined::Same)
         }
-        _ => Ok(Joined::Same), // a column has as many words as its kind takes
     }
 }
 
@@ -593,88 +534,45 @@ fn single(kind: LatticeKind, said: &Scalar<'_>) -> Cell {
     }
 }
 
-/// Stamp and place of the node of a `last`; the place counts from 1, 0 is no node.
-fn last_stamp(at: u64, who: u64) -> (Stamp, usize) {
-    let stamp = Stamp {
-        at: at.cast_signed(),
-        counter: who as u32,
-    };
-    (stamp, (who >> 32) as usize)
-}
-
-fn node_text(store: &Store, node: usize) -> &str {
-    node.checked_sub(1).map_or("", |place| store.text(place))
-}
-
-fn release_node(store: &mut Store, node: usize) {
-    if let Some(place) = node.checked_sub(1) {
-        store.release_text(place);
-    }
-}
-
-/// The cell that words stand for.
-fn read(store: &Store, kind: LatticeKind, words: &[u64]) -> Option<Cell> {
+/// The cell that a word stands for.
+fn read(store: &Store, kind: LatticeKind, word: u64) -> Option<Cell> {
     let mut short = [0; 8];
-    match words {
-        [word] => {
-            if let Some(value) = store.scalar(*word, &mut short) {
-                return Some(single(kind, &value));
-            }
-            if let Some((first, last)) = store::range(*word) {
-                return Some(Cell::Tasks(TaskSet::range(first, last)));
-            }
-            store.cell(*word).cloned()
-        }
-        [at, who, word] => {
-            let value = store.scalar(*word, &mut short)?;
-            let (stamp, node) = last_stamp(*at, *who);
-            let node = node_text(store, node).into();
-            Some(Last::of(stamp, node, value.to_atom()).into())
-        }
-        _ => None,
+    if kind == LatticeKind::Last {
+        let (stamp, node, value) = store.last(word);
+        let value = store.scalar(value, &mut short)?;
+        return Some(Last::of(stamp, node.into(), value.to_atom()).into());
     }
+    if let Some(value) = store.scalar(word, &mut short) {
+        return Some(single(kind, &value));
+    }
+    if let Some((first, last)) = store::range(word) {
+        return Some(Cell::Tasks(TaskSet::range(first, last)));
+    }
+    store.cell(word).cloned()
 }
 
-/// Takes the cell out of its words.
-fn take(store: &mut Store, kind: LatticeKind, words: &mut [u64]) -> Option<Cell> {
-    if let [word] = words
-        && let Some(cell) = store.cell_mut(*word)
-    {
+/// Takes the cell out of its word, which then stands for nothing.
+fn take(store: &mut Store, kind: LatticeKind, word: &mut u64) -> Option<Cell> {
+    let cell = match store.cell_mut(*word) {
         // Moved and not copied: what is put back is the same, or more.
-        let cell = std::mem::replace(cell, Or(false).into());
-        clear(store, words);
-        return Some(cell);
-    }
-    let cell = read(store, kind, words);
-    clear(store, words);
+        Some(cell) => Some(std::mem::replace(cell, Or(false).into())),
+        None => read(store, kind, *word),
+    };
+    store.release(*word);
+    *word = ABSENT;
     cell
 }
 
-/// Puts a cell into words that stand for nothing.
-fn put(store: &mut Store, words: &mut [u64], cell: Cell) {
-    let is_narrow = !matches!(Delta::of(&cell), Delta::Cell(_)) || cell.is_bot();
-    match words {
+/// The word of a cell.
+fn put(store: &mut Store, cell: Cell) -> u64 {
+    match Delta::of(&cell) {
+        Delta::Cell(_) => store.keep(cell),
         // Into what is absent every delta goes without being joined.
-        words if is_narrow => {
-            let joined = join_words(store, words, &Delta::of(&cell));
+        delta => {
+            let mut word = ABSENT;
+            let joined = join_word(store, &mut word, &delta);
             debug_assert!(joined.is_ok());
+            word
         }
-        [word] => *word = store.keep(cell),
-        _ => {}
-    }
-}
-
-fn clear(store: &mut Store, words: &mut [u64]) {
-    match words {
-        [word] => {
-            store.release(*word);
-            *word = ABSENT;
-        }
-        [at, who, word] => {
-            store.release(*word);
-            release_node(store, last_stamp(*at, *who).1);
-            (*at, *who, *word) = (0, 0, ABSENT);
-        }
-        _ => {}
     }
 }

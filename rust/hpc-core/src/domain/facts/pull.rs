@@ -6,12 +6,13 @@
 
 use hashbrown::HashSet;
 
+use super::Facts;
 use super::rows::RowId;
 use super::store::{self, Store};
 use super::table::Table;
-use super::{Facts, read};
 use crate::domain::json_write::{ObjectWriter, write_list, write_str};
 use crate::lattice::LatticeKind;
+use crate::lattice::tasks::TaskSet;
 
 /// What a pull returns, and up to where.
 #[derive(Clone, Debug, PartialEq)]
@@ -116,8 +117,8 @@ impl Facts {
     fn render(&self, changed: &Changed<'_>) -> String {
         self.render_rows(changed, |out, table, row| {
             let mut object = ObjectWriter::new(out);
-            for (name, kind, words) in told(table, row, changed) {
-                write_cell(&self.store, kind, words, object.key(name));
+            for (name, kind, word) in told(table, row, changed) {
+                write_cell(&self.store, kind, word, object.key(name));
             }
             object.end();
         })
@@ -146,8 +147,8 @@ impl Facts {
         row: RowId,
         span: &Changed<'_>,
     ) -> impl Iterator<Item = &'t str> {
-        told(table, row, span).filter_map(|(name, _, words)| {
-            let cell = self.store.cell(*words.first()?)?;
+        told(table, row, span).filter_map(|(name, _, word)| {
+            let cell = self.store.cell(word)?;
             cell.is_overflowed().then_some(name)
         })
     }
@@ -191,43 +192,36 @@ fn told<'t>(
     table: &'t Table,
     row: RowId,
     span: &Changed<'_>,
-) -> impl Iterator<Item = (&'t str, LatticeKind, &'t [u64])> {
+) -> impl Iterator<Item = (&'t str, LatticeKind, u64)> {
     let (after, end) = (table.cursor(span.after), table.cursor(span.end));
-    let columns = table.columns.iter().zip(&table.places).enumerate();
-    columns.filter_map(move |(index, (name, place))| {
+    let columns = table.columns.iter().zip(&table.kinds).enumerate();
+    columns.filter_map(move |(index, (name, kind))| {
         let at = table.rows.changed(row, index);
         if at <= after || at > end {
             return None;
         }
-        let words = table.rows.cell(row, *place)?;
-        Some((name.as_str(), place.kind, words))
+        Some((name.as_str(), *kind, table.rows.cell(row, index)?))
     })
 }
 
-fn write_cell(store: &Store, kind: LatticeKind, words: &[u64], out: &mut Vec<u8>) {
+fn write_cell(store: &Store, kind: LatticeKind, word: u64, out: &mut Vec<u8>) {
     let mut short = [0; 8];
-    let value = words.last().copied().unwrap_or_default();
-    let is_once = kind == LatticeKind::Once;
-    if store::is_scalar(value)
-        && let Some(value) = store.scalar(value, &mut short)
-    {
-        if is_once {
+    let word = match kind {
+        LatticeKind::Last => store.last(word).2,
+        _ => word,
+    };
+    if let Some(value) = store.scalar(word, &mut short) {
+        if kind == LatticeKind::Once {
             out.push(b'[');
         }
         value.write_json(out);
-        if is_once {
+        if kind == LatticeKind::Once {
             out.push(b']');
         }
-    } else if let Some((first, last)) = store::range(value) {
-        let text = if first == last {
-            format!("\"{first}\"")
-        } else {
-            format!("\"{first}-{last}\"")
-        };
-        out.extend_from_slice(text.as_bytes());
-    } else if let Some(cell) = store.cell(value) {
-        cell.write_json(out);
-    } else if let Some(cell) = read(store, kind, words) {
+    } else if let Some((first, last)) = store::range(word) {
+        let tasks = TaskSet::range(first, last);
+        write_str(out, &tasks.to_string());
+    } else if let Some(cell) = store.cell(word) {
         cell.write_json(out);
     }
 }

@@ -1,11 +1,10 @@
 //! The rows of one table: found by key, each one piece of memory.
 //!
-//! A row is so many 64-bit words: where its key lies, the words of its cells, then for each cell the
+//! A row is so many 64-bit words: where its key lies, a word for each cell, then for each cell the
 //! seq at which it last changed, two to a word. Rows and keys lie in segments that never move, so
 //! that growing copies nothing.
 
 use crate::domain::index::{Index, hash};
-use crate::lattice::LatticeKind;
 
 /// Rows of a segment.
 const SEGMENT: usize = 1024;
@@ -27,17 +26,6 @@ pub struct Found {
     pub row: Option<RowId>,
 }
 
-/// Where the cell of a column lies in a row.
-#[derive(Clone, Copy, Debug)]
-pub struct Place {
-    /// Its lattice.
-    pub kind: LatticeKind,
-    /// How many words it has.
-    pub words: u8,
-    /// How many come before it.
-    pub from: u16,
-}
-
 /// One row that is being changed.
 #[derive(Debug)]
 pub struct RowMut<'r> {
@@ -47,11 +35,10 @@ pub struct RowMut<'r> {
 }
 
 impl RowMut<'_> {
-    /// The words of a cell.
+    /// The word of a cell.
     #[inline]
-    pub fn cell(&mut self, place: Place) -> Option<&mut [u64]> {
-        let from = 1 + usize::from(place.from);
-        self.row.get_mut(from..from + usize::from(place.words))
+    pub fn cell(&mut self, column: usize) -> Option<&mut u64> {
+        self.row.get_mut(1 + column)
     }
 
     /// Says that the cell of a column changed.
@@ -67,8 +54,7 @@ impl RowMut<'_> {
 /// The rows.
 #[derive(Clone, Debug)]
 pub struct Rows {
-    /// Words of the cells.
-    words: usize,
+    columns: usize,
     /// Words of a row.
     stride: usize,
     segments: Vec<Vec<u64>>,
@@ -78,11 +64,11 @@ pub struct Rows {
 }
 
 impl Rows {
-    /// No rows yet, of `columns` cells that take `words` words.
-    pub fn new(columns: usize, words: usize) -> Self {
+    /// No rows yet, of so many cells.
+    pub fn new(columns: usize) -> Self {
         Self {
-            words,
-            stride: 1 + words + columns.div_ceil(2),
+            columns,
+            stride: 1 + columns + columns.div_ceil(2),
             segments: Vec::new(),
             len: 0,
             keys: Vec::new(),
@@ -179,25 +165,24 @@ impl Rows {
         let row = segment.and_then(|segment| segment.get_mut(from..from + self.stride));
         RowMut {
             row: row.unwrap_or_default(),
-            changed: 1 + self.words,
+            changed: 1 + self.columns,
         }
     }
 
-    /// The words of a cell.
-    pub fn cell(&self, row: RowId, place: Place) -> Option<&[u64]> {
-        let from = 1 + usize::from(place.from);
-        self.row(row).get(from..from + usize::from(place.words))
+    /// The word of a cell.
+    pub fn cell(&self, row: RowId, column: usize) -> Option<u64> {
+        self.row(row).get(1 + column).copied()
     }
 
     /// When the cell of a column last changed, from the table's base; 0: never.
     pub fn changed(&self, row: RowId, column: usize) -> u32 {
-        let word = self.row(row).get(1 + self.words + column / 2);
+        let word = self.row(row).get(1 + self.columns + column / 2);
         (word.copied().unwrap_or_default() >> (column % 2 * SEQ_BITS)) as u32
     }
 
     /// Whether a cell of the row last changed then.
     pub fn has_changed(&self, row: RowId, at: u32) -> bool {
-        let words = self.row(row).get(1 + self.words..).unwrap_or_default();
+        let words = self.row(row).get(1 + self.columns..).unwrap_or_default();
         let mut words = words.iter();
         words.any(|word| *word as u32 == at || (*word >> SEQ_BITS) as u32 == at)
     }

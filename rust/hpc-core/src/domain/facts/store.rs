@@ -2,12 +2,14 @@
 //!
 //! A word is 64 bits. Its low four say what it is, the others hold the value where it fits: Bool,
 //! an Int of 60 bits, a Float whose last four bits are zero, up to seven bytes of text, a range of
-//! tasks. What does not fit lies here, and the word says where. Equal texts lie here once, and are
+//! tasks. A value of `last` is that value where it has the least stamp. What does not fit lies here,
+//! and the word says where. Equal texts lie here once, and are
 //! dropped with the last word that speaks of them, so that memory follows the facts and not the log.
 
 use super::scalar::Scalar;
 use crate::domain::texts::{Slab, Texts};
 use crate::lattice::Cell;
+use crate::lattice::last::Stamp;
 
 /// The word of a cell to which nothing was said.
 pub const ABSENT: u64 = 0;
@@ -24,6 +26,7 @@ const WIDE_INT: u64 = 7;
 const WIDE_FLOAT: u64 = 8;
 const CELL: u64 = 9;
 const RANGE: u64 = 10;
+const LAST: u64 = 11;
 
 /// The longest text that a word holds, in bytes.
 const SHORT_MAX: usize = 7;
@@ -42,11 +45,6 @@ fn at(tag: u64, place: usize) -> u64 {
     (place as u64) << TAG_BITS | tag
 }
 
-/// Whether the word stands for a value and not for a cell that lies here.
-pub fn is_scalar(word: u64) -> bool {
-    (BOOL..=WIDE_FLOAT).contains(&tag(word))
-}
-
 /// The range of tasks that a word holds.
 pub fn range(word: u64) -> Option<(u32, u32)> {
     let mask = (1 << TASK_BITS) - 1;
@@ -60,11 +58,21 @@ pub fn of_range(first: u32, last: u32) -> u64 {
     u64::from(last) << (TAG_BITS + TASK_BITS) | u64::from(first) << TAG_BITS | RANGE
 }
 
+/// A value of `last` with its stamp and node.
+#[derive(Clone, Copy, Debug)]
+struct LastWord {
+    stamp: Stamp,
+    /// From 1; 0 is no node.
+    node: u32,
+    value: u64,
+}
+
 /// What does not fit into the words of one generator's rows.
 #[derive(Clone, Debug, Default)]
 pub struct Store {
     texts: Texts,
     wides: Slab<u64>,
+    lasts: Slab<LastWord>,
     cells: Slab<Cell>,
 }
 
@@ -126,24 +134,55 @@ impl Store {
         })
     }
 
-    /// The place of a text, from 0; one more speaks of it.
-    pub fn intern(&mut self, text: &str) -> usize {
-        self.texts.intern(text)
+    /// Stamp, node and the word of the value of a `last`.
+    pub fn last(&self, word: u64) -> (Stamp, &str, u64) {
+        match self.lasts.get(place(word)).filter(|_| tag(word) == LAST) {
+            Some(last) => {
+                let node = last.node.checked_sub(1);
+                let node = node.map_or("", |place| self.texts.text(place as usize));
+                (last.stamp, node, last.value)
+            }
+            None => (Stamp::default(), "", word),
+        }
     }
 
-    /// The text at a place.
-    pub fn text(&self, place: usize) -> &str {
-        self.texts.text(place)
+    /// Puts a value of `last` in place of the one that a word stands for.
+    pub fn put_last(&mut self, word: u64, stamp: Stamp, node: &str, value: &Scalar<'_>) -> u64 {
+        let node = match node {
+            "" => 0,
+            node => u32::try_from(self.texts.intern(node) + 1).unwrap_or(u32::MAX),
+        };
+        let value = self.word(value);
+        let last = LastWord { stamp, node, value };
+        if tag(word) == LAST
+            && let Some(known) = self.lasts.get_mut(place(word))
+        {
+            let former = std::mem::replace(known, last);
+            self.release_last(former);
+            return word;
+        }
+        self.release(word);
+        if node == 0 && stamp == Stamp::default() {
+            return value;
+        }
+        at(LAST, self.lasts.put(last))
     }
 
-    /// One less speaks of a text.
-    pub fn release_text(&mut self, place: usize) {
-        self.texts.release(place);
+    fn release_last(&mut self, last: LastWord) {
+        self.release(last.value);
+        if let Some(place) = last.node.checked_sub(1) {
+            self.texts.release(place as usize);
+        }
     }
 
     /// Drops what a word stands for.
     pub fn release(&mut self, word: u64) {
         match tag(word) {
+            LAST => {
+                if let Some(last) = self.lasts.take(place(word)) {
+                    self.release_last(last);
+                }
+            }
             TEXT | JSON => self.texts.release(place(word)),
             WIDE_INT | WIDE_FLOAT => {
                 self.wides.take(place(word));
@@ -176,7 +215,7 @@ impl Store {
 
     /// About how many bytes lie here.
     pub fn bytes(&self) -> usize {
-        self.texts.bytes() + self.wides.bytes() + self.cells.bytes()
+        self.texts.bytes() + self.wides.bytes() + self.lasts.bytes() + self.cells.bytes()
     }
 }
 
@@ -187,7 +226,6 @@ mod tests {
     fn comes_back(value: &Scalar<'_>) {
         let mut store = Store::default();
         let word = store.word(value);
-        assert!(is_scalar(word), "{value:?}");
         let mut short = [0; 8];
         assert_eq!(store.scalar(word, &mut short).as_ref(), Some(value));
         store.release(word);

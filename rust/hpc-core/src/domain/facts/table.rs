@@ -5,7 +5,7 @@
 //! older is told some cells again, and never too few.
 
 use super::changes::Changes;
-use super::rows::{Place, RowId, Rows};
+use super::rows::{RowId, Rows};
 use crate::lattice::LatticeKind;
 
 /// Below this length the change log is left alone.
@@ -20,8 +20,8 @@ pub struct Table {
     pub name: String,
     /// The names of its columns.
     pub columns: Vec<String>,
-    /// Where their cells lie.
-    pub places: Vec<Place>,
+    /// Their lattices.
+    pub kinds: Vec<LatticeKind>,
     /// Its rows.
     pub rows: Rows,
     /// When which row changed.
@@ -37,8 +37,8 @@ impl Table {
         Self {
             name: name.to_owned(),
             columns: Vec::new(),
-            places: Vec::new(),
-            rows: Rows::new(0, 0),
+            kinds: Vec::new(),
+            rows: Rows::new(0),
             changes: Changes::default(),
             base: 0,
             squeeze_at: 0,
@@ -50,12 +50,9 @@ impl Table {
         if let Some(known) = self.columns.iter().position(|known| known == name) {
             return known;
         }
-        let from: u16 = self.places.iter().map(|place| u16::from(place.words)).sum();
-        let words = if kind == LatticeKind::Last { 3 } else { 1 };
         self.columns.push(name.to_owned());
-        self.places.push(Place { kind, words, from });
-        let all = usize::from(from) + usize::from(words);
-        self.rows = Rows::new(self.columns.len(), all);
+        self.kinds.push(kind);
+        self.rows = Rows::new(self.columns.len());
         self.columns.len() - 1
     }
 
