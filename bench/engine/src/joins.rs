@@ -1,11 +1,14 @@
 //! Decoded events into facts: a generator's, and the kernel's with everything that it keeps of jobs.
 
+use hpc_core::domain::event::{Ctx, KernelKind};
 use hpc_core::domain::facts::Facts;
 use hpc_core::domain::generator::GeneratorSpec;
 use hpc_core::domain::json::{Map, Value, decode};
 use hpc_core::lattice::last::Stamp;
+use hpc_core::lattice::tasks::TaskSet;
 use hpc_core::logic::attempts::Settles;
 use hpc_core::logic::conflicts::Conflicts;
+use hpc_core::logic::kernel::{Entry, KernelFacts};
 use hpc_core::logic::rules::{EventView, Rules};
 use hpc_core::logic::state::{LogEvent, State};
 
@@ -92,6 +95,28 @@ pub fn generator(texts: &[String]) -> Cost {
     assert_eq!(facts.rows(), jobs);
     let (phase, _) = facts.find("jobs", &format!("job-{:013}", jobs - 1), "phase").expect("it is there");
     assert_eq!(phase.to_json(), "3");
+    cost(ns, calls, bytes, texts.len(), jobs)
+}
+
+/// Four events for each job of one task: the kernel's facts alone.
+pub fn kernel_facts(texts: &[String]) -> Cost {
+    let before = live_bytes();
+    let mut kernel = KernelFacts::default();
+    let one = TaskSet::one(0);
+    let (ns, calls) = run(texts, |seq, event| {
+        let entry = Entry {
+            seq,
+            stamp: Stamp { at: seq.cast_signed(), counter: 0 },
+            kind: KernelKind::from_wire(event.kind).expect("the kernel's"),
+            ctx: Ctx::new(event.ctx),
+            spec: event.spec,
+            settles: &event.settles,
+        };
+        kernel.apply(&entry, &one, event.kind == "JobFinished").expect("one lattice a column");
+    });
+    let bytes = live_bytes() - before;
+    let jobs = texts.len() / 4;
+    assert_eq!(kernel.phase(&format!("job-{:013}", jobs - 1)), 3);
     cost(ns, calls, bytes, texts.len(), jobs)
 }
 

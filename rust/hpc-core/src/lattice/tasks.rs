@@ -118,6 +118,15 @@ impl TaskSet {
         *self = Self::of(bitmap);
     }
 
+    /// Takes no more memory than it must, for a set that will hardly change.
+    pub fn shrink(&mut self) {
+        if let Tasks::Bitmap(bitmap) = &self.0 {
+            let mut bitmap = bitmap.as_ref().clone();
+            bitmap.optimize();
+            self.0 = Tasks::Bitmap(Arc::new(bitmap));
+        }
+    }
+
     /// Shares the memory of another set where they are equal.
     pub fn share(&mut self, other: &Self) {
         if let (Tasks::Bitmap(mine), Tasks::Bitmap(theirs)) = (&self.0, &other.0)

@@ -147,12 +147,15 @@ impl KernelFacts {
         }
     }
 
-    /// The settled tasks of a job by outcome.
+    /// The settled tasks of a job that is over, by outcome; they take no more memory than they must.
     #[must_use]
-    pub fn settled(&self, job_id: &str) -> [TaskSet; 3] {
+    pub fn settled(&mut self, job_id: &str) -> [TaskSet; 3] {
         Outcome::ALL.map(|outcome| {
-            let column = self.jobs.get(JobColumn::of(outcome) as usize);
-            match column.and_then(|column| self.facts.get(*column, job_id)) {
+            let Some(column) = self.jobs.get(JobColumn::of(outcome) as usize) else {
+                return TaskSet::new();
+            };
+            self.facts.shrink(*column, job_id);
+            match self.facts.get(*column, job_id) {
                 Some(Cell::Tasks(tasks)) => tasks,
                 _ => TaskSet::new(),
             }

@@ -24,7 +24,7 @@ mod table;
 
 use std::borrow::Cow;
 
-pub use pull::Page;
+pub use pull::{Changed, Page};
 pub use scalar::Scalar;
 
 use crate::lattice::last::{Last, Stamp};
@@ -234,6 +234,18 @@ impl Facts {
         let table = self.tables.get(usize::from(column.table))?;
         let id = table.rows.find(key).row?;
         self.cell(table, id, usize::from(column.index))
+    }
+
+    /// Makes a cell of tasks that will hardly change take no more memory than it must.
+    pub fn shrink(&mut self, column: Column, key: &str) {
+        let table = self.tables.get(usize::from(column.table));
+        let word = table.and_then(|table| {
+            let id = table.rows.find(key).row?;
+            table.rows.cell(id, usize::from(column.index))
+        });
+        if let Some(Cell::Tasks(tasks)) = word.and_then(|word| self.store.cell_mut(word)) {
+            tasks.shrink();
+        }
     }
 
     fn cell(&self, table: &Table, id: RowId, index: usize) -> Option<Cell> {
