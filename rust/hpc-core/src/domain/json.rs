@@ -233,8 +233,8 @@ impl<'a> Value<'a> {
     pub fn to_text(&self) -> String {
         let mut out = Vec::new();
         self.write(&mut out);
-        // The writer emits UTF-8 only; the lossy call never replaces anything.
-        String::from_utf8_lossy(&out).into_owned()
+        // The writer emits UTF-8 only.
+        String::from_utf8(out).unwrap_or_default()
     }
 
     /// A short form for messages: the canonical text, cut after 60 characters.
@@ -276,6 +276,15 @@ impl Map<'_> {
             value.write(out);
         }
         out.push(b'}');
+    }
+
+    /// The canonical text.
+    #[must_use]
+    pub fn to_text(&self) -> String {
+        let mut out = Vec::with_capacity(128);
+        self.write(&mut out);
+        // The writer emits UTF-8 only.
+        String::from_utf8(out).unwrap_or_default()
     }
 
     /// The same map with strings of its own.

@@ -24,17 +24,32 @@ pub fn write_float(out: &mut Vec<u8>, x: f64) {
     let _ = write!(out, "{x:?}");
 }
 
+/// Whether a text has a byte that JSON escapes: looked at in words, since nearly none has.
+fn needs_escape(bytes: &[u8]) -> bool {
+    const ONES: u64 = 0x0101_0101_0101_0101;
+    const HIGH: u64 = 0x80 * ONES;
+    let has_zero = |word: u64| word.wrapping_sub(ONES) & !word & HIGH;
+    let is_special = |word: u64| {
+        let control = word.wrapping_sub(0x20 * ONES) & !word & HIGH;
+        let quote = has_zero(word ^ (0x22 * ONES));
+        let backslash = has_zero(word ^ (0x5c * ONES));
+        control | quote | backslash != 0
+    };
+    let (words, rest) = bytes.as_chunks::<8>();
+    let mut last = [b' '; 8];
+    if let Some(place) = last.get_mut(..rest.len()) {
+        place.copy_from_slice(rest);
+    }
+    let mut words = words.iter().chain([&last]);
+    words.any(|word| is_special(u64::from_le_bytes(*word)))
+}
+
 /// Appends a string with quotes and the fewest escapes.
 pub fn write_str(out: &mut Vec<u8>, text: &str) {
     const HEX: &[u8; 16] = b"0123456789abcdef";
     out.push(b'"');
     let bytes = text.as_bytes();
-    // Nearly all texts need no escape, which is seen faster than byte by byte.
-    let is_plain = |byte: &u8| *byte >= 0x20 && *byte != b'"' && *byte != b'\\';
-    if bytes
-        .iter()
-        .fold(true, |plain, byte| plain & is_plain(byte))
-    {
+    if !needs_escape(bytes) {
         out.extend_from_slice(bytes);
         out.push(b'"');
         return;

@@ -282,7 +282,7 @@ fn check_submit(
         return Ok(());
     }
     let ns_id = ctx.str("ns_id").unwrap_or_default();
-    let text = Value::Map(spec.clone()).to_text();
+    let text = spec.to_text();
     let known = match state.jobs.find(job_id).and_then(|ix| state.jobs.get(ix)) {
         Some(job) => Some((job.ns_id.clone(), job.spec.clone())),
         None => submitted.get(job_id).cloned(),

@@ -34,7 +34,7 @@ impl Conflicts {
     #[must_use]
     pub fn of(facts: &Facts) -> Self {
         let mut names = BTreeSet::new();
-        facts.each_cell(&mut |table, key, column, cell, _| {
+        facts.each_wide(&mut |table, key, column, cell| {
             if is_in_conflict(cell) {
                 names.insert((table.to_owned(), key.to_owned(), column.to_owned()));
             }

@@ -53,6 +53,12 @@ impl Jobs {
         }
     }
 
+    /// Whether the job of an index is sealed.
+    #[must_use]
+    pub fn is_sealed(&self, ix: JobIx) -> bool {
+        matches!(self.slots.get(ix as usize), Some(Slot::Sealed(_)))
+    }
+
     /// The job of an index, where it is not sealed: what is leased or queued never is.
     #[must_use]
     pub fn live(&self, ix: JobIx) -> Option<&Job> {

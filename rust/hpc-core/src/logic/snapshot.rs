@@ -132,10 +132,12 @@ fn encode_nodes(nodes: &Nodes, out: &mut Vec<u8>) {
 
 fn encode_jobs(jobs: &Jobs, out: &mut Vec<u8>) {
     put_uint(jobs.len() as u64, out);
+    let mut job = Vec::with_capacity(512);
     for ix in jobs.indexes() {
-        // Its length first, so that what is at rest need not be read to be put back.
-        let mut job = Vec::with_capacity(512);
+        // Whether it is sealed and its length first: what is sealed need not be read to be put back.
+        job.clear();
         jobs.encode(ix, &mut job);
+        jobs.is_sealed(ix).encode(out);
         put_bytes(&job, out);
     }
 }
@@ -301,15 +303,19 @@ fn decode_nodes(reader: &mut Reader<'_>) -> Result<Nodes, DecodeError> {
 fn decode_jobs(reader: &mut Reader<'_>, nodes: usize, shapes: usize) -> Result<Jobs, DecodeError> {
     let mut jobs = Jobs::default();
     for _ in 0..reader.length()? {
+        let is_sealed = reader.flag()?;
         let bytes = reader.bytes()?;
+        if is_sealed {
+            let pushed = jobs.push_sealed(bytes);
+            pushed.ok_or_else(|| reader.refuse(DecodeReason::NotCanonical))?;
+            continue;
+        }
         let mut inner = Reader::new(bytes);
         let job = Job::read(&mut inner)?;
         if !job.refers_to(nodes, shapes) || inner.remaining() > 0 {
             return Err(reader.refuse(DecodeReason::OutOfRange));
         }
-        if !job.is_at_rest() || jobs.push_sealed(bytes).is_none() {
-            jobs.push(job);
-        }
+        jobs.push(job);
     }
     Ok(jobs)
 }

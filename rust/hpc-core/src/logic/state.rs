@@ -267,16 +267,23 @@ impl State {
         let registered = self.namespaces.get(ns_id);
         let handler_type = registered.and_then(|ns| ns.spec.handler_type.clone());
         let shape = self.shape_of(ns_id, entry);
-        let mut ctx = entry.ctx.map().clone();
-        for per_task in ["tasks", "entries"] {
-            ctx.remove(per_task);
-        }
+        let per_task = ["tasks", "entries"];
+        let ctx = entry.ctx.map();
+        let ctx = if per_task.iter().any(|key| ctx.get(key).is_some()) {
+            let mut ctx = ctx.clone();
+            for key in per_task {
+                ctx.remove(key);
+            }
+            ctx.to_text()
+        } else {
+            ctx.to_text()
+        };
         self.jobs.push(Job::new(NewJob {
             id: job_id.into(),
             ns_id: ns_id.to_owned(),
             name: entry.ctx.name().map(str::to_owned),
-            spec: Value::Map(entry.spec.clone()).to_text(),
-            ctx: Value::Map(ctx).to_text(),
+            spec: entry.spec.to_text(),
+            ctx,
             handler_type,
             stamp: entry.stamp,
             priority: entry.ctx.priority(),

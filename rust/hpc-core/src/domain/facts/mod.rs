@@ -236,6 +236,20 @@ impl Facts {
         self.cell(table, id, usize::from(column.index))
     }
 
+    /// Gives every cell that holds more than one value, or may, to `f`.
+    pub fn each_wide(&self, f: &mut dyn FnMut(&str, &str, &str, &Cell)) {
+        for table in &self.tables {
+            for id in table.rows.ids() {
+                for (index, column) in table.columns.iter().enumerate() {
+                    let word = table.rows.cell(id, index);
+                    if let Some(cell) = word.and_then(|word| self.store.cell(word)) {
+                        f(&table.name, table.rows.key(id), column, cell);
+                    }
+                }
+            }
+        }
+    }
+
     /// Makes a cell of tasks that will hardly change take no more memory than it must.
     pub fn shrink(&mut self, column: Column, key: &str) {
         let table = self.tables.get(usize::from(column.table));
