@@ -14,6 +14,8 @@ mod envelope;
 mod generators;
 #[path = "well_formed/lifecycle.rs"]
 mod lifecycle;
+#[path = "well_formed/limits.rs"]
+mod limits;
 #[path = "well_formed/messagepack.rs"]
 mod messagepack;
 #[path = "well_formed/namespaces.rs"]

@@ -27,6 +27,8 @@ struct View {
     seq: u64,
     /// From which seq on its facts count; 1 unless the log was compacted before it was built.
     since: u64,
+    /// The seq at which it passed a limit: the last event that it has.
+    failed: Option<u64>,
 }
 
 /// One version of a generator as a snapshot keeps it.
@@ -52,14 +54,54 @@ pub struct Generator {
     next: Option<View>,
 }
 
+/// How much a generator may hold. One that passes a limit has failed at that event: it tells what it
+/// has up to there, says so, and takes nothing more; no row is ever dropped.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// Rows over all its tables.
+    pub rows: usize,
+    /// Bytes of memory, about; looked at after every 1,024th event of the log.
+    pub bytes: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            rows: 10_000_000,
+            bytes: 4 << 30,
+        }
+    }
+}
+
+/// After how many events of the log the bytes are counted.
+const BYTES_EVERY: u64 = 1024;
+
 /// All registered generators by id; the kernel's own is not among them.
 #[derive(Clone, Debug, Default)]
-pub struct Generators(BTreeMap<String, Generator>);
+pub struct Generators {
+    by_id: BTreeMap<String, Generator>,
+    limits: Limits,
+}
 
 impl View {
-    fn apply(&mut self, event: &EventView<'_>, hub_id: &Arc<str>) -> Result<bool, KindMismatch> {
-        self.rules
-            .apply(event, hub_id, &mut self.facts, &mut self.conflicts)
+    fn apply(
+        &mut self,
+        event: &EventView<'_>,
+        hub_id: &Arc<str>,
+        limits: Limits,
+    ) -> Result<bool, KindMismatch> {
+        if self.failed.is_some() {
+            return Ok(false);
+        }
+        let (facts, conflicts) = (&mut self.facts, &mut self.conflicts);
+        let has_grown = self.rules.apply(event, hub_id, facts, conflicts)?;
+        let is_counted = event.seq.is_multiple_of(BYTES_EVERY);
+        if has_grown && self.facts.rows() > limits.rows
+            || is_counted && self.facts.bytes() > limits.bytes
+        {
+            self.failed = Some(event.seq);
+        }
+        Ok(has_grown)
     }
 
     fn new(spec: GeneratorSpec, version: u64, seq: u64, built: Option<u64>) -> Self {
@@ -74,7 +116,16 @@ impl View {
             version,
             seq,
             since: 1,
+            failed: None,
         }
+    }
+}
+
+impl View {
+    /// Whether its facts are to be built anew after a restart: those of one that has failed as well,
+    /// since limits may have been raised.
+    fn is_unfinished(&self) -> bool {
+        self.built.is_some() || self.failed.is_some()
     }
 }
 
@@ -109,10 +160,16 @@ impl Generator {
         self.serving.since
     }
 
-    /// Whether the version that pulls are answered from is not being built.
+    /// The seq at which the version that pulls are answered from passed a limit.
+    #[must_use]
+    pub fn failed(&self) -> Option<u64> {
+        self.serving.failed
+    }
+
+    /// Whether a snapshot keeps the facts of the version that pulls are answered from.
     #[must_use]
     pub fn has_caught_up(&self) -> bool {
-        self.serving.built.is_none()
+        !self.serving.is_unfinished()
     }
 
     /// The version that serves, and the one on its way.
@@ -123,8 +180,8 @@ impl Generator {
             spec: &view.spec,
             version: view.version,
             seq: view.seq,
-            since: if view.built.is_some() { 1 } else { view.since },
-            is_building: view.built.is_some(),
+            since: if view.is_unfinished() { 1 } else { view.since },
+            is_building: view.is_unfinished(),
         });
         registrations.collect()
     }
@@ -132,7 +189,10 @@ impl Generator {
     /// The cursor up to which the serving version has come, given the end of the log.
     #[must_use]
     pub fn head(&self, head: u64) -> u64 {
-        self.serving.built.unwrap_or(head)
+        let reached = self.serving.built.unwrap_or(head);
+        self.serving
+            .failed
+            .map_or(reached, |failed| failed.min(reached))
     }
 
     /// The cells that changed after a cursor.
@@ -177,15 +237,26 @@ impl Generator {
 }
 
 impl Generators {
+    /// How much each may hold.
+    #[must_use]
+    pub fn limits(&self) -> Limits {
+        self.limits
+    }
+
+    /// Sets how much each may hold from now on.
+    pub fn limit(&mut self, limits: Limits) {
+        self.limits = limits;
+    }
+
     /// The generator of this id.
     #[must_use]
     pub fn get(&self, gid: &str) -> Option<&Generator> {
-        self.0.get(gid)
+        self.by_id.get(gid)
     }
 
     /// All of them in byte order of their ids.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &Generator)> {
-        self.0
+        self.by_id
             .iter()
             .map(|(gid, generator)| (gid.as_str(), generator))
     }
@@ -195,14 +266,14 @@ impl Generators {
     /// Where the log is empty there is nothing to build.
     pub fn put(&mut self, gid: &str, spec: GeneratorSpec, seq: u64, head: u64) -> u64 {
         let built = (head > 0).then_some(0);
-        match self.0.get_mut(gid) {
+        match self.by_id.get_mut(gid) {
             None => {
                 let serving = View::new(spec, 1, seq, built);
                 let generator = Generator {
                     serving,
                     next: None,
                 };
-                self.0.insert(gid.to_owned(), generator);
+                self.by_id.insert(gid.to_owned(), generator);
                 1
             }
             Some(generator) => {
@@ -224,11 +295,14 @@ impl Generators {
     #[must_use]
     pub fn without_facts(&self) -> Self {
         let mut empty = Self::default();
-        for (gid, generator) in &self.0 {
+        for (gid, generator) in &self.by_id {
             let View {
                 spec, version, seq, ..
             } = &generator.serving;
             empty.restore(gid, spec.clone(), *version, *seq);
+            if let Some(copy) = empty.by_id.get_mut(gid) {
+                copy.serving.failed = generator.serving.failed;
+            }
         }
         empty
     }
@@ -236,7 +310,7 @@ impl Generators {
     /// Recovery: a generator as its last registration made it, live from the first event on.
     pub fn restore(&mut self, gid: &str, spec: GeneratorSpec, version: u64, seq: u64) {
         let serving = View::new(spec, version, seq, None);
-        self.0.insert(
+        self.by_id.insert(
             gid.to_owned(),
             Generator {
                 serving,
@@ -257,11 +331,12 @@ impl Generators {
     ) {
         let mut view = View::new(spec, version, seq, is_building.then_some(0));
         view.since = since;
-        match self.0.get_mut(gid) {
+        match self.by_id.get_mut(gid) {
             Some(generator) => generator.next = Some(view),
             None => {
                 let (serving, next) = (view, None);
-                self.0.insert(gid.to_owned(), Generator { serving, next });
+                self.by_id
+                    .insert(gid.to_owned(), Generator { serving, next });
             }
         }
     }
@@ -275,7 +350,7 @@ impl Generators {
         gid: &str,
         read: impl FnOnce(&mut Facts) -> Result<(), E>,
     ) -> Result<(), E> {
-        if let Some(view) = self.0.get_mut(gid).map(|g| &mut g.serving) {
+        if let Some(view) = self.by_id.get_mut(gid).map(|g| &mut g.serving) {
             read(&mut view.facts)?;
             view.conflicts = Conflicts::of(&view.facts);
         }
@@ -292,9 +367,12 @@ impl Generators {
         hub_id: &Arc<str>,
         grew: &mut Vec<String>,
     ) -> Result<(), KindMismatch> {
-        for (gid, generator) in &mut self.0 {
+        for (gid, generator) in &mut self.by_id {
             let view = &mut generator.serving;
-            if view.built.is_none() && view.apply(event, hub_id)? && !grew.contains(gid) {
+            if view.built.is_none()
+                && view.apply(event, hub_id, self.limits)?
+                && !grew.contains(gid)
+            {
                 grew.push(gid.clone());
             }
         }
@@ -304,7 +382,7 @@ impl Generators {
     /// The least cursor of the views that are being built.
     #[must_use]
     pub fn build_cursor(&self) -> Option<u64> {
-        self.0
+        self.by_id
             .values()
             .flat_map(|g| [Some(&g.serving), g.next.as_ref()])
             .flatten()
@@ -323,10 +401,11 @@ impl Generators {
         hub_id: &Arc<str>,
     ) -> Result<Vec<String>, KindMismatch> {
         let mut grew = Vec::new();
-        for (gid, generator) in &mut self.0 {
+        let limits = self.limits;
+        for (gid, generator) in &mut self.by_id {
             for (place, view) in generator.views().enumerate() {
                 if view.built.is_some_and(|built| event.seq == built + 1) {
-                    let has_grown = view.apply(event, hub_id)?;
+                    let has_grown = view.apply(event, hub_id, limits)?;
                     view.built = Some(event.seq);
                     if has_grown && place == 0 {
                         grew.push(gid.clone());
@@ -339,7 +418,7 @@ impl Generators {
 
     /// Passes over a batch of which no body is left: what is being built counts from behind it.
     pub fn skip(&mut self, first_seq: u64, end: u64) {
-        for generator in self.0.values_mut() {
+        for generator in self.by_id.values_mut() {
             for view in generator.views() {
                 if view
                     .built
@@ -356,7 +435,7 @@ impl Generators {
     /// those the ones whose new version serves from now on.
     pub fn caught_up(&mut self, head: u64) -> (Vec<String>, Vec<String>) {
         let (mut advanced, mut replaced) = (Vec::new(), Vec::new());
-        for (gid, generator) in &mut self.0 {
+        for (gid, generator) in &mut self.by_id {
             if generator.is_building() {
                 advanced.push(gid.clone());
             }

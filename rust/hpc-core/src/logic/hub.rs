@@ -162,6 +162,11 @@ impl Hub {
         self.chain
     }
 
+    /// Sets how much a generator may hold.
+    pub fn limit_generators(&mut self, limits: super::generator::Limits) {
+        self.state.generators.limit(limits);
+    }
+
     /// The state, to be looked at.
     #[must_use]
     pub fn state(&self) -> &State {

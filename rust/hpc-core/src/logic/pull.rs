@@ -164,6 +164,14 @@ impl Hub {
         if let Some(since) = self.since(gid) {
             object.int("since", since);
         }
+        if self
+            .state
+            .generators
+            .get(gid)
+            .is_some_and(|g| g.failed().is_some())
+        {
+            object.bool("failed", true);
+        }
         if self.is_building(gid) {
             object.bool("building", true);
         }

@@ -44,8 +44,8 @@ impl Hub {
         writer.section("resources", |out| encode_resources(&state.queue, out));
         writer.section("nodes", |out| encode_nodes(&state.nodes, out));
         writer.section("jobs", |out| encode_jobs(&state.jobs, out));
-        writer.section("receipts", |out| self.receipts.encode_receipts(out));
         writer.section("origins", |out| self.receipts.encode_origins(out));
+        writer.section("receipts", |out| self.receipts.encode_receipts(out));
         writer.section("kernel", |out| {
             state.kernel.facts().encode(out);
         });
@@ -77,7 +77,9 @@ impl Hub {
         self.chain = restored.chain;
         self.stamp = restored.stamp;
         self.receipts = restored.receipts;
+        let limits = self.state.generators.limits();
         self.state = restored.state;
+        self.state.generators.limit(limits);
         Ok(())
     }
 
@@ -221,6 +223,7 @@ impl Restored {
         state.jobs = taken.next("jobs", |reader| decode_jobs(reader, nodes, shapes))?;
         state.jobs.number_from(numbered);
         let mut receipts = Receipts::default();
+        taken.next("origins", |reader| receipts.decode_origins(reader))?;
         taken.next("receipts", |reader| {
             receipts.decode_receipts(reader)?;
             if receipts.refer_to(state.jobs.len()) {
@@ -229,7 +232,6 @@ impl Restored {
                 Err(reader.refuse(DecodeReason::OutOfRange))
             }
         })?;
-        taken.next("origins", |reader| receipts.decode_origins(reader))?;
         let mut kernel = KernelFacts::default();
         taken.next("kernel", |reader| {
             kernel.restore(|facts| facts.decode_into(last_seq, reader))

@@ -1,0 +1,83 @@
+//! Limits of a generator: one that passes them stops there and says so; nothing is dropped.
+
+use hpc_core::logic::generator::Limits;
+use serde_json::{Value, json};
+
+use crate::desk::{Desk, generator};
+
+const FEW: Limits = Limits {
+    rows: 3,
+    bytes: usize::MAX,
+};
+
+fn desk(limits: Limits) -> Desk {
+    let mut desk = Desk::with_schema(json!({"Said": [{"key": "i", "expected_type": "Int"}]}));
+    desk.hub.limit_generators(limits);
+    let rule = json!({"on": "Said", "table": "t", "key": "$ctx.node_id", "join": {"i": {"max": "$spec.i"}}});
+    let spec = json!({"namespaces": ["ns"], "rules": [rule]});
+    assert_eq!(desk.control(&generator("g", spec)).status, 200);
+    desk
+}
+
+fn say(desk: &mut Desk, node: usize, i: usize) -> Value {
+    let ctx = json!({"ns_id": "ns", "node_id": format!("n{node}")});
+    let event = json!({"kind": "Said", "payload": {"ctx": ctx, "spec": {"i": i}}});
+    desk.ingest(&[event]).body
+}
+
+fn pull(desk: &mut Desk) -> Value {
+    desk.send("pull", "gid=g&cursor=0", b"").body
+}
+
+#[test]
+fn a_generator_that_passes_its_rows_stops_there_and_says_so() {
+    let mut desk = desk(FEW);
+    for node in 0..4 {
+        assert!(pull(&mut desk)["failed"].is_null());
+        assert_eq!(say(&mut desk, node, 1)["pokes"], json!(["g"]));
+    }
+    let failed_at = desk.hub.last_seq();
+    assert_eq!(say(&mut desk, 9, 1)["pokes"], json!([]));
+    assert_eq!(
+        say(&mut desk, 0, 7)["pokes"],
+        json!([]),
+        "what it has is as it was then"
+    );
+    let told = pull(&mut desk);
+    assert_eq!(told["failed"], true);
+    assert_eq!(told["cursor"], failed_at, "it says how far it has come");
+    let rows = told["facts"]["t"].as_object().unwrap();
+    assert_eq!(rows.len(), 4, "no row was dropped");
+    assert_eq!(rows["n0"]["i"], 1);
+}
+
+#[test]
+fn raised_limits_and_a_restart_build_it_anew() {
+    let mut desk = desk(FEW);
+    for node in 0..6 {
+        say(&mut desk, node, node);
+    }
+    assert_eq!(pull(&mut desk)["failed"], true);
+    desk.restart();
+    let told = pull(&mut desk);
+    assert!(told["failed"].is_null(), "the default is a greater one");
+    assert_eq!(told["facts"]["t"].as_object().unwrap().len(), 6);
+}
+
+#[test]
+fn a_generator_that_passes_its_bytes_stops_as_well() {
+    let mut desk = desk(Limits {
+        rows: usize::MAX,
+        bytes: 10_000,
+    });
+    let mut told = Value::Null;
+    for node in 0..3_000 {
+        say(&mut desk, node, 1);
+        told = pull(&mut desk);
+        if told["failed"] == true {
+            break;
+        }
+    }
+    assert_eq!(told["failed"], true);
+    assert_eq!(told["cursor"].as_u64().unwrap() % 1_024, 0);
+}
