@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 SOURCES := $(shell find rust -name '*.rs' -not -path '*/target/*') Cargo.toml Cargo.lock $(wildcard rust/*/Cargo.toml)
 
-.PHONY: test rust-test python-test lint check build clean bench
+.PHONY: test rust-test python-test lint check build clean bench bench-engine
 .DEFAULT_GOAL := test
 
 SHELL := bash
@@ -40,6 +40,9 @@ check: lint test  ## every gate
 
 bench: build  ## the benchmark suite; figures in bench/README.md
 	$(BIN)/python -m pytest bench --benchmark-enable -q -o python_files="bench_*.py" -o python_functions="bench_*" -o timeout=600
+
+bench-engine:  ## the engine alone, beside other lattice crates; CPU time of one core
+	cd bench/engine && cargo run --release --locked --quiet
 
 clean:
 	rm -rf $(VENV) target python/hpc/_core*.so
