@@ -47,8 +47,6 @@ pub struct EventView<'e> {
 pub(super) struct Compiled {
     pub(super) rule: RuleSpec,
     pub(super) targets: Vec<Target>,
-    /// Rules of one class lead to the same row of the same table, whatever the event is.
-    row_class: usize,
 }
 
 /// A column that a rule writes.
@@ -77,7 +75,16 @@ enum Tallied {
 pub struct Rules {
     namespaces: Vec<String>,
     rules: Vec<Compiled>,
-    by_kind: Vec<(String, Vec<usize>)>,
+    by_kind: Vec<(String, Reading)>,
+}
+
+/// The rules that read a kind, by their places in the spec.
+#[derive(Clone, Debug, Default)]
+struct Reading {
+    /// In the order of the spec.
+    all: Vec<usize>,
+    /// Those that lead to one row together, which is looked up once.
+    groups: Vec<Vec<usize>>,
 }
 
 impl Rules {
@@ -107,21 +114,36 @@ impl Rules {
             });
             let targets = targets.collect();
             for kind in &rule.on {
-                match rules.by_kind.iter_mut().find(|(known, _)| known == kind) {
-                    // A kind that a rule names twice is read once.
-                    Some((_, reading)) if reading.last() == Some(&i) => {}
-                    Some((_, reading)) => reading.push(i),
-                    None => rules.by_kind.push((kind.clone(), vec![i])),
+                if !rules.by_kind.iter().any(|(known, _)| known == kind) {
+                    rules.by_kind.push((kind.clone(), Reading::default()));
+                }
+                let mut known = rules.by_kind.iter_mut();
+                // A kind that a rule names twice is read once.
+                if let Some((_, reading)) = known.find(|(known, _)| known == kind)
+                    && reading.all.last() != Some(&i)
+                {
+                    reading.all.push(i);
                 }
             }
-            let row = |rule: &RuleSpec| (rule.table.clone(), rule.key.clone(), rule.is_compound);
-            let mut before = rules.rules.iter();
-            let same = before.find(|known| row(&known.rule) == row(rule));
             rules.rules.push(Compiled {
-                row_class: same.map_or(i, |known| known.row_class),
                 rule: rule.clone(),
                 targets,
             });
+        }
+        for (_, reading) in &mut rules.by_kind {
+            for i in &reading.all {
+                let rule = spec.rules.get(*i);
+                let row = rule.map(|rule| (&rule.table, &rule.key, rule.is_compound));
+                let mut groups = reading.groups.iter_mut();
+                let same = groups.find(|group| {
+                    let first = group.first().and_then(|first| spec.rules.get(*first));
+                    first.map(|rule| (&rule.table, &rule.key, rule.is_compound)) == row
+                });
+                match same {
+                    Some(group) => group.push(*i),
+                    None => reading.groups.push(vec![*i]),
+                }
+            }
         }
         rules
     }
@@ -132,16 +154,18 @@ impl Rules {
         self.namespaces.iter().any(|ns| ns == ns_id)
     }
 
+    /// What reads events of this namespace and kind.
+    fn reading(&self, event: &EventView<'_>) -> Option<&Reading> {
+        let mut by_kind = self.by_kind.iter();
+        let (_, reading) = by_kind.find(|(kind, _)| kind == event.kind)?;
+        self.reads(event.ns_id).then_some(reading)
+    }
+
     /// The rules that read an event, each with its place in the spec.
     #[inline]
     pub(super) fn of(&self, event: &EventView<'_>) -> impl Iterator<Item = (usize, &Compiled)> {
-        let ns = event.ns_id;
-        let mut by_kind = self.by_kind.iter();
-        let by_kind = by_kind.find(|(kind, _)| kind == event.kind);
-        by_kind
-            .filter(|_| self.reads(ns))
-            .into_iter()
-            .flat_map(|(_, rules)| rules)
+        let all = self.reading(event).map_or(&[][..], |reading| &reading.all);
+        all.iter()
             .filter_map(|i| Some((*i, self.rules.get(*i)?)))
             .filter(move |(_, compiled)| compiled.rule.applies(event))
     }
@@ -175,30 +199,36 @@ impl Rules {
     ) -> Result<bool, KindMismatch> {
         let mut grew = false;
         let mut tallies = Tallies::default();
-        let mut rules = self.of(event).map(|(_, compiled)| compiled).peekable();
-        while let Some(first) = rules.next() {
-            let class = first.row_class;
+        for group in self
+            .reading(event)
+            .map_or(&[][..], |reading| &reading.groups)
+        {
+            let mut group = group.iter().filter_map(|i| self.rules.get(*i));
+            let Some(first) = group.next() else {
+                continue;
+            };
             let key = first.rule.row_key(event);
             let column = first.targets.first().map(|target| target.column);
-            let row = column.zip(key.as_deref());
-            let row = row.and_then(|(column, key)| facts.row(column, key));
-            let mut writer = row.and_then(|row| facts.write(&row, event.seq));
-            let mut next = Some(first);
-            // Rules that follow and lead to the same row write it in one go.
-            while let Some(compiled) = next {
-                if let (Some(writer), Some(key)) = (&mut writer, key.as_deref()) {
-                    let mut row = Row {
-                        writer,
-                        key,
-                        hub_id,
-                        tallies: &mut tallies,
-                        conflicts,
-                    };
+            let (Some(key), Some(column)) = (key.as_deref(), column) else {
+                continue;
+            };
+            let row = facts.row(column, key);
+            let Some(mut writer) = row.and_then(|row| facts.write(&row, event.seq)) else {
+                continue;
+            };
+            let mut row = Row {
+                writer: &mut writer,
+                key,
+                hub_id,
+                tallies: &mut tallies,
+                conflicts,
+            };
+            for compiled in std::iter::once(first).chain(group) {
+                if compiled.rule.applies(event) {
                     row.write(compiled, event)?;
                 }
-                next = rules.next_if(|compiled| compiled.row_class == class);
             }
-            grew |= writer.is_some_and(RowWriter::end);
+            grew |= writer.end();
         }
         Ok(grew | tallies.add(event, hub_id, facts)?)
     }
