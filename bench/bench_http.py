@@ -164,7 +164,7 @@ def bench_pull_over_http(benchmark: Any, cluster: Cluster, report: Any) -> None:
 
 
 def bench_start(benchmark: Any, tmp_path: Path, report: Any) -> None:
-    """From the start of the process to ready: an empty log, a million events, the same by snapshot."""
+    """From the start of the process to ready: an empty log, a long one, the same by snapshot."""
     with Cluster(tmp_path / "empty", lease_s=30) as empty:
         assert empty.hub is not None
         empty.hub.terminate()

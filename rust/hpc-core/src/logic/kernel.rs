@@ -6,7 +6,7 @@
 
 use super::attempts::{Outcome, Settles};
 use super::conflicts::{Conflicts, can_conflict};
-use super::rules::atom;
+use super::readings::atom;
 use crate::domain::event::{Ctx, KernelKind};
 use crate::domain::facts::{Column, Delta, Facts, Joined, Scalar};
 use crate::domain::json::Map;

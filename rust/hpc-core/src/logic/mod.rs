@@ -11,10 +11,11 @@
 //! | `well_formed`   | is its spec as the schema says?                                         |
 //! | `verdict`       | what it settles, decided once                                           |
 //! | `state`         | the one function that applies it, live and in replay                    |
-//! | `jobs`, `attempts`, `columns` | live jobs: tasks, leases, attempts, and how reports say what became of them |
+//! | `jobs`, `job`, `sealed` | all jobs; one; those that are over, as bytes                   |
+//! | `attempts`, `columns` | attempts, and how reports say what became of them                 |
 //! | `nodes`         | live nodes: epochs, deadlines, what they hold                           |
 //! | `kernel`        | the kernel's own facts                                                  |
-//! | `generator`, `rules` | everyone else's facts                                              |
+//! | `generator`, `rules`, `readings`, `tallies` | everyone else's facts                       |
 //! | `build`         | the log again, in chunks, for generators that came late                 |
 //! | `snapshot`, `sections`, `*_codec` | the state as bytes, with a checksum for each part     |
 //! | `retention`     | which batches may lose their bodies                                     |
@@ -27,6 +28,7 @@
 //! | `claim`, `offer`, `leases` | a claim; what it says; what silence leads to                 |
 //! | `pull`, `read`, `why`, `tail` | what readers are told                                     |
 //! | `control`, `type_check`, `registry` | registrations                                       |
+//! | `few`           | a map of few keys                                                       |
 //! | `receipts`, `query` | what was recorded under which id; query strings                     |
 
 pub mod attempts;
@@ -58,6 +60,7 @@ pub mod pull;
 pub mod query;
 pub mod queue;
 pub mod read;
+mod readings;
 mod reason;
 pub mod receipts;
 mod recovery;
@@ -72,6 +75,7 @@ pub mod sections;
 pub mod snapshot;
 pub mod state;
 mod tail;
+mod tallies;
 pub mod type_check;
 pub mod verdict;
 pub mod well_formed;

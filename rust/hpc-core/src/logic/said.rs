@@ -9,8 +9,10 @@ use std::sync::Arc;
 
 use super::attempts::Settles;
 use super::kernel::{Entry, KernelFacts};
-use super::rules::{Compiled, EventView, Rules, Tally, said};
+use super::readings::said;
+use super::rules::{Compiled, EventView, Rules};
 use super::state::State;
+use super::tallies::Tally;
 use crate::domain::entry::StoredEvent;
 use crate::domain::event::{Ctx, KernelKind};
 use crate::domain::json::Map;

@@ -3,10 +3,11 @@
 //! Rows stand in the order in which they were made, so facts that were made alike have equal bytes.
 //! The change log is not written: what it has of entries that are not stale follows from the cells.
 
+use super::Facts;
+use super::cells::put;
 use super::scalar::Scalar;
 use super::store::{self, ABSENT, Store};
 use super::table::Table;
-use super::{Facts, put};
 use crate::lattice::codec::{
     Codec as _, DecodeError, DecodeReason, Reader, put_bytes, put_int, put_uint,
 };

@@ -1,0 +1,155 @@
+//! Writing what one event says of one row.
+
+use super::Column;
+use super::cells::{join_word, put, read, take};
+use super::delta::Delta;
+use super::rows::{Found, RowId};
+use super::store::Store;
+use super::table::Table;
+use crate::lattice::{Cell, KindMismatch};
+
+/// What a join did to a cell.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Joined {
+    /// Nothing: it held that already.
+    Same,
+    /// It grew, and holds one value.
+    Grew,
+    /// It grew, and may hold more than one value.
+    GrewWide,
+}
+
+impl Joined {
+    /// Whether it grew.
+    #[must_use]
+    pub fn has_grown(self) -> bool {
+        self != Self::Same
+    }
+}
+
+/// Writes what one event says of the cells of one row: the row is found once, and comes once into
+/// the change log.
+#[derive(Debug)]
+pub struct RowWriter<'f> {
+    table: &'f mut Table,
+    store: &'f mut Store,
+    key: &'f str,
+    found: Found,
+    /// The event's seq, as the table's cells keep it.
+    number: u32,
+    has_grown: bool,
+}
+
+impl<'f> RowWriter<'f> {
+    /// Of a row that was looked up; `number` is the event's seq as the table keeps it.
+    #[inline]
+    pub(super) fn new(
+        table: &'f mut Table,
+        store: &'f mut Store,
+        key: &'f str,
+        found: Found,
+        number: u32,
+    ) -> Self {
+        Self {
+            table,
+            store,
+            key,
+            found,
+            number,
+            has_grown: false,
+        }
+    }
+
+    /// Joins what is said into a cell. What says no more than nothing makes no row.
+    ///
+    /// # Errors
+    /// Where the column is of another lattice; rules are type-checked, so this is a mistake of ours.
+    #[inline]
+    pub fn join(&mut self, column: Column, delta: &Delta<'_>) -> Result<Joined, KindMismatch> {
+        let index = usize::from(column.index);
+        let Some(kind) = self.table.kinds.get(index).copied() else {
+            return Ok(Joined::Same);
+        };
+        if delta.kind() != kind {
+            let (expected, got) = (kind, delta.kind());
+            return Err(KindMismatch { expected, got });
+        }
+        if delta.is_bot() {
+            return Ok(Joined::Same);
+        }
+        let id = self.id();
+        let mut row = self.table.rows.row_mut(id);
+        let Some(word) = row.cell(index) else {
+            return Ok(Joined::Same);
+        };
+        let joined = join_word(self.store, word, delta)?;
+        if joined.has_grown() {
+            row.set_changed(index, self.number);
+            self.has_grown = true;
+        }
+        Ok(joined)
+    }
+
+    /// Changes a cell in place; the function returns whether it grew.
+    ///
+    /// # Errors
+    /// What the function returns.
+    pub fn update(
+        &mut self,
+        column: Column,
+        change: impl FnOnce(&mut Option<Cell>) -> Result<bool, KindMismatch>,
+    ) -> Result<bool, KindMismatch> {
+        let index = usize::from(column.index);
+        let Some(kind) = self.table.kinds.get(index).copied() else {
+            return Ok(false);
+        };
+        let mut cell = self.found.row.and_then(|id| {
+            let mut row = self.table.rows.row_mut(id);
+            take(self.store, kind, row.cell(index)?)
+        });
+        let grew = change(&mut cell);
+        let Some(cell) = cell else {
+            return grew;
+        };
+        let id = self.id();
+        let mut row = self.table.rows.row_mut(id);
+        if let Some(word) = row.cell(index) {
+            *word = put(self.store, cell);
+        }
+        if grew == Ok(true) {
+            row.set_changed(index, self.number);
+            self.has_grown = true;
+        }
+        grew
+    }
+
+    /// The value of a cell, as it is now.
+    #[must_use]
+    pub fn get(&self, column: Column) -> Option<Cell> {
+        let index = usize::from(column.index);
+        let kind = *self.table.kinds.get(index)?;
+        let word = self.table.rows.cell(self.found.row?, index)?;
+        read(self.store, kind, word)
+    }
+
+    #[inline]
+    fn id(&mut self) -> RowId {
+        match self.found.row {
+            Some(id) => id,
+            None => {
+                let id = self.table.rows.make(self.key, self.found);
+                self.found.row = Some(id);
+                id
+            }
+        }
+    }
+
+    /// Writes the row into the change log where a cell grew; whether one did.
+    #[inline]
+    pub fn end(self) -> bool {
+        if let (true, Some(id)) = (self.has_grown, self.found.row) {
+            self.table.note(id, self.number);
+        }
+        self.has_grown
+    }
+}
