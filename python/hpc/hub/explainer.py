@@ -138,15 +138,13 @@ class Explainer:
         try:
             for _ in range(PIECES_MAX):
                 until = search.until
-                if until is None or position >= until or search.is_gone:
+                if until is None or position >= until:
                     break
                 look = partial(_look, search.run, position + 1, PIECE_EVENTS)
                 position = await self._side.call(look)
-            for seq in search.newest if not search.is_gone else ():
+            for seq in search.newest:
                 if seq > position:  # one batch may hold several
                     position = await self._side.call(partial(_look, search.cut, seq, 1))
-            if search.is_gone:
-                return compacted(await self._side.call(lambda log: log.floor()))
         except StorageError as error:
             return unreadable(error)
         return Answer(_OK, search.body())

@@ -191,11 +191,6 @@ impl Evidence {
     }
 
     #[getter]
-    fn is_gone(&self) -> bool {
-        locked(&self.inner).is_gone()
-    }
-
-    #[getter]
     fn until(&self) -> Option<u64> {
         locked(&self.inner).until()
     }

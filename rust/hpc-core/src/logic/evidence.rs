@@ -66,7 +66,6 @@ pub struct Evidence {
     witness: Witness,
     suspects: Vec<Suspect>,
     hub_id: Arc<str>,
-    is_gone: bool,
 }
 
 impl Evidence {
@@ -106,15 +105,7 @@ impl Evidence {
             witness: Witness::new(hub_id, plan::own_kinds(plan)),
             suspects,
             hub_id: hub_id.into(),
-            is_gone: false,
         })
-    }
-
-    /// Whether a row came whose body compaction has dropped, and which may have held what is looked
-    /// for; the kernel's events are never dropped.
-    #[must_use]
-    pub fn is_gone(&self) -> bool {
-        self.is_gone
     }
 
     /// The seqs at which cells that are not done grew last, ascending.
@@ -154,9 +145,12 @@ impl Evidence {
     fn look(&mut self, rows: &[LogRow], newest: bool) -> Result<(), String> {
         for row in rows {
             if row.body.is_empty() {
-                let mut open = self.suspects.iter().filter(|suspect| suspect.is_open());
-                self.is_gone |= open
-                    .any(|suspect| suspect.gid != KERNEL_GID && suspect.changed >= row.first_seq);
+                // Compaction has dropped what may have been the first event of a value; the
+                // kernel's events are never dropped.
+                let open = self.suspects.iter_mut().filter(|suspect| suspect.is_open());
+                for suspect in open.filter(|suspect| suspect.gid != KERNEL_GID) {
+                    suspect.is_cut |= suspect.changed >= row.first_seq;
+                }
                 continue;
             }
             let body = Body::decode(&row.body)?;
