@@ -8,10 +8,10 @@ use crate::domain::index::{Index, hash};
 
 /// Rows of a segment.
 const SEGMENT: usize = 1024;
-/// Bytes of a segment of keys; a key is shorter.
+/// Bytes of a segment of keys; a longer key has one of its own.
 const KEY_SEGMENT: usize = 1 << 16;
 /// Bits of a key's length in the word that says where it lies.
-const LENGTH_BITS: u32 = 16;
+const LENGTH_BITS: u32 = 28;
 /// A seq from the table's base on takes so many bits of a word.
 const SEQ_BITS: usize = 32;
 
@@ -192,5 +192,39 @@ impl Rows {
         let rows: usize = self.segments.iter().map(Vec::capacity).sum();
         let keys: usize = self.keys.iter().map(Vec::capacity).sum();
         rows * size_of::<u64>() + keys + self.index.bytes()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keys_of_events_from_before_a_generator_may_be_longer_than_a_segment() {
+        let mut rows = Rows::new(1);
+        let lengths = [
+            3,
+            40_000,
+            KEY_SEGMENT - 1,
+            KEY_SEGMENT,
+            KEY_SEGMENT + 5,
+            1 << 20,
+            7,
+            0,
+        ];
+        let keys: Vec<String> = lengths
+            .into_iter()
+            .zip('a'..)
+            .map(|(length, letter)| letter.to_string().repeat(length))
+            .collect();
+        for (row, key) in (0..).zip(&keys) {
+            let found = rows.find(key);
+            assert_eq!(found.row, None);
+            assert_eq!(rows.make(key, found), row);
+        }
+        for (row, key) in (0..).zip(&keys) {
+            assert_eq!(rows.find(key).row, Some(row));
+            assert!(rows.key(row) == key, "a key of {} bytes", key.len());
+        }
     }
 }
