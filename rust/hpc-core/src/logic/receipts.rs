@@ -207,7 +207,8 @@ impl Receipts {
         }
     }
 
-    /// Reads what [`Receipts::encode_receipts`] wrote.
+    /// Reads what [`Receipts::encode_receipts`] wrote, after [`Receipts::decode_origins`]: a receipt
+    /// whose origin is not known is kept by its id.
     ///
     /// # Errors
     /// Bytes that it never writes.
@@ -285,6 +286,7 @@ impl Receipts {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::logic::hub::{Config, Hub};
 
     fn receipt(first_seq: u64) -> Receipt {
         Receipt {
@@ -336,5 +338,28 @@ mod tests {
         again.encode_receipts(&mut same);
         assert_eq!(kept, same);
         Ok(())
+    }
+
+    #[test]
+    fn a_restored_hub_keeps_numbered_receipts_without_their_ids() {
+        let new_hub = || {
+            Hub::new(Config {
+                hub_id: "hub".to_owned(),
+                lease_ms: 1,
+                reclaim_ms: 1,
+            })
+        };
+        let origin = "abcdefghijklmnopqrstuvwxyz";
+        let mut hub = new_hub();
+        for n in 1..=9 {
+            let id = format!("{origin}/{n}");
+            hub.receipts.put(&id, Some((origin, n)), receipt(10 * n));
+        }
+        let bytes = hub.snapshot();
+        let mut again = new_hub();
+        assert!(again.restore(&bytes).is_ok());
+        assert_eq!(again.receipts.by_id.len(), 0);
+        assert_eq!(seq(&again.receipts, &format!("{origin}/9")), Some(90));
+        assert_eq!(bytes, again.snapshot());
     }
 }
