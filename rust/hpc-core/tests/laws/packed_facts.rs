@@ -179,3 +179,42 @@ fn memory_follows_the_facts_and_not_the_log() {
     assert!(done <= 2 * few, "{few} bytes became {done}");
     assert_eq!(facts.rows(), 1);
 }
+
+#[test]
+fn facts_of_a_long_log_are_put_back_as_they_were() {
+    const FAR: u64 = 1 << 31;
+    let make = || {
+        let mut facts = Facts::new();
+        let columns = ["a", "b"].map(|name| facts.column("t", name, LatticeKind::Max));
+        (facts, columns)
+    };
+    let bytes = |facts: &Facts| {
+        let mut bytes = Vec::new();
+        facts.encode(&mut bytes);
+        bytes
+    };
+    let (mut facts, columns) = make();
+    // The fifth moves the base of the seqs on; the first row is said again before that.
+    let seqs = [1, 2, 3, FAR + 9, 2 * FAR + 20, 2 * FAR + 21, 4 * FAR];
+    for (n, seq) in (0_i64..).zip(seqs) {
+        let max = Cell::Max(hpc_core::lattice::max::Max::of(Atom::Int(n)));
+        let (mut again, _) = make();
+        let before = bytes(&facts);
+        let decoded = again.decode_into(seq - 1, &mut Reader::new(&before));
+        assert_eq!(decoded, Ok(()), "before {seq}");
+        assert_eq!(before, bytes(&again), "before {seq}");
+        for facts in [&mut facts, &mut again] {
+            let key = (n % 3).to_string();
+            assert_eq!(facts.join(columns[0], &key, &max, seq), Ok(true));
+            assert_eq!(facts.join(columns[1], "all", &max, seq), Ok(true));
+        }
+        assert_eq!(bytes(&facts), bytes(&again), "after {seq}");
+        for cursor in [0, 1, 2, 3, FAR, 2 * FAR, seq - 1] {
+            let (a, b) = (
+                facts.pull(cursor, seq, 1, None),
+                again.pull(cursor, seq, 1, None),
+            );
+            assert_eq!(a, b, "from {cursor} to {seq}");
+        }
+    }
+}

@@ -1,4 +1,5 @@
-//! The bytes of one generator's facts: row by row, each cell with the seq at which it last changed.
+//! The bytes of one generator's facts: row by row, each cell with the seq at which it last changed,
+//! counted from its table's base, so that what is put back counts on as it would have.
 //!
 //! Rows stand in the order in which they were made, so facts that were made alike have equal bytes.
 //! The change log is not written: what it has of entries that are not stale follows from the cells.
@@ -35,6 +36,7 @@ impl Facts {
                 put_bytes(name.as_bytes(), out);
                 out.push(*kind as u8);
             }
+            put_uint(table.base(), out);
             put_uint(table.rows.len() as u64, out);
             for row in table.rows.ids() {
                 put_bytes(table.rows.key(row).as_bytes(), out);
@@ -44,7 +46,7 @@ impl Facts {
                         put_uint(0, out);
                         continue;
                     }
-                    put_uint(table.seq(table.rows.changed(row, column)), out);
+                    put_uint(u64::from(table.rows.changed(row, column)), out);
                     put_cell(&self.store, *kind, word, out);
                 }
             }
@@ -66,7 +68,8 @@ impl Facts {
             let table = tables.iter_mut().find(|known| known.name == name);
             let table = table.ok_or_else(|| reader.refuse(DecodeReason::OutOfRange))?;
             decode_columns(table, reader)?;
-            table.restoring(head);
+            let base = reader.uint()?;
+            table.restoring(base);
             for _ in 0..reader.length()? {
                 let key = reader.text()?;
                 let found = table.rows.find(key);
@@ -75,8 +78,8 @@ impl Facts {
                 }
                 let row = table.rows.make(key, found);
                 for column in 0..table.kinds.len() {
-                    let changed = reader.uint()?;
-                    if changed > head {
+                    let changed = reader.uint32()?;
+                    if base.saturating_add(changed.into()) > head {
                         return Err(reader.refuse(DecodeReason::OutOfRange));
                     }
                     if changed == 0 {

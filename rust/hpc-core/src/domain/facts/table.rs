@@ -90,15 +90,22 @@ impl Table {
         }
     }
 
-    /// Before cells are put back: the log ends at this seq.
-    pub fn restoring(&mut self, head: u64) {
-        self.base = head.saturating_sub(REBASED);
+    /// From where seqs are counted; 0 where nothing has changed.
+    pub fn base(&self) -> u64 {
+        if self.changes.len() == 0 {
+            0
+        } else {
+            self.base
+        }
     }
 
-    /// Puts back when a cell changed; [`Table::restored`] must follow.
-    pub fn restore(&mut self, row: RowId, column: usize, seq: u64) {
-        let number = u32::try_from(seq.saturating_sub(self.base));
-        let number = number.unwrap_or(u32::MAX).max(1);
+    /// Before cells are put back: from where their seqs are counted.
+    pub fn restoring(&mut self, base: u64) {
+        self.base = base;
+    }
+
+    /// Puts back when a cell changed, by its number; [`Table::restored`] must follow.
+    pub fn restore(&mut self, row: RowId, column: usize, number: u32) {
         self.rows.row_mut(row).set_changed(column, number);
         self.changes.push((number, row));
     }
@@ -119,25 +126,27 @@ impl Table {
     }
 
     /// Moves the base on. Numbers never pass those that are yet to be changed: what was the n-th
-    /// distinct one becomes at most n, and they are taken in ascending order.
+    /// distinct one becomes at most n, and they are taken in ascending order. Stale entries do not
+    /// count: after a restore they are not there.
     fn rebase(&mut self, base: u64) {
         let moved = u32::try_from(base - self.base).unwrap_or(u32::MAX);
         let (rows, columns) = (&mut self.rows, self.columns.len());
         let (mut former, mut rank) = (0, 0_u32);
         self.changes.squeeze(|(at, row)| {
+            if !rows.has_changed(row, at) {
+                return None;
+            }
             if at != former {
                 former = at;
                 rank += 1;
             }
             let number = at.saturating_sub(moved).max(rank);
-            let mut is_alive = false;
             for column in 0..columns {
                 if rows.changed(row, column) == at {
                     rows.row_mut(row).set_changed(column, number);
-                    is_alive = true;
                 }
             }
-            is_alive.then_some((number, row))
+            Some((number, row))
         });
         self.base = base;
     }
