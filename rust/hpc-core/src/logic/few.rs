@@ -1,7 +1,7 @@
 //! A map of few keys: a sorted list of exactly as many pairs.
 //!
-//! A tree takes room for eleven pairs for its first; a Hub keeps a million jobs, and most have one
-//! attempt.
+//! A tree takes room for eleven pairs for its first; a Hub keeps a million jobs that are queued, and
+//! what they have of these is one pair. What may be many (attempts, entries) is a tree.
 
 use crate::lattice::codec::{Codec, DecodeError, DecodeReason, Reader, put_uint};
 
@@ -65,13 +65,6 @@ impl<K: Ord, V> Few<K, V> {
     /// Keeps the pairs for which a function says so.
     pub fn retain(&mut self, mut keep: impl FnMut(&K, &mut V) -> bool) {
         self.0.retain_mut(|(key, value)| keep(key, value));
-    }
-
-    /// The pairs from a key on, ascending.
-    pub fn from(&self, key: &K) -> impl Iterator<Item = (&K, &V)> + use<'_, K, V> {
-        let place = self.place(key).unwrap_or_else(|place| place);
-        let rest = self.0.get(place..).unwrap_or_default();
-        rest.iter().map(|(key, value)| (key, value))
     }
 
     /// The pairs, ascending.

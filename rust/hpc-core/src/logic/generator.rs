@@ -224,7 +224,9 @@ impl Generator {
     /// The longest row key that an event leads to, in bytes.
     #[must_use]
     pub fn key_bytes(&self, event: &EventView<'_>) -> usize {
-        self.newest().rules.key_bytes(event)
+        let views = std::iter::once(&self.serving).chain(&self.next);
+        let lengths = views.map(|view| view.rules.key_bytes(event));
+        lengths.max().unwrap_or_default()
     }
 
     fn newest(&self) -> &View {

@@ -56,7 +56,7 @@ pub struct Job {
     /// What was said about tasks that were cancelled.
     pub reasons: BTreeMap<String, TaskSet>,
     /// What became of every attempt.
-    pub attempts: Few<AttemptKey, Figures>,
+    pub attempts: BTreeMap<AttemptKey, Figures>,
     /// How often a task was lost while it ran.
     pub losses: BTreeMap<u32, u32>,
     /// Whether an attempt was ever lost.
@@ -118,7 +118,7 @@ impl Job {
             settled: Settles::default(),
             causes: Few::default(),
             reasons: BTreeMap::new(),
-            attempts: Few::default(),
+            attempts: BTreeMap::new(),
             losses: BTreeMap::new(),
             has_lost: false,
             mean_ms: None,
@@ -450,7 +450,7 @@ impl Job {
             node,
             state: AttemptState::Leased,
         };
-        let from = self.attempts.from(&from);
+        let from = self.attempts.range(from..);
         from.take_while(move |(key, _)| key.attempt == attempt && key.node == node)
     }
 
@@ -486,11 +486,10 @@ impl Job {
                 }
             }
         }
-        self.attempts.change(key, |record| {
-            record.tasks.join(tasks);
-            record.join(figures);
-            record.started_at = least(record.started_at, started_at);
-        });
+        let record = self.attempts.entry(key).or_default();
+        record.tasks.join(tasks);
+        record.join(figures);
+        record.started_at = least(record.started_at, started_at);
     }
 
     /// Follows the mean duration, the newest report with a weight of 0.3.

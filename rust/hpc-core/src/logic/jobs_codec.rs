@@ -9,6 +9,7 @@ use std::cmp::Reverse;
 use super::job::Job;
 use super::queue::Rank;
 use crate::lattice::codec::{Codec, DecodeError, Reader, put_bytes};
+use crate::lattice::tasks::TaskSet;
 
 impl Codec for Rank {
     fn encode(&self, out: &mut Vec<u8>) {
@@ -23,6 +24,11 @@ impl Codec for Rank {
         })
     }
 }
+
+/// A sealed job has no more bytes: it would be slow to read.
+pub const SEALED_BYTES_MAX: usize = 4096;
+/// A set of so many tasks with gaps is not looked at for whether it is short all the same.
+const LARGE: u64 = 100_000;
 
 /// What jobs mostly have in common, but for the id.
 #[derive(Clone, Copy, Debug)]
@@ -83,6 +89,15 @@ impl Job {
     #[must_use]
     pub fn is_at_rest(&self) -> bool {
         self.is_settled() && self.leases.is_empty() && !self.tasks.is_empty()
+    }
+
+    /// Whether its bytes are surely many: seen without writing them.
+    #[must_use]
+    pub fn is_large(&self) -> bool {
+        let texts = self.ctx.len() + self.attempts.len() * 16;
+        let tasks = self.attempts.values().map(|figures| &figures.tasks);
+        let gaps = |tasks: &TaskSet| tasks.as_range().is_none() && tasks.len() > LARGE;
+        texts + self.entries.len() * 4 > SEALED_BYTES_MAX || tasks.into_iter().any(gaps)
     }
 
     /// Appends the canonical bytes.
@@ -157,7 +172,7 @@ impl Job {
     #[must_use]
     pub fn refers_to(&self, nodes: usize, shapes: usize) -> bool {
         let named = self.leases.iter().map(|lease| lease.node);
-        let mut named = named.chain(self.attempts.iter().map(|(key, _)| key.node));
+        let mut named = named.chain(self.attempts.keys().map(|key| key.node));
         named.all(|node| (node as usize) < nodes) && (self.shape as usize) < shapes
     }
 }

@@ -5,12 +5,10 @@
 //! places, once they are more than half.
 
 use super::job::Job;
-use super::jobs_codec::Head;
+use super::jobs_codec::{Head, SEALED_BYTES_MAX};
 use crate::domain::texts::Texts;
 use crate::lattice::codec::{DecodeError, Reader, put_bytes, put_uint};
 
-/// A job of more bytes stays whole: it would be slow to read.
-const BYTES_MAX: usize = 4096;
 /// Bytes of a segment.
 const SEGMENT: usize = 1 << 16;
 /// Less free than this is let be.
@@ -62,7 +60,7 @@ impl<'s> Parts<'s> {
 impl Sealed {
     /// Seals a job; `None` where it is not over, or too large.
     pub fn seal(&mut self, job: &Job) -> Option<Place> {
-        if !job.is_at_rest() {
+        if !job.is_at_rest() || job.is_large() {
             return None;
         }
         let mut rest = Vec::with_capacity(256);
@@ -79,7 +77,7 @@ impl Sealed {
     }
 
     fn put(&mut self, head: &Head<'_>, rest: &[u8]) -> Option<Place> {
-        if rest.len() > BYTES_MAX {
+        if rest.len() > SEALED_BYTES_MAX {
             return None;
         }
         let mut bytes = Vec::with_capacity(rest.len() + head.id.len() + 16);
