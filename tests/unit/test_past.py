@@ -367,6 +367,7 @@ def test_what_is_asked_of_the_past_is_read_strictly() -> None:
     assert "`wait`" in refused(asked_at("at=1&wait=5", head_seq))[2]
     for query in ("", "from=3&to=2", "from=21", "to=3", "from=1&from=2", "from=x", "from=1&to=21"):
         assert refused(asked_diff(f"gid=g&{query}", head_seq))[0] == 400
+    assert refused(asked_diff("to=3", head_seq))[2] == "Query parameter `from` is missing"
 
 
 @pytest.mark.parametrize("verb", ["ingest", "control", "claim", "namespaces"])

@@ -87,8 +87,18 @@ def asked_diff(query: str, head_seq: int) -> AskedDiff | Answer:
     rest = [(name, value) for name, value in pairs if name not in ("from", "to")]
     cursors: list[int] = []
     # From the later one down, since it bounds the earlier.
-    for name, default in (("to", str(head_seq)), ("from", "nothing")):
-        given = [value for of, value in pairs if of == name] or [default]
+    for name in ("to", "from"):
+        given = [value for of, value in pairs if of == name]
+        if not given and name == "from":
+            return problem(
+                400,
+                "bad_request",
+                "The request cannot be read",
+                "Query parameter `from` is missing",
+                f"give `from` as a cursor from 0 to {head_seq}",
+                field="from",
+            )
+        given = given or [str(head_seq)]
         if len(given) > 1:
             return bad_query(name, "given once", ", ".join(given))
         cursor = _cursor(name, given[0], head_seq)
