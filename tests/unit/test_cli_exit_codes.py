@@ -423,3 +423,14 @@ def test_a_registration_comes_from_a_file(
     assert hub.asked[1].body == request_sent | {"replace": 1}
     path.write_text('{"id": 1}')
     assert tree.main([noun, "register", str(path)]) == 2
+
+
+def test_a_registration_without_its_file_says_why(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """And not that it is no JSON."""
+    path = tmp_path / "absent.json"
+    assert tree.main(["ns", "register", str(path)]) == 2
+    assert capsys.readouterr().err.startswith(
+        f"error: {path} cannot be read: No such file or directory\n"
+    )

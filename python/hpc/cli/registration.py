@@ -31,7 +31,10 @@ def read(path: str, default: str) -> list[dict[str, Any]]:
     try:
         text = sys.stdin.read() if path == "-" else Path(path).read_text(encoding="utf-8")
         document = json.loads(text)
-    except (OSError, ValueError) as error:
+    except OSError as error:
+        why = error.strerror or error
+        raise UsageError(f"{path} cannot be read: {why}", field="file") from error
+    except ValueError as error:
         raise UsageError(f"{path} cannot be read as JSON: {error}", field="file") from error
     return requests(document, default, path)
 
