@@ -235,6 +235,23 @@ def test_the_kernel_is_explained_over_rows_without_a_body(hub: KeptHub, asker: A
     assert [asker.explain(place) for place in places] == before
 
 
+def test_what_lost_nothing_is_explained_as_before(hub: KeptHub, asker: Asker) -> None:
+    """That samples are kept for a day must not cost anybody else the events of their facts."""
+    rules = [{"on": "Said", "table": "t", "key": "all", "join": {"n": {"count": 1}}}]
+    spec = {"namespaces": ["keep"], "rules": rules}
+    body = {"type": "RegisterGenerator", "gid": "whole", "spec": spec}
+    assert hub.ask("control", body=body)[0] == 200
+    hub.idle()
+    hub.say("keep", 1)
+    place = "gid=whole&table=t&key=all&column=n"
+    status, before = asker.explain(place)
+    assert (status, bool(before["events"])) == (200, True)
+    compact(hub)
+    status, after = asker.explain(place)
+    assert (status, after["events"]) == (200, before["events"])
+    gone(asker.explain("gid=o&table=t&key=all&column=n"), hub.log.floor(), "after")
+
+
 def test_conflicts_whose_evidence_is_gone_are_listed_and_say_so(hub: KeptHub, asker: Asker) -> None:
     """A conflict is there for ever; that its first events are not must not hide it."""
     status, page = asker.conflicts("gid=o")

@@ -26,6 +26,9 @@ def explain(
     limit: Annotated[
         int, typer.Option("--limit", min=1, max=10_000, help="So many events of each.")
     ] = 20,
+    after: Annotated[
+        int | None, typer.Option("--after", min=0, help="Only events after this seq.")
+    ] = None,
     why_not: Annotated[
         bool, typer.Option("--why-not", help="Those that did not change it instead, and why.")
     ] = False,
@@ -40,7 +43,8 @@ def explain(
     with client(hub_url) as hub:
         columns = [column] if column is not None else _columns(hub, gid, table, key)
         told = {
-            name: _explained(hub, gid, table, key, name, limit, why_not=why_not) for name in columns
+            name: _explained(hub, gid, table, key, name, limit, after, why_not=why_not)
+            for name in columns
         }
     if as_json:
         output.put_json("explain", told, cursor=hub.cursor)
@@ -89,7 +93,15 @@ def _columns(hub: Client, gid: str, table: str, key: str) -> list[str]:
 
 
 def _explained(
-    hub: Client, gid: str, table: str, key: str, column: str, limit: int, *, why_not: bool
+    hub: Client,
+    gid: str,
+    table: str,
+    key: str,
+    column: str,
+    limit: int,
+    after: int | None,
+    *,
+    why_not: bool,
 ) -> dict[str, Any]:
     """Return so many events of a column; a page may be empty and have more."""
     query: list[tuple[str, str | int | float]] = [
@@ -100,7 +112,8 @@ def _explained(
     ]
     if why_not:
         query.append(("why_not", "true"))
-    page = whole = hub.read("/explain", [*query, ("limit", limit)])
+    first = [] if after is None else [("after", after)]
+    page = whole = hub.read("/explain", [*query, ("limit", limit), *first])
     while page["more"] and len(whole["events"]) < limit:
         left = limit - len(whole["events"])
         page = hub.read("/explain", [*query, ("limit", left), ("after", page["after"])])

@@ -51,12 +51,9 @@ class _Plan(msgspec.Struct):
     key: str
     column: str
     job: bool
+    whole: bool
+    """Whether compaction has dropped no event of what the cell comes from."""
     only: int | None = None
-
-    @property
-    def is_kernel(self) -> bool:
-        """Whether it is about the kernel's facts, whose events have no retention."""
-        return not self.spec
 
 
 _plan = msgspec.json.Decoder(_Plan)
@@ -169,7 +166,7 @@ def _piece(
     if plan.only is not None or not plan.job:
         rows = log.read(search.position + 1, PIECE_EVENTS if plan.only is None else 1)
         is_gone = any(not row.body and row.first_seq <= end for row in rows)
-        if is_gone and not plan.is_kernel:
+        if is_gone and not plan.whole:
             return _gone(log.floor(), None if search.folds or plan.only is not None else after)
         return search.run(rows, after, end, limit)
     rows = log.read_job(plan.key, search.position, JOB_ROWS)

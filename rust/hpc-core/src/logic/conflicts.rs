@@ -129,6 +129,8 @@ struct Listed<'h> {
     facts: &'h Facts,
     spec: &'h str,
     conflicts: &'h Conflicts,
+    /// Whether compaction has dropped nothing of what it reads.
+    is_whole: bool,
 }
 
 impl Hub {
@@ -180,6 +182,8 @@ impl Hub {
             }
         }
         specs.end();
+        let whole = listed.iter().filter(|one| one.is_whole);
+        object.list("whole", whole, |out, one| write_str(out, one.gid));
         write_own_kinds(&mut object, &self.state.namespaces);
         object.list("cells", &page, |out, (one, name, cell, changed)| {
             ObjectWriter::new(out)
@@ -202,12 +206,14 @@ impl Hub {
             facts: one.facts(),
             spec: one.serving_text(),
             conflicts: one.conflicts(),
+            is_whole: self.state.namespaces.keep_all(one.namespaces()),
         });
         let kernel = Listed {
             gid: KERNEL_GID,
             facts: self.state.kernel.facts(),
             spec: "",
             conflicts: self.state.kernel.conflicts(),
+            is_whole: true,
         };
         let mut all: Vec<Listed<'_>> = registered.chain([kernel]).collect();
         all.sort_unstable_by_key(|one| one.gid);

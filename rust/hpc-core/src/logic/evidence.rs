@@ -9,7 +9,6 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use super::conflicts::{Within, is_several, onces, write_within};
-use super::kernel::KERNEL_GID;
 use super::plan;
 use super::rules::Rules;
 use super::said::{Place, Witness};
@@ -65,7 +64,15 @@ pub struct Evidence {
     tellers: BTreeMap<String, Teller>,
     witness: Witness,
     suspects: Vec<Suspect>,
+    /// The generators of whose events compaction has dropped none.
+    whole: Vec<String>,
     hub_id: Arc<str>,
+}
+
+fn words(plan: &Map<'_>, key: &str) -> Vec<String> {
+    let words = plan.get(key).and_then(Value::as_list).unwrap_or_default();
+    let words = words.iter().filter_map(Value::as_str);
+    words.map(str::to_owned).collect()
 }
 
 impl Evidence {
@@ -104,6 +111,7 @@ impl Evidence {
             tellers,
             witness: Witness::new(hub_id, plan::own_kinds(plan)),
             suspects,
+            whole: words(plan, "whole"),
             hub_id: hub_id.into(),
         })
     }
@@ -145,10 +153,12 @@ impl Evidence {
     fn look(&mut self, rows: &[LogRow], newest: bool) -> Result<(), String> {
         for row in rows {
             if row.body.is_empty() {
-                // Compaction has dropped what may have been the first event of a value; the
-                // kernel's events are never dropped.
-                let open = self.suspects.iter_mut().filter(|suspect| suspect.is_open());
-                for suspect in open.filter(|suspect| suspect.gid != KERNEL_GID) {
+                // Compaction has dropped what may have been the first event of a value.
+                let Self {
+                    suspects, whole, ..
+                } = self;
+                let open = suspects.iter_mut().filter(|suspect| suspect.is_open());
+                for suspect in open.filter(|suspect| !whole.contains(&suspect.gid)) {
                     suspect.is_cut |= suspect.changed >= row.first_seq;
                 }
                 continue;

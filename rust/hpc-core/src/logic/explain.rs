@@ -46,6 +46,8 @@ impl Hub {
             None if gid == KERNEL_GID => (self.state.kernel.facts(), ""),
             None => return Err(self.unknown_generator(gid)),
         };
+        // What compaction has dropped was of other namespaces, and never of the kernel.
+        let is_whole = generator.is_none_or(|g| self.state.namespaces.keep_all(g.namespaces()));
         // To ask why nothing came of what was said, something need not have come of it.
         let cell = match found(facts, table, key, column)? {
             None if !why_not => return Err(unsaid(table, key, column)),
@@ -65,6 +67,7 @@ impl Hub {
         );
         object
             .bool("why_not", why_not)
+            .bool("whole", is_whole)
             .str("cell", &cell.map_or(String::new(), |(cell, _)| hex(&cell)))
             .str("spec", spec)
             .str("table", table)

@@ -209,6 +209,12 @@ impl Generator {
         &self.serving.spec.text
     }
 
+    /// The namespaces that the version reads which pulls are answered from.
+    #[must_use]
+    pub fn namespaces(&self) -> &[String] {
+        &self.serving.spec.namespaces
+    }
+
     /// The facts of the version that pulls are answered from.
     #[must_use]
     pub fn facts(&self) -> &Facts {

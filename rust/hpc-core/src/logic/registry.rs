@@ -18,6 +18,8 @@ pub struct Registered {
     pub version: u64,
     /// Seq of the registration that made it so.
     pub seq: u64,
+    /// Whether it has, or ever had, a retention: events of its own may be gone.
+    pub forgets: bool,
 }
 
 /// All namespaces by id.
@@ -43,16 +45,36 @@ impl Namespaces {
 
     /// Registers or replaces; the caller has checked that it may.
     pub fn put(&mut self, ns_id: &str, spec: NamespaceSpec, seq: u64) -> u64 {
-        let version = self.0.get(ns_id).map_or(1, |ns| ns.version + 1);
-        let registered = Registered { spec, version, seq };
-        self.0.insert(ns_id.to_owned(), registered);
+        let former = self.0.get(ns_id);
+        let version = former.map_or(1, |ns| ns.version + 1);
+        let forgets = former.is_some_and(|ns| ns.forgets);
+        self.restore(ns_id, spec, version, seq, forgets);
         version
     }
 
     /// Puts a registration back as it was.
-    pub fn restore(&mut self, ns_id: &str, spec: NamespaceSpec, version: u64, seq: u64) {
-        let registered = Registered { spec, version, seq };
+    pub fn restore(
+        &mut self,
+        ns_id: &str,
+        spec: NamespaceSpec,
+        version: u64,
+        seq: u64,
+        forgets: bool,
+    ) {
+        let registered = Registered {
+            forgets: forgets || spec.retention_ms.is_some(),
+            spec,
+            version,
+            seq,
+        };
         self.0.insert(ns_id.to_owned(), registered);
+    }
+
+    /// Whether no event of these namespaces was ever dropped from the log.
+    #[must_use]
+    pub fn keep_all(&self, ns_ids: &[String]) -> bool {
+        let mut known = ns_ids.iter().filter_map(|ns_id| self.get(ns_id));
+        known.all(|ns| !ns.forgets)
     }
 
     /// Whether events of a namespace can be of this kind.

@@ -109,6 +109,7 @@ fn encode_namespaces(namespaces: &Namespaces, out: &mut Vec<u8>) {
         put_bytes(ns_id.as_bytes(), out);
         put_uint(registered.version, out);
         put_uint(registered.seq, out);
+        registered.forgets.encode(out);
         put_bytes(registered.spec.text.as_bytes(), out);
     }
 }
@@ -263,9 +264,9 @@ fn decode_namespaces(reader: &mut Reader<'_>) -> Result<Namespaces, DecodeError>
     let mut namespaces = Namespaces::default();
     for _ in 0..reader.length()? {
         let ns_id = reader.text()?;
-        let (version, seq) = (reader.uint()?, reader.uint()?);
+        let (version, seq, forgets) = (reader.uint()?, reader.uint()?, reader.flag()?);
         let spec = parsed(reader, NamespaceSpec::parse)?;
-        namespaces.restore(ns_id, spec, version, seq);
+        namespaces.restore(ns_id, spec, version, seq, forgets);
     }
     Ok(namespaces)
 }
