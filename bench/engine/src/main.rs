@@ -44,7 +44,7 @@ fn joins(events: usize) {
         let said = others::said(&texts);
         let cost = joins::generator(&texts);
         let ours = cost.ns;
-        println!("  hpc, a generator of 4 columns   {ours:7.0} ({:4.0})  {:.2} allocations/event", cost.bytes, cost.allocations);
+        println!("  hpc, a generator of 4 columns   {ours:7.0} ({:4.0})  {:.2} allocations/event; the same again {:.0} ns", cost.bytes, cost.allocations, cost.again);
         let peers: [(&str, fn(&[others::Said]) -> others::Cost); 3] =
             [("HashMap by hand", others::by_hand), ("lattices 0.7", others::hydro), ("crdts 7.3", others::crdts)];
         for (name, run) in peers {
