@@ -38,6 +38,19 @@ struct Decoded<'v> {
     settles: Settles,
 }
 
+impl<'v> Decoded<'v> {
+    fn view(&self, seq: u64) -> EventView<'v> {
+        EventView {
+            seq,
+            stamp: Stamp { at: seq.cast_signed(), counter: 0 },
+            kind: self.kind,
+            ns_id: "work",
+            ctx: self.ctx,
+            spec: self.spec,
+        }
+    }
+}
+
 /// Gives decoded events to a function, which alone is measured.
 fn run(texts: &[String], mut each: impl FnMut(u64, &Decoded<'_>)) -> (u64, u64) {
     let (mut ns, mut calls, mut seq) = (0, 0, 0);
@@ -83,14 +96,7 @@ pub fn generator(texts: &[String]) -> Cost {
     let rules = Rules::compile(&spec, &mut facts);
     let hub_id = "hub".into();
     let (ns, calls) = run(texts, |seq, event| {
-        let view = EventView {
-            seq,
-            stamp: Stamp { at: seq.cast_signed(), counter: 0 },
-            kind: event.kind,
-            ns_id: "work",
-            ctx: event.ctx,
-            spec: event.spec,
-        };
+        let view = event.view(seq);
         rules.apply(&view, &hub_id, &mut facts, &mut conflicts).expect("one lattice a column");
     });
     let bytes = live_bytes() - before;
@@ -98,14 +104,7 @@ pub fn generator(texts: &[String]) -> Cost {
     let mut has_grown = false;
     let (again, _) = run(texts, |seq, event| {
         let seq = seq + texts.len() as u64;
-        let view = EventView {
-            seq,
-            stamp: Stamp { at: seq.cast_signed(), counter: 0 },
-            kind: event.kind,
-            ns_id: "work",
-            ctx: event.ctx,
-            spec: event.spec,
-        };
+        let view = event.view(seq);
         has_grown |= rules.apply(&view, &hub_id, &mut facts, &mut conflicts).expect("one lattice a column");
     });
     assert!(!has_grown, "every event was there");

@@ -340,7 +340,11 @@ def _schemas() -> dict[str, Any]:
             cursor=INT,
             facts=MAP,
             more={"type": "boolean"},
+            overflow=MAP,
             snapshot={"type": "boolean"},
+            since={"type": "integer"},
+            building={"type": "boolean"},
+            failed={"type": "boolean"},
         ),
         "Claim": _object(
             ["node_id", "host", "place", "session", "epoch", "n", "ns", "resources"],

@@ -28,18 +28,6 @@ impl<K: Ord, V> Few<K, V> {
         self.0.binary_search_by(|(known, _)| known.cmp(key))
     }
 
-    /// The value of a key.
-    pub fn get(&self, key: &K) -> Option<&V> {
-        let place = self.place(key).ok()?;
-        self.0.get(place).map(|(_, value)| value)
-    }
-
-    /// The value of a key, to be changed.
-    pub fn get_mut(&mut self, key: &K) -> Option<&mut V> {
-        let place = self.place(key).ok()?;
-        self.0.get_mut(place).map(|(_, value)| value)
-    }
-
     /// Changes the value of a key; one that is not there begins as the default.
     pub fn change(&mut self, key: K, change: impl FnOnce(&mut V))
     where
@@ -52,13 +40,6 @@ impl<K: Ord, V> Few<K, V> {
         });
         if let Some((_, value)) = self.0.get_mut(place) {
             change(value);
-        }
-    }
-
-    /// Takes a key out.
-    pub fn remove(&mut self, key: &K) {
-        if let Ok(place) = self.place(key) {
-            self.0.remove(place);
         }
     }
 

@@ -81,3 +81,19 @@ fn a_generator_that_passes_its_bytes_stops_as_well() {
     assert_eq!(told["failed"], true);
     assert_eq!(told["cursor"].as_u64().unwrap() % 1_024, 0);
 }
+
+#[test]
+fn one_that_keeps_less_takes_the_place_of_one_that_has_failed() {
+    let mut desk = desk(FEW);
+    for node in 0..6 {
+        say(&mut desk, node, node);
+    }
+    assert_eq!(pull(&mut desk)["failed"], true);
+    let rule = json!({"on": "Said", "table": "t", "key": "all", "join": {"i": {"max": "$spec.i"}}});
+    let mut request = generator("g", json!({"namespaces": ["ns"], "rules": [rule]}));
+    request["replace"] = json!(1);
+    assert_eq!(desk.control(&request).status, 200);
+    let told = pull(&mut desk);
+    assert!(told["failed"].is_null(), "{told}");
+    assert_eq!(told["facts"]["t"], json!({"all": {"i": 5}}));
+}

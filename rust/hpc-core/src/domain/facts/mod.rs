@@ -195,14 +195,21 @@ impl Facts {
     /// Whether joining facts of the same columns into these would make a cell grow.
     #[must_use]
     pub fn would_grow(&self, delta: &Self) -> bool {
-        let mut grows = false;
-        delta.each_cell(&mut |table, key, column, said, _| {
-            grows |= match self.find(table, key, column) {
-                Some((mut mine, _)) => mine.join(said) == Ok(true),
-                None => !said.is_bot(),
-            };
-        });
-        grows
+        delta.tables.iter().any(|table| {
+            let mut cells = table.rows.ids().flat_map(|id| {
+                let columns = table.columns.iter().enumerate();
+                columns.map(move |(index, column)| (id, index, column))
+            });
+            cells.any(|(id, index, column)| {
+                let Some(said) = delta.cell(table, id, index) else {
+                    return false;
+                };
+                match self.find(&table.name, table.rows.key(id), column) {
+                    Some((mut mine, _)) => mine.join(&said) == Ok(true),
+                    None => !said.is_bot(),
+                }
+            })
+        })
     }
 
     /// Number of rows over all tables.
@@ -215,22 +222,5 @@ impl Facts {
     #[must_use]
     pub fn bytes(&self) -> usize {
         self.tables.iter().map(Table::bytes).sum::<usize>() + self.store.bytes()
-    }
-}
-
-impl Facts {
-    /// Gives every cell to `f` (table, key, column, cell, last changed), table by table in the order
-    /// in which the rows were made.
-    pub fn each_cell(&self, f: &mut dyn FnMut(&str, &str, &str, &Cell, u64)) {
-        for table in &self.tables {
-            for id in table.rows.ids() {
-                for (index, column) in table.columns.iter().enumerate() {
-                    if let Some(cell) = self.cell(table, id, index) {
-                        let changed = table.seq(table.rows.changed(id, index));
-                        f(&table.name, table.rows.key(id), column, &cell, changed);
-                    }
-                }
-            }
-        }
     }
 }
