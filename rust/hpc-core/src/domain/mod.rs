@@ -2,7 +2,7 @@
 //!
 //! | file         | what it defines                                                       |
 //! |--------------|-----------------------------------------------------------------------|
-//! | `json`       | decoding with limits, values, canonical text                          |
+//! | `json`       | values, canonical text; `json_decode` reads them with limits          |
 //! | `ids`        | which names are allowed                                               |
 //! | `problem`    | refusals as problem documents (RFC 9457)                              |
 //! | `event`      | batches, events, ctx, the kinds that the kernel understands           |
@@ -27,6 +27,7 @@ pub mod generator;
 pub mod ids;
 pub mod index;
 pub mod json;
+mod json_decode;
 pub mod json_write;
 pub mod msgpack;
 pub mod namespace;

@@ -10,7 +10,7 @@
 //! | `check`         | one event, before anything is recorded                                  |
 //! | `well_formed`   | is its spec as the schema says?                                         |
 //! | `verdict`       | what it settles, decided once                                           |
-//! | `state`         | the one function that applies it, live and in replay                    |
+//! | `state`, `state_nodes` | the one function that applies it, live and in replay             |
 //! | `jobs`, `job`, `sealed` | all jobs; one; those that are over, as bytes                   |
 //! | `attempts`, `columns` | attempts, and how reports say what became of them                 |
 //! | `nodes`         | live nodes: epochs, deadlines, what they hold                           |
@@ -74,6 +74,7 @@ pub mod search;
 pub mod sections;
 pub mod snapshot;
 pub mod state;
+mod state_nodes;
 mod tail;
 mod tallies;
 pub mod type_check;
