@@ -150,7 +150,8 @@ pub fn kernel(texts: &[String]) -> Cost {
     let none = Settles::default();
     let mut apply = |seq: u64, kind: &str, ctx: &Map<'_>, spec: &Map<'_>, settles: &Settles| {
         let stamp = Stamp { at: seq.cast_signed(), counter: 0 };
-        let event = LogEvent { seq, stamp, kind, ctx, spec, settles };
+        let kernel = KernelKind::from_wire(kind);
+        let event = LogEvent { seq, stamp, kind, kernel, ctx, spec, settles };
         grew.clear();
         state.apply(&event, &mut grew).expect("one lattice a column");
     };

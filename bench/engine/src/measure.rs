@@ -1,32 +1,37 @@
 //! Measuring: CPU time of this thread, and bytes that are allocated.
 
-use std::alloc::{GlobalAlloc, Layout, System};
+use std::alloc::{GlobalAlloc, Layout};
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
 
-/// Counts what is allocated and not yet freed, and how often somebody asked.
+use mimalloc::MiMalloc;
+
+/// Counts what is allocated and not yet freed, and how often somebody asked. One thread runs, so a
+/// load and a store count as well as an atomic addition, and cost what is measured far less.
 pub struct Counting;
+
+fn count(more: usize, less: usize) {
+    LIVE.store(LIVE.load(Relaxed).wrapping_add(more).wrapping_sub(less), Relaxed);
+    CALLS.store(CALLS.load(Relaxed) + u64::from(more > 0), Relaxed);
+}
 
 static LIVE: AtomicUsize = AtomicUsize::new(0);
 static CALLS: AtomicU64 = AtomicU64::new(0);
 
-// SAFETY: every call goes to the system's allocator as it came.
+// SAFETY: every call goes on as it came.
 unsafe impl GlobalAlloc for Counting {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        LIVE.fetch_add(layout.size(), Relaxed);
-        CALLS.fetch_add(1, Relaxed);
-        unsafe { System.alloc(layout) }
+        count(layout.size(), 0);
+        unsafe { MiMalloc.alloc(layout) }
     }
 
     unsafe fn dealloc(&self, at: *mut u8, layout: Layout) {
-        LIVE.fetch_sub(layout.size(), Relaxed);
-        unsafe { System.dealloc(at, layout) }
+        count(0, layout.size());
+        unsafe { MiMalloc.dealloc(at, layout) }
     }
 
     unsafe fn realloc(&self, at: *mut u8, layout: Layout, size: usize) -> *mut u8 {
-        LIVE.fetch_add(size, Relaxed);
-        LIVE.fetch_sub(layout.size(), Relaxed);
-        CALLS.fetch_add(1, Relaxed);
-        unsafe { System.realloc(at, layout, size) }
+        count(size, layout.size());
+        unsafe { MiMalloc.realloc(at, layout, size) }
     }
 }
 

@@ -16,6 +16,8 @@ mod diagrams;
 mod elements;
 #[path = "laws/irreducibles.rs"]
 mod irreducibles;
+#[path = "laws/json_decoding.rs"]
+mod json_decoding;
 #[path = "laws/packed_facts.rs"]
 mod packed_facts;
 #[path = "laws/task_sets.rs"]

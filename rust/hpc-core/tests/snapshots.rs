@@ -209,7 +209,7 @@ fn a_snapshot_of_another_hub_is_refused() {
 
 /// Bytes with one section replaced, and all checksums as they must be.
 fn resealed(bytes: &[u8], name: &str, body: &[u8]) -> Vec<u8> {
-    let mut writer = Writer::new();
+    let mut writer = Writer::with_capacity(bytes.len());
     for (section, range) in sections::open(bytes).unwrap() {
         let now = if section == name { body } else { &bytes[range] };
         writer.section(&section, |out| out.extend_from_slice(now));

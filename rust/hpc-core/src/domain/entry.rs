@@ -5,7 +5,7 @@
 //! body, so a batch that is changed, missing or moved is named when the log is read. Compaction drops
 //! bodies and keeps the rest: of such a batch the chain value is taken as it stands.
 
-use super::json::{Map, Value, decode};
+use super::json::{Map, Value, decode_own};
 use super::json_write::{ObjectWriter, write_int, write_list, write_str};
 use crate::lattice::last::Stamp;
 
@@ -205,7 +205,7 @@ impl<'b> Body<'b> {
     /// # Errors
     /// What is wrong with it: the row is damaged, or of another version.
     pub fn decode(body: &'b [u8]) -> Result<Self, String> {
-        let Value::Map(mut map) = decode(body)? else {
+        let Value::Map(mut map) = decode_own(body)? else {
             return Err("The body of a batch is no map".to_owned());
         };
         let Some(Value::List(events)) = map.remove("events") else {

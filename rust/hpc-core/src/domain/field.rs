@@ -190,9 +190,11 @@ pub fn parse_field(map: &Map<'_>, path: &str, errors: &mut Vec<FieldError>) -> O
     };
     // The values allowed are compared with what is stored, so they take its form.
     let mut allowed = Vec::new();
-    for mut value in one_of.iter().flatten().cloned() {
-        match check_value(&field, &mut value) {
-            Ok(()) => allowed.push(value.into_owned()),
+    for value in one_of.iter().flatten() {
+        match check_value(&field, value) {
+            Ok(converted) => {
+                allowed.push(converted.unwrap_or_else(|| value.clone().into_owned()));
+            }
             Err(expected) => {
                 let path = format!("{path}.one_of");
                 errors.push(FieldError::new(path, expected, value.shown()));
@@ -202,36 +204,28 @@ pub fn parse_field(map: &Map<'_>, path: &str, errors: &mut Vec<FieldError>) -> O
     field.one_of = one_of.map(|_| allowed);
     (field.min, field.max, field.format) = (min, max, format);
     if let Some(default) = map.get("default") {
-        let mut value = default.clone();
-        if required {
-            errors.push(FieldError::new(
-                format!("{path}.default"),
-                "absent: a required field has none",
-                default.shown(),
-            ));
-        } else if let Err(expected) = check_value(&field, &mut value) {
-            errors.push(FieldError::new(
-                format!("{path}.default"),
-                expected,
-                default.shown(),
-            ));
-        }
-        if errors.len() == before {
-            return Some(FieldSpec {
-                default: Some(value.into_owned()),
-                ..field
-            });
+        let mut refuse = |expected: String| {
+            let path = format!("{path}.default");
+            errors.push(FieldError::new(path, expected, default.shown()));
+        };
+        match check_value(&field, default) {
+            _ if required => refuse("absent: a required field has none".to_owned()),
+            Ok(converted) => {
+                let default = converted.unwrap_or_else(|| default.clone().into_owned());
+                field.default = Some(default);
+            }
+            Err(expected) => refuse(expected),
         }
     }
     (errors.len() == before).then_some(field)
 }
 
-/// Checks one value, converting it in place.
+/// Checks one value; what it is converted to, if it is.
 ///
 /// # Errors
 /// What the field expects, in words.
-pub fn check_value(field: &FieldSpec, value: &mut Value<'_>) -> Result<(), String> {
-    let converted = match (field.expected_type, &*value) {
+pub fn check_value(field: &FieldSpec, value: &Value<'_>) -> Result<Option<Value<'static>>, String> {
+    let converted = match (field.expected_type, value) {
         (ExpectedType::Int, Value::Str(text)) => Some(Value::Int(
             decimal(text).ok_or_else(|| field.expected_type.wire().to_owned())?,
         )),
@@ -242,10 +236,8 @@ pub fn check_value(field: &FieldSpec, value: &mut Value<'_>) -> Result<(), Strin
         (ExpectedType::Float, Value::Int(n)) => Some(Value::Float(*n as f64)),
         _ => None,
     };
-    if let Some(converted) = converted {
-        *value = converted;
-    }
-    let size = match (field.expected_type, &*value) {
+    let value = converted.as_ref().unwrap_or(value);
+    let size = match (field.expected_type, value) {
         #[expect(clippy::cast_precision_loss, reason = "bounds are floats")]
         (ExpectedType::Int, Value::Int(n)) => Some(*n as f64),
         (ExpectedType::Float, Value::Float(x)) => Some(*x),
@@ -266,7 +258,7 @@ pub fn check_value(field: &FieldSpec, value: &mut Value<'_>) -> Result<(), Strin
         return Err(format.words().to_owned());
     }
     if in_bounds && listed {
-        Ok(())
+        Ok(converted)
     } else {
         Err(expected(field))
     }

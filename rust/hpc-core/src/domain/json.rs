@@ -7,7 +7,7 @@
 
 use std::borrow::Cow;
 
-pub use super::json_decode::{DEPTH_MAX, decode, decode_first};
+pub use super::json_decode::{DEPTH_MAX, decode, decode_first, decode_own};
 use super::json_write::{write_float, write_int, write_str};
 
 /// A map of so many pairs is searched from its first to its last.
@@ -35,52 +35,85 @@ pub enum Value<'a> {
 }
 
 /// A map as pairs in byte order of the keys, each key once.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct Map<'a>(Vec<(Cow<'a, str>, Value<'a>)>);
+#[derive(Clone, Debug, Default)]
+pub struct Map<'a> {
+    pairs: Pairs<'a>,
+    /// The canonical text, where it is there already.
+    text: Option<&'a str>,
+}
+
+type Pairs<'a> = Vec<(Cow<'a, str>, Value<'a>)>;
+
+impl PartialEq for Map<'_> {
+    fn eq(&self, other: &Self) -> bool {
+        self.pairs == other.pairs
+    }
+}
 
 impl<'a> Map<'a> {
     /// The empty map.
     #[must_use]
     pub const fn new() -> Self {
-        Self(Vec::new())
+        Self {
+            pairs: Vec::new(),
+            text: None,
+        }
     }
 
     /// A map of pairs as they came, in any order.
     ///
     /// # Errors
     /// A key that came twice.
-    pub fn from_pairs(mut pairs: Vec<(Cow<'a, str>, Value<'a>)>) -> Result<Self, String> {
-        // Most producers write keys in one order for all events, many in byte order.
-        if !pairs.is_sorted_by(|a, b| a.0.as_bytes() < b.0.as_bytes()) {
-            pairs.sort_by(|a, b| a.0.as_bytes().cmp(b.0.as_bytes()));
-            let twice = pairs.windows(2).find_map(|pair| match pair {
-                [(a, _), (b, _)] if a == b => Some(a.to_string()),
-                _ => None,
-            });
-            if let Some(key) = twice {
-                return Err(key);
-            }
+    pub fn from_pairs(pairs: Pairs<'a>) -> Result<Self, String> {
+        let mut pairs = match Self::from_sorted(pairs) {
+            Ok(map) => return Ok(map),
+            Err(pairs) => pairs,
+        };
+        pairs.sort_by(|a, b| a.0.as_bytes().cmp(b.0.as_bytes()));
+        let twice = pairs.windows(2).find_map(|pair| match pair {
+            [(a, _), (b, _)] if a == b => Some(a.to_string()),
+            _ => None,
+        });
+        match twice {
+            Some(key) => Err(key),
+            None => Ok(Self { pairs, text: None }),
         }
-        Ok(Self(pairs))
+    }
+
+    /// A map of pairs in byte order of the keys, as many producers write them.
+    ///
+    /// # Errors
+    /// The pairs, if they are not in order or a key came twice.
+    pub(super) fn from_sorted(pairs: Pairs<'a>) -> Result<Self, Pairs<'a>> {
+        if pairs.is_sorted_by(|a, b| precedes(a.0.as_bytes(), b.0.as_bytes())) {
+            Ok(Self { pairs, text: None })
+        } else {
+            Err(pairs)
+        }
+    }
+
+    /// Says what its canonical text is, which then is not written again.
+    pub(crate) fn set_text(&mut self, text: &'a str) {
+        self.text = Some(text);
+    }
+
+    /// Whether its canonical text is there already.
+    #[must_use]
+    pub fn has_text(&self) -> bool {
+        self.text.is_some()
     }
 
     /// The value under a key.
     #[must_use]
     pub fn get(&self, key: &str) -> Option<&Value<'a>> {
-        if self.0.len() <= FEW {
+        if self.pairs.len() <= FEW {
             // Most keys differ in length, which is seen without reading them.
-            let mut pairs = self.0.iter();
+            let mut pairs = self.pairs.iter();
             let found = pairs.find(|(have, _)| have.len() == key.len() && have == key);
             return found.map(|(_, value)| value);
         }
         let at = self.find(key).ok()?;
-        self.0.get(at).map(|(_, value)| value)
-    }
-
-    /// The value under a key, to be changed in place.
-    pub fn get_mut(&mut self, key: &str) -> Option<&mut Value<'a>> {
-        let at = self.find(key).ok()?;
-        self.0.get_mut(at).map(|(_, value)| value)
+        self.pairs.get(at).map(|(_, value)| value)
     }
 
     /// The string under a key.
@@ -101,42 +134,60 @@ impl<'a> Map<'a> {
     /// Puts a value under a key, in place of the former one.
     pub fn insert(&mut self, key: impl Into<Cow<'a, str>>, value: Value<'a>) {
         let key = key.into();
+        self.text = None;
         match self.find(&key) {
             Ok(at) => {
-                if let Some(pair) = self.0.get_mut(at) {
+                if let Some(pair) = self.pairs.get_mut(at) {
                     pair.1 = value;
                 }
             }
-            Err(at) => self.0.insert(at, (key, value)),
+            Err(at) => self.pairs.insert(at, (key, value)),
         }
+    }
+
+    /// Takes the value under a key and leaves null, where the map is on its way out.
+    pub fn take(&mut self, key: &str) -> Option<Value<'a>> {
+        self.text = None;
+        let mut pairs = self.pairs.iter_mut();
+        let found = pairs.find(|(have, _)| have.len() == key.len() && have == key);
+        found.map(|(_, value)| std::mem::replace(value, Value::Null))
     }
 
     /// Takes the value under a key out.
     pub fn remove(&mut self, key: &str) -> Option<Value<'a>> {
         let at = self.find(key).ok()?;
-        Some(self.0.remove(at).1)
+        self.text = None;
+        Some(self.pairs.remove(at).1)
     }
 
     /// The pairs in byte order of the keys.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &Value<'a>)> {
-        self.0.iter().map(|(key, value)| (key.as_ref(), value))
+        self.pairs.iter().map(|(key, value)| (key.as_ref(), value))
     }
 
     /// Number of pairs.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.0.len()
+        self.pairs.len()
     }
 
     /// Whether there is no pair.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.pairs.is_empty()
     }
 
     fn find(&self, key: &str) -> Result<usize, usize> {
-        self.0
+        self.pairs
             .binary_search_by(|(have, _)| have.as_bytes().cmp(key.as_bytes()))
+    }
+}
+
+/// Whether a key comes before another: the first byte says it of most.
+fn precedes(a: &[u8], b: &[u8]) -> bool {
+    match (a.first(), b.first()) {
+        (Some(first), Some(second)) if first != second => first < second,
+        _ => a < b,
     }
 }
 
@@ -259,14 +310,26 @@ impl<'a> Value<'a> {
 impl Map<'_> {
     /// Appends the canonical text.
     pub fn write(&self, out: &mut Vec<u8>) {
+        match self.text {
+            Some(text) => out.extend_from_slice(text.as_bytes()),
+            None => self.write_each(out, |_, value, out| value.write(out)),
+        }
+    }
+
+    /// Appends the canonical text, each value by a function.
+    pub fn write_each(
+        &self,
+        out: &mut Vec<u8>,
+        mut write: impl FnMut(&str, &Value<'_>, &mut Vec<u8>),
+    ) {
         out.push(b'{');
-        for (i, (key, value)) in self.0.iter().enumerate() {
+        for (i, (key, value)) in self.pairs.iter().enumerate() {
             if i > 0 {
                 out.push(b',');
             }
             write_str(out, key);
             out.push(b':');
-            value.write(out);
+            write(key, value, out);
         }
         out.push(b'}');
     }
@@ -274,6 +337,9 @@ impl Map<'_> {
     /// The canonical text.
     #[must_use]
     pub fn to_text(&self) -> String {
+        if let Some(text) = self.text {
+            return text.to_owned();
+        }
         let mut out = Vec::with_capacity(128);
         self.write(&mut out);
         // The writer emits UTF-8 only.
@@ -283,10 +349,11 @@ impl Map<'_> {
     /// The same map with strings of its own.
     #[must_use]
     pub fn into_owned(self) -> Map<'static> {
-        Map(self
-            .0
-            .into_iter()
-            .map(|(key, value)| (Cow::Owned(key.into_owned()), value.into_owned()))
-            .collect())
+        let pairs = self.pairs.into_iter();
+        let pairs = pairs.map(|(key, value)| (Cow::Owned(key.into_owned()), value.into_owned()));
+        Map {
+            pairs: pairs.collect(),
+            text: None,
+        }
     }
 }

@@ -24,32 +24,40 @@ pub fn write_float(out: &mut Vec<u8>, x: f64) {
     let _ = write!(out, "{x:?}");
 }
 
-/// Whether a text has a byte that JSON escapes: looked at in words, since nearly none has.
-fn needs_escape(bytes: &[u8]) -> bool {
+/// The place of the first byte that JSON escapes: looked at in words, since nearly none is.
+#[inline]
+pub(super) fn first_special(bytes: &[u8]) -> Option<usize> {
     const ONES: u64 = 0x0101_0101_0101_0101;
     const HIGH: u64 = 0x80 * ONES;
     let has_zero = |word: u64| word.wrapping_sub(ONES) & !word & HIGH;
-    let is_special = |word: u64| {
+    // A byte above the first found may be found without being special, never one below it.
+    let special = |word: u64| {
         let control = word.wrapping_sub(0x20 * ONES) & !word & HIGH;
         let quote = has_zero(word ^ (0x22 * ONES));
         let backslash = has_zero(word ^ (0x5c * ONES));
-        control | quote | backslash != 0
+        control | quote | backslash
     };
-    let (words, rest) = bytes.as_chunks::<8>();
-    let mut last = [b' '; 8];
-    if let Some(place) = last.get_mut(..rest.len()) {
-        place.copy_from_slice(rest);
+    let mut at = 0;
+    let mut rest = bytes;
+    while let Some((word, further)) = rest.split_first_chunk() {
+        let found = special(u64::from_le_bytes(*word));
+        if found != 0 {
+            return Some(at + (found.trailing_zeros() / 8) as usize);
+        }
+        at += 8;
+        rest = further;
     }
-    let mut words = words.iter().chain([&last]);
-    words.any(|word| is_special(u64::from_le_bytes(*word)))
+    let is_special = |byte: &u8| matches!(*byte, 0..0x20 | b'"' | b'\\');
+    rest.iter().position(is_special).map(|within| at + within)
 }
 
 /// Appends a string with quotes and the fewest escapes.
 pub fn write_str(out: &mut Vec<u8>, text: &str) {
     const HEX: &[u8; 16] = b"0123456789abcdef";
-    out.push(b'"');
     let bytes = text.as_bytes();
-    if !needs_escape(bytes) {
+    out.reserve(bytes.len() + 2);
+    out.push(b'"');
+    if first_special(bytes).is_none() {
         out.extend_from_slice(bytes);
         out.push(b'"');
         return;

@@ -37,9 +37,9 @@ pub fn decode_either(body: &[u8]) -> Result<Value<'_>, String> {
 /// # Errors
 /// A sentence that says what was wrong and where.
 pub fn decode(body: &[u8]) -> Result<Value<'_>, String> {
-    let mut reader = Reader { body, at: 0 };
+    let mut reader = Reader { body, rest: body };
     let value = reader.value(0)?;
-    if reader.at < body.len() {
+    if !reader.rest.is_empty() {
         return Err(reader.refuse("nothing behind the value"));
     }
     Ok(value)
@@ -100,26 +100,37 @@ const RESERVED_MAX: usize = 1_024;
 
 struct Reader<'b> {
     body: &'b [u8],
-    at: usize,
+    /// What was not read yet.
+    rest: &'b [u8],
 }
 
 impl<'b> Reader<'b> {
+    #[cold]
     fn refuse(&self, expected: &str) -> String {
-        let at = self.at;
+        let at = self.at();
         format!("The body is not MessagePack as expected: {expected}, at offset {at}")
     }
 
+    fn at(&self) -> usize {
+        self.body.len() - self.rest.len()
+    }
+
+    #[inline]
     fn take(&mut self, count: usize) -> Result<&'b [u8], String> {
-        let end = self.at.checked_add(count);
-        let taken = end.and_then(|end| self.body.get(self.at..end));
-        let taken = taken.ok_or_else(|| self.refuse("it ends too early"))?;
-        self.at += count;
+        let Some((taken, rest)) = self.rest.split_at_checked(count) else {
+            return Err(self.refuse("it ends too early"));
+        };
+        self.rest = rest;
         Ok(taken)
     }
 
+    #[inline]
     fn array<const N: usize>(&mut self) -> Result<[u8; N], String> {
-        let taken = self.take(N)?;
-        taken.try_into().map_err(|_| self.refuse("a number"))
+        let Some((taken, rest)) = self.rest.split_first_chunk() else {
+            return Err(self.refuse("it ends too early"));
+        };
+        self.rest = rest;
+        Ok(*taken)
     }
 
     fn length8(&mut self) -> Result<usize, String> {
@@ -221,7 +232,7 @@ impl<'b> Reader<'b> {
         }
         Err(format!(
             "The body is nested deeper than {DEPTH_MAX} levels at offset {}",
-            self.at
+            self.at()
         ))
     }
 

@@ -4,9 +4,11 @@ use std::borrow::Cow;
 use std::collections::HashMap;
 
 use super::columns;
+use super::hub::NewEvent;
 use super::rules::EventView;
 use super::state::State;
 use super::well_formed::check_spec;
+use crate::domain::batch_text::BatchText;
 use crate::domain::event::{Ctx, KernelKind, Sender, check_ctx};
 use crate::domain::ids::{ROW_KEY_BYTES_MAX, is_hub_number};
 use crate::domain::json::{Map, Value};
@@ -29,10 +31,24 @@ pub struct Checked<'b> {
     pub spec: Map<'b>,
 }
 
+impl Checked<'_> {
+    /// The same, to be recorded.
+    pub(super) fn to_record(&self) -> NewEvent<'_> {
+        NewEvent {
+            kind: &self.kind,
+            kernel: self.kernel,
+            ctx: &self.ctx,
+            spec: &self.spec,
+            at: self.at,
+        }
+    }
+}
+
 /// What earlier events of the same batch submit: job id to (namespace, spec).
 pub type Submitted = HashMap<String, (String, String)>;
 
-/// Checks one event. `Ok(None)` comes with field errors, paths from the event on.
+/// Checks one event; its text is that of a batch at an index. `Ok(None)` comes with field errors,
+/// paths from the event on.
 ///
 /// # Errors
 /// A problem of the whole batch: an unknown namespace (404), a kind that only the Hub writes (403),
@@ -40,12 +56,15 @@ pub type Submitted = HashMap<String, (String, String)>;
 pub fn check_event<'b>(
     state: &State,
     event: Value<'b>,
+    text: (&'b BatchText, usize),
     submitted: &mut Submitted,
     errors: &mut Vec<FieldError>,
 ) -> Result<Option<Checked<'b>>, Box<Problem>> {
     let Some((kind, at, mut ctx, mut spec)) = take_apart(event, errors) else {
         return Ok(None);
     };
+    let (text, index) = text;
+    text.lend(index, &mut ctx, &mut spec);
     let kernel = kernel_kind(state, &kind, &ctx, errors)?;
     if kernel.is_some_and(|kernel| kernel.sender() == Sender::Hub) {
         let detail = format!("Kind `{kind}` is written by the Hub alone");
@@ -87,16 +106,20 @@ fn take_apart<'b>(event: Value<'b>, errors: &mut Vec<FieldError>) -> Option<Part
         errors.push(FieldError::new("", "Map", event.shown()));
         return None;
     };
-    let known = ["kind", "payload", "at"];
-    unknown_fields(&event, "", &known, "a known field", errors);
-    let kind = match event.remove("kind") {
+    let (kind, at, payload) = (event.take("kind"), event.take("at"), event.take("payload"));
+    let named = [&kind, &at, &payload];
+    if named.iter().filter(|value| value.is_some()).count() < event.len() {
+        let known = ["kind", "payload", "at"];
+        unknown_fields(&event, "", &known, "a known field", errors);
+    }
+    let kind = match kind {
         Some(Value::Str(kind)) => Some(kind),
         other => {
             errors.push(FieldError::new("kind", "String", shown(other.as_ref())));
             None
         }
     };
-    let at = match event.remove("at") {
+    let at = match at {
         None => None,
         Some(Value::Int(at)) if at >= 0 => Some(at),
         Some(other) => {
@@ -108,23 +131,26 @@ fn take_apart<'b>(event: Value<'b>, errors: &mut Vec<FieldError>) -> Option<Part
             None
         }
     };
-    let mut payload = match event.remove("payload") {
+    let mut payload = match payload {
         Some(Value::Map(payload)) => payload,
         other => {
             errors.push(FieldError::new("payload", "Map", shown(other.as_ref())));
             return None;
         }
     };
-    let known = ["ctx", "spec"];
-    unknown_fields(&payload, "payload", &known, "a known field", errors);
-    let ctx = match payload.remove("ctx") {
+    let (ctx, spec) = (payload.take("ctx"), payload.take("spec"));
+    if usize::from(ctx.is_some()) + usize::from(spec.is_some()) < payload.len() {
+        let known = ["ctx", "spec"];
+        unknown_fields(&payload, "payload", &known, "a known field", errors);
+    }
+    let ctx = match ctx {
         Some(Value::Map(ctx)) => Some(ctx),
         other => {
             errors.push(FieldError::new("ctx", "Map", shown(other.as_ref())));
             None
         }
     };
-    let spec = match payload.remove("spec") {
+    let spec = match spec {
         Some(Value::Map(spec)) => Some(spec),
         None => Some(Map::new()),
         Some(other) => {

@@ -5,7 +5,7 @@ use std::borrow::Cow;
 
 use super::attempts::NodeIx;
 use super::check::unknown_namespace;
-use super::hub::{Fault, Hub, RowWriter, map};
+use super::hub::{Fault, Hub, NewEvent, RowWriter, map};
 use super::job::Job;
 use super::nodes::{Hold, Node, NodeState, OpenClaim};
 use super::offer::Offer;
@@ -144,7 +144,7 @@ impl Hub {
             ("node_id", Value::text(offer.node_id.clone())),
             ("epoch", Value::Int(i64::from(offer.epoch))),
         ]);
-        self.record(&mut row, "NodeJoined", &ctx, &spec, None)?;
+        self.record(&mut row, &NewEvent::own("NodeJoined", &ctx, &spec))?;
         self.end_own_row(row);
         if let Some(node) = self.state.nodes.get_mut(ix) {
             node.n = -1;
@@ -259,7 +259,7 @@ impl Hub {
         if adopted {
             spec.insert("adopted", Value::Bool(true));
         }
-        self.record(row, "JobClaimed", &ctx, &spec, None)
+        self.record(row, &NewEvent::own("JobClaimed", &ctx, &spec))
     }
 
     /// What a task of a shape takes, by name.
@@ -288,7 +288,7 @@ impl Hub {
             return Ok(());
         };
         let spec = map([("reason", Value::text(reason))]);
-        self.record(row, "AttemptLost", &ctx, &spec, None)
+        self.record(row, &NewEvent::own("AttemptLost", &ctx, &spec))
     }
 
     fn execution_ctx(

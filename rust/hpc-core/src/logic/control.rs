@@ -1,8 +1,8 @@
 //! Control: a namespace or a generator is registered, or replaced by compare and set.
 
 use super::check::unknown_namespace;
-use super::hub::{Fault, Hub, map};
-use super::ingest::{may_be_large, too_large};
+use super::hub::{Fault, Hub, NewEvent, map};
+use super::ingest::too_large;
 use super::kernel::KERNEL_GID;
 use super::registry::incompatibilities;
 use super::type_check::type_check;
@@ -41,12 +41,10 @@ impl Hub {
         };
         let request = Value::Map(request);
         // A registration is an event of the log, and no larger than one may be.
-        if may_be_large(&request) {
-            let bytes = request.to_text().len();
-            if bytes > EVENT_BYTES_MAX {
-                let detail = format!("The request has {bytes} bytes: at most {EVENT_BYTES_MAX}");
-                return Err(too_large(detail));
-            }
+        let bytes = request.to_text().len();
+        if bytes > EVENT_BYTES_MAX {
+            let detail = format!("The request has {bytes} bytes: at most {EVENT_BYTES_MAX}");
+            return Err(too_large(detail));
         }
         let Value::Map(request) = request else {
             return Err(Problem::bad_request("the request is no map").into());
@@ -130,7 +128,11 @@ impl Hub {
         let content = digest(&Value::Map(stored.clone()));
         let batch_id = self.own_batch_id();
         let mut row = self.begin_row();
-        self.record(&mut row, registration.kind(), &Map::new(), &stored, None)?;
+        let none = Map::new();
+        self.record(
+            &mut row,
+            &NewEvent::own(registration.kind(), &none, &stored),
+        )?;
         self.end_row(row, &batch_id, content, FLAG_CONTROL);
         Ok(())
     }

@@ -261,13 +261,13 @@ impl Hub {
     pub(super) fn record(
         &mut self,
         row: &mut RowWriter,
-        kind: &str,
-        ctx: &Map<'_>,
-        spec: &Map<'_>,
-        at: Option<i64>,
+        event: &NewEvent<'_>,
     ) -> Result<(), Fault> {
-        let stamp = self.stamp_for(at);
-        let settles = self.decide(kind, ctx, spec);
+        let NewEvent {
+            kind, ctx, spec, ..
+        } = *event;
+        let stamp = self.stamp_for(event.at);
+        let settles = self.decide(event);
         let settles_map = settles.to_map();
         if row.count > 0 {
             row.body.push(b',');
@@ -291,6 +291,7 @@ impl Hub {
             seq: self.last_seq,
             stamp,
             kind,
+            kernel: event.kernel,
             ctx,
             spec,
             settles: &settles,
@@ -300,13 +301,16 @@ impl Hub {
     }
 
     /// What an event settles, from the state before it.
-    fn decide(&self, kind: &str, ctx: &Map<'_>, spec: &Map<'_>) -> Settles {
-        let jobs = &self.state.jobs;
-        let job = ctx.str("job_id").and_then(|id| jobs.get(jobs.find(id)?));
-        let (Some(job), Some(kernel)) = (job, self.state.kernel_kind(kind, ctx)) else {
+    fn decide(&self, event: &NewEvent<'_>) -> Settles {
+        let (ctx, spec) = (Ctx::new(event.ctx), event.spec);
+        let Some(kernel) = event.kernel else {
             return Settles::default();
         };
-        let ctx = Ctx::new(ctx);
+        let jobs = &self.state.jobs;
+        let job = ctx.job_id().and_then(|id| jobs.get(jobs.find(id)?));
+        let Some(job) = job else {
+            return Settles::default();
+        };
         let node = ctx.node_id().and_then(|id| self.state.nodes.find(id));
         let tasks = ctx.tasks();
         match (kernel, node, tasks) {
@@ -413,6 +417,30 @@ impl Hub {
             [node.deadline, node.reclaim, open]
         });
         pulls.chain(nodes.flatten()).min()
+    }
+}
+
+/// An event that is to be recorded: well-formed, in its stored form but for stamp and seq.
+pub(super) struct NewEvent<'e> {
+    pub(super) kind: &'e str,
+    /// The lifecycle kind that it is, if any.
+    pub(super) kernel: Option<KernelKind>,
+    pub(super) ctx: &'e Map<'e>,
+    pub(super) spec: &'e Map<'e>,
+    /// The producer's time.
+    pub(super) at: Option<i64>,
+}
+
+impl<'e> NewEvent<'e> {
+    /// One of the Hub's own.
+    pub(super) fn own(kind: &'e str, ctx: &'e Map<'e>, spec: &'e Map<'e>) -> Self {
+        Self {
+            kind,
+            kernel: KernelKind::from_wire(kind),
+            ctx,
+            spec,
+            at: None,
+        }
     }
 }
 

@@ -11,7 +11,8 @@ use super::leases::EndedNode;
 use super::query::Query;
 use super::queue::JobIx;
 use super::receipts::{Receipt, half};
-use crate::domain::entry::{Digest, digest};
+use crate::domain::batch_text::BatchText;
+use crate::domain::entry::Digest;
 use crate::domain::event::{BATCH_EVENTS_MAX, EVENT_BYTES_MAX, KernelKind};
 use crate::domain::ids::{BatchId, OWN_ID_SIGN};
 use crate::domain::json::{Map, Value};
@@ -37,24 +38,19 @@ impl Hub {
     }
 
     fn try_ingest(&mut self, query: &str, body: &[u8]) -> Result<Result<Vec<u8>, Problem>, Fault> {
-        let (id, events, content, is_dry) = match self.open(query, body) {
-            Ok(Opened::New {
-                id,
-                events,
-                content,
-                is_dry,
-            }) => (id, events, content, is_dry),
+        let sent = match self.open(query, body) {
+            Ok(Opened::New(sent)) => sent,
             Ok(Opened::Duplicate(receipt)) => return Ok(Ok(receipt)),
             Err(problem) => return Ok(Err(*problem)),
         };
-        let checked = match self.check_all(events) {
+        let checked = match self.check_all(sent.events, &sent.text) {
             Ok(checked) => checked,
             Err(problem) => return Ok(Err(*problem)),
         };
-        if is_dry {
-            return self.try_out(id, checked).map(Ok);
+        if sent.is_dry {
+            return self.try_out(sent.id, checked).map(Ok);
         }
-        self.record_batch(id, &content, checked).map(Ok)
+        self.record_batch(sent.id, &sent.content, checked).map(Ok)
     }
 
     /// Decodes the envelope and looks for the id among the receipts.
@@ -76,22 +72,22 @@ impl Hub {
             }
         };
         let events = check_envelope(&mut map)?;
+        let text = BatchText::write(&events);
+        check_sizes(&text)?;
         let id = batch_id(&map, query.get("key"))?;
-        let content = digest(&events);
+        let content = text.digest();
         if let Some(id) = &id
             && let Some(receipt) = self.find_duplicate(id, &content)?
         {
             return Ok(Opened::Duplicate(receipt));
         }
-        let Value::List(events) = events else {
-            return Err(Problem::bad_request("`events` is no list").into());
-        };
-        Ok(Opened::New {
+        Ok(Opened::New(Sent {
             id,
             events,
+            text,
             content,
             is_dry,
-        })
+        }))
     }
 
     fn find_duplicate(&self, id: &str, content: &Digest) -> Result<Option<Vec<u8>>, Box<Problem>> {
@@ -126,13 +122,18 @@ impl Hub {
         Ok(None)
     }
 
-    fn check_all<'b>(&self, events: Vec<Value<'b>>) -> Result<Vec<Checked<'b>>, Box<Problem>> {
+    fn check_all<'b>(
+        &self,
+        events: Vec<Value<'b>>,
+        text: &'b BatchText,
+    ) -> Result<Vec<Checked<'b>>, Box<Problem>> {
         let mut checked = Vec::with_capacity(events.len());
         let mut errors: Vec<FieldError> = Vec::new();
         let mut submitted: HashMap<String, (String, String)> = HashMap::new();
         for (index, event) in events.into_iter().enumerate() {
             let mut found = Vec::new();
-            let event = check_event(&self.state, event, &mut submitted, &mut found);
+            let text = (text, index);
+            let event = check_event(&self.state, event, text, &mut submitted, &mut found);
             errors.extend(found.into_iter().map(|error| error.at(index)));
             match event.map_err(|problem| name_event(problem, index))? {
                 Some(event) => checked.push(event),
@@ -186,13 +187,15 @@ impl Hub {
                     Some(job_id) => job_id.to_owned(),
                     None => (self.state.jobs.numbered() + 1).to_string(),
                 };
-                event.ctx.insert("job_id", Value::text(job_id.clone()));
-                self.record(row, &event.kind, &event.ctx, &event.spec, event.at)?;
+                if event.ctx.get("job_id").is_none() {
+                    event.ctx.insert("job_id", Value::text(job_id.clone()));
+                }
+                self.record(row, &event.to_record())?;
                 jobs.extend(self.state.jobs.find(&job_id));
                 continue;
             }
             ended.extend(self.node_ended_by(&event));
-            self.record(row, &event.kind, &event.ctx, &event.spec, event.at)?;
+            self.record(row, &event.to_record())?;
         }
         Ok((jobs, ended))
     }
@@ -229,16 +232,20 @@ impl Hub {
 }
 
 enum Opened<'b> {
-    New {
-        id: Option<String>,
-        events: Vec<Value<'b>>,
-        content: Digest,
-        is_dry: bool,
-    },
+    New(Sent<'b>),
     Duplicate(Vec<u8>),
 }
 
-fn check_envelope<'b>(map: &mut Map<'b>) -> Result<Value<'b>, Box<Problem>> {
+/// A batch that was not sent before.
+struct Sent<'b> {
+    id: Option<String>,
+    events: Vec<Value<'b>>,
+    text: BatchText,
+    content: Digest,
+    is_dry: bool,
+}
+
+fn check_envelope<'b>(map: &mut Map<'b>) -> Result<Vec<Value<'b>>, Box<Problem>> {
     let known = ["id", "events"];
     let mut errors = Vec::new();
     unknown_fields(map, "", &known, "a field of a batch", &mut errors);
@@ -257,48 +264,23 @@ fn check_envelope<'b>(map: &mut Map<'b>) -> Result<Value<'b>, Box<Problem>> {
         return Err(too_large(detail));
     }
     match events {
-        Some(events) if errors.is_empty() => {
-            check_sizes(&events)?;
-            Ok(events)
-        }
+        Some(Value::List(events)) if errors.is_empty() => Ok(events),
         _ => Err(Problem::not_well_formed(errors).into()),
     }
 }
 
-fn check_sizes(events: &Value<'_>) -> Result<(), Box<Problem>> {
-    let mut text = Vec::new();
-    for (index, event) in events.as_list().into_iter().flatten().enumerate() {
-        // Only what holds a long list, map or text can be too large.
-        if !may_be_large(event) {
-            continue;
-        }
-        text.clear();
-        event.write(&mut text);
-        if text.len() > EVENT_BYTES_MAX {
-            let detail = format!(
-                "Event {index} has {} bytes: at most {EVENT_BYTES_MAX}",
-                text.len()
-            );
-            return Err(too_large(detail));
+fn check_sizes(text: &BatchText) -> Result<(), Box<Problem>> {
+    match text
+        .sizes()
+        .enumerate()
+        .find(|(_, size)| *size > EVENT_BYTES_MAX)
+    {
+        None => Ok(()),
+        Some((index, size)) => {
+            let detail = format!("Event {index} has {size} bytes: at most {EVENT_BYTES_MAX}");
+            Err(too_large(detail))
         }
     }
-    Ok(())
-}
-
-/// Whether a value may have more than 1 MiB of text: a cheap upper bound of its size.
-pub(super) fn may_be_large(value: &Value<'_>) -> bool {
-    fn bound(value: &Value<'_>) -> usize {
-        match value {
-            Value::Str(text) => 6 * text.len() + 2,
-            Value::List(list) => list.iter().map(|v| bound(v) + 1).sum::<usize>() + 2,
-            Value::Map(map) => {
-                let parts = map.iter().map(|(key, v)| 6 * key.len() + bound(v) + 4);
-                parts.sum::<usize>() + 2
-            }
-            _ => 25,
-        }
-    }
-    bound(value) > EVENT_BYTES_MAX
 }
 
 fn batch_id(map: &Map<'_>, header: Option<&str>) -> Result<Option<String>, Box<Problem>> {

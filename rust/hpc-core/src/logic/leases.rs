@@ -2,7 +2,7 @@
 
 use super::attempts::NodeIx;
 use super::check::Checked;
-use super::hub::{Fault, Hub, RowWriter, map};
+use super::hub::{Fault, Hub, NewEvent, RowWriter, map};
 use super::nodes::NodeState;
 use crate::domain::event::KernelKind;
 use crate::domain::json::Value;
@@ -59,7 +59,7 @@ impl Hub {
             ("epoch", Value::Int(i64::from(node.epoch))),
         ]);
         let spec = map([("reason", Value::text("silent for its lease"))]);
-        self.record(row, "NodeLost", &ctx, &spec, None)?;
+        self.record(row, &NewEvent::own("NodeLost", &ctx, &spec))?;
         for (job, attempt, tasks) in self.leases_of(ix) {
             if self.state.jobs.live(job).is_some_and(|job| job.stops) {
                 self.lose_attempt(row, ix, job, attempt, &tasks, "its relay was silent")?;

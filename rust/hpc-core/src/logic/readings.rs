@@ -64,7 +64,7 @@ impl Expression {
             Self::Spec(key) => event.spec.get(key),
             _ => return None,
         };
-        Some(found.filter(|value| **value != Value::Null))
+        Some(found.filter(|value| !matches!(value, Value::Null)))
     }
 
     /// What the expression is in an event; `None` where it is absent.
@@ -91,7 +91,28 @@ impl Expression {
             }
             Self::At => return Some(Cow::Owned(Value::Int(event.stamp.at))),
         };
-        (*found != Value::Null).then_some(Cow::Borrowed(found))
+        (!matches!(found, Value::Null)).then_some(Cow::Borrowed(found))
+    }
+}
+
+impl JoinSpec {
+    /// The value that an event says where the spec is a field of it in a `max`, `min` or `once`; most
+    /// are.
+    #[inline]
+    pub(super) fn value<'e>(
+        &self,
+        event: &EventView<'e>,
+    ) -> Option<Option<(LatticeKind, Scalar<'e>)>> {
+        match self {
+            Self::Simple {
+                lattice: lattice @ (LatticeKind::Max | LatticeKind::Min | LatticeKind::Once),
+                value,
+            } => {
+                let value = value.field(event)?;
+                Some(value.and_then(Scalar::of).map(|said| (*lattice, said)))
+            }
+            _ => None,
+        }
     }
 }
 

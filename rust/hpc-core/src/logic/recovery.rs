@@ -138,6 +138,7 @@ impl Hub {
             seq,
             stamp: event.stamp,
             kind: event.kind,
+            kernel: self.state.kernel_kind(event.kind, event.ctx),
             ctx: event.ctx,
             spec: event.spec,
             settles: &settles,

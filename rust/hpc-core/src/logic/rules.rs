@@ -254,10 +254,14 @@ impl Row<'_, '_> {
                     }
                 }
                 None => {
-                    let Some(delta) = delta(join, event) else {
-                        continue;
+                    let joined = match join.value(event) {
+                        Some(Some((kind, said))) => self.writer.join_value(column, kind, &said)?,
+                        Some(None) => continue,
+                        None => match delta(join, event) {
+                            Some(delta) => self.writer.join(column, &delta)?,
+                            None => continue,
+                        },
                     };
-                    let joined = self.writer.join(column, &delta)?;
                     if joined == Joined::GrewWide
                         && target.is_watched
                         && let Some(cell) = self.writer.get(column)

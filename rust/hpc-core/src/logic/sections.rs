@@ -59,11 +59,13 @@ pub struct Writer {
 }
 
 impl Writer {
-    /// No section yet.
+    /// No section yet, and room for so many bytes: what is large had better not be moved as it grows.
     #[must_use]
-    pub fn new() -> Self {
+    pub fn with_capacity(bytes: usize) -> Self {
+        let mut out = Vec::with_capacity(bytes);
+        out.extend_from_slice(MAGIC);
         Self {
-            out: MAGIC.to_vec(),
+            out,
             entries: Vec::new(),
             count: 0,
         }
@@ -95,12 +97,6 @@ impl Writer {
         out.extend_from_slice(&length);
         out.extend_from_slice(&root);
         out
-    }
-}
-
-impl Default for Writer {
-    fn default() -> Self {
-        Self::new()
     }
 }
 

@@ -36,7 +36,11 @@ impl Hub {
         let oldest = self.stamp.at.saturating_sub(RECEIPT_MS);
         self.receipts.forget_before(oldest);
         let state = &self.state;
-        let mut writer = Writer::new();
+        // The facts in memory and the whole in bytes are about as large.
+        let generators = state.generators.iter();
+        let facts = generators.map(|(_, generator)| generator.facts().bytes());
+        let about = state.kernel.facts().bytes() + facts.sum::<usize>();
+        let mut writer = Writer::with_capacity(about);
         writer.section("head", |out| self.encode_head(out));
         writer.section("namespaces", |out| {
             encode_namespaces(&state.namespaces, out)

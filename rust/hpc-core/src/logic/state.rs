@@ -33,6 +33,8 @@ pub struct LogEvent<'e> {
     pub stamp: Stamp,
     /// Kind as it was sent.
     pub kind: &'e str,
+    /// The lifecycle kind that it is, if any: see [`State::kernel_kind`].
+    pub kernel: Option<KernelKind>,
     /// Context.
     pub ctx: &'e Map<'e>,
     /// Spec.
@@ -104,7 +106,7 @@ impl State {
             return Ok(());
         }
         self.has_events = true;
-        if let Some(kind) = self.kernel_kind(event.kind, event.ctx) {
+        if let Some(kind) = event.kernel {
             let entry = Entry {
                 seq: event.seq,
                 stamp: event.stamp,

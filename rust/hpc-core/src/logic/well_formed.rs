@@ -11,11 +11,13 @@ pub fn check_spec(schema: &KindSpec, spec: &mut Map<'_>, errors: &mut Vec<FieldE
     let mut named = 0;
     for field in &schema.fields {
         let path = || format!("spec.{}", field.key);
-        match spec.get_mut(&field.key) {
+        match spec.get(&field.key) {
             Some(value) => {
                 named += 1;
-                if let Err(expected) = check_value(field, value) {
-                    errors.push(FieldError::new(path(), expected, value.shown()));
+                match check_value(field, value) {
+                    Ok(None) => {}
+                    Ok(Some(converted)) => spec.insert(field.key.clone(), converted),
+                    Err(expected) => errors.push(FieldError::new(path(), expected, value.shown())),
                 }
             }
             None if field.required => {

@@ -24,33 +24,7 @@ pub fn join_word(
 ) -> Result<Joined, KindMismatch> {
     let mut short = [0; 8];
     match delta {
-        Delta::Value(kind, said) => {
-            if *word == ABSENT {
-                *word = store.word(said);
-                return Ok(Joined::Grew);
-            }
-            let Some(known) = store.scalar(*word, &mut short) else {
-                return join_aside(store, *word, &single(*kind, said));
-            };
-            let grows = match kind {
-                LatticeKind::Max => *said > known,
-                LatticeKind::Min => *said < known,
-                LatticeKind::Once if *said != known => {
-                    let mut once = Cell::Once(Once::of(known.to_atom()));
-                    once.join(&single(*kind, said))?;
-                    store.release(*word);
-                    *word = store.keep(once);
-                    return Ok(Joined::GrewWide);
-                }
-                _ => false, // an `or` is true already
-            };
-            if grows {
-                store.release(*word);
-                *word = store.word(said);
-                return Ok(Joined::Grew);
-            }
-            Ok(Joined::Same)
-        }
+        Delta::Value(kind, said) => join_value(store, word, *kind, said),
         Delta::Last(stamp, node, said) => {
             let (known_stamp, known_node, value) = store.last(*word);
             if let Some(known) = store.scalar(value, &mut short) {
@@ -107,6 +81,42 @@ pub fn join_word(
             Ok(Joined::Same)
         }
     }
+}
+
+/// Joins one value of `max`, `min`, `or` or `once` into the word of a cell of the same kind.
+#[inline]
+pub fn join_value(
+    store: &mut Store,
+    word: &mut u64,
+    kind: LatticeKind,
+    said: &Scalar<'_>,
+) -> Result<Joined, KindMismatch> {
+    if *word == ABSENT {
+        *word = store.word(said);
+        return Ok(Joined::Grew);
+    }
+    let mut short = [0; 8];
+    let Some(known) = store.scalar(*word, &mut short) else {
+        return join_aside(store, *word, &single(kind, said));
+    };
+    let grows = match kind {
+        LatticeKind::Max => *said > known,
+        LatticeKind::Min => *said < known,
+        LatticeKind::Once if *said != known => {
+            let mut once = Cell::Once(Once::of(known.to_atom()));
+            once.join(&single(kind, said))?;
+            store.release(*word);
+            *word = store.keep(once);
+            return Ok(Joined::GrewWide);
+        }
+        _ => false, // an `or` is true already
+    };
+    if grows {
+        store.release(*word);
+        *word = store.word(said);
+        return Ok(Joined::Grew);
+    }
+    Ok(Joined::Same)
 }
 
 /// Joins into a cell that lies beside the rows.

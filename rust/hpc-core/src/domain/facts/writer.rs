@@ -1,12 +1,13 @@
 //! Writing what one event says of one row.
 
 use super::Column;
-use super::cells::{join_word, put, read, take};
+use super::cells::{join_value, join_word, put, read, take};
 use super::delta::Delta;
 use super::rows::{Found, RowId};
+use super::scalar::Scalar;
 use super::store::Store;
 use super::table::Table;
-use crate::lattice::{Cell, KindMismatch};
+use crate::lattice::{Cell, KindMismatch, LatticeKind};
 
 /// What a join did to a cell.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -66,23 +67,48 @@ impl<'f> RowWriter<'f> {
     /// Where the column is of another lattice; rules are type-checked, so this is a mistake of ours.
     #[inline]
     pub fn join(&mut self, column: Column, delta: &Delta<'_>) -> Result<Joined, KindMismatch> {
-        let index = usize::from(column.index);
-        let Some(kind) = self.table.kinds.get(index).copied() else {
-            return Ok(Joined::Same);
-        };
-        if delta.kind() != kind {
-            let (expected, got) = (kind, delta.kind());
-            return Err(KindMismatch { expected, got });
-        }
         if delta.is_bot() {
             return Ok(Joined::Same);
+        }
+        let join = |store: &mut Store, word: &mut u64| join_word(store, word, delta);
+        self.change(column, delta.kind(), join)
+    }
+
+    /// Joins one value into a cell of `max`, `min` or `once`.
+    ///
+    /// # Errors
+    /// As [`RowWriter::join`].
+    #[inline]
+    pub fn join_value(
+        &mut self,
+        column: Column,
+        kind: LatticeKind,
+        said: &Scalar<'_>,
+    ) -> Result<Joined, KindMismatch> {
+        let join = |store: &mut Store, word: &mut u64| join_value(store, word, kind, said);
+        self.change(column, kind, join)
+    }
+
+    #[inline]
+    fn change(
+        &mut self,
+        column: Column,
+        got: LatticeKind,
+        join: impl FnOnce(&mut Store, &mut u64) -> Result<Joined, KindMismatch>,
+    ) -> Result<Joined, KindMismatch> {
+        let index = usize::from(column.index);
+        let Some(expected) = self.table.kinds.get(index).copied() else {
+            return Ok(Joined::Same);
+        };
+        if got != expected {
+            return Err(KindMismatch { expected, got });
         }
         let id = self.id();
         let mut row = self.table.rows.row_mut(id);
         let Some(word) = row.cell(index) else {
             return Ok(Joined::Same);
         };
-        let joined = join_word(self.store, word, delta)?;
+        let joined = join(self.store, word)?;
         if joined.has_grown() {
             row.set_changed(index, self.number);
             self.has_grown = true;
