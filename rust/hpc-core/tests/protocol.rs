@@ -22,6 +22,8 @@ mod snapshots;
 mod traces_batches;
 #[path = "protocol/traces_facts.rs"]
 mod traces_facts;
+#[path = "protocol/traces_gate.rs"]
+mod traces_gate;
 #[path = "protocol/traces_leases.rs"]
 mod traces_leases;
 #[path = "protocol/traces_nodes.rs"]

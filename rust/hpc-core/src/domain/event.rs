@@ -41,6 +41,14 @@ pub enum KernelKind {
     NodeUndrained,
     /// By the Hub, or on a person's word: the node was not heard of for its lease.
     NodeLost,
+    /// Tasks of a job are not started until they are released.
+    HoldJob,
+    /// They may be.
+    ReleaseJob,
+    /// A job stands elsewhere in the queue.
+    SetPriority,
+    /// Another round for tasks that have failed or were cancelled.
+    RetryJob,
     /// By a relay: a report was refused for a reason that no retry mends.
     ReportRefused,
 }
@@ -62,7 +70,7 @@ pub enum Sender {
 
 impl KernelKind {
     /// All kinds with their names on the wire.
-    pub const ALL: [(&'static str, Self); 13] = [
+    pub const ALL: [(&'static str, Self); 17] = [
         ("SubmitJob", Self::SubmitJob),
         ("CancelJob", Self::CancelJob),
         ("JobClaimed", Self::JobClaimed),
@@ -75,17 +83,15 @@ impl KernelKind {
         ("NodeDrained", Self::NodeDrained),
         ("NodeUndrained", Self::NodeUndrained),
         ("NodeLost", Self::NodeLost),
+        ("HoldJob", Self::HoldJob),
+        ("ReleaseJob", Self::ReleaseJob),
+        ("SetPriority", Self::SetPriority),
+        ("RetryJob", Self::RetryJob),
         ("ReportRefused", Self::ReportRefused),
     ];
 
     /// Kinds of the design that this version does not take yet.
-    pub const NOT_BUILT: [&'static str; 5] = [
-        "HoldJob",
-        "ReleaseJob",
-        "SetPriority",
-        "RetryJob",
-        "ForgetJob",
-    ];
+    pub const NOT_BUILT: [&'static str; 1] = ["ForgetJob"];
 
     /// The kind of this name.
     #[must_use]
@@ -108,7 +114,12 @@ impl KernelKind {
     #[must_use]
     pub fn sender(self) -> Sender {
         match self {
-            Self::SubmitJob | Self::CancelJob => Sender::Submit,
+            Self::SubmitJob
+            | Self::CancelJob
+            | Self::HoldJob
+            | Self::ReleaseJob
+            | Self::SetPriority
+            | Self::RetryJob => Sender::Submit,
             Self::NodeDrained | Self::NodeUndrained | Self::NodeLost => Sender::Admin,
             Self::JobStarted
             | Self::JobFinished
@@ -124,7 +135,8 @@ impl KernelKind {
     pub fn required_ctx(self) -> &'static [&'static str] {
         match self {
             Self::SubmitJob => &["ns_id"],
-            Self::CancelJob => &["job_id"],
+            Self::CancelJob | Self::HoldJob | Self::ReleaseJob | Self::RetryJob => &["job_id"],
+            Self::SetPriority => &["job_id", "priority"],
             Self::JobClaimed
             | Self::JobStarted
             | Self::JobFinished
@@ -137,12 +149,28 @@ impl KernelKind {
     }
 }
 
-/// The fields of `ctx`, and those that a later version takes.
-const CTX_FIELDS: [&str; 11] = [
-    "attempt", "entries", "epoch", "job_id", "name", "node_id", "ns_id", "priority", "slots",
-    "target", "tasks",
+/// The fields of `ctx`.
+const CTX_FIELDS: [&str; 16] = [
+    "after",
+    "after_any",
+    "after_fail",
+    "after_task",
+    "attempt",
+    "entries",
+    "epoch",
+    "hold",
+    "job_id",
+    "name",
+    "node_id",
+    "ns_id",
+    "priority",
+    "slots",
+    "target",
+    "tasks",
 ];
-const CTX_NOT_BUILT: [&str; 4] = ["after", "after_any", "after_fail", "after_task"];
+
+/// The most jobs that one comes after.
+const AFTER_MAX: usize = 10_000;
 
 /// Checks every field of a `ctx` by itself.
 pub fn check_ctx(ctx: &Map<'_>, errors: &mut Vec<FieldError>) {
@@ -172,7 +200,14 @@ pub fn check_ctx(ctx: &Map<'_>, errors: &mut Vec<FieldError>) {
                 Value::List(_) => continue,
                 _ => "List with one value per task",
             },
-            _ if CTX_NOT_BUILT.contains(&key) => "absent: it is not built yet",
+            "after" | "after_any" | "after_fail" => match value.as_list() {
+                Some(ids) if ids.len() <= AFTER_MAX && ids.iter().all(is_id_value) => continue,
+                _ => "List of at most 10000 job ids",
+            },
+            "after_task" | "hold" => match value {
+                Value::Bool(_) => continue,
+                _ => "Bool",
+            },
             _ => {
                 let error =
                     FieldError::new(format!("ctx.{key}"), "a field of ctx", "an unknown field");
@@ -201,6 +236,10 @@ pub fn check_ctx(ctx: &Map<'_>, errors: &mut Vec<FieldError>) {
             ));
         }
     }
+}
+
+fn is_id_value(value: &Value<'_>) -> bool {
+    value.as_str().is_some_and(is_id)
 }
 
 /// The typed fields of a checked `ctx`.

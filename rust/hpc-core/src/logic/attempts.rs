@@ -1,6 +1,9 @@
 //! Attempts and outcomes: what can be said of tasks that were leased.
 
+use std::borrow::Cow;
+
 use super::columns::Ending;
+use crate::lattice::Lattice as _;
 use crate::lattice::tasks::TaskSet;
 
 /// Index of a node in [`super::nodes::Nodes`].
@@ -40,13 +43,17 @@ impl Outcome {
 
 /// What one event settles: the stamp of the deciding log entry (protocol R5).
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct Settles([TaskSet; 3]);
+pub struct Settles {
+    sets: [TaskSet; 3],
+    /// Those of them that are in a further round, by its number, from 1.
+    later: Vec<(u32, Outcome, TaskSet)>,
+}
 
 impl Settles {
-    /// The tasks of an outcome.
+    /// The tasks of an outcome, in whatever round.
     #[must_use]
     pub fn of(&self, outcome: Outcome) -> &TaskSet {
-        let [succeeded, failed, cancelled] = &self.0;
+        let [succeeded, failed, cancelled] = &self.sets;
         match outcome {
             Outcome::Succeeded => succeeded,
             Outcome::Failed => failed,
@@ -56,7 +63,7 @@ impl Settles {
 
     /// The tasks of an outcome, to be changed.
     pub fn of_mut(&mut self, outcome: Outcome) -> &mut TaskSet {
-        let [succeeded, failed, cancelled] = &mut self.0;
+        let [succeeded, failed, cancelled] = &mut self.sets;
         match outcome {
             Outcome::Succeeded => succeeded,
             Outcome::Failed => failed,
@@ -64,16 +71,39 @@ impl Settles {
         }
     }
 
+    /// Says that tasks of an outcome are in a further round.
+    pub fn note_round(&mut self, round: u32, outcome: Outcome, tasks: TaskSet) {
+        self.of_mut(outcome).join(&tasks);
+        self.later.push((round, outcome, tasks));
+    }
+
+    /// What is settled in further rounds.
+    #[must_use]
+    pub fn later(&self) -> &[(u32, Outcome, TaskSet)] {
+        &self.later
+    }
+
+    /// The tasks of an outcome that are in the first round.
+    #[must_use]
+    pub fn in_first_round(&self, outcome: Outcome) -> Cow<'_, TaskSet> {
+        let later = self.later.iter().filter(|(_, of, _)| *of == outcome);
+        let mut tasks = Cow::Borrowed(self.of(outcome));
+        for (_, _, of) in later {
+            tasks.to_mut().subtract(of);
+        }
+        tasks
+    }
+
     /// Whether nothing is settled.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.0.iter().all(TaskSet::is_empty)
+        self.sets.iter().all(TaskSet::is_empty)
     }
 
     /// All tasks that are settled.
     #[must_use]
     pub fn all(&self) -> TaskSet {
-        let [succeeded, failed, cancelled] = &self.0;
+        let [succeeded, failed, cancelled] = &self.sets;
         succeeded.union(failed).union(cancelled)
     }
 }

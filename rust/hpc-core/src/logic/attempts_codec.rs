@@ -40,6 +40,7 @@ impl Codec for Outcome {
 
 impl Codec for Settles {
     fn encode(&self, out: &mut Vec<u8>) {
+        // What a job keeps of settled tasks is the same in every round.
         for outcome in Outcome::ALL {
             self.of(outcome).encode(out);
         }

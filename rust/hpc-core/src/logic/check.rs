@@ -1,8 +1,8 @@
 //! The check of one event before anything of its batch is recorded; it changes nothing.
 
 use std::borrow::Cow;
-use std::collections::HashMap;
 
+use super::check_after::{Submitted, after_text};
 use super::columns;
 use super::hub::NewEvent;
 use super::rules::EventView;
@@ -44,9 +44,6 @@ impl Checked<'_> {
     }
 }
 
-/// What earlier events of the same batch submit: job id to (namespace, spec).
-pub type Submitted = HashMap<String, (String, String)>;
-
 /// Checks one event; its text is that of a batch at an index. `Ok(None)` comes with field errors,
 /// paths from the event on.
 ///
@@ -85,7 +82,9 @@ pub fn check_event<'b>(
         return Ok(None);
     }
     match kernel {
-        Some(KernelKind::SubmitJob) => check_submit(state, &ctx, &spec, submitted, errors)?,
+        Some(KernelKind::SubmitJob) => {
+            check_submit(state, &ctx, &spec, (submitted, index), errors)?
+        }
         Some(kernel) => check_report(state, kernel, &mut ctx, submitted, errors),
         None => {}
     }
@@ -288,7 +287,7 @@ fn check_submit(
     state: &State,
     ctx: &Map<'_>,
     spec: &Map<'_>,
-    submitted: &mut Submitted,
+    (submitted, index): (&mut Submitted, usize),
     errors: &mut Vec<FieldError>,
 ) -> Result<(), Box<Problem>> {
     for field in ["attempt", "epoch", "node_id"] {
@@ -298,6 +297,7 @@ fn check_submit(
             errors.push(error);
         }
     }
+    submitted.note_unknown(state, index, ctx);
     let Some(job_id) = ctx.str("job_id") else {
         return Ok(());
     };
@@ -310,11 +310,17 @@ fn check_submit(
     let ns_id = ctx.str("ns_id").unwrap_or_default();
     let text = spec.to_text();
     let known = match state.jobs.find(job_id).and_then(|ix| state.jobs.get(ix)) {
-        Some(job) => Some((job.ns_id.clone(), job.spec.clone())),
-        None => submitted.get(job_id).cloned(),
+        Some(job) => {
+            let known = crate::domain::json::decode(job.ctx.as_bytes());
+            let after = known.ok().and_then(|ctx| Some(after_text(ctx.as_map()?)));
+            Some((job.ns_id.clone(), job.spec.clone(), after))
+        }
+        None => submitted
+            .get(job_id)
+            .map(|job| (job.ns_id.clone(), job.spec.clone(), Some(job.after.clone()))),
     };
-    let Some((known_ns, known_spec)) = known else {
-        submitted.insert(job_id.to_owned(), (ns_id.to_owned(), text));
+    let Some((known_ns, known_spec, known_after)) = known else {
+        submitted.insert(job_id, ns_id, text, ctx);
         return Ok(());
     };
     if known_ns != ns_id {
@@ -323,6 +329,11 @@ fn check_submit(
     if known_spec != text {
         let field = differing_field(&known_spec, spec);
         return Err(job_conflict(job_id, &format!("spec.{field}")));
+    }
+    // More tasks of a job come after what its first came after.
+    let after = after_text(ctx);
+    if !after.is_empty() && known_after != Some(after) {
+        return Err(job_conflict(job_id, "ctx.after"));
     }
     Ok(())
 }
@@ -373,7 +384,7 @@ fn check_report(
         let job = state.jobs.find(job_id).and_then(|ix| state.jobs.get(ix));
         let ns_id = job
             .map(|job| job.ns_id.clone())
-            .or_else(|| submitted.get(job_id).map(|(ns, _)| ns.clone()));
+            .or_else(|| submitted.get(job_id).map(|job| job.ns_id.clone()));
         match (ns_id, ctx.str("ns_id")) {
             (None, _) => {
                 let got = Value::text(job_id).shown();

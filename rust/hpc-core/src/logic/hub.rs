@@ -194,10 +194,12 @@ impl Hub {
             self.renew_all();
         }
         self.build(build, Self::build_share(recorded_bytes))?;
+        self.end_back_offs();
         for input in inputs {
             self.take(input)?;
         }
         self.expire_leases()?;
+        self.settle_doomed()?;
         self.schedule()?;
         self.answer_pulls();
         let (build_from, is_fed) = self.build_needs();
@@ -313,7 +315,7 @@ impl Hub {
         };
         let node = ctx.node_id().and_then(|id| self.state.nodes.find(id));
         let tasks = ctx.tasks();
-        match (kernel, node, tasks) {
+        let mut settles = match (kernel, node, tasks) {
             (KernelKind::CancelJob, _, tasks) => verdict::of_cancel(&job, tasks.as_ref()),
             (KernelKind::JobFinished, Some(node), Some(tasks)) => {
                 verdict::of_finish(&job, spec, &tasks, ctx.attempt(), node)
@@ -322,7 +324,9 @@ impl Hub {
                 verdict::of_loss(&job, &tasks, ctx.attempt(), node)
             }
             _ => Settles::default(),
-        }
+        };
+        settles.sort_by_round(&job);
+        settles
     }
 
     /// Ends a batch: chains it to the one before, and pokes what grew. Returns the pokes.
@@ -416,7 +420,23 @@ impl Hub {
             let open = node.open.as_ref().map(|open| open.until);
             [node.deadline, node.reclaim, open]
         });
-        pulls.chain(nodes.flatten()).min()
+        let back_off = self.state.delayed.first().map(|(until, _)| {
+            let left = until.saturating_sub(self.now.wall).max(0);
+            self.now.mono.saturating_add(left)
+        });
+        pulls.chain(nodes.flatten()).chain(back_off).min()
+    }
+
+    /// Makes ready what failed long enough ago.
+    fn end_back_offs(&mut self) {
+        let now = self.now.wall;
+        while let Some((until, ix)) = self.state.delayed.pop_first() {
+            if until > now {
+                self.state.delayed.insert((until, ix));
+                break;
+            }
+            self.state.end_back_off(ix, now);
+        }
     }
 }
 

@@ -3,9 +3,8 @@
 //! All its events are well-formed and recorded, or none is. The check changes nothing; recording
 //! cannot fail for anything that a client sent.
 
-use std::collections::HashMap;
-
 use super::check::{Checked, check_event};
+use super::check_after::Submitted;
 use super::hub::{Fault, Hub, RowWriter};
 use super::leases::EndedNode;
 use super::query::Query;
@@ -129,7 +128,7 @@ impl Hub {
     ) -> Result<Vec<Checked<'b>>, Box<Problem>> {
         let mut checked = Vec::with_capacity(events.len());
         let mut errors: Vec<FieldError> = Vec::new();
-        let mut submitted: HashMap<String, (String, String)> = HashMap::new();
+        let mut submitted = Submitted::default();
         for (index, event) in events.into_iter().enumerate() {
             let mut found = Vec::new();
             let text = (text, index);
@@ -140,6 +139,9 @@ impl Hub {
                 None if errors.len() >= ERRORS_MAX => break,
                 None => {}
             }
+        }
+        if errors.is_empty() {
+            errors = submitted.check();
         }
         if errors.is_empty() {
             Ok(checked)
@@ -193,6 +195,9 @@ impl Hub {
                 self.record(row, &event.to_record())?;
                 jobs.extend(self.state.jobs.find(&job_id));
                 continue;
+            }
+            if event.kernel == Some(KernelKind::RetryJob) {
+                self.name_round(&mut event);
             }
             ended.extend(self.node_ended_by(&event));
             self.record(row, &event.to_record())?;

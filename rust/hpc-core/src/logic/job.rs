@@ -1,7 +1,7 @@
 //! One job: its tasks, leases and attempts.
 //!
-//! A job is a set of tasks. Every task is queued, leased (by at most one active attempt) or
-//! settled; queued, leased and settled sets are disjoint and together all tasks. What changes
+//! A job is a set of tasks. Every task is queued, parked by the gate (`gate.rs`), leased (by at most
+//! one active attempt) or settled; these sets are disjoint and together all tasks. What changes
 //! them are events of the log alone, the same live and in replay (protocol R3).
 
 use std::cmp::Reverse;
@@ -11,6 +11,7 @@ use std::sync::Arc;
 use super::attempts::{AttemptKey, AttemptState, Causes, Lease, NodeIx, Outcome, Settles};
 use super::columns::{Ending, Figures, least};
 use super::few::Few;
+use super::gate::Gate;
 use super::queue::{Rank, ShapeIx};
 use crate::lattice::Lattice as _;
 use crate::lattice::last::Stamp;
@@ -63,6 +64,8 @@ pub struct Job {
     pub(super) has_lost: bool,
     /// Mean duration of its tasks, in ms, of late; `None` before the first has ended.
     pub mean_ms: Option<f64>,
+    /// What keeps tasks from being ready, where anything does.
+    pub gate: Option<Box<Gate>>,
 }
 
 /// What a new job is made of.
@@ -90,6 +93,8 @@ pub struct NewJob {
     pub shape: ShapeIx,
     /// See [`Job`].
     pub stops: bool,
+    /// See [`Job`].
+    pub gate: Option<Gate>,
 }
 
 impl Job {
@@ -122,6 +127,7 @@ impl Job {
             losses: BTreeMap::new(),
             has_lost: false,
             mean_ms: None,
+            gate: new.gate.map(Box::new),
         }
     }
 
@@ -184,18 +190,9 @@ impl Job {
         self.enqueue(1, &new);
     }
 
-    /// Makes tasks ready for the attempt of this number.
-    fn enqueue(&mut self, attempt: u32, tasks: &TaskSet) {
-        if !tasks.is_empty() {
-            self.queued.change(attempt, |ready| {
-                ready.join(tasks);
-            });
-        }
-    }
-
     /// Makes tasks of an attempt ready again, each for a number above all that it ever had
     /// (protocol R7): where the attempt was adopted, newer ones came before.
-    fn requeue(&mut self, attempt: u32, tasks: &TaskSet) {
+    pub(super) fn requeue(&mut self, attempt: u32, tasks: &TaskSet) {
         let mut rest = tasks.clone();
         let mut groups: Vec<(u32, TaskSet)> = Vec::new();
         let newer = self.attempts.iter().rev();
@@ -208,13 +205,6 @@ impl Job {
         for (next, tasks) in groups {
             self.enqueue(next, &tasks);
         }
-    }
-
-    fn dequeue(&mut self, tasks: &TaskSet) {
-        self.queued.retain(|_, ready| {
-            ready.subtract(tasks);
-            !ready.is_empty()
-        });
     }
 
     /// JobClaimed: tasks are leased, or a lost attempt is adopted again, as far as it had come.
@@ -266,12 +256,18 @@ impl Job {
         self.note(attempt, node, state, &late, &figures);
     }
 
-    /// JobFinished, of tasks that ended alike.
-    pub fn finish(&mut self, ending: &Ending, figures: &Figures, attempt: u32, node: NodeIx) {
+    /// JobFinished, of tasks that ended alike; returns those that were active.
+    pub fn finish(
+        &mut self,
+        ending: &Ending,
+        figures: &Figures,
+        attempt: u32,
+        node: NodeIx,
+    ) -> TaskSet {
         let state = AttemptState::Ended(ending.clone());
         self.note(attempt, node, state, &figures.tasks, figures);
         self.learn(figures);
-        self.release(attempt, node, &figures.tasks);
+        self.release(attempt, node, &figures.tasks)
     }
 
     /// TasksReturned, of what has not ended: what was active is ready again; counts for nothing.

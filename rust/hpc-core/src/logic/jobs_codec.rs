@@ -6,6 +6,7 @@
 
 use std::cmp::Reverse;
 
+use super::gate::Gate;
 use super::job::Job;
 use super::queue::Rank;
 use crate::lattice::codec::{Codec, DecodeError, Reader, put_bytes};
@@ -126,7 +127,11 @@ impl Job {
         self.stops.encode(out);
         self.submitted_at.encode(out);
         self.tasks.encode(out);
-        self.queued.encode(out);
+        match &self.gate {
+            // Which of them are ready is asked of the clock, and is not kept.
+            Some(_) => self.open().encode(out),
+            None => self.queued.encode(out),
+        }
         self.leases.encode(out);
         self.settled.encode(out);
         self.causes.encode(out);
@@ -135,6 +140,10 @@ impl Job {
         self.losses.encode(out);
         self.has_lost.encode(out);
         self.mean_ms.encode(out);
+        self.gate.is_some().encode(out);
+        if let Some(gate) = &self.gate {
+            gate.write(out);
+        }
     }
 
     /// Reads all but the head.
@@ -142,7 +151,7 @@ impl Job {
     /// # Errors
     /// Bytes that [`Job::write_rest`] never writes.
     pub fn read_rest(head: &Head<'_>, reader: &mut Reader<'_>) -> Result<Self, DecodeError> {
-        Ok(Self {
+        let mut job = Self {
             id: head.id.into(),
             ns_id: head.ns_id.to_owned(),
             spec: head.spec.to_owned(),
@@ -165,7 +174,14 @@ impl Job {
             losses: Codec::decode(reader)?,
             has_lost: Codec::decode(reader)?,
             mean_ms: Codec::decode(reader)?,
-        })
+            gate: if reader.flag()? {
+                Some(Box::new(Gate::read(reader)?))
+            } else {
+                None
+            },
+        };
+        job.regate(None);
+        Ok(job)
     }
 
     /// Whether all that it refers to by index is among so many nodes and shapes.

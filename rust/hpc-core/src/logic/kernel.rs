@@ -1,17 +1,22 @@
 //! The kernel's own facts: generator `kernel`, tables `jobs` and `nodes`.
 //!
 //! Each is a join of what one log entry says, its `settles` included, so no reader repeats a
-//! verdict. Round 0, the only one so far, has the columns `submitted`, `started`, `succeeded`,
-//! `failed` and `cancelled`.
+//! verdict. The first round has the columns `submitted`, `started`, `succeeded`, `failed` and
+//! `cancelled`; what further rounds were begun for and came to stands in `rounds`, under `1/tasks`,
+//! `1/succeeded` and so on. `held` says of a range of tasks, `*` being all, whether they are held; for a
+//! task the word with the greatest stamp holds.
+
+use std::borrow::Cow;
 
 use super::attempts::{Outcome, Settles};
 use super::conflicts::{Conflicts, can_conflict};
 use super::readings::atom;
 use crate::domain::event::{Ctx, KernelKind};
 use crate::domain::facts::{Column, Delta, Facts, Joined, Scalar};
-use crate::domain::json::Map;
+use crate::domain::json::{Map, Value};
 use crate::lattice::epoch::Epoch;
 use crate::lattice::last::{Last, Stamp};
+use crate::lattice::map::MapOf;
 use crate::lattice::max::Max;
 use crate::lattice::once::Once;
 use crate::lattice::or::Or;
@@ -69,9 +74,11 @@ enum JobColumn {
     Cancelled,
     SubmittedAt,
     FinishedAt,
+    Held,
+    Rounds,
 }
 
-const JOB_COLUMNS: [(&str, LatticeKind); 13] = [
+const JOB_COLUMNS: [(&str, LatticeKind); 14] = [
     ("ns_id", LatticeKind::Once),
     ("spec", LatticeKind::Once),
     ("priority", LatticeKind::Last),
@@ -84,7 +91,8 @@ const JOB_COLUMNS: [(&str, LatticeKind); 13] = [
     ("cancelled", LatticeKind::Tasks),
     ("submitted_at", LatticeKind::Min),
     ("finished_at", LatticeKind::Max),
-    ("held", LatticeKind::Last), // said by no kind yet
+    ("held", LatticeKind::Map),
+    ("rounds", LatticeKind::Map),
 ];
 const NODE_COLUMNS: [(&str, LatticeKind); 5] = [
     ("epoch", LatticeKind::Max),
@@ -295,6 +303,9 @@ fn say_job(
                 let name = Delta::Last(entry.stamp, "", Scalar::Str(name));
                 say(JobColumn::Name, &name)?;
             }
+            if entry.ctx.map().get("hold") == Some(&Value::Bool(true)) {
+                say(JobColumn::Held, &held(Stamp::default(), None, true))?;
+            }
             say(JobColumn::Submitted, &Delta::of_tasks(tasks))?;
             let at = Delta::Value(LatticeKind::Min, Scalar::Int(entry.stamp.at));
             say(JobColumn::SubmittedAt, &at)?;
@@ -303,13 +314,31 @@ fn say_job(
             say(JobColumn::Phase, &max(PHASE_RUNNING))?;
             say(JobColumn::Started, &Delta::of_tasks(tasks))?;
         }
+        KernelKind::HoldJob | KernelKind::ReleaseJob => {
+            let is_held = entry.kind == KernelKind::HoldJob;
+            let said = held(entry.stamp, entry.ctx.tasks().as_ref(), is_held);
+            say(JobColumn::Held, &said)?;
+        }
+        KernelKind::SetPriority => {
+            let priority = Scalar::Int(entry.ctx.priority());
+            say(JobColumn::Priority, &Delta::Last(entry.stamp, "", priority))?;
+        }
+        KernelKind::RetryJob => {
+            if let Some(round) = entry.spec.int("round") {
+                say(JobColumn::Rounds, &in_round(round, "tasks", tasks))?;
+            }
+        }
         _ => {}
     }
     for outcome in Outcome::ALL {
-        let settled = entry.settles.of(outcome);
+        let settled = entry.settles.in_first_round(outcome);
         if !settled.is_empty() {
-            say(JobColumn::of(outcome), &Delta::of_tasks(settled))?;
+            say(JobColumn::of(outcome), &Delta::of_tasks(&settled))?;
         }
+    }
+    for (round, outcome, tasks) in entry.settles.later() {
+        let said = in_round(i64::from(*round), outcome.wire(), tasks);
+        say(JobColumn::Rounds, &said)?;
     }
     if !entry.settles.is_empty() {
         say(JobColumn::FinishedAt, &max(entry.stamp.at))?;
@@ -318,6 +347,21 @@ fn say_job(
         say(JobColumn::Phase, &max(PHASE_FINISHED))?;
     }
     Ok(())
+}
+
+/// That tasks, or all, are held or not.
+fn held(stamp: Stamp, tasks: Option<&TaskSet>, is_held: bool) -> Delta<'static> {
+    let of = tasks.map_or_else(|| "*".to_owned(), TaskSet::to_string);
+    let said = Last::of(stamp, "".into(), Atom::Bool(is_held));
+    let said = MapOf::from_cell(of.as_str().into(), said.into());
+    Delta::Cell(Cow::Owned(said.into()))
+}
+
+/// What became of tasks in a further round.
+fn in_round(round: i64, what: &str, tasks: &TaskSet) -> Delta<'static> {
+    let key = format!("{round}/{what}");
+    let said = MapOf::from_cell(key.as_str().into(), Cell::Tasks(tasks.clone()));
+    Delta::Cell(Cow::Owned(said.into()))
 }
 
 fn node_cells(entry: &Entry<'_>) -> Vec<(&'static str, Cell)> {

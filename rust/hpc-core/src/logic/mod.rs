@@ -7,12 +7,13 @@
 //! | `hub`, `recovery` | one turn: inputs in, log rows and replies out; the state from the log  |
 //! | `ingest`        | a batch: decoded, de-duplicated, checked as a whole, recorded           |
 //! | `dry_run`       | the same without recording anything                                     |
-//! | `check`         | one event, before anything is recorded                                  |
+//! | `check`, `check_after` | one event, before anything is recorded; the jobs that it names   |
 //! | `well_formed`   | is its spec as the schema says?                                         |
 //! | `verdict`       | what it settles, decided once                                           |
 //! | `state`, `state_nodes` | the one function that applies it, live and in replay             |
 //! | `jobs`, `job`, `sealed` | all jobs; one; those that are over, as bytes                   |
 //! | `attempts`, `columns` | attempts, and how reports say what became of them                 |
+//! | `gate`, `dependencies`, `requests` | what keeps tasks from being ready; jobs after jobs; what people ask of them |
 //! | `nodes`         | live nodes: epochs, deadlines, what they hold                           |
 //! | `kernel`        | the kernel's own facts                                                  |
 //! | `generator`, `rules`, `readings`, `tallies` | everyone else's facts                       |
@@ -35,14 +36,18 @@ pub mod attempts;
 mod attempts_codec;
 mod build;
 pub mod check;
+mod check_after;
 pub mod claim;
 pub mod columns;
 pub mod conflicts;
 pub mod control;
+mod dependencies;
 mod dry_run;
 pub mod evidence;
 mod explain;
 mod few;
+pub mod gate;
+mod gate_codec;
 pub mod generator;
 pub mod hub;
 pub mod ingest;
@@ -65,6 +70,7 @@ mod reason;
 pub mod receipts;
 mod recovery;
 pub mod registry;
+mod requests;
 mod retention;
 pub mod rules;
 mod said;

@@ -356,14 +356,19 @@ fn optional(text: Option<&str>) -> Value<'_> {
 fn counts(job: &Job) -> [u64; STATES.len()] {
     let running: u64 = job.leases.iter().map(|lease| lease.started.len()).sum();
     let leased: u64 = job.leases.iter().map(|lease| lease.tasks.len()).sum();
+    let gate = job.gate.as_ref();
+    let parked = gate.map_or(0, |gate| gate.parked_count());
+    let held = gate.map_or(0, |gate| gate.held(&gate.parked()).len());
     STATES.map(|state| match state {
         "running" => running,
         "leased" => leased - running.min(leased),
         "queued" => job.queued_count(),
+        "waiting" => parked - held,
+        "held" => held,
         "failed" => job.settled.of(Outcome::Failed).len(),
         "cancelled" => job.settled.of(Outcome::Cancelled).len(),
         "succeeded" => job.settled.of(Outcome::Succeeded).len(),
-        _ => 0, // no task waits or is held yet
+        _ => 0,
     })
 }
 

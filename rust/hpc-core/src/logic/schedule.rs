@@ -129,7 +129,8 @@ impl Hub {
             let Some((_, job)) = first.filter(|(_, job)| room(*job) > 0) else {
                 return Ok(());
             };
-            let count = room(job).min(left);
+            let throttle = self.state.jobs.live(job).map_or(0, Job::throttle_left);
+            let count = room(job).min(left).min(throttle);
             let ready = self.state.jobs.live(job).and_then(Job::next_ready);
             let Some((attempt, ready)) = ready else {
                 return Ok(());

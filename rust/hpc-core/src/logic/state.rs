@@ -4,10 +4,12 @@
 //! here decides anything: what an event settles stands in the event.
 
 use std::cmp::Reverse;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
 use super::attempts::{Causes, NodeIx, Outcome, Settles};
 use super::columns;
+use super::gate::{Gate, HoldSaid};
 use super::generator::Generators;
 use super::job::{Job, NewJob};
 use super::jobs::Jobs;
@@ -64,6 +66,12 @@ pub struct State {
     pub is_replay: bool,
     /// Whether the log holds more than registrations.
     pub has_events: bool,
+    /// Who comes after the job of an id.
+    pub(super) dependents: HashMap<String, Vec<JobIx>>,
+    /// Jobs of which tasks may wait in vain.
+    pub(super) doomed: Vec<JobIx>,
+    /// When the back-off of tasks of a job ends, ms since 1970.
+    pub(super) delayed: BTreeSet<(i64, JobIx)>,
 }
 
 impl State {
@@ -80,6 +88,9 @@ impl State {
             queue: Queue::default(),
             is_replay: false,
             has_events: false,
+            dependents: HashMap::new(),
+            doomed: Vec::new(),
+            delayed: BTreeSet::new(),
         }
     }
 
@@ -185,8 +196,15 @@ impl State {
     /// After jobs and nodes are restored: queue, books and leases of nodes as the jobs say.
     pub(super) fn book_all(&mut self) {
         for (ix, job) in self.jobs.whole() {
-            if !job.queued.is_empty() {
+            if job.is_ready() {
                 self.queue.insert(&job.ns_id, job.shape, job.rank, ix);
+            }
+            if let Some(gate) = &job.gate {
+                for (_, id) in gate.after.iter().filter(|_| !gate.is_met) {
+                    self.dependents.entry(id.clone()).or_default().push(ix);
+                }
+                let first = gate.delays.keys().next();
+                self.delayed.extend(first.map(|until| (*until, ix)));
             }
             for lease in &job.leases {
                 if let Some(node) = self.nodes.get_mut(lease.node) {
@@ -207,6 +225,10 @@ impl State {
             KernelKind::NodeDrained | KernelKind::NodeUndrained => self.node_drained(entry),
             KernelKind::SubmitJob => self.submit(entry),
             KernelKind::ReportRefused => {}
+            KernelKind::HoldJob
+            | KernelKind::ReleaseJob
+            | KernelKind::SetPriority
+            | KernelKind::RetryJob => self.apply_request(entry),
             _ => return self.apply_to_job(entry),
         }
         false
@@ -248,20 +270,26 @@ impl State {
             for (task, value) in tasks.iter().zip(entries) {
                 job.entries.entry(task).or_insert_with(|| value.to_text());
             }
+            if entry.ctx.map().get("hold") == Some(&Value::Bool(true)) {
+                job.gate_mut().say_held(HoldSaid {
+                    stamp: Stamp::default(),
+                    tasks: None,
+                    is_held: true,
+                });
+                job.regate(None);
+            }
             job.add_tasks(&tasks);
         });
+        self.reconsider(ix);
+        // Those that come after it may have been submitted before it.
+        self.reconsider_after(ix);
     }
 
     fn resubmit(&mut self, ix: JobIx, entry: &Entry<'_>) {
-        let Some(job) = self.jobs.get_mut(ix) else {
-            return;
-        };
-        let former = job.rank;
-        job.resubmit(entry.ctx.priority(), entry.ctx.name(), entry.stamp);
-        if job.rank != former && !job.queued.is_empty() {
-            self.queue.remove(&job.ns_id, job.shape, former, ix);
-            self.queue.insert(&job.ns_id, job.shape, job.rank, ix);
-        }
+        let ctx = &entry.ctx;
+        self.rerank(ix, |job| {
+            job.resubmit(ctx.priority(), ctx.name(), entry.stamp);
+        });
     }
 
     fn new_job(&mut self, job_id: &str, entry: &Entry<'_>) -> JobIx {
@@ -280,7 +308,7 @@ impl State {
         } else {
             ctx.to_text()
         };
-        self.jobs.push(Job::new(NewJob {
+        let ix = self.jobs.push(Job::new(NewJob {
             id: job_id.into(),
             ns_id: ns_id.to_owned(),
             name: entry.ctx.name().map(str::to_owned),
@@ -292,7 +320,10 @@ impl State {
             seq: entry.seq,
             shape,
             stops: entry.spec.str("on_cut_off") == Some("stop"),
-        }))
+            gate: Gate::of(&entry.ctx, entry.spec),
+        }));
+        self.depend(ix);
+        ix
     }
 
     /// What a task of a submit takes, by its namespace's expressions.
@@ -329,6 +360,9 @@ impl State {
         let was_settled = self.jobs.get(ix).is_some_and(|job| job.is_settled());
         let settles = entry.settles;
         let closed = self.change_job(ix, node, |job| {
+            if let Some(gate) = &mut job.gate {
+                gate.forget_delays(entry.stamp.at);
+            }
             // A report on what the node never had is evidence in the log and nothing here. So is a
             // second end: what has ended stays as it ended.
             let had = node.map(|node| job.leased_ever(attempt, node, &tasks));
@@ -346,7 +380,19 @@ impl State {
                             let cause = ending.cause().to_owned();
                             causes.push((Outcome::Failed, cause, figures.tasks.clone()));
                         }
-                        job.finish(&ending, &figures, attempt, node);
+                        // What failed and was active and is not settled by it is tried again.
+                        let mut again = job.finish(&ending, &figures, attempt, node);
+                        again.subtract(&settles.all());
+                        again = job.unsettled_among(&again);
+                        if !ending.is_ok() && !again.is_empty() {
+                            job.retry(attempt, &again, entry.stamp.at);
+                        }
+                    }
+                    let rest = settles.of(Outcome::Cancelled).clone();
+                    if !rest.is_empty() {
+                        let reason = "too many tasks have failed".to_owned();
+                        job.reasons.entry(reason).or_default().join(&rest);
+                        causes.push((Outcome::Cancelled, "cancelled".to_owned(), rest));
                     }
                 }
                 (KernelKind::TasksReturned, Some(node)) => {
@@ -362,7 +408,8 @@ impl State {
                     if let Some(reason) = entry.spec.str("reason").filter(|_| !all.is_empty()) {
                         job.reasons.entry(reason.to_owned()).or_default().join(&all);
                     }
-                    causes.push((Outcome::Cancelled, "cancelled".to_owned(), all));
+                    let cause = entry.spec.str("cause").unwrap_or("cancelled");
+                    causes.push((Outcome::Cancelled, cause.to_owned(), all));
                 }
                 _ => {}
             }
@@ -373,6 +420,9 @@ impl State {
             }
         });
         self.close_elsewhere(ix, node, closed.unwrap_or_default());
+        if !settles.is_empty() {
+            self.reconsider_after(ix);
+        }
         !was_settled && self.jobs.live(ix).is_some_and(Job::is_settled)
     }
 
@@ -398,18 +448,18 @@ impl State {
     }
 
     /// Changes a job and keeps queue and the book of one node in step with it.
-    fn change_job<T>(
+    pub(super) fn change_job<T>(
         &mut self,
         ix: JobIx,
         node: Option<NodeIx>,
         change: impl FnOnce(&mut Job) -> T,
     ) -> Option<T> {
         let job = self.jobs.get_mut(ix)?;
-        let was_ready = !job.queued.is_empty();
+        let was_ready = job.is_ready();
         let was_queued = job.queued_count();
         let had = node.map_or(0, |node| job.leased_to(node));
         let result = change(job);
-        let is_ready = !job.queued.is_empty();
+        let is_ready = job.is_ready();
         if was_ready && !is_ready {
             self.queue.remove(&job.ns_id, job.shape, job.rank, ix);
         } else if is_ready && !was_ready {
@@ -418,6 +468,8 @@ impl State {
         if is_ready && job.queued_count() > was_queued {
             self.queue.freshen(&job.ns_id, job.shape);
         }
+        let delay = job.gate.as_ref().and_then(|gate| gate.delays.keys().next());
+        self.delayed.extend(delay.map(|until| (*until, ix)));
         if let Some(node) = node.and_then(|node| Some((node, self.nodes.get_mut(node)?))) {
             let (node_ix, node) = node;
             let has = job.leased_to(node_ix);

@@ -290,7 +290,11 @@ pub fn kernel_fields(kind: KernelKind) -> &'static [&'static str] {
             "lease_ms",
             "namespaces",
         ],
+        KernelKind::SetPriority => &[],
         KernelKind::CancelJob
+        | KernelKind::HoldJob
+        | KernelKind::ReleaseJob
+        | KernelKind::RetryJob
         | KernelKind::TasksReturned
         | KernelKind::AttemptLost
         | KernelKind::NodeLeft

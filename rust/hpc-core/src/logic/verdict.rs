@@ -5,16 +5,20 @@
 //! choice: it is written into the entry as `settles`.
 
 use super::attempts::{NodeIx, Outcome, Settles};
-use super::columns;
+use super::columns::{self, Ending};
 use super::job::Job;
 use crate::domain::json::{Map, Value};
 use crate::lattice::Lattice as _;
 use crate::lattice::tasks::TaskSet;
 
+/// The causes of a failure that may be another one the next time.
+const RETRIED: [&str; 5] = ["exit", "signal", "oom", "time limit", "output limit"];
+
 /// A task whose relay was lost this often while it ran is poison.
 pub const LOSSES_MAX: u32 = 3;
 
-/// What a report of ended tasks settles.
+/// What a report of ended tasks settles. A failure that may be tried again settles nothing; where
+/// more tasks have failed than the job allows, all others are cancelled with them.
 #[must_use]
 pub fn of_finish(
     job: &Job,
@@ -29,14 +33,49 @@ pub fn of_finish(
     // Only what was leased to that node can count: anything else is evidence.
     let leased = job.leased_ever(attempt, node, tasks);
     for (ending, figures) in columns::group(spec, tasks, &leased) {
-        let (outcome, counted) = if ending.is_ok() {
+        let (outcome, mut counted) = if ending.is_ok() {
             (Outcome::Succeeded, figures.tasks)
         } else {
             (Outcome::Failed, figures.tasks.intersection(&active))
         };
+        if outcome == Outcome::Failed && retries_on(job, &ending) {
+            counted.subtract(&job.may_retry(&counted));
+        }
         settles.of_mut(outcome).join(&job.unsettled_among(&counted));
     }
+    let failed = settles.of(Outcome::Failed);
+    if !failed.is_empty()
+        && let Some(max) = job.max_fails()
+        && job.settled.of(Outcome::Failed).len() + failed.len() > max
+    {
+        let mut rest = job.unsettled_among(&job.tasks);
+        rest.subtract(&settles.all());
+        *settles.of_mut(Outcome::Cancelled) = rest;
+    }
     settles
+}
+
+/// Whether a job's tasks that ended so are tried again: those that failed by themselves, or what its
+/// `retry_on` lists, by cause, exit code or 128 + signal.
+fn retries_on(job: &Job, ending: &Ending) -> bool {
+    if job.gate.as_ref().is_none_or(|gate| gate.retries == 0) {
+        return false;
+    }
+    let spec = crate::domain::json::decode(job.spec.as_bytes());
+    let spec = spec.as_ref().ok().and_then(Value::as_map);
+    let cause = ending.cause();
+    let Some(listed) = spec.and_then(|spec| spec.get("retry_on")?.as_list()) else {
+        return RETRIED.contains(&cause);
+    };
+    let code = ending
+        .exit_code
+        .or(ending.signal.map(|signal| 128 + signal));
+    let code = code.map(|code| code.to_string());
+    listed.iter().any(|listed| match listed {
+        Value::Int(n) => code.as_ref().is_some_and(|code| *code == n.to_string()),
+        Value::Str(text) => *text == cause || code.as_deref() == Some(text),
+        _ => false,
+    })
 }
 
 /// What a cancel settles: everything that has no outcome, whether or not anything runs.
@@ -71,21 +110,51 @@ pub fn of_loss(job: &Job, tasks: &TaskSet, attempt: u32, node: NodeIx) -> Settle
 }
 
 impl Settles {
-    /// The form that stands in the log.
+    /// Says which of them are in a further round of the job.
+    pub(super) fn sort_by_round(&mut self, job: &Job) {
+        let Some(gate) = job.gate.as_ref().filter(|gate| !gate.rounds.is_empty()) else {
+            return;
+        };
+        for outcome in Outcome::ALL {
+            for (round, tasks) in gate.by_round(self.of(outcome)) {
+                let round = u32::try_from(round).unwrap_or(u32::MAX);
+                self.note_round(round, outcome, tasks);
+            }
+        }
+    }
+
+    /// The form that stands in the log: `{OUTCOME: TASKS}`, of further rounds `{ROUND/OUTCOME: TASKS}`.
     #[must_use]
     pub fn to_map(&self) -> Map<'static> {
-        let sets = Outcome::ALL.into_iter().filter(|o| !self.of(*o).is_empty());
-        sets.map(|o| (o.wire(), Value::text(self.of(o).to_string())))
-            .collect()
+        let mut map = Map::new();
+        for outcome in Outcome::ALL {
+            let tasks = self.in_first_round(outcome);
+            if !tasks.is_empty() {
+                map.insert(outcome.wire(), Value::text(tasks.to_string()));
+            }
+        }
+        for (round, outcome, tasks) in self.later() {
+            let key = format!("{round}/{}", outcome.wire());
+            map.insert(key, Value::text(tasks.to_string()));
+        }
+        map
     }
 
     /// Reads the form that stands in the log.
     #[must_use]
     pub fn from_map(map: &Map<'_>) -> Self {
         let mut settles = Self::default();
-        for outcome in Outcome::ALL {
-            if let Some(Ok(tasks)) = map.str(outcome.wire()).map(TaskSet::parse) {
-                *settles.of_mut(outcome) = tasks;
+        for (key, value) in map.iter() {
+            let Some(Ok(tasks)) = value.as_str().map(TaskSet::parse) else {
+                continue;
+            };
+            let (round, outcome) = key.split_once('/').unwrap_or(("0", key));
+            match (round.parse(), Outcome::from_wire(outcome)) {
+                (Ok(0), Some(outcome)) => {
+                    settles.of_mut(outcome).join(&tasks);
+                }
+                (Ok(round), Some(outcome)) => settles.note_round(round, outcome, tasks),
+                _ => {}
             }
         }
         settles

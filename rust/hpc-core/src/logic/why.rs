@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 
 use super::attempts::NodeIx;
+use super::gate::Standing;
 use super::hub::Hub;
 use super::job::Job;
 use super::nodes::{Hold, Node, NodeState, at};
@@ -10,6 +11,9 @@ use super::queue::ShapeIx;
 
 /// So many jobs ahead are counted for one page; looking at jobs must not cost the whole queue.
 const JOBS_AHEAD_MAX: usize = 10_000;
+
+/// So many of the jobs that one waits for are named.
+const NAMED_MAX: usize = 3;
 
 /// What the sentences of one answer share, so that a page costs what is on it.
 pub(super) struct Lookout<'h> {
@@ -54,7 +58,14 @@ impl Hub {
             return self.ending_on(job, lookout);
         }
         if job.queued.is_empty() {
-            return None;
+            return self.at_the_gate(job);
+        }
+        if job.throttle_left() == 0 {
+            let running: u64 = job.leases.iter().map(|lease| lease.tasks.len()).sum();
+            return Some(format!(
+                "{} of it run, and it allows no more at a time",
+                tasks_word(running)
+            ));
         }
         let key = (job.ns_id.as_str(), job.shape);
         let obstacle = lookout
@@ -65,6 +76,57 @@ impl Hub {
             Some(obstacle) => obstacle.clone(),
             None => self.who_is_ahead(job, &mut lookout.steps_left),
         })
+    }
+
+    /// What a job waits for of which no task is ready; `None` where all are leased.
+    fn at_the_gate(&self, job: &Job) -> Option<String> {
+        let gate = job.gate.as_ref()?;
+        let parked = gate.parked();
+        if parked.is_empty() {
+            return None;
+        }
+        let waiting = gate.waiting(&parked);
+        if waiting.is_empty() {
+            let held = gate.held(&parked);
+            if !held.is_empty() {
+                return Some(format!("held: hpc job release {}", job.id));
+            }
+            let until = gate.delays.keys().next().copied().unwrap_or_default();
+            let left = until.saturating_sub(self.now.wall).max(0);
+            let seconds = left.saturating_add(999) / 1000;
+            return Some(format!(
+                "{} failed and will be tried again in {seconds} s",
+                tasks_word(parked.len())
+            ));
+        }
+        let open = gate.after.iter().filter_map(|(condition, id)| {
+            let of = self
+                .state
+                .jobs
+                .find(id)
+                .and_then(|ix| self.state.jobs.get(ix));
+            let Some(of) = of else {
+                return Some(format!("job {id}"));
+            };
+            let is_open = of.standing(*condition) == Standing::Open;
+            let (settled, all) = (of.settled_count(), of.tasks.len());
+            let done = if all > 1 {
+                format!(" ({settled} of {all} tasks are done)")
+            } else {
+                String::new()
+            };
+            is_open.then(|| format!("job {id}{done}"))
+        });
+        let open: Vec<String> = open.collect();
+        let (named, others) = open.split_at(open.len().min(NAMED_MAX));
+        let mut sentence = format!("waits for {}", named.join(", "));
+        if !others.is_empty() {
+            sentence.push_str(&format!(" and {} more", others.len()));
+        }
+        if !gate.held(&parked).is_empty() {
+            sentence.push_str("; and held");
+        }
+        Some(sentence)
     }
 
     /// What keeps every task like this job's from running, whoever is ahead.

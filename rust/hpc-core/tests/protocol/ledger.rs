@@ -26,6 +26,10 @@ struct Task {
     active: Option<Execution>,
     started: bool,
     losses: u32,
+    /// Failures of active attempts that were not final, in this round.
+    failures: u64,
+    /// How often it was begun anew on request.
+    round: u64,
     /// Executions that were leased, and whether a report says that they ended.
     had: BTreeMap<Execution, Had>,
 }
@@ -35,6 +39,65 @@ struct Had {
     started: bool,
     ended: bool,
     lost: bool,
+}
+
+/// What a submit says beyond its tasks, and what was said since.
+#[derive(Clone, Debug, Default)]
+struct Terms {
+    retries: u64,
+    /// Causes and exit codes.
+    retry_on: Option<Vec<Value>>,
+    max_fails: Option<usize>,
+    throttle: Option<usize>,
+    /// Condition and job.
+    after: Vec<(&'static str, String)>,
+    by_task: bool,
+    /// Who held and released which tasks; none is all.
+    holds: Vec<(bool, Option<BTreeSet<u32>>)>,
+    /// Tasks that were begun anew, whatever they came after.
+    freed: BTreeSet<u32>,
+}
+
+impl Terms {
+    fn of(ctx: &Value, spec: &Value) -> Self {
+        let mut after = Vec::new();
+        for condition in ["after", "after_any", "after_fail"] {
+            let ids = ctx[condition].as_array().cloned().unwrap_or_default();
+            after.extend(
+                ids.iter()
+                    .map(|id| (condition, id.as_str().unwrap().to_owned())),
+            );
+        }
+        let count = |key: &str| spec[key].as_u64().and_then(|n| usize::try_from(n).ok());
+        Self {
+            retries: spec["retries"].as_u64().unwrap_or_default(),
+            retry_on: spec["retry_on"].as_array().cloned(),
+            max_fails: count("max_fails"),
+            throttle: count("throttle"),
+            after,
+            by_task: ctx["after_task"] == json!(true),
+            holds: Vec::new(),
+            freed: BTreeSet::new(),
+        }
+    }
+
+    /// The reports of these tests end by an exit code or name a cause.
+    fn retries_on(&self, code: &Value, cause: &Value) -> bool {
+        let Some(listed) = &self.retry_on else {
+            let vain = ["not found", "cwd not found", "refused"];
+            return !cause.as_str().is_some_and(|cause| vain.contains(&cause));
+        };
+        let named = cause.as_str().unwrap_or("exit");
+        listed
+            .iter()
+            .any(|listed| *listed == named || !code.is_null() && listed == code)
+    }
+
+    fn is_held(&self, task: u32) -> bool {
+        let said = self.holds.iter().rev();
+        let mut said = said.filter(|(_, tasks)| tasks.as_ref().is_none_or(|t| t.contains(&task)));
+        said.next().is_some_and(|(is_held, _)| *is_held)
+    }
 }
 
 #[derive(Clone, Debug, Default)]
@@ -52,6 +115,7 @@ struct NodeTimes {
 #[derive(Clone, Debug, Default)]
 pub struct Ledger {
     jobs: BTreeMap<String, BTreeMap<u32, Task>>,
+    terms: BTreeMap<String, Terms>,
     nodes: BTreeMap<String, NodeTimes>,
     batch_ids: BTreeSet<String>,
     /// Newest claim that was served, by node.
@@ -140,10 +204,10 @@ impl Ledger {
             self.apply_to_node(kind, ctx, spec, now, row.batch_id.starts_with("hub"));
             let expected = self.apply(kind, ctx, spec);
             let stamped = event["settles"].as_object();
-            let stamped: BTreeMap<&str, BTreeSet<u32>> = stamped
+            let stamped: BTreeMap<String, BTreeSet<u32>> = stamped
                 .into_iter()
                 .flatten()
-                .map(|(outcome, set)| (outcome.as_str(), tasks(set.as_str().unwrap())))
+                .map(|(outcome, set)| (outcome.clone(), tasks(set.as_str().unwrap())))
                 .collect();
             assert_eq!(stamped, expected, "what {event} settles");
         }
@@ -217,38 +281,130 @@ impl Ledger {
         }
     }
 
-    /// Applies one event to the tasks that it names; what it must settle.
-    fn apply(
-        &mut self,
-        kind: &str,
-        ctx: &Value,
-        spec: &Value,
-    ) -> BTreeMap<&'static str, BTreeSet<u32>> {
-        let mut settles: BTreeMap<&'static str, BTreeSet<u32>> = BTreeMap::new();
-        let job = self.jobs.entry(text(ctx, "job_id").to_owned()).or_default();
+    /// Applies one event to the tasks that it names; what it must settle, by round and outcome.
+    fn apply(&mut self, kind: &str, ctx: &Value, spec: &Value) -> BTreeMap<String, BTreeSet<u32>> {
+        let mut settles: BTreeMap<String, BTreeSet<u32>> = BTreeMap::new();
+        let id = text(ctx, "job_id").to_owned();
+        if kind == "JobClaimed" && spec["adopted"] != json!(true) {
+            self.check_may_run(&id, &tasks(text(ctx, "tasks")));
+        }
+        if text(spec, "cause") == "dependency" {
+            self.check_in_vain(&id, &tasks(text(ctx, "tasks")));
+        }
+        let terms = self.terms.entry(id.clone()).or_default();
+        let job = self.jobs.entry(id).or_default();
         let named: Vec<u32> = match ctx["tasks"].as_str() {
             Some(list) => tasks(list).into_iter().collect(),
             None if kind == "SubmitJob" => vec![0],
             None => job.keys().copied().collect(),
         };
-        if kind == "SubmitJob" {
-            for task in named {
-                job.entry(task).or_default();
+        let all = ctx["tasks"].as_str().map(tasks);
+        match kind {
+            "SubmitJob" => {
+                if job.is_empty() {
+                    *terms = Terms::of(ctx, spec);
+                    let is_held = ctx["hold"] == json!(true);
+                    terms.holds.extend(is_held.then_some((true, None)));
+                }
+                for task in named {
+                    job.entry(task).or_default();
+                }
+                return settles;
             }
-            return settles;
+            "HoldJob" => terms.holds.push((true, all)),
+            "ReleaseJob" => terms.holds.push((false, all)),
+            "RetryJob" if spec["round"].is_u64() => {
+                for number in named {
+                    let task = job.get_mut(&number).unwrap();
+                    assert!(
+                        matches!(task.decided, Some("failed" | "cancelled")),
+                        "only what failed or was cancelled is begun anew"
+                    );
+                    task.round = spec["round"].as_u64().unwrap();
+                    (task.decided, task.losses, task.failures) = (None, 0, 0);
+                    terms.freed.insert(number);
+                }
+                return settles;
+            }
+            _ => {}
         }
         let execution = (
             ctx["attempt"].as_u64().unwrap_or_default(),
             text(ctx, "node_id").to_owned(),
         );
+        let mut settle = |task: &Task, outcome: &str, number: u32| {
+            let key = match task.round {
+                0 => outcome.to_owned(),
+                round => format!("{round}/{outcome}"),
+            };
+            settles.entry(key).or_default().insert(number);
+        };
+        let mut has_failed = false;
         for (place, number) in named.into_iter().enumerate() {
             if let Some(task) = job.get_mut(&number)
-                && let Some(outcome) = task.apply(kind, &execution, spec, place)
+                && let Some(outcome) = task.apply(kind, &execution, spec, (place, terms))
             {
-                settles.entry(outcome).or_default().insert(number);
+                has_failed |= outcome == "failed" && kind == "JobFinished";
+                settle(task, outcome, number);
+            }
+        }
+        let failed = job.values().filter(|task| task.decided == Some("failed"));
+        if has_failed && terms.max_fails.is_some_and(|max| failed.count() > max) {
+            for (number, task) in job.iter_mut().filter(|(_, task)| task.decided.is_none()) {
+                task.decided = Some("cancelled");
+                (task.active, task.started) = (None, false);
+                settle(task, "cancelled", *number);
             }
         }
         settles
+    }
+
+    /// What became of the tasks that a task comes after: `None` while that is open.
+    fn is_free(&self, terms: &Terms, task: u32) -> Option<bool> {
+        let none = BTreeMap::new();
+        let mut is_open = false;
+        for (condition, id) in &terms.after {
+            let before = self.jobs.get(id).unwrap_or(&none);
+            let own = before.get(&task).filter(|_| terms.by_task);
+            let decided: Vec<Option<&str>> = match own {
+                Some(own) => vec![own.decided],
+                None => before.values().map(|task| task.decided).collect(),
+            };
+            let is_over = !decided.is_empty() && decided.iter().all(Option::is_some);
+            let has_failed = decided.contains(&Some("failed"));
+            let is_good = |d: &Option<&str>| matches!(d, None | Some("succeeded"));
+            match *condition {
+                "after" if !decided.iter().all(is_good) => return Some(false),
+                "after_fail" if is_over && !has_failed => return Some(false),
+                _ => is_open |= !is_over,
+            }
+        }
+        (!is_open).then_some(true)
+    }
+
+    /// P11: nothing is granted before what it comes after, nothing held, no more than is allowed.
+    fn check_may_run(&self, id: &str, granted: &BTreeSet<u32>) {
+        let terms = &self.terms[id];
+        for task in granted {
+            let name = format!("task {task} of {id}");
+            let is_free = terms.freed.contains(task) || self.is_free(terms, *task) == Some(true);
+            assert!(is_free, "P11: {name} comes after {:?}", terms.after);
+            assert!(!terms.is_held(*task), "{name} is held");
+        }
+        let active = self.jobs[id].values().filter(|task| task.active.is_some());
+        if let Some(throttle) = terms.throttle {
+            assert!(
+                active.count() + granted.len() <= throttle,
+                "{id} at most {throttle}"
+            );
+        }
+    }
+
+    fn check_in_vain(&self, id: &str, doomed: &BTreeSet<u32>) {
+        for task in doomed {
+            let is_free = self.is_free(&self.terms[id], *task);
+            assert_eq!(is_free, Some(false), "task {task} of {id} waits in vain");
+        }
     }
 
     /// Checks that the Hub's live state is what the log says, and keeps its own books.
@@ -258,7 +414,7 @@ impl Ledger {
         let mut waiting = BTreeSet::new();
         for (ix, job) in state.jobs.iter() {
             self.check_job(hub, &job);
-            if !job.queued.is_empty() {
+            if job.is_ready() {
                 waiting.insert(ix);
             }
             for lease in &job.leases {
@@ -329,10 +485,8 @@ impl Ledger {
                 task.active.as_slice(),
                 "P14: active attempts of {name}"
             );
-            let queued = job
-                .queued
-                .iter()
-                .filter(|(_, ready)| ready.contains(*number));
+            let open = job.open();
+            let queued = open.iter().filter(|(_, ready)| ready.contains(*number));
             let queued: Vec<u64> = queued.map(|(attempt, _)| u64::from(*attempt)).collect();
             let next = task.highest() + 1;
             let is_ready = task.decided.is_none() && task.active.is_none();
@@ -379,7 +533,7 @@ impl Task {
         kind: &str,
         execution: &Execution,
         spec: &Value,
-        place: usize,
+        (place, terms): (usize, &Terms),
     ) -> Option<&'static str> {
         let is_active = self.active.as_ref() == Some(execution);
         let had = self.had.get(execution).copied();
@@ -410,6 +564,14 @@ impl Task {
                 let is_ok = of("exit_code") == 0 && of("signal").is_null() && of("cause").is_null();
                 match (is_ok, is_active) {
                     (true, _) => Some("succeeded"),
+                    (false, true)
+                        if self.decided.is_none()
+                            && self.failures < terms.retries
+                            && terms.retries_on(&of("exit_code"), &of("cause")) =>
+                    {
+                        self.failures += 1;
+                        None
+                    }
                     (false, true) => Some("failed"),
                     (false, false) => None,
                 }

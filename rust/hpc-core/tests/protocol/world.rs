@@ -91,6 +91,10 @@ impl World {
                 {"key": "cpu", "expected_type": "Int", "min": 0, "default": 1},
                 {"key": "on_cut_off", "expected_type": "String", "one_of": ["finish", "stop"],
                  "default": "finish"},
+                {"key": "retries", "expected_type": "Int", "min": 0},
+                {"key": "retry_on", "expected_type": "List"},
+                {"key": "max_fails", "expected_type": "Int", "min": 0},
+                {"key": "throttle", "expected_type": "Int", "min": 1},
             ]);
             let spec = json!({"schema": {"SubmitJob": fields}, "resources": {"cpus": "$spec.cpu"}});
             world.control(json!({"type": "RegisterNamespace", "ns_id": ns_id, "spec": spec}));

@@ -1,0 +1,77 @@
+//! The canonical bytes of a gate; which tasks it parks is found anew.
+
+use super::gate::{Condition, Gate, HoldSaid};
+use crate::lattice::codec::{Codec, DecodeError, DecodeReason, Reader};
+
+impl Codec for Condition {
+    fn encode(&self, out: &mut Vec<u8>) {
+        out.push(match self {
+            Self::Succeeded => 0,
+            Self::Settled => 1,
+            Self::Failed => 2,
+        });
+    }
+
+    fn decode(reader: &mut Reader<'_>) -> Result<Self, DecodeError> {
+        let tag = reader.byte()?;
+        let known = Self::ALL.get(usize::from(tag));
+        let known = known.map(|(_, condition)| *condition);
+        known.ok_or_else(|| reader.refuse(DecodeReason::UnknownTag(tag)))
+    }
+}
+
+impl Codec for HoldSaid {
+    fn encode(&self, out: &mut Vec<u8>) {
+        self.stamp.encode(out);
+        self.tasks.encode(out);
+        self.is_held.encode(out);
+    }
+
+    fn decode(reader: &mut Reader<'_>) -> Result<Self, DecodeError> {
+        Ok(Self {
+            stamp: Codec::decode(reader)?,
+            tasks: Codec::decode(reader)?,
+            is_held: Codec::decode(reader)?,
+        })
+    }
+}
+
+impl Gate {
+    /// Appends the canonical bytes.
+    pub fn write(&self, out: &mut Vec<u8>) {
+        self.holds.encode(out);
+        self.after.encode(out);
+        self.by_task.encode(out);
+        self.is_met.encode(out);
+        self.released.encode(out);
+        self.delays.encode(out);
+        self.failures.encode(out);
+        self.retries.encode(out);
+        self.max_fails.encode(out);
+        self.throttle.encode(out);
+        self.priority_stamp.encode(out);
+        self.rounds.encode(out);
+    }
+
+    /// Reads a gate that parks nothing yet.
+    ///
+    /// # Errors
+    /// Bytes that [`Gate::write`] never writes.
+    pub fn read(reader: &mut Reader<'_>) -> Result<Self, DecodeError> {
+        Ok(Self {
+            holds: Codec::decode(reader)?,
+            after: Codec::decode(reader)?,
+            by_task: Codec::decode(reader)?,
+            is_met: Codec::decode(reader)?,
+            released: Codec::decode(reader)?,
+            delays: Codec::decode(reader)?,
+            failures: Codec::decode(reader)?,
+            retries: Codec::decode(reader)?,
+            max_fails: Codec::decode(reader)?,
+            throttle: Codec::decode(reader)?,
+            priority_stamp: Codec::decode(reader)?,
+            rounds: Codec::decode(reader)?,
+            ..Self::default()
+        })
+    }
+}

@@ -1,0 +1,111 @@
+//! Requests about jobs: hold and release, priority, another round for what has failed.
+
+use super::check::Checked;
+use super::gate::HoldSaid;
+use super::hub::Hub;
+use super::job::Job;
+use super::kernel::Entry;
+use super::queue::JobIx;
+use super::state::State;
+use crate::domain::event::{Ctx, KernelKind};
+use crate::domain::json::Value;
+use crate::lattice::tasks::TaskSet;
+
+impl State {
+    /// Applies a request about a job.
+    pub(super) fn apply_request(&mut self, entry: &Entry<'_>) {
+        let Some(ix) = entry.ctx.job_id().and_then(|id| self.jobs.find(id)) else {
+            return;
+        };
+        match entry.kind {
+            KernelKind::HoldJob | KernelKind::ReleaseJob => {
+                let said = HoldSaid {
+                    stamp: entry.stamp,
+                    tasks: entry.ctx.tasks(),
+                    is_held: entry.kind == KernelKind::HoldJob,
+                };
+                self.change_job(ix, None, |job| {
+                    job.gate_mut().say_held(said);
+                    job.regate(Some(entry.stamp.at));
+                });
+            }
+            KernelKind::SetPriority => self.set_priority(ix, entry),
+            // Which tasks and which round the Hub has written into the entry.
+            KernelKind::RetryJob => {
+                if let (Some(tasks), Some(_)) = (entry.ctx.tasks(), entry.spec.int("round")) {
+                    self.change_job(ix, None, |job| job.begin_round(&tasks));
+                }
+            }
+            _ => {}
+        }
+    }
+
+    fn set_priority(&mut self, ix: JobIx, entry: &Entry<'_>) {
+        let priority = entry.ctx.priority();
+        self.rerank(ix, |job| {
+            let known = (job.gate_mut().priority_stamp, job.rank.priority.0);
+            if known < (entry.stamp, priority) {
+                job.gate_mut().priority_stamp = entry.stamp;
+                job.rank.priority.0 = priority;
+            }
+        });
+    }
+
+    /// Changes where a job stands in the queue, and keeps the queue in step with it.
+    pub(super) fn rerank(&mut self, ix: JobIx, change: impl FnOnce(&mut Job)) {
+        let Some(job) = self.jobs.get_mut(ix) else {
+            return;
+        };
+        let former = job.rank;
+        change(job);
+        if job.rank != former && job.is_ready() {
+            self.queue.remove(&job.ns_id, job.shape, former, ix);
+            self.queue.insert(&job.ns_id, job.shape, job.rank, ix);
+        }
+    }
+
+    /// Makes those tasks of a job ready whose back-off is over at a time, ms since 1970.
+    pub(super) fn end_back_off(&mut self, ix: JobIx, now: i64) {
+        self.change_job(ix, None, |job| job.regate(Some(now)));
+        let gate = self.jobs.live(ix).and_then(|job| job.gate.as_ref());
+        let delays = gate.map(|gate| &gate.delays);
+        // What is over stays there until the log tells of a later time; it is not waited for again.
+        let first = delays.and_then(|delays| delays.keys().next().copied());
+        let later = delays.and_then(|delays| delays.range(now.saturating_add(1)..).next());
+        let later = later.map(|(until, _)| (*until, ix));
+        if let Some(first) = first {
+            self.delayed.remove(&(first, ix));
+        }
+        self.delayed.extend(later);
+    }
+
+    /// What another round would be for: those of the named tasks, or of all, that have failed or
+    /// were cancelled; and its number.
+    fn next_round(&self, job_id: &str, named: Option<&TaskSet>) -> Option<(TaskSet, i64)> {
+        let job = self.jobs.get(self.jobs.find(job_id)?)?;
+        let [_, failed, cancelled] = super::attempts::Outcome::ALL.map(|o| job.settled.of(o));
+        let mut tasks = failed.union(cancelled);
+        if let Some(named) = named {
+            tasks = tasks.intersection(named);
+        }
+        let rounds = job.gate.as_ref().map_or(0, |gate| gate.rounds.len());
+        let round = i64::try_from(rounds + 1).unwrap_or(i64::MAX);
+        (!tasks.is_empty()).then_some((tasks, round))
+    }
+}
+
+impl Hub {
+    /// Writes into a request for another round which tasks it is for, and its number; into one that
+    /// finds nothing to do neither, and it has no effect.
+    pub(super) fn name_round(&self, event: &mut Checked<'_>) {
+        let ctx = Ctx::new(&event.ctx);
+        let named = ctx.tasks();
+        let round = ctx
+            .job_id()
+            .and_then(|job_id| self.state.next_round(job_id, named.as_ref()));
+        if let Some((tasks, round)) = round {
+            event.ctx.insert("tasks", Value::text(tasks.to_string()));
+            event.spec.insert("round", Value::Int(round));
+        }
+    }
+}
