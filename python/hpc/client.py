@@ -18,14 +18,15 @@ import json
 import os
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import islice
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, TypeVar
 from urllib.parse import quote
 
-from hpc import submission
+from hpc import arrays, submission
 from hpc.access import Access, home, read_access
-from hpc.errors import HpcError, NoHub, TimedOut
+from hpc.errors import HpcError, NoHub, TimedOut, UsageError
 from hpc.transport.http_client import HttpClient, Query, Stream, Unanswered
 
 PHASE_FINISHED: Final = 3
@@ -100,6 +101,14 @@ class Job:
         with self._client.log(self.id, task, stream=stream, follow=follow) as pieces:
             yield from pieces
 
+    def tasks(self, *, state: str | None = None) -> Iterator[dict[str, Any]]:
+        """Yield its tasks by number: `state`, `exit_code`, `duration_s`, `entry`, ...
+
+        Args:
+            state: Only those in this state.
+        """
+        return self._client.tasks(self.id, state=state)
+
     def cancel(self, *, tasks: str | None = None, reason: str | None = None) -> None:
         """Settle what is not settled yet, or some tasks of it, as cancelled."""
         self._client.cancel(self.id, tasks=tasks, reason=reason)
@@ -170,6 +179,7 @@ class Client:
         name: str | None = None,
         priority: int | None = None,
         tasks: str | None = None,
+        entries: Sequence[Any] | None = None,
         env: Mapping[str, str] | None = None,
         cwd: str | os.PathLike[str] | None = None,
         time_limit: float | str | None = None,
@@ -184,11 +194,13 @@ class Client:
             key: The job's id; the same key with the same spec is the same job. None makes one.
             name: A label.
             priority: Higher runs first; None is 0.
-            tasks: Ranges such as `0-99`; None is one task.
+            tasks: Ranges such as `0-99` or `0-99:2`; None is one task.
+            entries: One JSON value for each task, from task 0 on, which finds it in `HPC_ENTRY`;
+                with `expand=True` also in the place of `{}` in the command. Instead of `tasks`.
             env: Added to the relay's environment.
             cwd: An absolute folder; None is a folder of the task's own.
             time_limit: Seconds, or a text such as `1h30m`.
-            more: `stdin`, `stdout`, `stderr`, `grace`, `on_cut_off`.
+            more: `stdin`, `stdout`, `stderr`, `grace`, `on_cut_off`, `expand`.
 
         Raises:
             HpcError: Nothing was recorded, except for `Unanswered`, which leaves it unknown: the
@@ -197,7 +209,9 @@ class Client:
         spec = submission.batch_spec(
             command, cpu=cpu, memory=memory, env=env, cwd=cwd, time_limit=time_limit, **more
         )
-        return self.submit_spec("batch", spec, key=key, name=name, priority=priority, tasks=tasks)
+        return self.submit_spec(
+            "batch", spec, key=key, name=name, priority=priority, tasks=tasks, entries=entries
+        )
 
     def submit_spec(
         self,
@@ -209,13 +223,25 @@ class Client:
         name: str | None = None,
         priority: int | None = None,
         tasks: str | None = None,
+        entries: Sequence[Any] | None = None,
     ) -> Job:
-        """Submit a job of any namespace; see `submit`."""
+        """Submit a job of any namespace; see `submit`.
+
+        What is longer than a batch takes goes as several, one after the other; if one of them is
+        not recorded, those before it are, and the same call with the same `key` adds the rest.
+        """
         job_id = submission.new_job_id() if key is None else key
-        event = submission.submit_event(
-            ns_id, spec, kind=kind, job_id=job_id, name=name, priority=priority, tasks=tasks
+        sent = submission.submission_of(
+            ns_id,
+            spec,
+            _tasks_of(tasks, entries),
+            kind=kind,
+            job_id=job_id,
+            name=name,
+            priority=priority,
         )
-        receipt = self.ingest([event])
+        receipts = [self.ingest(batch) for batch in sent.batches]
+        receipt = receipts[0]
         # The same key again may name a job that has finished long ago: then nothing will change.
         is_new = not receipt.get("duplicate") and key is None
         return Job(self, job_id, cursor=receipt.get("first_seq") if is_new else None)
@@ -265,6 +291,28 @@ class Client:
     def jobs(self, **query: str | int) -> Iterator[dict[str, Any]]:
         """Yield jobs, oldest first; `order="desc"`, `state`, `ns` and `name` choose."""
         return self._rows("/jobs", query)
+
+    def tasks(
+        self,
+        job_id: str,
+        *,
+        state: str | None = None,
+        after: int | None = None,
+        limit: int | None = None,
+    ) -> Iterator[dict[str, Any]]:
+        """Yield the tasks of a job by number, as `GET /jobs/{id}/tasks` tells them.
+
+        Args:
+            job_id: The job.
+            state: Only those in this state.
+            after: Only those of a greater number.
+            limit: How many will be looked at, at most; None is all. Pages are no greater than that.
+        """
+        query: dict[str, str | int] = {"limit": min(limit or PAGE, PAGE)}
+        if state is not None:
+            query["state"] = state
+        rows = self._rows(f"/jobs/{quote(job_id, safe='')}/tasks", query, after)
+        return islice(rows, limit)
 
     def nodes(self) -> Iterator[dict[str, Any]]:
         """Yield nodes in the order of their ids."""
@@ -414,8 +462,10 @@ class Client:
         self.cursor = max(self.cursor, *told)
         return answer
 
-    def _rows(self, path: str, query: Mapping[str, str | int]) -> Iterator[dict[str, Any]]:
-        after: list[tuple[str, str | int | float]] = []
+    def _rows(
+        self, path: str, query: Mapping[str, str | int], begin: int | None = None
+    ) -> Iterator[dict[str, Any]]:
+        after: list[tuple[str, str | int | float]] = [] if begin is None else [("after", begin)]
         while True:
             page = self.read(path, [*query.items(), *after])
             yield from page["data"]
@@ -474,6 +524,14 @@ class Client:
             else:
                 self._was_there = True
                 return answer
+
+
+def _tasks_of(tasks: str | None, entries: Sequence[Any] | None) -> arrays.Numbers | arrays.Entries:
+    if entries is None:
+        return arrays.ONE if tasks is None else arrays.numbers(tasks)
+    if tasks is not None:
+        raise UsageError("`tasks` and `entries` both say which tasks there are", field="entries")
+    return arrays.checked_entries(entries, "`entries`")
 
 
 def _delays() -> Iterator[float]:

@@ -124,7 +124,9 @@ class Work(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     Attributes:
         epoch: The node's epoch under which the tasks were granted; stands in their reports.
         kind: `process` starts `argv`; `none` finishes at once with exit code 0.
-        argv: Executed directly; `argv[0]` is looked up in the PATH of `env`.
+        argv: Executed directly; the first word is looked up in the PATH of `env`.
+        args: What follows `argv`, by task number as text; None: nothing does. Where `argv` is
+            empty the program is the first of these.
         env: The whole environment.
         cwd: An absolute folder; None is a folder of the task's own, removed when it has ended.
         stdin: A file; None is nothing.
@@ -146,6 +148,7 @@ class Work(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     tasks: str
     kind: Literal["process", "none"]
     argv: list[str] = []
+    args: dict[str, list[str]] | None = None
     env: dict[str, str] = {}
     cwd: str | None = None
     stdin: str | None = None

@@ -113,6 +113,10 @@ class HubPorts(Protocol):
         """Return the cells that contradict themselves, as `GET /conflicts` answers it."""
         ...
 
+    async def tasks(self, job_id: str, query: str) -> Answer:
+        """Return a page of a job's tasks, as `GET /jobs/{job_id}/tasks` answers it."""
+        ...
+
     async def diff(self, query: str) -> Answer:
         """Return what differs between two cursors, as `GET /diff` answers it."""
         ...

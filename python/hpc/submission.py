@@ -9,9 +9,10 @@ from __future__ import annotations
 import os
 import re
 import time
-from collections.abc import Mapping, Sequence
-from typing import Any, Final
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, Final, NamedTuple
 
+from hpc.arrays import BATCH_BYTES, TASK_MAX, Entries, Numbers, Piece
 from hpc.errors import UsageError
 from hpc.units import MEMORY_MIB_MAX, parse_duration, parse_memory
 
@@ -20,7 +21,7 @@ MEMORY_MIB_DEFAULT: Final = 1024
 
 _SHELL_SIGNS: Final = frozenset("|&;<>()$`\\\"'*?[]#~{}!")
 _RANGES: Final = r"\d+(-\d+)?(,\d+(-\d+)?)*"
-_TASK_MAX: Final = 2**32 - 2
+_BATCH_EVENTS_MAX: Final = 100_000
 _ID_LETTERS: Final = "0123456789abcdefghjkmnpqrstvwxyz"
 
 Event = dict[str, Any]
@@ -64,6 +65,7 @@ def batch_spec(
     time_limit: float | str | None = None,
     grace: float | str | None = None,
     on_cut_off: str | None = None,
+    expand: bool = False,
 ) -> dict[str, Any]:
     """Return the spec of a job of the namespace `batch`.
 
@@ -79,6 +81,7 @@ def batch_spec(
         time_limit: Seconds, or a text such as `1h30m`.
         grace: Between SIGTERM and SIGKILL, likewise; None is 5 s.
         on_cut_off: `finish` or `stop`, when the relay is cut off from the Hub.
+        expand: Whether `{}` and its kin in the command stand for a task's entry; placeholders.py.
 
     Raises:
         UsageError: A value that makes no sense.
@@ -98,6 +101,8 @@ def batch_spec(
             spec[field] = _seconds(time_s, field)
     if on_cut_off is not None:
         spec["on_cut_off"] = on_cut_off
+    if expand:
+        spec["expand"] = True
     _check_text(spec)
     return spec
 
@@ -138,6 +143,78 @@ def submit_event(
     if priority is not None:
         ctx["priority"] = priority
     return {"kind": kind, "payload": {"ctx": ctx, "spec": dict(spec)}}
+
+
+class Submission(NamedTuple):
+    """A job of many tasks, cut into events and batches.
+
+    Attributes:
+        job_id: Its id; None where the Hub gives it a number.
+        batches: Events, batch by batch; each batch is recorded at once or not at all.
+        total: How many tasks it has.
+    """
+
+    job_id: str | None
+    batches: list[list[Event]]
+    total: int
+
+    @property
+    def is_one_event(self) -> bool:
+        """Whether a single event says all of it."""
+        return len(self.batches) == 1 and len(self.batches[0]) == 1
+
+
+def submission_of(
+    ns_id: str,
+    spec: Mapping[str, Any],
+    tasks: Numbers | Entries,
+    *,
+    kind: str = "SubmitJob",
+    job_id: str | None = None,
+    name: str | None = None,
+    priority: int | None = None,
+) -> Submission:
+    """Return what is sent for a job of many tasks.
+
+    Args:
+        ns_id: The namespace.
+        spec: One for all tasks.
+        tasks: Which.
+        kind: Of the events.
+        job_id: None is a number of the Hub's, or an id made here if one event cannot say it all.
+        name: A label.
+        priority: Higher runs first.
+    """
+    pieces = list(tasks.pieces())
+    if job_id is None and len(pieces) > 1:
+        job_id = new_job_id()
+    whole = submit_event(ns_id, spec, kind=kind, job_id=job_id, name=name, priority=priority)
+    batches = [[_part(whole, piece) for piece in few] for few in _batches(pieces, len(str(whole)))]
+    return Submission(job_id, batches, tasks.total)
+
+
+def _part(whole: Event, piece: Piece) -> Event:
+    """Return the event of a job that names a piece of its tasks."""
+    if not piece.tasks:
+        return whole
+    payload = whole["payload"]
+    ctx = {**payload["ctx"], "tasks": piece.tasks}
+    if piece.entries is not None:
+        ctx["entries"] = piece.entries
+    return {**whole, "payload": {**payload, "ctx": ctx}}
+
+
+def _batches(pieces: Sequence[Piece], own_bytes: int) -> Iterator[list[Piece]]:
+    """Yield pieces by batch; `own_bytes` is what each event has beside its piece."""
+    batch: list[Piece] = []
+    size = 0
+    for piece in pieces:
+        size += piece.size + own_bytes
+        if batch and (size > BATCH_BYTES or len(batch) == _BATCH_EVENTS_MAX):
+            yield batch
+            batch, size = [], piece.size + own_bytes
+        batch.append(piece)
+    yield batch
 
 
 def cancel_event(
@@ -186,8 +263,8 @@ def checked_tasks(tasks: str) -> str:
         ends = [[int(end) for end in part.split("-")] for part in text.split(",")]
         if any(part[0] > part[-1] for part in ends):
             hint = "the first number of a range is the lesser one"
-        elif any(part[-1] > _TASK_MAX for part in ends):
-            hint = f"the greatest number is {_TASK_MAX}"
+        elif any(part[-1] > TASK_MAX for part in ends):
+            hint = f"the greatest number is {TASK_MAX}"
     if hint is not None:
         raise UsageError(
             f"Tasks must be ranges such as 0-99 or 1,4-7, got {tasks!r}", field="array", hint=hint

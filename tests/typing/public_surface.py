@@ -63,8 +63,17 @@ def write(client: Client) -> None:
         on_cut_off="stop",
     )
     other = client.submit_spec(
-        "hello", {"who": "world"}, kind="Greet", key="g", name=None, priority=0, tasks=None
+        "hello",
+        {"who": "world"},
+        kind="Greet",
+        key="g",
+        name=None,
+        priority=0,
+        tasks=None,
+        entries=None,
     )
+    listed = client.submit(["gzip", "{}"], entries=["a.txt", "b.txt"], expand=True)
+    assert_type(listed, Job)
     assert_type(words, Job)
     assert_type(everything, Job)
     assert_type(other, Job)

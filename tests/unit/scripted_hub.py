@@ -69,6 +69,9 @@ class ScriptedHub:
     async def conflicts(self, query: str) -> Answer:
         return await self.ask("conflicts", query)
 
+    async def tasks(self, job_id: str, query: str) -> Answer:
+        return await self.ask("tasks", f"job_id={job_id}&{query}")
+
     async def diff(self, query: str) -> Answer:
         return await self.ask("diff", query)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import re
 from collections.abc import Iterator
@@ -434,3 +435,198 @@ def test_a_registration_without_its_file_says_why(
     assert capsys.readouterr().err.startswith(
         f"error: {path} cannot be read: No such file or directory\n"
     )
+
+
+def events_sent(hub: CannedHub) -> list[dict[str, Any]]:
+    """The payloads of all events of the one batch that was sent."""
+    (body,) = (request.body for request in hub.asked if request.path == "/ingest")
+    return [event["payload"] for event in body["events"]]
+
+
+AB = [":::", "a", "b"]
+TWO = {"tasks": "0-1", "entries": [["a", "c"], ["b", "c"]]}
+LINES = {"tasks": "0-1", "entries": ["a b", ""]}
+LIST = {"tasks": "0-1", "entries": [1, {"a": 2}]}
+
+
+@pytest.mark.parametrize(
+    ("words", "ctx", "command"),
+    [
+        (["--array", "0-9:4", "--", "x"], {"tasks": "0,4,8"}, ("x", [], None)),
+        (["--", "x", "{}", *AB], {"tasks": "0-1", "entries": ["a", "b"]}, ("x", ["{}"], True)),
+        (["--", "x", ":::", "a"], {"tasks": "0", "entries": ["a"]}, ("x", ["{}"], True)),
+        (["--", "x -v", ":::", "a"], {"tasks": "0", "entries": ["a"]}, ("x -v {}", None, True)),
+        (["--", "x", "{2}", *AB, ":::", "c"], TWO, ("x", ["{2}"], True)),
+        (["--each-line", "lines", "--", "x"], LINES, ("x", [], None)),
+        (["--each-line", "lines", "--", "x {}"], LINES, ("x {}", None, True)),
+        (["--from-json", "list", "--", "x"], LIST, ("x", [], None)),
+    ],
+)
+def test_tasks_are_sent_as_one_job(
+    hub: CannedHub,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    words: list[str],
+    ctx: dict[str, Any],
+    command: tuple[str, list[str] | None, bool | None],
+) -> None:
+    """However they were named; the spec is one, and the number of tasks is told."""
+    monkeypatch.chdir(tmp_path)
+    Path("lines").write_text("a b\n\n")
+    Path("list").write_text('[1, {"a": 2}]')
+    assert tree.main(["submit", *words]) == 0
+    (payload,) = events_sent(hub)
+    assert payload["ctx"] == {"ns_id": "batch", **ctx}
+    spec = payload["spec"]
+    assert (spec["command"], spec.get("args"), spec.get("expand")) == command
+    count = len(ctx.get("entries") or ctx["tasks"].split(","))
+    assert f"job 7 submitted ({count} task{'s' if count > 1 else ''}); " in capsys.readouterr().err
+
+
+def test_lines_can_come_from_stdin(hub: CannedHub, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`ls | hpc submit --each-line - -- gzip {}`."""
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO("ä\nb".encode())))
+    assert tree.main(["submit", "--each-line", "-", "--", "gzip", "{}"]) == 0
+    assert sent(hub)["ctx"]["entries"] == ["ä", "b"]
+
+
+def test_a_list_that_needs_several_events_has_an_id_of_its_own(
+    hub: CannedHub, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """All of it is one batch, and where no answer comes the repeat is safe by its key."""
+    (tmp_path / "lines").write_text("".join(f"{n}{'x' * 100}\n" for n in range(20_000)))
+    words = ["submit", "--each-line", str(tmp_path / "lines"), "--", "x", "{}"]
+    assert tree.main([*words]) == 0
+    payloads = events_sent(hub)
+    assert len(payloads) > 1
+    (job_id,) = {payload["ctx"]["job_id"] for payload in payloads}
+    assert sum(len(payload["ctx"]["entries"]) for payload in payloads) == 20_000
+    assert "(20,000 tasks)" in capsys.readouterr().err
+
+    hub.routes["POST", "/ingest"] = [None]
+    assert tree.main([*words[:1], "--key", "mine", *words[1:]]) == 3
+    assert "the same again is safe with --key mine" in capsys.readouterr().err
+    assert job_id != "mine"
+    assert tree.main([*words[:1], "--batch-id", "b/1", *words[1:]]) == 2
+
+
+MISTAKES = [
+    (
+        ["--each-line", "empty", "--", "x", "{}"],
+        "error: --each-line empty has no entry, and a job needs a task\n\nhint: give at least one\n",
+    ),
+    (
+        ["--each-line", "nowhere", "--", "x", "{}"],
+        "error: --each-line nowhere cannot be read: No such file or directory\n",
+    ),
+    (
+        ["--each-line", "latin", "--", "x", "{}"],
+        "error: --each-line latin must be UTF-8, got byte 0xfc in line 2\n\n"
+        "hint: bring it to UTF-8 first: iconv -f latin1 -t utf-8\n",
+    ),
+    (
+        ["--array", "9-0", "--", "x"],
+        "error: Tasks must be ranges such as 0-99, 0-99:2 or 1,4-7, got '9-0'\n\n"
+        "hint: the first number of a range is the lesser one\n",
+    ),
+    (
+        ["--array", "0-99%50", "--", "x"],
+        "error: `--array` takes no limit of running tasks, got '0-99%50': it is not built yet\n\n"
+        "hint: leave it out: --array 0-99\n",
+    ),
+    (
+        ["--", "x", "{}", ":::"],
+        "error: `:::` must have values behind it, got none\n\n"
+        "hint: hpc submit -- gzip {} ::: a.txt b.txt\n",
+    ),
+    (
+        ["--", "x", "{2}", ":::", "a", "b"],
+        "error: `{2}` has no value: entry 1 has 1 value\n\n"
+        "hint: as many lists as that, or `\\{2}` for these signs as they stand\n",
+    ),
+    (
+        ["--array", "0-9", "--", "echo", "{}"],
+        "error: `{}` stands for a task's entry, and --array gives its tasks none\n\n"
+        "hint: the number is $HPC_TASK_ID; `\\{}` is these signs as they stand; "
+        "entries: hpc submit --each-line FILE -- CMD {}\n",
+    ),
+    (
+        ["--array", "0-20000000", "--", "x"],
+        "error: Tasks must be ranges such as 0-99, 0-99:2 or 1,4-7, got '0-20000000'\n\n"
+        "hint: the greatest number is 9999999\n",
+    ),
+    (
+        ["--", "x", *(":::", *map(str, range(60))) * 4],
+        "error: `:::` makes 12960000 tasks, a job has at most 10000000\n\n"
+        "hint: make several jobs of it\n",
+    ),
+    (
+        ["--from-json", "graph", "--", "x"],
+        "error: --from-json graph must hold a JSON list, got an object: "
+        "graphs of jobs and their dependencies are not built yet\n\n"
+        'hint: one task for each element: ["a", "b"] or [{"lr": 0.1}, {"lr": 0.2}]\n',
+    ),
+    (
+        ["--array", "0-1", "--", "x", ":::", "a"],
+        "error: --array and `:::` both say which tasks there are\n\n"
+        "hint: give one of them; several lists: hpc submit -- CMD {1} {2} ::: a b ::: c d\n",
+    ),
+]
+
+
+@pytest.mark.parametrize(("words", "message"), MISTAKES, ids=lambda each: str(each)[:40])
+def test_mistakes_about_tasks_say_what_to_type(
+    hub: CannedHub,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    words: list[str],
+    message: str,
+) -> None:
+    """To the letter: what failed, what came, what to do; and nothing was sent."""
+    monkeypatch.chdir(tmp_path)
+    Path("empty").write_text("")
+    Path("latin").write_bytes("a\nü\n".encode("latin1"))
+    Path("graph").write_text('{"jobs": []}')
+    assert tree.main(["submit", *words]) == 2
+    assert capsys.readouterr().err == message
+    assert hub.asked == []
+
+
+TASK = {
+    "task": 4, "state": "failed", "attempt": 2, "node_id": "n1", "exit_code": 7, "signal": None,
+    "cause": "exit", "started_at": 1_700_000_000_000, "finished_at": 1_700_000_001_500,
+    "duration_s": 1.5, "peak_memory_bytes": 1 << 20, "cpu_seconds": 0.25, "entry": {"lr": 1},
+}  # fmt: skip
+
+
+def test_job_tasks_shows_a_line_for_each(
+    hub: CannedHub, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What became of each, where, what it used and what it was given; and how to go on."""
+    other = {**TASK, "task": 9, "signal": 9, "cause": "signal", "entry": None, "cpu_seconds": None}
+    hub.routes["GET", "/jobs/7/tasks"] = answer({"cursor": 4, "data": [TASK, other], "next": None})
+    assert tree.main(["job", "tasks", "7", "--state", "failed", "--after", "3"]) == 0
+    head, first, second = capsys.readouterr().out.splitlines()
+    assert head.split() == [
+        "TASK", "STATE", "ATTEMPT", "NODE", "EXIT", "CAUSE", "STARTED", "TOOK", "MEMORY", "CPU",
+        "ENTRY",
+    ]  # fmt: skip
+    assert re.split(r"  +", first) == [
+        "4", "failed", "2", "n1", "7", "exit", "2023-11-14T22:13:20.000Z", "1.5 s", "1 MiB",
+        "250 ms", '{"lr": 1}',
+    ]  # fmt: skip
+    assert "signal 9 (SIGKILL)" in second
+    assert hub.asked[-1].query == {"limit": "101", "state": "failed", "after": "3"}
+
+    assert tree.main(["job", "tasks", "7", "--limit", "1", "--state", "failed"]) == 0
+    said = capsys.readouterr().err
+    assert said == "there are more: hpc job tasks 7 --state failed --after 4 --limit 1\n"
+
+    assert tree.main(["job", "tasks", "7", "--json", "--limit", "0"]) == 0
+    shown = json.loads(capsys.readouterr().out)
+    assert shown["schema"] == "hpc.job.tasks/1"
+    assert [row["task"] for row in shown["data"]] == [4, 9]
+    assert shown["data"][0]["finished_at"] == "2023-11-14T22:13:21.500Z"
+    assert tree.main(["job", "tasks", "7", "--state", "done"]) == 2

@@ -147,3 +147,38 @@ def test_both_are_handlers() -> None:
     """The seam as the relay sees it."""
     handlers: list[Handler] = [NoneHandler(), ProcessHandler({})]
     assert len(handlers) == 2
+
+
+def test_one_spec_runs_with_each_tasks_own_entry() -> None:
+    """What tasks share is told once; the program itself may be what differs."""
+    spec = {"command": "cp", "args": ["-v", "{}", "{.}.bak"], "expand": True}
+    work = planned(spec, tasks="1,4-5", entries={"1": "a.x", "4": "b y", "5": "a.x"})
+    assert work.argv == ["cp", "-v"]
+    assert work.args == {"1": ["a.x", "a.bak"], "4": ["b y", "b y.bak"], "5": ["a.x", "a.bak"]}
+
+    work = planned({"command": "{}", "args": ["x"], "expand": True}, entries={"0": "/a", "1": "/b"})
+    assert work.argv == []
+    assert work.args == {"0": ["/a", "x"], "1": ["/b", "x"], "2": ["", "x"]}
+
+
+def test_a_line_is_one_for_all_tasks() -> None:
+    """The values follow it, so that none is ever read as a part of it."""
+    spec = {"command": "gzip -c {} > {/}.gz", "expand": True}
+    work = planned(spec, tasks="0-1", entries={"0": "d/a", "1": "; reboot"})
+    assert work.argv == ["/bin/sh", "-c", 'gzip -c "${1}" > "${2}".gz', "/bin/sh"]
+    assert work.args == {"0": ["d/a", "a"], "1": ["; reboot", "; reboot"]}
+
+
+def test_only_a_job_that_says_so_is_expanded() -> None:
+    """`find -exec rm {} +` with entries runs as it was typed."""
+    spec = {"command": "find", "args": [".", "-exec", "rm", "{}", "+"]}
+    work = planned(spec, entries={"0": "a", "1": "b", "2": "c"})
+    assert (work.argv[-2:], work.args) == (["{}", "+"], None)
+    assert planned({**spec, "expand": True}).args is None
+
+
+def test_a_value_that_no_program_takes_is_refused() -> None:
+    """The message names the task."""
+    spec = {"command": "echo", "args": ["{1}"], "expand": True}
+    with pytest.raises(Refused, match="command of task 1"):
+        planned(spec, tasks="0-1", entries={"0": ["a"], "1": ["a\0b"]})

@@ -94,13 +94,13 @@ def test_a_variable_without_a_value_is_refused(word: str) -> None:
         job_env([word], env_all=False, environ={})
 
 
-@pytest.mark.parametrize("tasks", ["0", "0-99", "1,4-7", "5-5", "0-4294967294"])
+@pytest.mark.parametrize("tasks", ["0", "0-99", "1,4-7", "5-5", "0-9999999"])
 def test_ranges_are_taken(tasks: str) -> None:
     """The forms that a job array has everywhere."""
     assert submission.checked_tasks(tasks) == tasks
 
 
-@pytest.mark.parametrize("tasks", ["", "9-1", "a", "0-", "-3", "0-99:2", "1..3", "0-4294967295"])
+@pytest.mark.parametrize("tasks", ["", "9-1", "a", "0-", "-3", "0-99:2", "1..3", "0-10000000"])
 def test_what_is_no_range_is_refused(tasks: str) -> None:
     """An array that was read otherwise than it was meant costs a day."""
     with pytest.raises(UsageError):

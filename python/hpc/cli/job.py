@@ -1,4 +1,4 @@
-"""`hpc job`: list, info, wait, log, cancel."""
+"""`hpc job`: list, info, tasks, wait, log, cancel."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from hpc.submission import cancel_event
 from hpc.units import parse_duration, show_duration
 
 LIST_DEFAULT = 20
+TASKS_DEFAULT = 100
 
 Selector = Annotated[
     str | None,
@@ -29,7 +30,14 @@ def add(app: typer.Typer, verb: str | None) -> None:
         app,
         "job",
         "Jobs.",
-        {"list": list_, "info": info, "wait": wait, "log": log, "cancel": cancel},
+        {
+            "list": list_,
+            "info": info,
+            "tasks": tasks,
+            "wait": wait,
+            "log": log,
+            "cancel": cancel,
+        },
         verb,
     )
 
@@ -46,10 +54,7 @@ def list_(
     hub_url: HubUrl = None,
 ) -> None:
     """List jobs, the newest first."""
-    if state is not None and state not in selectors.STATES:
-        raise UsageError(
-            f"`--state` must be one of {', '.join(selectors.STATES)}, got {state!r}", field="state"
-        )
+    _check_state(state)
     with client(hub_url) as hub:
         if jobs:
             rows, is_cut = selectors.several(hub, jobs), False
@@ -85,6 +90,36 @@ def info(job: Selector = None, as_json: Json = False, hub_url: HubUrl = None) ->
         output.put_json("job.info", as_data(found), cursor=hub.cursor)
     else:
         output.put_fields(wording.fields(found))
+
+
+def tasks(
+    job: Selector = None,
+    state: Annotated[str | None, typer.Option("--state", help="Only in this state.")] = None,
+    limit: Annotated[
+        int, typer.Option("--limit", metavar="N", min=0, help="So many; 0 is all of them.")
+    ] = TASKS_DEFAULT,
+    after: Annotated[
+        int | None, typer.Option("--after", metavar="T", min=0, help="Of a greater number.")
+    ] = None,
+    as_json: Json = False,
+    hub_url: HubUrl = None,
+) -> None:
+    """List the tasks of a job: how each ended, where, and what it used."""
+    _check_state(state)
+    with client(hub_url) as hub:
+        job_id = str(selectors.one(hub, job)["job_id"])
+        most = limit + 1 if limit else None
+        rows = list(hub.tasks(job_id, state=state, after=after, limit=most))
+    is_cut = bool(limit) and len(rows) > limit
+    rows = rows[:limit] if is_cut else rows
+    if as_json:
+        output.put_json("job.tasks", [output.with_times(row) for row in rows], cursor=hub.cursor)
+    else:
+        output.put_table(wording.TASK_HEADS, (wording.task_cells(row) for row in rows))
+    if is_cut:
+        only = "" if state is None else f" --state {state}"
+        last = rows[-1]["task"]
+        output.say(f"there are more: hpc job tasks {job_id}{only} --after {last} --limit {limit}")
 
 
 def wait(
@@ -216,6 +251,13 @@ def as_data(row: Mapping[str, Any]) -> dict[str, Any]:
         data["memory_bytes"] = spec["memory"] << 20
     data["reason"] = wording.how_it_ended(row)
     return data
+
+
+def _check_state(state: str | None) -> None:
+    if state is not None and state not in selectors.STATES:
+        raise UsageError(
+            f"`--state` must be one of {', '.join(selectors.STATES)}, got {state!r}", field="state"
+        )
 
 
 def _newest(hub: Client, last: int, **wanted: str | None) -> tuple[list[dict[str, Any]], bool]:

@@ -11,17 +11,20 @@ from typing import Annotated, Any
 
 import typer
 
-from hpc import submission
+from hpc import arrays, submission
+from hpc.cli import array as arrays_typed
 from hpc.cli import job, output, selectors
 from hpc.cli.options import HubUrl, Json, client
-from hpc.errors import UsageError
+from hpc.client import Client
+from hpc.errors import NoHub, UsageError
 from hpc.units import parse_memory, show_duration, show_memory
 
 Words = Annotated[
     list[str] | None,
     typer.Argument(
         metavar="[--] CMD ARG...",
-        help="Executed directly; one word with a blank or a shell sign runs by /bin/sh -c.",
+        help="Executed directly; one word with a blank or a shell sign runs by /bin/sh -c. "
+        "Behind ::: stand values, one task each: CMD {} ::: a b c.",
         show_default=False,
     ),
 ]
@@ -74,9 +77,9 @@ def submit(
     cpu: Cpu = 1,
     memory: Memory = None,
     priority: Priority = None,
-    array: Annotated[
-        str | None, typer.Option("--array", metavar="0-99", help="One task for each number.")
-    ] = None,
+    array: arrays_typed.Array = None,
+    each_line: arrays_typed.EachLine = None,
+    from_json: arrays_typed.FromJson = None,
     time_limit: TimeLimit = None,
     grace: Grace = None,
     env: Env = None,
@@ -106,11 +109,12 @@ def submit(
         raise UsageError(
             "Give either a command or --spec", field="command", hint="hpc submit -- python fit.py"
         )
+    asked = arrays_typed.asked(words or [], array=array, each_line=each_line, from_json=from_json)
     fields = (
         read_spec(spec)
         if spec is not None
         else command_spec(
-            words or [],
+            asked.words,
             cpu=cpu,
             memory=memory,
             time_limit=time_limit,
@@ -122,13 +126,14 @@ def submit(
             stdout=stdout,
             stderr=stderr,
             on_cut_off=on_cut_off,
+            expand=asked.expands,
         )
     )
-    event = submission.submit_event(
-        ns, fields, kind=kind, job_id=key, name=name, priority=priority, tasks=array
+    sent = submission.submission_of(
+        ns, fields, asked.tasks or arrays.ONE, kind=kind, job_id=key, name=name, priority=priority
     )
     with client(hub_url) as hub:
-        receipt = hub.ingest([event], batch_id=batch_id)
+        receipt = send(hub, sent, batch_id)
         job_ids: list[str] = receipt.get("jobs") or []
         job_id = job_ids[-1] if job_ids else None
         if job_id is not None:
@@ -138,10 +143,13 @@ def submit(
                 "job_id": job_id,
                 "batch_id": receipt["id"],
                 "duplicate": receipt.get("duplicate", False),
+                "tasks": sent.total,
             }
             output.put_json("submit", data, cursor=hub.cursor)
         else:
-            say_submitted(receipt, job_id, fields, memory)
+            say_submitted(
+                receipt, job_id, fields, memory, None if asked.tasks is None else sent.total
+            )
         if job_id is None:
             return 0
         if not as_json:
@@ -151,6 +159,33 @@ def submit(
         if not as_json:
             say_waiting(hub.info(job_id))
     return 0
+
+
+def send(hub: Client, sent: submission.Submission, batch_id: str | None) -> dict[str, Any]:
+    """Send all batches of a job and return the last receipt.
+
+    Raises:
+        UsageError: There is no one batch that `batch_id` could name.
+        HpcError: As `Client.ingest`; of several batches those before the refused are recorded.
+    """
+    if sent.is_one_event:
+        return hub.ingest(sent.batches[0], batch_id=batch_id)
+    if batch_id is not None:
+        raise UsageError(
+            f"`--batch-id` names one event, and {sent.total} tasks take several",
+            field="batch_id",
+            hint="the same job again is safe with the same --key",
+        )
+    try:
+        *_, receipt = [hub.ingest(batch) for batch in sent.batches]
+    except NoHub as error:
+        if error.code != NoHub.default_code or len(sent.batches) > 1:
+            error.hint = (
+                "some of it may have been recorded; "
+                f"the same again is safe with --key {sent.job_id}"
+            )
+        raise
+    return receipt
 
 
 def command_spec(  # noqa: D417 - the flags say what they are
@@ -257,20 +292,27 @@ def read_spec(text: str) -> dict[str, Any]:
 
 
 def say_submitted(
-    receipt: Mapping[str, Any], job_id: str | None, spec: Mapping[str, Any], memory: str | None
+    receipt: Mapping[str, Any],
+    job_id: str | None,
+    spec: Mapping[str, Any],
+    memory: str | None,
+    tasks: int | None,
 ) -> None:
     """Say what was understood."""
     if job_id is None:
         output.say(f"recorded as {receipt.get('first_seq')}")
         return
-    parts = []
+    parts = [] if tasks is None else [f"{tasks:,} task{'s' if tasks != 1 else ''}"]
     if memory is not None:
         parts.append(f"memory {show_memory(spec['memory'] * (1 << 20))}")
     if "time_limit" in spec and isinstance(spec["time_limit"], float):
         parts.append(f"at most {show_duration(spec['time_limit'])}")
     again = " again: nothing changed" if receipt.get("duplicate") else ""
     about = f" ({', '.join(parts)})" if parts else ""
-    output.say(f"job {job_id} submitted{again}{about}; follow it: hpc job log --follow {job_id}")
+    follow = f"follow it: hpc job log --follow {job_id}"
+    if tasks is not None:
+        follow = f"look at them: hpc job tasks {job_id}"
+    output.say(f"job {job_id} submitted{again}{about}; {follow}")
 
 
 def say_waiting(info: Mapping[str, Any]) -> None:

@@ -217,3 +217,38 @@ def _count(tasks: str) -> int:
 
 def _overlaps(one: str, other: str) -> bool:
     return any(a <= d and c <= b for a, b in _ranges(one) for c, d in _ranges(other))
+
+
+TASK_HEADS: Final = (
+    "TASK",
+    "STATE",
+    "ATTEMPT",
+    "NODE",
+    "EXIT",
+    "CAUSE",
+    "STARTED",
+    "TOOK",
+    "MEMORY",
+    "CPU",
+    "ENTRY",
+)
+
+
+def task_cells(row: Info) -> list[object]:
+    """Return one row of `GET /jobs/{id}/tasks` as `hpc job tasks` prints it, below `TASK_HEADS`."""
+    signal, took_s, memory = row["signal"], row["duration_s"], row["peak_memory_bytes"]
+    reason = row.get("reason") or row.get("detail")
+    cpu_s = row["cpu_seconds"]
+    return [
+        row["task"],
+        row["state"],
+        row["attempt"],
+        row["node_id"],
+        row["exit_code"] if signal is None else signal_name(signal),
+        f"{row['cause']}: {reason}" if reason and row["cause"] else row["cause"],
+        when(row["started_at"]),
+        None if took_s is None else show_duration(took_s),
+        None if memory is None else show_memory(memory),
+        None if cpu_s is None else show_duration(round(cpu_s, 3)),
+        None if row["entry"] is None else value_text(row["entry"]),
+    ]

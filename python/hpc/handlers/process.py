@@ -1,20 +1,24 @@
 """The handler `process`: a command line of a job becomes a child process per task.
 
-`command` with `args` is executed directly, `command` alone by `/bin/sh -c`. The environment is the
-relay's without what is hpc's own, under the job's `env`. Whether a folder or program exists is
-found when the task starts, by the supervisor.
+`command` with `args` is executed directly, `command` alone by `/bin/sh -c`. Where the spec says
+`expand`, the placeholders in it are replaced here, by the entries of the tasks that were granted
+(placeholders.py): the spec is one for a whole array, and no other job's `{}` is touched. The
+environment is the relay's without what is hpc's own, under the job's `env`. Whether a folder or
+program exists is found when the task starts, by the supervisor.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from itertools import takewhile
 from typing import Literal
 
 import msgspec
 
 from hpc.domain import Grant, NodeOffer, Work
 from hpc.errors import Refused
+from hpc.placeholders import Template
 
 # What a relay was told about itself, and the token: none of a job's business.
 OURS = frozenset(
@@ -46,6 +50,7 @@ class _Spec(msgspec.Struct, frozen=True):
     time_limit: float | None = None
     grace: float = 5.0
     on_cut_off: Literal["finish", "stop"] = "finish"
+    expand: bool = False
 
 
 class ProcessHandler:
@@ -71,6 +76,9 @@ class ProcessHandler:
             spec = msgspec.convert(grant.spec, _Spec)
         except msgspec.ValidationError as error:
             raise Refused(f"Job `{grant.job_id}` describes no process: {error}") from error
+        argv, args = _argv(spec), None
+        if spec.expand and grant.entries:
+            argv, args = _expanded(spec, grant)
         memory_mib = grant.resources.get("memory_mib", spec.memory or 0)
         return Work(
             job_id=grant.job_id,
@@ -79,7 +87,8 @@ class ProcessHandler:
             epoch=offer.epoch,
             tasks=grant.tasks,
             kind="process",
-            argv=_argv(spec),
+            argv=argv,
+            args=args,
             env=self._env(spec),
             cwd=_absolute(spec.cwd),
             stdin=_text("stdin", spec.stdin),
@@ -115,6 +124,28 @@ def _argv(spec: _Spec) -> list[str]:
     else:
         argv = [spec.command, *map(str, spec.args)]
     return [_text("command", word) or "" for word in argv]
+
+
+def _expanded(spec: _Spec, grant: Grant) -> tuple[list[str], dict[str, list[str]]]:
+    """Return the arguments that the tasks of a grant share, and what follows for each."""
+    is_line = spec.args is None
+    template = Template([spec.command, *map(str, spec.args or ())], is_line=is_line)
+    entries = grant.entries or {}
+    # A task without an entry has the empty text in the placeholder's stead.
+    each = {task: template.argv(entries.get(str(task), ""), task) for task in _numbers(grant.tasks)}
+    for task, argv in each.items():
+        for word in argv:
+            _text(f"command of task {task}", word)
+    # What the least and the greatest share, all share.
+    ends = zip(min(each.values()), max(each.values()), strict=False)
+    shared = [word for word, _ in takewhile(lambda pair: pair[0] == pair[1], ends)]
+    return shared, {str(task): argv[len(shared) :] for task, argv in each.items()}
+
+
+def _numbers(tasks: str) -> Iterator[int]:
+    for part in tasks.split(","):
+        first, _, last = part.partition("-")
+        yield from range(int(first), int(last or first) + 1)
 
 
 def _absolute(cwd: str | None) -> str | None:

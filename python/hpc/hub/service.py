@@ -18,6 +18,7 @@ from hpc.hub.outputs import OutputStore
 from hpc.hub.past import Past
 from hpc.hub.past_query import VERBS
 from hpc.hub.side import Side, unreadable
+from hpc.hub.tasks import Tasks
 from hpc.hub.turn import Turns
 from hpc.ports import LogQuery, LogReading, PokeFeed
 from hpc.problems import compacted, stopping
@@ -41,6 +42,7 @@ class Service:
         self._reader: LogReader | None = None
         self._past: Past | None = None
         self._explainer: Explainer | None = None
+        self._tasks: Tasks | None = None
         self._idle = Feeds(0)
 
     def begin(self, turns: Turns, outputs: OutputStore, side: Side) -> None:
@@ -49,6 +51,7 @@ class Service:
         self._reader = LogReader(turns, outputs)
         self._past = Past(side, hub_id=self.hub_id, head_seq=lambda: turns.head_seq)
         self._explainer = Explainer(side, self.hub_id)
+        self._tasks = Tasks(side)
 
     async def ask(self, verb: str, query: str, body: bytes = b"") -> Answer:
         """Put one request to the engine, or to the one of the past that it asks."""
@@ -89,6 +92,12 @@ class Service:
         if self._explainer is None:
             return stopping()
         return await self._explainer.conflicts(self.ask, query)
+
+    async def tasks(self, job_id: str, query: str) -> Answer:
+        """Return a page of a job's tasks, with what the log says of each."""
+        if self._tasks is None:
+            return stopping()
+        return await self._tasks.page(self.ask, job_id, query)
 
     async def diff(self, query: str) -> Answer:
         """Return the cells that differ between two cursors."""

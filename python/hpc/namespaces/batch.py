@@ -34,12 +34,13 @@ SUBMIT_JOB = [
     FieldSpec(
         key="on_cut_off", expected_type="String", one_of=["finish", "stop"], default="finish"
     ),
+    FieldSpec(key="expand", expected_type="Bool"),
 ]
 
 BATCH = Module(
     namespace=NamespaceSpec(
         ns_id="batch",
-        revision=1,
+        revision=2,
         preemptible=True,
         handler_type="process",
         resources={"cpus": "$spec.cpu", "memory_mib": "$spec.memory"},

@@ -18,6 +18,16 @@ INT: Final = {"type": "integer", "minimum": 0}
 TEXT: Final = {"type": "string"}
 FLAG: Final = {"type": "boolean", "default": False}
 MAP: Final = {"type": "object", "additionalProperties": True}
+STATES: Final = [
+    "running",
+    "leased",
+    "queued",
+    "waiting",
+    "held",
+    "failed",
+    "cancelled",
+    "succeeded",
+]
 
 
 def document() -> bytes:
@@ -187,6 +197,13 @@ def _read_paths() -> dict[str, Any]:
         _query("stream", {"enum": ["stdout", "stderr"], "default": "stdout"}, "Which output"),
         follow,
     ]
+    tasks = [
+        _path("job_id"),
+        _query("after", INT, "Tasks of a greater number: the former page's `next`"),
+        _query("limit", {"type": "integer", "minimum": 1, "maximum": 10_000}, "Tasks"),
+        _query("state", {"enum": STATES}, "Only in this state"),
+        _at(),
+    ]
     explain = [
         {**_query("gid", ID, "A generator"), "required": True},
         {**_query("table", TEXT, "One of its tables"), "required": True},
@@ -216,6 +233,13 @@ def _read_paths() -> dict[str, Any]:
                 "A task's output; what is missing stands in the header `Hpc-Note`",
                 kind="application/octet-stream",
                 parameters=log,
+            )
+        },
+        "/jobs/{job_id}/tasks": {
+            "get": _operation(
+                "A job's tasks, by number: how each ended, what it used, its entry",
+                answer="Tasks",
+                parameters=tasks,
             )
         },
         "/nodes": {"get": _operation("Nodes", answer="Page", parameters=[*paging, _at()])},
@@ -389,10 +413,39 @@ def _schemas() -> dict[str, Any]:
             more={"type": "boolean"},
             **{"from": INT},
         ),
+        "Tasks": _object(
+            ["cursor", "data", "next"],
+            cursor=INT,
+            data=_list(_task()),
+            next={"type": ["integer", "null"]},
+        ),
         "Stored": _object(["bytes"], bytes=INT, dropped={"type": "boolean"}),
         "Page": _object(["cursor", "data"], closed=False, cursor=INT, data=_list(MAP)),
         "One": _object(["cursor", "data"], closed=False, cursor=INT, data=MAP),
     }
+
+
+def _task() -> dict[str, Any]:
+    int_or_null = {"type": ["integer", "null"]}
+    text_or_null = {"type": ["string", "null"]}
+    number_or_null = {"type": ["number", "null"]}
+    fields: dict[str, Any] = {
+        "attempt": int_or_null,
+        "node_id": text_or_null,
+        "exit_code": int_or_null,
+        "signal": int_or_null,
+        "cause": text_or_null,
+        "started_at": int_or_null,
+        "finished_at": int_or_null,
+        "duration_s": number_or_null,
+        "peak_memory_bytes": int_or_null,
+        "cpu_seconds": number_or_null,
+        "entry": {},
+    }
+    required = ["task", "state", *fields]
+    state = {"enum": STATES}
+    fields |= {"reason": TEXT, "detail": TEXT}
+    return _object(required, task=INT, state=state, **fields)
 
 
 def _problem() -> dict[str, Any]:

@@ -59,6 +59,10 @@ def read_handlers(ports: HubPorts) -> list[HTTPRouteHandler]:
     async def job_log() -> App:
         return reads.log
 
+    @get("/jobs/{job_id:str}/tasks")
+    async def job_tasks() -> App:
+        return reads.tasks
+
     @get("/nodes")
     async def nodes() -> App:
         return reads.nodes
@@ -91,7 +95,7 @@ def read_handlers(ports: HubPorts) -> list[HTTPRouteHandler]:
     async def openapi() -> App:
         return schema
 
-    facts = [jobs, job, job_log, nodes, namespaces, events, pokes]
+    facts = [jobs, job, job_log, job_tasks, nodes, namespaces, events, pokes]
     return [healthz, readyz, *facts, explain, conflicts, diff, openapi]
 
 
@@ -153,6 +157,11 @@ class _Reads:
     async def job(self, scope: Scope, receive: Receive, send: Send) -> None:
         """One job."""
         await self._ask("job", f"job_id={quote(_job_id(scope), safe='')}", scope, send)
+
+    async def tasks(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """A page of a job's tasks."""
+        job_id = _job_id(scope)
+        await _put(lambda query: self._ports.tasks(job_id, query), scope, send)
 
     async def events(self, scope: Scope, receive: Receive, send: Send) -> None:
         """A page of events, or all after a cursor as they come."""

@@ -93,6 +93,19 @@ pub fn spawn(launcher: &mut Launcher, lot: &Lot, place: &Place<'_>) -> Result<i3
         .chain(own.iter().flatten())
         .map(CString::as_c_str)
         .collect();
+    let args = work.args_of(place.task).map_err(Failed::refused)?;
+    let own_args = args.iter().map(|word| c_string(word));
+    let own_args = own_args.collect::<Result<Vec<_>, _>>()?;
+    let argv: Vec<&CStr> = lot
+        .argv
+        .iter()
+        .chain(&own_args)
+        .map(CString::as_c_str)
+        .collect();
+    let own_programs = match (lot.programs.is_empty(), args.first()) {
+        (true, Some(program)) => work.programs(program).map_err(Failed::refused)?,
+        _ => Vec::new(),
+    };
     let own_folder = place.own_folder.map(path_string).transpose()?;
     let cwd = lot.cwd.as_deref().or(own_folder.as_deref()).unwrap_or(c"/");
     let expand = |path: &Option<String>| {
@@ -102,8 +115,12 @@ pub fn spawn(launcher: &mut Launcher, lot: &Lot, place: &Place<'_>) -> Result<i3
     };
     let (stdout, stderr) = (expand(&work.stdout)?, expand(&work.stderr)?);
     let launch = Launch {
-        programs: &lot.programs,
-        argv: &lot.argv,
+        programs: if own_programs.is_empty() {
+            &lot.programs
+        } else {
+            &own_programs
+        },
+        argv: &argv,
         env: &env,
         cwd,
         stdin: &lot.stdin,
@@ -118,7 +135,7 @@ pub fn spawn(launcher: &mut Launcher, lot: &Lot, place: &Place<'_>) -> Result<i3
     };
     launcher
         .launch(&launch)
-        .map_err(|(stage, error)| explain(lot, cwd, stage, &error))
+        .map_err(|(stage, error)| explain(lot, place.task, cwd, stage, &error))
 }
 
 fn sink<'a>(user: Option<&'a CStr>, capture: Option<&'a CStr>) -> Sink<'a> {
@@ -170,7 +187,7 @@ pub fn expanded(path: &str, job_id: &str, task: u32, node_id: &str) -> String {
     out
 }
 
-fn explain(lot: &Lot, cwd: &CStr, stage: Stage, error: &io::Error) -> Failed {
+fn explain(lot: &Lot, task: u32, cwd: &CStr, stage: Stage, error: &io::Error) -> Failed {
     let reason = match error.raw_os_error() {
         Some(libc::ENOENT) => "no such file or folder".to_owned(),
         _ => error.to_string(),
@@ -184,7 +201,8 @@ fn explain(lot: &Lot, cwd: &CStr, stage: Stage, error: &io::Error) -> Failed {
             is_ours: false,
         },
         Stage::Exec => {
-            let program = lot.work.argv.first().map_or("", String::as_str);
+            let own = lot.work.args_of(task).unwrap_or_default().first();
+            let program = lot.work.argv.first().or(own).map_or("", String::as_str);
             let absent = matches!(error.raw_os_error(), Some(libc::ENOENT | libc::ENOTDIR));
             Failed {
                 cause: if absent { Cause::NotFound } else { Cause::Exit },

@@ -60,6 +60,8 @@ pub struct Work {
     #[serde(default)]
     pub argv: Vec<String>,
     #[serde(default)]
+    pub args: Option<HashMap<String, Vec<String>>>,
+    #[serde(default)]
     pub env: HashMap<String, String>,
     #[serde(default)]
     pub cwd: Option<String>,
@@ -108,9 +110,9 @@ pub struct Lot {
     pub lease: Arc<Lease>,
     /// As it came.
     pub work: Work,
-    /// Paths that may be the program.
+    /// Paths that may be the program; empty where each task names its own.
     pub programs: Vec<CString>,
-    /// Arguments.
+    /// Arguments that all tasks share: the first ones.
     pub argv: Vec<CString>,
     /// Environment without what differs by task.
     pub env: Vec<CString>,
@@ -144,6 +146,40 @@ const OURS: [&str; 9] = [
 
 const DEFAULT_PATH: &str = "/usr/local/bin:/usr/bin:/bin";
 
+impl Work {
+    /// Where a program of this work may lie.
+    ///
+    /// # Errors
+    /// A sentence: no path holds a NUL byte.
+    pub fn programs(&self, program: &str) -> Result<Vec<CString>, String> {
+        let path = self.env.get("PATH").map_or(DEFAULT_PATH, String::as_str);
+        let paths = candidates(program, path).into_iter();
+        let paths = paths.map(|path| CString::new(path).map_err(|_| nul("argv")));
+        paths.collect()
+    }
+
+    /// The arguments of one task behind those that all share.
+    ///
+    /// # Errors
+    /// A sentence: it has none where others have, or it names no program.
+    pub fn args_of(&self, task: u32) -> Result<&[String], String> {
+        let Some(args) = &self.args else {
+            return Ok(&[]);
+        };
+        match args.get(&task.to_string()) {
+            Some(args) if !self.argv.is_empty() || args.first().is_some_and(|p| !p.is_empty()) => {
+                Ok(args)
+            }
+            Some(_) => Err("its program is an empty word".to_owned()),
+            None => Err(format!("`args` has nothing for task {task}")),
+        }
+    }
+}
+
+fn nul(what: &str) -> String {
+    format!("`{what}` holds a NUL byte")
+}
+
 impl Lot {
     /// Prepares a work.
     ///
@@ -152,16 +188,16 @@ impl Lot {
     /// `refused`.
     pub fn new(work: Work, site: &Site) -> Result<Self, String> {
         let text = |what: &str, value: &str| {
-            CString::new(value).map_err(|_| format!("`{what}` holds a NUL byte"))
+            CString::new(value).map_err(|_| nul(what))
         };
         if !is_id(&work.job_id) {
             return Err(format!("`job_id` is no id: {:?}", work.job_id));
         }
-        let program = match (work.kind, work.argv.first()) {
-            (Kind::None, _) => "",
-            (Kind::Process, Some(program)) if !program.is_empty() => program,
-            (Kind::Process, _) => return Err("`argv` is empty".to_owned()),
-        };
+        match (work.kind, work.argv.first(), &work.args) {
+            (Kind::None, ..) | (Kind::Process, None, Some(_)) => {}
+            (Kind::Process, Some(program), _) if !program.is_empty() => {}
+            (Kind::Process, ..) => return Err("`argv` is empty".to_owned()),
+        }
         let mut env = vec![
             text("job_id", &format!("HPC_JOB_ID={}", work.job_id))?,
             text("attempt", &format!("HPC_ATTEMPT={}", work.attempt))?,
@@ -189,11 +225,10 @@ impl Lot {
                 env.push(text("env", &format!("{name}={value}"))?);
             }
         }
-        let path = work.env.get("PATH").map_or(DEFAULT_PATH, String::as_str);
-        let programs = candidates(program, path)
-            .iter()
-            .map(|path| text("argv", path))
-            .collect::<Result<_, _>>()?;
+        let programs = match work.argv.first() {
+            Some(program) => work.programs(program)?,
+            None => Vec::new(),
+        };
         let argv = work.argv.iter().map(|a| text("argv", a));
         Ok(Self {
             lease: Arc::new(Lease {

@@ -12,7 +12,7 @@ fn strings(texts: &[&str]) -> Vec<CString> {
     texts.iter().map(|t| CString::new(*t).unwrap()).collect()
 }
 
-fn launch<'a>(programs: &'a [CString], argv: &'a [CString]) -> Launch<'a> {
+fn launch<'a>(programs: &'a [CString], argv: &'a [&'a CStr]) -> Launch<'a> {
     Launch {
         programs,
         argv,
@@ -38,7 +38,7 @@ fn temporary(name: &str) -> PathBuf {
 #[test]
 fn a_child_is_marked_and_leads_its_session() {
     let programs = strings(&["/nowhere/sleep", "/bin/sleep"]);
-    let argv = strings(&["sleep", "600"]);
+    let argv = [c"sleep", c"600"];
     let mut launcher = Launcher::new();
     let pid = launcher.launch(&launch(&programs, &argv)).unwrap();
     assert_eq!(marker_of(pid), Some(1 << 62));
@@ -52,7 +52,7 @@ fn a_child_is_marked_and_leads_its_session() {
 /// A missing folder and a missing program are two reasons; a file that is none is a third.
 #[test]
 fn a_failure_names_its_stage() {
-    let argv = strings(&["x"]);
+    let argv = [c"x"];
     let mut launcher = Launcher::new();
     let mut stage = |programs: &[&str], cwd: &CStr, stdout: Sink<'_>| {
         let programs = strings(programs);
@@ -78,7 +78,7 @@ fn streams_go_where_they_should() {
     let file = temporary("both");
     let path = CString::new(file.to_str().unwrap()).unwrap();
     let programs = strings(&["/bin/sh"]);
-    let argv = strings(&["sh", "-c", "echo out; echo err >&2; echo again"]);
+    let argv = [c"sh", c"-c", c"echo out; echo err >&2; echo again"];
     let mut launcher = Launcher::new();
     let asked = Launch {
         stdout: Sink::Create(&path),

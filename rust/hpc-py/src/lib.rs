@@ -7,6 +7,7 @@ mod hub;
 mod past;
 mod snapshot;
 mod supervise;
+mod tasks;
 
 /// An event is decoded into a handful of small maps; the system's allocator was a tenth of an ingest.
 #[global_allocator]
@@ -24,6 +25,8 @@ mod _core {
     use crate::snapshot::{check_snapshot, verify_rows};
     #[pymodule_export]
     use crate::supervise::supervise;
+    #[pymodule_export]
+    use crate::tasks::{Reports, TaskPage};
 
     #[pymodule_init]
     fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {

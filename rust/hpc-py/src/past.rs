@@ -17,7 +17,7 @@ use crate::hub::{RowIn, core_rows, guarded};
 type Answer<'py> = (u16, Bound<'py, PyBytes>);
 
 /// A poisoned lock means that `guarded` told of a panic; whoever was told drops the object.
-fn locked<T>(inner: &Mutex<T>) -> MutexGuard<'_, T> {
+pub(crate) fn locked<T>(inner: &Mutex<T>) -> MutexGuard<'_, T> {
     inner.lock().unwrap_or_else(PoisonError::into_inner)
 }
 

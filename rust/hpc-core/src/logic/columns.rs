@@ -177,6 +177,16 @@ pub fn group(spec: &Map<'_>, tasks: &TaskSet, keep: &TaskSet) -> BTreeMap<Ending
     groups
 }
 
+/// What a report says in a field of the task that stands at `index` among those that it names.
+#[must_use]
+pub fn told<'s>(spec: &'s Map<'s>, field: &str, index: usize) -> Option<&'s Value<'s>> {
+    let told = match spec.get(field)? {
+        Value::List(list) => list.get(index)?,
+        value => value,
+    };
+    (*told != Value::Null).then_some(told)
+}
+
 impl Figures {
     fn absorb(&mut self, task: u32, other: &Self) {
         self.tasks.insert(task);

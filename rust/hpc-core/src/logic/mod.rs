@@ -28,6 +28,7 @@
 //! | `queue`, `schedule` | ready tasks, and which open claim gets them                         |
 //! | `claim`, `offer`, `leases` | a claim; what it says; what silence leads to                 |
 //! | `pull`, `read`, `why`, `tail` | what readers are told                                     |
+//! | `read_tasks`, `task_page` | single tasks: what the state says, what the log adds to it    |
 //! | `control`, `type_check`, `registry` | registrations                                       |
 //! | `few`           | a map of few keys                                                       |
 //! | `receipts`, `query` | what was recorded under which id; query strings                     |
@@ -65,6 +66,7 @@ pub mod pull;
 pub mod query;
 pub mod queue;
 pub mod read;
+mod read_tasks;
 mod readings;
 mod reason;
 pub mod receipts;
@@ -83,6 +85,7 @@ pub mod state;
 mod state_nodes;
 mod tail;
 mod tallies;
+pub mod task_page;
 pub mod type_check;
 pub mod verdict;
 pub mod well_formed;

@@ -15,12 +15,12 @@ use crate::domain::json_write::{ObjectWriter, write_str};
 use crate::domain::problem::{Problem, nearest};
 use crate::lattice::tasks::TaskSet;
 
-const PAGE_MAX: u64 = 10_000;
-const PAGE_DEFAULT: u64 = 1_000;
+pub(super) const PAGE_MAX: u64 = 10_000;
+pub(super) const PAGE_DEFAULT: u64 = 1_000;
 /// So many jobs are looked at for one page.
 const LOOKED_AT_MAX: usize = 100_000;
 /// The states of a task, the first that some task has being the job's while it is unsettled.
-const STATES: [&str; 8] = [
+pub(super) const STATES: [&str; 8] = [
     "running",
     "leased",
     "queued",
@@ -52,13 +52,7 @@ impl Hub {
                 return Err(Problem::bad_query("order", detail).into());
             }
         };
-        if let Some(state) = query.get("state").filter(|s| !STATES.contains(s)) {
-            let detail = format!(
-                "Query parameter `state` must be one of {}, got `{state}`",
-                STATES.join(", ")
-            );
-            return Err(Problem::bad_query("state", detail).into());
-        }
+        check_state(&query)?;
         let after = match query.get("after") {
             None => None,
             Some(id) => Some(self.state.jobs.find(id).ok_or_else(|| {
@@ -139,19 +133,20 @@ impl Hub {
 
     fn job_page(&self, query: &str) -> Result<Vec<u8>, Box<Problem>> {
         let query = Query::parse(query, &["job_id"])?;
-        let id = query.get("job_id").unwrap_or_default();
-        let job = self
-            .state
-            .jobs
-            .find(id)
-            .and_then(|ix| self.state.jobs.get(ix));
-        let job = job.ok_or_else(|| self.unknown_job(id))?;
+        let job = self.known_job(query.get("job_id").unwrap_or_default())?;
         let mut out = Vec::with_capacity(1024);
         let mut object = ObjectWriter::new(&mut out);
         object.int("cursor", self.last_seq());
         self.write_job(object.key("data"), &job, &mut self.lookout());
         object.end();
         Ok(out)
+    }
+
+    /// The job of an id, or the 404.
+    pub(super) fn known_job(&self, id: &str) -> Result<Cow<'_, Job>, Box<Problem>> {
+        let jobs = &self.state.jobs;
+        let job = jobs.find(id).and_then(|ix| jobs.get(ix));
+        job.ok_or_else(|| Box::new(self.unknown_job(id)))
     }
 
     fn unknown_job(&self, id: &str) -> Problem {
@@ -210,15 +205,7 @@ impl Hub {
             AttemptState::Ended(ending) => Some(ending),
             _ => None,
         };
-        let (state, cause) = match &key.state {
-            AttemptState::Leased => ("leased", None),
-            AttemptState::Running => ("running", None),
-            AttemptState::Ended(ending) if ending.is_ok() => ("succeeded", None),
-            AttemptState::Ended(ending) => ("failed", Some(ending.cause())),
-            AttemptState::Lost { .. } => ("lost", Some("lost")),
-            AttemptState::Returned(reason) => ("returned", Some(reason.as_str())),
-            AttemptState::Closed => ("closed", Some("settled otherwise")),
-        };
+        let (state, cause) = words_of(&key.state);
         let int = |n: Option<i64>| n.map_or(Value::Null, Value::Int);
         let mut object = ObjectWriter::new(out);
         object
@@ -348,7 +335,34 @@ impl Hub {
     }
 }
 
-fn optional(text: Option<&str>) -> Value<'_> {
+/// The state of an attempt, and why it is none that succeeded.
+pub(super) fn words_of(state: &AttemptState) -> (&'static str, Option<&str>) {
+    match state {
+        AttemptState::Leased => ("leased", None),
+        AttemptState::Running => ("running", None),
+        AttemptState::Ended(ending) if ending.is_ok() => ("succeeded", None),
+        AttemptState::Ended(ending) => ("failed", Some(ending.cause())),
+        AttemptState::Lost { .. } => ("lost", Some("lost")),
+        AttemptState::Returned(reason) => ("returned", Some(reason.as_str())),
+        AttemptState::Closed => ("closed", Some("settled otherwise")),
+    }
+}
+
+/// Refuses a query for a state that nothing can be in.
+pub(super) fn check_state(query: &Query) -> Result<(), Box<Problem>> {
+    match query.get("state").filter(|state| !STATES.contains(state)) {
+        None => Ok(()),
+        Some(state) => {
+            let detail = format!(
+                "Query parameter `state` must be one of {}, got `{state}`",
+                STATES.join(", ")
+            );
+            Err(Problem::bad_query("state", detail).into())
+        }
+    }
+}
+
+pub(super) fn optional(text: Option<&str>) -> Value<'_> {
     text.map_or(Value::Null, Value::text)
 }
 

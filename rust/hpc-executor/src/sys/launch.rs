@@ -34,7 +34,7 @@ pub struct Launch<'a> {
     /// Paths of the program, tried in order until one can be executed.
     pub programs: &'a [CString],
     /// Its arguments, the name first.
-    pub argv: &'a [CString],
+    pub argv: &'a [&'a CStr],
     /// Its whole environment, `NAME=value`.
     pub env: &'a [&'a CStr],
     /// Its folder.
