@@ -78,6 +78,20 @@ ONE: Final = Numbers((), 1)
 """A job of one task."""
 
 
+def split_throttle(text: str) -> tuple[str, int | None]:
+    """Take `%5`, five tasks at a time, from the end of an `--array`.
+
+    Raises:
+        UsageError: What stands there is no number from 1.
+    """
+    tasks, sign, limit = text.replace(" ", "").partition("%")
+    if not sign:
+        return text, None
+    if not limit.isdecimal() or int(limit) == 0:
+        raise _no_array(text, "behind % stands how many tasks run at a time: --array 0-99%5")
+    return tasks, int(limit)
+
+
 def numbers(text: str) -> Numbers:
     """Read `--array`: numbers and ranges, separated by commas, a range with a step after `:`.
 
@@ -85,12 +99,6 @@ def numbers(text: str) -> Numbers:
         UsageError: It is none of these, or a number is too great.
     """
     plain = text.replace(" ", "")
-    if "%" in plain:
-        raise UsageError(
-            f"`--array` takes no limit of running tasks, got {text!r}: it is not built yet",
-            field="array",
-            hint=f"leave it out: --array {plain.partition('%')[0] or '0-99'}",
-        )
     ranges = [_range(part, text) for part in plain.split(",")]
     parts: list[str] = []
     # A byte for each number: ranges may overlap, and steps may meet.

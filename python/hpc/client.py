@@ -113,6 +113,23 @@ class Job:
         """Settle what is not settled yet, or some tasks of it, as cancelled."""
         self._client.cancel(self.id, tasks=tasks, reason=reason)
 
+    def hold(self, *, tasks: str | None = None, reason: str | None = None) -> None:
+        """Keep what has not started, or some tasks of it, from starting."""
+        self._client.request("HoldJob", self.id, tasks=tasks, reason=reason)
+
+    def release(self, *, tasks: str | None = None, reason: str | None = None) -> None:
+        """Let what was held start."""
+        self._client.request("ReleaseJob", self.id, tasks=tasks, reason=reason)
+
+    def prioritise(self, priority: int) -> None:
+        """Let it run before what has a lower priority."""
+        self._client.request("SetPriority", self.id, priority=priority)
+
+    def retry(self, *, tasks: str | None = None, reason: str | None = None) -> None:
+        """Run again what has failed or was cancelled, or some tasks of that: a further round."""
+        self._client.request("RetryJob", self.id, tasks=tasks, reason=reason)
+        self._cursor = None
+
 
 class Client:
     """A connection to one Hub, found by the environment or the access file where nothing is said.
@@ -183,6 +200,11 @@ class Client:
         env: Mapping[str, str] | None = None,
         cwd: str | os.PathLike[str] | None = None,
         time_limit: float | str | None = None,
+        after: Sequence[Job | str] = (),
+        after_any: Sequence[Job | str] = (),
+        after_fail: Sequence[Job | str] = (),
+        after_task: bool = False,
+        hold: bool = False,
         **more: Any,  # noqa: ANN401 - each is checked by batch_spec
     ) -> Job:
         """Submit a job of the namespace `batch`; see `submission.batch_spec` for what it takes.
@@ -200,7 +222,13 @@ class Client:
             env: Added to the relay's environment.
             cwd: An absolute folder; None is a folder of the task's own.
             time_limit: Seconds, or a text such as `1h30m`.
-            more: `stdin`, `stdout`, `stderr`, `grace`, `on_cut_off`, `expand`.
+            after: Jobs that must have succeeded first; where one does not, this one is cancelled.
+            after_any: Jobs that must have ended first, in whatever way.
+            after_fail: Jobs of which a task must have failed first.
+            after_task: Each task comes after the tasks of its number only.
+            hold: Nothing starts until `Job.release`.
+            more: `stdin`, `stdout`, `stderr`, `grace`, `on_cut_off`, `expand`, `retries`,
+                `retry_on`, `max_fails`, `throttle`.
 
         Raises:
             HpcError: Nothing was recorded, except for `Unanswered`, which leaves it unknown: the
@@ -209,8 +237,22 @@ class Client:
         spec = submission.batch_spec(
             command, cpu=cpu, memory=memory, env=env, cwd=cwd, time_limit=time_limit, **more
         )
+        gate = submission.gate_of(
+            after=_ids(after),
+            after_any=_ids(after_any),
+            after_fail=_ids(after_fail),
+            after_task=after_task,
+            hold=hold,
+        )
         return self.submit_spec(
-            "batch", spec, key=key, name=name, priority=priority, tasks=tasks, entries=entries
+            "batch",
+            spec,
+            key=key,
+            name=name,
+            priority=priority,
+            tasks=tasks,
+            entries=entries,
+            gate=gate,
         )
 
     def submit_spec(
@@ -224,8 +266,9 @@ class Client:
         priority: int | None = None,
         tasks: str | None = None,
         entries: Sequence[Any] | None = None,
+        gate: Mapping[str, Any] | None = None,
     ) -> Job:
-        """Submit a job of any namespace; see `submit`.
+        """Submit a job of any namespace; see `submit`, and `submission.gate_of` for `gate`.
 
         What is longer than a batch takes goes as several, one after the other; if one of them is
         not recorded, those before it are, and the same call with the same `key` adds the rest.
@@ -239,6 +282,7 @@ class Client:
             job_id=job_id,
             name=name,
             priority=priority,
+            gate=gate,
         )
         receipts = [self.ingest(batch) for batch in sent.batches]
         receipt = receipts[0]
@@ -250,8 +294,27 @@ class Client:
         self, job_id: str, *, tasks: str | None = None, reason: str | None = None
     ) -> dict[str, Any]:
         """Cancel a job or some of its tasks and return the receipt."""
+        return self.request("CancelJob", job_id, tasks=tasks, reason=reason)
+
+    def request(
+        self,
+        kind: str,
+        job_id: str,
+        *,
+        tasks: str | None = None,
+        reason: str | None = None,
+        priority: int | None = None,
+    ) -> dict[str, Any]:
+        """Send a request about a job, such as `HoldJob`, and return the receipt.
+
+        Raises:
+            NotFound: The Hub does not know the job.
+        """
         ns_id = self.info(job_id)["ns_id"]
-        return self.ingest([submission.cancel_event(ns_id, job_id, tasks=tasks, reason=reason)])
+        event = submission.request_event(
+            kind, ns_id, job_id, tasks=tasks, reason=reason, priority=priority
+        )
+        return self.ingest([event])
 
     def ingest(
         self, events: Sequence[Mapping[str, Any]], *, batch_id: str | None = None
@@ -393,7 +456,7 @@ class Client:
             row = page["facts"].get("jobs", {}).get(job_id, {})
             cursor, hub = page["cursor"], page.get("hub")
             if was_finished:
-                is_news = bool(SETTLED & row.keys())
+                is_news = bool((SETTLED | {"rounds"}) & row.keys())
             else:
                 is_news = row.get("phase") == PHASE_FINISHED
             if is_news or page.get("snapshot"):
@@ -532,6 +595,10 @@ def _tasks_of(tasks: str | None, entries: Sequence[Any] | None) -> arrays.Number
     if tasks is not None:
         raise UsageError("`tasks` and `entries` both say which tasks there are", field="entries")
     return arrays.checked_entries(entries, "`entries`")
+
+
+def _ids(jobs: Sequence[Job | str]) -> list[str]:
+    return [job.id if isinstance(job, Job) else job for job in jobs]
 
 
 def _delays() -> Iterator[float]:

@@ -19,6 +19,9 @@ from hpc.units import MEMORY_MIB_MAX, parse_duration, parse_memory
 MEMORY_MIB_DEFAULT: Final = 1024
 """What a job without `memory` reserves; it is not enforced."""
 
+CAUSES: Final = ("exit", "signal", "oom", "time limit", "output limit", "lost")
+"""Why a task may have failed that could be tried again."""
+
 _SHELL_SIGNS: Final = frozenset("|&;<>()$`\\\"'*?[]#~{}!")
 _RANGES: Final = r"\d+(-\d+)?(,\d+(-\d+)?)*"
 _BATCH_EVENTS_MAX: Final = 100_000
@@ -65,6 +68,10 @@ def batch_spec(
     time_limit: float | str | None = None,
     grace: float | str | None = None,
     on_cut_off: str | None = None,
+    retries: int | None = None,
+    retry_on: Sequence[str | int] | None = None,
+    max_fails: int | None = None,
+    throttle: int | None = None,
     expand: bool = False,
 ) -> dict[str, Any]:
     """Return the spec of a job of the namespace `batch`.
@@ -81,6 +88,10 @@ def batch_spec(
         time_limit: Seconds, or a text such as `1h30m`.
         grace: Between SIGTERM and SIGKILL, likewise; None is 5 s.
         on_cut_off: `finish` or `stop`, when the relay is cut off from the Hub.
+        retries: How often a task that has failed is tried again, each time after twice the pause.
+        retry_on: Only after these: causes such as `oom`, exit codes, 128 + signals.
+        max_fails: With one more failed task the rest of the job is cancelled.
+        throttle: How many tasks may be leased at a time.
         expand: Whether `{}` and its kin in the command stand for a task's entry; placeholders.py.
 
     Raises:
@@ -99,12 +110,40 @@ def batch_spec(
     for field, time_s in (("time_limit", time_limit), ("grace", grace)):
         if time_s is not None:
             spec[field] = _seconds(time_s, field)
-    if on_cut_off is not None:
-        spec["on_cut_off"] = on_cut_off
+    more = {
+        "on_cut_off": on_cut_off,
+        "retries": retries,
+        "retry_on": None if retry_on is None else retried(retry_on),
+        "max_fails": max_fails,
+        "throttle": throttle,
+    }
+    spec.update((field, value) for field, value in more.items() if value is not None)
     if expand:
         spec["expand"] = True
     _check_text(spec)
     return spec
+
+
+def retried(causes: Sequence[str | int]) -> list[str | int]:
+    """Return causes and exit codes as they are sent.
+
+    Raises:
+        UsageError: One is neither a cause nor a number.
+    """
+    read: list[str | int] = []
+    for cause in causes:
+        text = str(cause).strip().replace("_", " ")
+        if text.isdigit():
+            read.append(int(text))
+        elif text in CAUSES:
+            read.append(text)
+        else:
+            raise UsageError(
+                f"`retry_on` takes causes and exit codes, got {cause!r}",
+                field="retry_on",
+                hint=f"causes: {', '.join(CAUSES)}; a number is an exit code, or 128 + a signal",
+            )
+    return read
 
 
 def _check_text(spec: Mapping[str, Any]) -> None:
@@ -131,9 +170,21 @@ def submit_event(
     name: str | None = None,
     priority: int | None = None,
     tasks: str | None = None,
+    gate: Mapping[str, Any] | None = None,
 ) -> Event:
-    """Return an event of a namespace; fields of its ctx that are None are left out."""
-    ctx: dict[str, Any] = {"ns_id": ns_id}
+    """Return an event of a namespace; fields of its ctx that are None are left out.
+
+    Args:
+        ns_id: The namespace.
+        spec: What its schema asks for.
+        kind: Of the event.
+        job_id: None is a number of the Hub's.
+        name: A label.
+        priority: Higher runs first.
+        tasks: A range list.
+        gate: See `gate_of`.
+    """
+    ctx: dict[str, Any] = {"ns_id": ns_id, **(gate or {})}
     if job_id is not None:
         ctx["job_id"] = checked_key(job_id)
     if tasks is not None:
@@ -143,6 +194,41 @@ def submit_event(
     if priority is not None:
         ctx["priority"] = priority
     return {"kind": kind, "payload": {"ctx": ctx, "spec": dict(spec)}}
+
+
+def gate_of(
+    *,
+    after: Sequence[str] = (),
+    after_any: Sequence[str] = (),
+    after_fail: Sequence[str] = (),
+    after_task: bool = False,
+    hold: bool = False,
+) -> dict[str, Any]:
+    """Return the fields of a ctx that keep a job from starting at once.
+
+    Args:
+        after: Ids of jobs of which every task must have succeeded.
+        after_any: Likewise, of which every task must have ended in whatever way.
+        after_fail: Likewise, of which one task at least must have failed.
+        after_task: Each task comes after the tasks of its number only.
+        hold: Nothing starts until it is released.
+
+    Raises:
+        UsageError: `after_task` without jobs.
+    """
+    jobs = {"after": after, "after_any": after_any, "after_fail": after_fail}
+    gate: dict[str, Any] = {field: list(ids) for field, ids in jobs.items() if ids}
+    if after_task:
+        if not gate:
+            raise UsageError(
+                "`after_task` needs the jobs whose tasks come first",
+                field="after_task",
+                hint="hpc submit --after JOB --after-task --array 0-99 -- CMD",
+            )
+        gate["after_task"] = True
+    if hold:
+        gate["hold"] = True
+    return gate
 
 
 class Submission(NamedTuple):
@@ -173,6 +259,7 @@ def submission_of(
     job_id: str | None = None,
     name: str | None = None,
     priority: int | None = None,
+    gate: Mapping[str, Any] | None = None,
 ) -> Submission:
     """Return what is sent for a job of many tasks.
 
@@ -184,11 +271,14 @@ def submission_of(
         job_id: None is a number of the Hub's, or an id made here if one event cannot say it all.
         name: A label.
         priority: Higher runs first.
+        gate: See `gate_of`.
     """
     pieces = list(tasks.pieces())
     if job_id is None and len(pieces) > 1:
         job_id = new_job_id()
-    whole = submit_event(ns_id, spec, kind=kind, job_id=job_id, name=name, priority=priority)
+    whole = submit_event(
+        ns_id, spec, kind=kind, job_id=job_id, name=name, priority=priority, gate=gate
+    )
     batches = [[_part(whole, piece) for piece in few] for few in _batches(pieces, len(str(whole)))]
     return Submission(job_id, batches, tasks.total)
 
@@ -217,15 +307,23 @@ def _batches(pieces: Sequence[Piece], own_bytes: int) -> Iterator[list[Piece]]:
     yield batch
 
 
-def cancel_event(
-    ns_id: str, job_id: str, *, tasks: str | None = None, reason: str | None = None
+def request_event(
+    kind: str,
+    ns_id: str,
+    job_id: str,
+    *,
+    tasks: str | None = None,
+    reason: str | None = None,
+    priority: int | None = None,
 ) -> Event:
-    """Return the request to cancel a job, or some of its tasks."""
-    ctx = {"ns_id": ns_id, "job_id": job_id}
+    """Return a request about a job, or about some of its tasks, such as `CancelJob`."""
+    ctx: dict[str, Any] = {"ns_id": ns_id, "job_id": job_id}
     if tasks is not None:
         ctx["tasks"] = checked_tasks(tasks)
+    if priority is not None:
+        ctx["priority"] = priority
     spec = {} if reason is None else {"reason": reason}
-    return {"kind": "CancelJob", "payload": {"ctx": ctx, "spec": spec}}
+    return {"kind": kind, "payload": {"ctx": ctx, "spec": spec}}
 
 
 def checked_key(key: str) -> str:

@@ -60,10 +60,19 @@ def test_an_array_is_the_union_of_its_ranges(ranges: list[tuple[int, int, int]])
     assert arrays.numbers(text).total == len(expected)
 
 
+def test_a_throttle_stands_at_the_end() -> None:
+    """`%5` is five tasks at a time; it is taken off before the numbers are read."""
+    assert arrays.split_throttle("0-99%50") == ("0-99", 50)
+    assert arrays.split_throttle("0-9,20") == ("0-9,20", None)
+    for bad in ("0-9%", "0-9%0", "0-9%x", "0-9%-1"):
+        with pytest.raises(UsageError, match="Tasks must be ranges"):
+            arrays.split_throttle(bad)
+
+
 @pytest.mark.parametrize(
     ("text", "message", "hint"),
     [
-        ("0-99%50", "takes no limit of running tasks, got '0-99%50': it is not built", "0-99"),
+        ("0-99%50", "got '0-99%50'", "separated by commas"),
         ("9-1", "Tasks must be ranges such as 0-99, 0-99:2 or 1,4-7, got '9-1'", "lesser one"),
         ("0-9:0", "got '0-9:0'", "a step is 1 or more"),
         ("0-10000000", "got '0-10000000'", "the greatest number is 9999999"),

@@ -514,7 +514,8 @@ def test_a_list_that_needs_several_events_has_an_id_of_its_own(
 MISTAKES = [
     (
         ["--each-line", "empty", "--", "x", "{}"],
-        "error: --each-line empty has no entry, and a job needs a task\n\nhint: give at least one\n",
+        "error: --each-line empty has no entry, and a job needs a task\n\n"
+        "hint: give at least one\n",
     ),
     (
         ["--each-line", "nowhere", "--", "x", "{}"],
@@ -531,9 +532,9 @@ MISTAKES = [
         "hint: the first number of a range is the lesser one\n",
     ),
     (
-        ["--array", "0-99%50", "--", "x"],
-        "error: `--array` takes no limit of running tasks, got '0-99%50': it is not built yet\n\n"
-        "hint: leave it out: --array 0-99\n",
+        ["--array", "0-99%0", "--", "x"],
+        "error: Tasks must be ranges such as 0-99, 0-99:2 or 1,4-7, got '0-99%0'\n\n"
+        "hint: behind % stands how many tasks run at a time: --array 0-99%5\n",
     ),
     (
         ["--", "x", "{}", ":::"],

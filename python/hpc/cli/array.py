@@ -18,7 +18,9 @@ from hpc.placeholders import signs_of
 Array = Annotated[
     str | None,
     typer.Option(
-        "--array", metavar="0-99", help="One task for each number: 0-99, 0-99:2, 0-9,20-29."
+        "--array",
+        metavar="0-99",
+        help="One task for each number: 0-99, 0-99:2, 0-9,20-29; 0-99%5 is five at a time.",
     ),
 ]
 EachLine = Annotated[
@@ -42,11 +44,13 @@ class Asked(NamedTuple):
         words: The command without its lists.
         tasks: Which tasks; None is one.
         expands: Whether the command has placeholders for the tasks' entries.
+        throttle: How many tasks may be leased at a time.
     """
 
     words: list[str]
     tasks: arrays.Numbers | arrays.Entries | None
     expands: bool
+    throttle: int | None = None
 
 
 def asked(
@@ -87,6 +91,7 @@ def asked(
 
 
 def _without_entries(words: list[str], array: str | None) -> Asked:
+    array, throttle = (None, None) if array is None else arrays.split_throttle(array)
     tasks = None if array is None else arrays.numbers(array)
     word = arrays.no_entries(words) if tasks is not None else None
     if word is not None:
@@ -96,7 +101,7 @@ def _without_entries(words: list[str], array: str | None) -> Asked:
             hint=f"the number is $HPC_TASK_ID; `\\{word}` is these signs as they stand; "
             "entries: hpc submit --each-line FILE -- CMD {}",
         )
-    return Asked(words, tasks, expands=False)
+    return Asked(words, tasks, expands=False, throttle=throttle)
 
 
 def _name(flag: str, path: str) -> str:

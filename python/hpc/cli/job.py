@@ -8,11 +8,10 @@ from typing import Annotated, Any
 
 import typer
 
-from hpc.cli import output, selectors, wording
+from hpc.cli import job_requests, output, selectors, wording
 from hpc.cli.options import HubUrl, Json, Selectors, client, noun
 from hpc.client import Client
 from hpc.errors import TimedOut, UsageError
-from hpc.submission import cancel_event
 from hpc.units import parse_duration, show_duration
 
 LIST_DEFAULT = 20
@@ -36,7 +35,7 @@ def add(app: typer.Typer, verb: str | None) -> None:
             "tasks": tasks,
             "wait": wait,
             "log": log,
-            "cancel": cancel,
+            **job_requests.VERBS,
         },
         verb,
     )
@@ -179,34 +178,6 @@ def log(
             for name in names:
                 output_of = following.Output(job_id, task, name, out(name))
                 output_of.follow(hub) if follow else output_of.show(hub)
-
-
-def cancel(
-    jobs: Annotated[
-        list[str], typer.Argument(metavar="JOB...", help="Ids, names, ranges, states, `last`.")
-    ],
-    tasks: Annotated[
-        str | None, typer.Option("--task", metavar="3-7", help="Only these tasks.")
-    ] = None,
-    reason: Annotated[str | None, typer.Option("--reason", help="Kept with the request.")] = None,
-    as_json: Json = False,
-    hub_url: HubUrl = None,
-) -> None:
-    """Cancel what is not finished of jobs."""
-    with client(hub_url) as hub:
-        found = selectors.several(hub, jobs)
-        events = [
-            cancel_event(row["ns_id"], row["job_id"], tasks=tasks, reason=reason) for row in found
-        ]
-        if events:
-            hub.ingest(events)
-        now = [hub.info(row["job_id"]) for row in found]
-    if as_json:
-        data = [{"job_id": row["job_id"], "state": row["state"]} for row in now]
-        output.put_json("job.cancel", data, cursor=hub.cursor)
-        return
-    for row in now:
-        output.say(f"job {row['job_id']} {wording.outcome(row)}")
 
 
 def wait_for(

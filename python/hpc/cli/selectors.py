@@ -18,7 +18,16 @@ from hpc.access import home, write_private
 from hpc.client import Client
 from hpc.errors import NotFound, UsageError
 
-STATES: Final = ("queued", "leased", "running", "failed", "cancelled", "succeeded")
+STATES: Final = (
+    "queued",
+    "waiting",
+    "held",
+    "leased",
+    "running",
+    "failed",
+    "cancelled",
+    "succeeded",
+)
 _LAST_FILE: Final = "last-job.json"
 _RANGE: Final = r"(\d+)-(\d+)"
 _ASKED_ONE_BY_ONE_MAX: Final = 64

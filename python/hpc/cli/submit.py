@@ -13,7 +13,7 @@ import typer
 
 from hpc import arrays, submission
 from hpc.cli import array as arrays_typed
-from hpc.cli import job, output, selectors
+from hpc.cli import gate, job, output, selectors
 from hpc.cli.options import HubUrl, Json, client
 from hpc.client import Client
 from hpc.errors import NoHub, UsageError
@@ -92,6 +92,14 @@ def submit(
     ] = None,
     stderr: Annotated[str | None, typer.Option("--stderr", metavar="P", help="Likewise.")] = None,
     on_cut_off: OnCutOff = None,
+    after: gate.After = None,
+    after_any: gate.AfterAny = None,
+    after_fail: gate.AfterFail = None,
+    after_task: gate.AfterTask = False,
+    hold: gate.Hold = False,
+    retries: gate.Retries = None,
+    retry_on: gate.RetryOn = None,
+    max_fails: gate.MaxFails = None,
     spec: Annotated[
         str | None,
         typer.Option("--spec", metavar="JSON", help="Instead of a command; @FILE reads a file."),
@@ -127,12 +135,29 @@ def submit(
             stderr=stderr,
             on_cut_off=on_cut_off,
             expand=asked.expands,
+            retries=retries,
+            retry_on=None if retry_on is None else retry_on.split(","),
+            max_fails=max_fails,
+            throttle=asked.throttle,
         )
     )
-    sent = submission.submission_of(
-        ns, fields, asked.tasks or arrays.ONE, kind=kind, job_id=key, name=name, priority=priority
-    )
     with client(hub_url) as hub:
+        sent = submission.submission_of(
+            ns,
+            fields,
+            asked.tasks or arrays.ONE,
+            kind=kind,
+            job_id=key,
+            name=name,
+            priority=priority,
+            gate=submission.gate_of(
+                after=gate.ids(hub, after),
+                after_any=gate.ids(hub, after_any),
+                after_fail=gate.ids(hub, after_fail),
+                after_task=after_task,
+                hold=hold,
+            ),
+        )
         receipt = send(hub, sent, batch_id)
         job_ids: list[str] = receipt.get("jobs") or []
         job_id = job_ids[-1] if job_ids else None
@@ -317,5 +342,5 @@ def say_submitted(
 
 def say_waiting(info: Mapping[str, Any]) -> None:
     """Say why a job has to wait, if it has to."""
-    if info.get("state") == "queued" and info.get("why"):
-        output.say(f"note: job {info['job_id']} is queued: {info['why']}")
+    if info.get("state") in {"queued", "waiting", "held"} and info.get("why"):
+        output.say(f"note: job {info['job_id']} is {info['state']}: {info['why']}")

@@ -12,6 +12,7 @@ from hpc.units import DURATION_S_MAX, MEMORY_MIB_MAX
 
 _PATH_CHARS_MAX = 4096
 _CPUS_MAX = 65_536
+_RETRIES_MAX = 1_000_000
 
 
 def _path(key: str) -> FieldSpec:
@@ -34,6 +35,10 @@ SUBMIT_JOB = [
     FieldSpec(
         key="on_cut_off", expected_type="String", one_of=["finish", "stop"], default="finish"
     ),
+    FieldSpec(key="retries", expected_type="Int", min=0, max=_RETRIES_MAX),
+    FieldSpec(key="retry_on", expected_type="List", min=1),
+    FieldSpec(key="max_fails", expected_type="Int", min=0),
+    FieldSpec(key="throttle", expected_type="Int", min=1),
     FieldSpec(key="expand", expected_type="Bool"),
 ]
 

@@ -104,7 +104,11 @@ fn states_of(job: &Job) -> Vec<(&'static str, TaskSet)> {
     }
     let mut states = Vec::from(outcomes);
     states.extend([("running", running), ("leased", leased)]);
-    // What is neither settled nor leased is ready: no task waits or is held yet.
+    if let Some(gate) = &job.gate {
+        let parked = gate.parked();
+        let held = gate.held(&parked);
+        states.extend([("waiting", parked.difference(&held)), ("held", held)]);
+    }
     let mut queued = job.tasks.clone();
     for (_, tasks) in &states {
         queued.subtract(tasks);

@@ -1,0 +1,109 @@
+"""`hpc job cancel|hold|release|priority|retry`: what people ask of jobs that are there."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Annotated, Any, Final
+
+import typer
+
+from hpc.cli import output, selectors, wording
+from hpc.cli.options import HubUrl, Json, client
+from hpc.submission import request_event
+
+Jobs = Annotated[
+    list[str], typer.Argument(metavar="JOB...", help="Ids, names, ranges, states, `last`.")
+]
+Tasks = Annotated[
+    str | None, typer.Option("--task", "--tasks", metavar="3-7", help="Only these tasks.")
+]
+Reason = Annotated[str | None, typer.Option("--reason", help="Kept with the request.")]
+
+
+def cancel(
+    jobs: Jobs,
+    tasks: Tasks = None,
+    reason: Reason = None,
+    as_json: Json = False,
+    hub_url: HubUrl = None,
+) -> None:
+    """Cancel what is not finished of jobs."""
+    _ask("cancel", "CancelJob", jobs, as_json, hub_url, tasks=tasks, reason=reason)
+
+
+def hold(
+    jobs: Jobs,
+    tasks: Tasks = None,
+    reason: Reason = None,
+    as_json: Json = False,
+    hub_url: HubUrl = None,
+) -> None:
+    """Keep what has not started of jobs from starting, until it is released."""
+    _ask("hold", "HoldJob", jobs, as_json, hub_url, tasks=tasks, reason=reason)
+
+
+def release(
+    jobs: Jobs,
+    tasks: Tasks = None,
+    reason: Reason = None,
+    as_json: Json = False,
+    hub_url: HubUrl = None,
+) -> None:
+    """Let what was held of jobs start."""
+    _ask("release", "ReleaseJob", jobs, as_json, hub_url, tasks=tasks, reason=reason)
+
+
+def priority(
+    number: Annotated[int, typer.Argument(metavar="N", help="Higher runs first; -- -5 is below.")],
+    jobs: Jobs,
+    as_json: Json = False,
+    hub_url: HubUrl = None,
+) -> None:
+    """Set the priority of jobs; what runs goes on."""
+    _ask("priority", "SetPriority", jobs, as_json, hub_url, priority=number)
+
+
+def retry(
+    jobs: Jobs,
+    tasks: Tasks = None,
+    reason: Reason = None,
+    failed: Annotated[
+        bool, typer.Option("--failed", help="What has failed or was cancelled; so it is without.")
+    ] = True,
+    as_json: Json = False,
+    hub_url: HubUrl = None,
+) -> None:
+    """Run again what has failed or was cancelled of jobs: a further round."""
+    del failed  # there is nothing else that could be meant; scripts say it all the same
+    _ask("retry", "RetryJob", jobs, as_json, hub_url, tasks=tasks, reason=reason)
+
+
+VERBS: Final[dict[str, Callable[..., Any]]] = {
+    "cancel": cancel,
+    "hold": hold,
+    "release": release,
+    "priority": priority,
+    "retry": retry,
+}
+
+
+def _ask(
+    verb: str,
+    kind: str,
+    jobs: Sequence[str],
+    as_json: bool,
+    hub_url: str | None,
+    **more: Any,  # noqa: ANN401 - see request_event
+) -> None:
+    with client(hub_url) as hub:
+        found = selectors.several(hub, jobs)
+        events = [request_event(kind, row["ns_id"], row["job_id"], **more) for row in found]
+        if events:
+            hub.ingest(events)
+        now = [hub.info(row["job_id"]) for row in found]
+    if as_json:
+        data = [{"job_id": row["job_id"], "state": row["state"]} for row in now]
+        output.put_json(f"job.{verb}", data, cursor=hub.cursor)
+        return
+    for row in now:
+        output.say(f"job {row['job_id']} {wording.outcome(row)}")
