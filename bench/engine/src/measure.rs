@@ -1,9 +1,7 @@
 //! Measuring: CPU time of this thread, and bytes that are allocated.
 
-use std::alloc::{GlobalAlloc, Layout};
+use std::alloc::{GlobalAlloc, Layout, System};
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
-
-use mimalloc::MiMalloc;
 
 /// Counts what is allocated and not yet freed, and how often somebody asked. One thread runs, so a
 /// load and a store count as well as an atomic addition, and cost what is measured far less.
@@ -17,21 +15,21 @@ fn count(more: usize, less: usize) {
 static LIVE: AtomicUsize = AtomicUsize::new(0);
 static CALLS: AtomicU64 = AtomicU64::new(0);
 
-// SAFETY: every call goes on as it came.
+// SAFETY: every call goes to the system's allocator as it came.
 unsafe impl GlobalAlloc for Counting {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         count(layout.size(), 0);
-        unsafe { MiMalloc.alloc(layout) }
+        unsafe { System.alloc(layout) }
     }
 
     unsafe fn dealloc(&self, at: *mut u8, layout: Layout) {
         count(0, layout.size());
-        unsafe { MiMalloc.dealloc(at, layout) }
+        unsafe { System.dealloc(at, layout) }
     }
 
     unsafe fn realloc(&self, at: *mut u8, layout: Layout, size: usize) -> *mut u8 {
         count(size, layout.size());
-        unsafe { MiMalloc.realloc(at, layout, size) }
+        unsafe { System.realloc(at, layout, size) }
     }
 }
 

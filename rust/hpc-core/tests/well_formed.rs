@@ -10,6 +10,8 @@ mod desk;
 mod dry_run;
 #[path = "well_formed/envelope.rs"]
 mod envelope;
+#[path = "well_formed/frozen.rs"]
+mod frozen;
 #[path = "well_formed/generators.rs"]
 mod generators;
 #[path = "well_formed/lifecycle.rs"]

@@ -187,9 +187,7 @@ impl Lot {
     /// A sentence that says why no task of it can be started: it becomes the `detail` of their
     /// `refused`.
     pub fn new(work: Work, site: &Site) -> Result<Self, String> {
-        let text = |what: &str, value: &str| {
-            CString::new(value).map_err(|_| nul(what))
-        };
+        let text = |what: &str, value: &str| CString::new(value).map_err(|_| nul(what));
         if !is_id(&work.job_id) {
             return Err(format!("`job_id` is no id: {:?}", work.job_id));
         }

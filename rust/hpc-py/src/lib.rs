@@ -9,10 +9,6 @@ mod snapshot;
 mod supervise;
 mod tasks;
 
-/// An event is decoded into a handful of small maps; the system's allocator was a tenth of an ingest.
-#[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
-
 #[pymodule]
 mod _core {
     use pyo3::prelude::*;

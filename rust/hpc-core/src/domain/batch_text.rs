@@ -111,8 +111,12 @@ mod tests {
         let sizes: Vec<usize> = text.sizes().collect();
         let written: Vec<usize> = events.iter().map(|event| event.to_text().len()).collect();
         assert_eq!(sizes, written);
-        let lent = |index| {
-            let (mut ctx, mut spec) = (Map::new(), Map::new());
+        let lent = |index: usize| {
+            let event = events.get(index).and_then(Value::as_map);
+            let payload = event.and_then(|event| event.get("payload")?.as_map());
+            let part = |key| payload.and_then(|payload| payload.get(key)?.as_map());
+            let [mut ctx, mut spec] =
+                ["ctx", "spec"].map(|key| part(key).cloned().unwrap_or_default());
             text.lend(index, &mut ctx, &mut spec);
             let text = |map: Map<'_>| map.has_text().then(|| map.to_text());
             (text(ctx), text(spec))

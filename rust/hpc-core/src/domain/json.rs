@@ -95,6 +95,7 @@ impl<'a> Map<'a> {
     /// Says what its canonical text is, which then is not written again.
     pub(crate) fn set_text(&mut self, text: &'a str) {
         self.text = Some(text);
+        debug_assert_eq!(text, self.clone().into_owned().to_text());
     }
 
     /// Whether its canonical text is there already.

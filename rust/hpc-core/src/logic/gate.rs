@@ -112,8 +112,10 @@ impl Gate {
             throttle: count("throttle").map(u64::from),
             ..Self::default()
         };
-        let mut says_nothing = Self::default();
-        says_nothing.is_met = true;
+        let says_nothing = Self {
+            is_met: true,
+            ..Self::default()
+        };
         (gate != says_nothing).then_some(gate)
     }
 

@@ -140,6 +140,14 @@ proptest! {
         let mut map = decoded.as_map().unwrap().clone();
         prop_assert!(map.has_text());
         holds_its_text(&Value::Map(map.clone()));
+        let mut other = map.clone();
+        prop_assert_eq!(other.remove("nothing"), None);
+        prop_assert!(other.to_text() == canonical);
+        prop_assert!(other.remove("a").is_some());
+        prop_assert_eq!(other.to_text(), r#"{"z":{"x":1}}"#);
+        let mut other = map.clone();
+        prop_assert!(other.take("a").is_some());
+        prop_assert_eq!(other.to_text(), r#"{"a":null,"z":{"x":1}}"#);
         map.insert("z", Value::Int(2));
         prop_assert!(!map.has_text());
         let changed = map.to_text();
@@ -148,6 +156,41 @@ proptest! {
         let (first, used) = decode_first(text.as_bytes()).unwrap();
         prop_assert_eq!(first.to_text(), canonical.as_str());
         prop_assert_eq!(used, canonical.len());
+    }
+}
+
+/// A byte that is looked for in words of eight, at every place of them, between texts of one and of
+/// two bytes a letter.
+#[test]
+fn special_bytes_are_found_at_every_place() {
+    for special in (0..0x20_u8).chain([b'"', b'\\', 0x7f]) {
+        for (before, after) in [("x", "x"), ("ä", "x"), ("x", "ä"), ("ä", "ä")] {
+            for place in 0..20 {
+                let (before, after) = (before.repeat(place), after.repeat(20 - place));
+                let text = format!("{before}{}{after}", char::from(special));
+                let written = Value::text(text.as_str()).to_text();
+                assert_eq!(written, serde_json::to_string(&text).unwrap());
+                same(written.as_bytes());
+                same(format!("\"{text}\"").as_bytes());
+            }
+        }
+    }
+}
+
+/// Own text that was cut or damaged is refused, by whatever way it is read.
+#[test]
+fn damaged_text_of_ours_is_refused() {
+    let text = r#"{"a":[1,-2.5,"ä\n"],"b":{"c":true,"d":null}}"#.as_bytes();
+    for cut in 0..text.len() {
+        let cut = text.get(..cut).unwrap();
+        assert!(decode(cut).is_err() && decode_own(cut).is_err() && decode_first(cut).is_err());
+    }
+    for place in 0..text.len() {
+        let mut text = text.to_vec();
+        text[place] = 0xff;
+        assert!(
+            decode(&text).is_err() && decode_own(&text).is_err() && decode_first(&text).is_err()
+        );
     }
 }
 
