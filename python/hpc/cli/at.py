@@ -17,6 +17,7 @@ READS: Final = (
     "pull",
     "job list",
     "job info",
+    "job tasks",
     "node list",
     "node info",
     "explain",

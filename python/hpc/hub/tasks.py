@@ -51,13 +51,13 @@ class Tasks:
         answer = await ask("tasks", f"{known}&{query}" if query else known)
         if answer.status != _OK:
             return answer
-        page = TaskPage(answer.body)
         try:
+            page = await self._side.call(lambda _: TaskPage(answer.body))
             if page.needs_log:
                 await self._fill(page, job_id)
+            return Answer(_OK, await self._side.call(lambda _: page.body()))
         except StorageError as error:
             return unreadable(error)
-        return Answer(_OK, page.body())
 
     async def _fill(self, page: TaskPage, job_id: str) -> None:
         reports = self._reports(job_id)
