@@ -631,3 +631,35 @@ def test_job_tasks_shows_a_line_for_each(
     assert [row["task"] for row in shown["data"]] == [4, 9]
     assert shown["data"][0]["finished_at"] == "2023-11-14T22:13:21.500Z"
     assert tree.main(["job", "tasks", "7", "--state", "done"]) == 2
+
+
+def test_a_placeholder_without_a_value_is_pointed_out(
+    hub: CannedHub, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What is typed is what runs; but a list was probably forgotten."""
+    assert tree.main(["submit", "--", "echo", "{}"]) == 0
+    assert sent(hub)["spec"]["args"] == ["{}"]
+    assert "expand" not in sent(hub)["spec"]
+    assert capsys.readouterr().err.startswith(
+        "note: `{}` runs as it is typed, since nothing gives it a value: "
+        "hpc submit -- CMD {} ::: a b c\n"
+    )
+    assert tree.main(["submit", "--", "find", "-exec", "rm", "{}", ";"]) == 0
+    assert "note" not in capsys.readouterr().err
+
+
+def test_each_way_to_fail_counts_its_own_tasks(
+    hub: CannedHub, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Tasks that failed for one cause may have left several exit codes."""
+    attempts = [
+        {"tasks": tasks, "attempt": 1, "node_id": "n1", "state": "failed", "exit_code": code,
+         "signal": None, "cause": "exit"}
+        for tasks, code in (("1,3-4,9", 1), ("2", 2))
+    ]  # fmt: skip
+    settled = [{"tasks": "1-4,9", "state": "failed", "cause": "exit"}]
+    knows(hub, {**job(), "state": "failed", "phase": 3, "tasks": "0-9", "settled": settled,
+                "attempts": attempts})  # fmt: skip
+    assert tree.main(["job", "wait", "7"]) == 1
+    said = capsys.readouterr()
+    assert "4 tasks: exit code 1; 1 task: exit code 2" in said.out

@@ -12,6 +12,7 @@ from typing import Annotated, NamedTuple
 import typer
 
 from hpc import arrays, submission
+from hpc.cli import output
 from hpc.errors import UsageError
 from hpc.placeholders import signs_of
 
@@ -93,8 +94,13 @@ def asked(
 def _without_entries(words: list[str], array: str | None) -> Asked:
     array, throttle = (None, None) if array is None else arrays.split_throttle(array)
     tasks = None if array is None else arrays.numbers(array)
-    word = arrays.no_entries(words) if tasks is not None else None
-    if word is not None:
+    word = arrays.no_entries(words)
+    if word is not None and tasks is None:
+        output.say(
+            f"note: `{word}` runs as it is typed, since nothing gives it a value: "
+            "hpc submit -- CMD {} ::: a b c"
+        )
+    elif word is not None:
         raise UsageError(
             f"`{word}` stands for a task's entry, and --array gives its tasks none",
             field="command",

@@ -46,8 +46,9 @@ def how_it_ended(info: Info) -> str | None:
     for row in failed:
         for attempt in _deciding(info, row):
             reason = ending(attempt, spec, cause=row.get("cause"))
-            count = _count(str(row["tasks"]))
-            text = f"{count} tasks: {reason}" if _is_array(info) else reason
+            count = _shared(str(row["tasks"]), str(attempt.get("tasks", row["tasks"])))
+            tasks = "1 task" if count == 1 else f"{count} tasks"
+            text = f"{tasks}: {reason}" if _is_array(info) else reason
             if text not in reasons:
                 reasons.append(text)
     # Whoever cancelled may have said why.
@@ -217,6 +218,16 @@ def _count(tasks: str) -> int:
 
 def _overlaps(one: str, other: str) -> bool:
     return any(a <= d and c <= b for a, b in _ranges(one) for c, d in _ranges(other))
+
+
+def _shared(one: str, other: str) -> int:
+    """Return how many tasks are in both of two range lists, each in order."""
+    mine, others, count = _ranges(one), _ranges(other), 0
+    while mine and others:
+        (a, b), (c, d) = mine[-1], others[-1]
+        count += max(min(b, d) - max(a, c) + 1, 0)
+        (mine if a > c else others).pop()
+    return count
 
 
 TASK_HEADS: Final = (
