@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import statistics
+import subprocess
 import time
+from pathlib import Path
 from typing import Any
 
 from conftest import spawned_per_second
@@ -13,6 +15,7 @@ from hpc.testing.processes import Cluster
 TASKS = 3_000
 SLOTS = 2
 SINGLES = 100
+LINES = 100_000
 
 
 def bench_array_of_true(benchmark: Any, cluster: Cluster, report: Any) -> None:
@@ -60,6 +63,53 @@ def bench_submit_to_done(benchmark: Any, cluster: Cluster, report: Any) -> None:
         jobs=len(took),
         **per_task(before, cluster, SINGLES),
     )
+
+
+def bench_submit_lines(benchmark: Any, cluster: Cluster, report: Any, tmp_path: Path) -> None:
+    """A file of different values as one array: from Enter to prompt, and the page of its middle."""
+    client = cluster.client()
+    lines = tmp_path / "lines"
+    lines.write_text("".join(f"some/folder/of/a/file-{n}.txt\n" for n in range(LINES)))
+    before = figures(cluster)
+
+    def run() -> tuple[float, str]:
+        began = time.perf_counter()
+        done = subprocess.run(
+            [cluster.python, "-m", "hpc", "submit", "--each-line", str(lines), "--", "gzip", "{}"],
+            env=cluster.env, capture_output=True, text=True, check=True,
+        )  # fmt: skip
+        return time.perf_counter() - began, done.stdout.strip()
+
+    took, job_id = benchmark.pedantic(run, rounds=1)
+
+    counted = per_task(before, cluster, LINES)
+    assert client.info(job_id)["counts"]["queued"] == LINES
+    began = time.perf_counter()
+    page = list(client.tasks(job_id, after=LINES // 2 - 1, limit=1000))
+    page_ms = 1e3 * (time.perf_counter() - began)
+    assert page[0]["entry"] == f"some/folder/of/a/file-{LINES // 2}.txt"
+    report(tasks_per_s=LINES / took, seconds=took, page_ms=page_ms, **counted)
+
+
+def bench_array_of_values(benchmark: Any, cluster: Cluster, report: Any) -> None:
+    """The array of `/bin/true`, each with a value of its own in its arguments."""
+    cluster.relay(cpus=SLOTS)
+    client = cluster.client()
+    client.submit(["/bin/true"], tasks="0-99", memory="16M").wait(60)
+    entries = [f"some/folder/of/a/file-{n}.txt" for n in range(TASKS)]
+
+    def run() -> tuple[float, dict[str, Any]]:
+        began = time.perf_counter()
+        job = client.submit(["/bin/true", "{}", "{/.}"], entries=entries, expand=True, memory="16M")
+        return time.perf_counter() - began, job.wait(300)
+
+    submitted_s, info = benchmark.pedantic(run, rounds=1)
+
+    assert info["counts"]["succeeded"] == TASKS
+    rows = list(client.tasks(info["job_id"]))
+    assert [row["entry"] for row in rows] == entries
+    took = (max(r["finished_at"] for r in rows) - min(r["started_at"] for r in rows)) / 1000
+    report(tasks_per_s=TASKS / took, submit_ms=1e3 * submitted_s)
 
 
 def figures(cluster: Cluster) -> dict[str, int]:
