@@ -224,6 +224,21 @@ def test_pages_follow_each_other_by_number() -> None:
 ALL = ["succeeded", "failed", "leased", "queued"]
 
 
+def test_what_is_held_and_what_waits_has_its_own_pages() -> None:
+    """A task that nothing keeps back is queued, and no task is in two states."""
+
+    async def test(rig: Rig) -> None:
+        await rig.register()
+        await rig.submit("0-5")
+        await rig.say("HoldJob", {"job_id": "j", "tasks": "2-3"}, {})
+        assert [row["task"] for row in await rig.tasks("state=held")] == [2, 3]
+        assert [row["task"] for row in await rig.tasks("state=queued")] == [0, 1, 4, 5]
+        assert [row["state"] for row in await rig.tasks("limit=3")] == ["queued", "queued", "held"]
+        assert await rig.tasks("state=waiting") == []
+
+    with_rig(test)
+
+
 @pytest.mark.parametrize(
     ("job_id", "query", "status", "told_of"),
     [

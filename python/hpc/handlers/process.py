@@ -77,7 +77,7 @@ class ProcessHandler:
         except msgspec.ValidationError as error:
             raise Refused(f"Job `{grant.job_id}` describes no process: {error}") from error
         argv, args = _argv(spec), None
-        if spec.expand and grant.entries:
+        if spec.expand and grant.entries is not None:
             argv, args = _expanded(spec, grant)
         memory_mib = grant.resources.get("memory_mib", spec.memory or 0)
         return Work(
