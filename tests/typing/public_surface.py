@@ -98,6 +98,13 @@ def read(client: Client) -> None:
     assert_type(job.log(3, stream="stderr", follow=True), Iterator[bytes])
     job.cancel()
     job.cancel(tasks="3", reason="not needed")
+    job.hold(tasks="3", reason="not yet")
+    job.release(tasks="3", reason="now")
+    job.prioritise(5)
+    job.retry(tasks="3", reason="the disk was full")
+    assert_type(client.request("HoldJob", "sim-4", tasks="3"), dict[str, Any])
+    later = client.submit("true", after=[job, "fit"], after_any=["a"], after_fail=["b"], hold=True)
+    assert_type(later, Job)
 
     assert_type(client.info("sim-4"), dict[str, Any])
     assert_type(client.wait("sim-4", timeout_s=1.0, cursor=41), dict[str, Any])
