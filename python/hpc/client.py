@@ -57,6 +57,7 @@ class Job:
 
     Attributes:
         id: Its id.
+        client: Through which it is reached.
     """
 
     def __init__(self, client: Client, job_id: str, *, cursor: int | None = None) -> None:
@@ -68,7 +69,7 @@ class Job:
             cursor: A cursor at which it was not finished yet, if one is known.
         """
         self.id = job_id
-        self._client = client
+        self.client = client
         self._cursor = cursor
 
     def __repr__(self) -> str:
@@ -76,7 +77,7 @@ class Job:
 
     def info(self) -> dict[str, Any]:
         """Return what the Hub knows of it, as `GET /jobs/{id}` says: `state`, `counts`, ..."""
-        return self._client.info(self.id)
+        return self.client.info(self.id)
 
     def wait(self, timeout_s: float | None = None) -> dict[str, Any]:
         """Wait until every task is settled and return `info`; a Hub that restarts is waited for.
@@ -86,7 +87,7 @@ class Job:
             NotFound: The Hub does not know the job.
             NoHub: The Hub is away for longer than the client's patience.
         """
-        return self._client.wait(self.id, timeout_s=timeout_s, cursor=self._cursor)
+        return self.client.wait(self.id, timeout_s=timeout_s, cursor=self._cursor)
 
     def log(
         self, task: int | None = None, *, stream: str = "stdout", follow: bool = False
@@ -98,7 +99,7 @@ class Job:
             stream: `stdout` or `stderr`.
             follow: Go on until the task is settled.
         """
-        with self._client.log(self.id, task, stream=stream, follow=follow) as pieces:
+        with self.client.log(self.id, task, stream=stream, follow=follow) as pieces:
             yield from pieces
 
     def tasks(self, *, state: str | None = None) -> Iterator[dict[str, Any]]:
@@ -111,7 +112,7 @@ class Job:
 
     def cancel(self, *, tasks: str | None = None, reason: str | None = None) -> None:
         """Settle what is not settled yet, or some tasks of it, as cancelled."""
-        self._client.cancel(self.id, tasks=tasks, reason=reason)
+        self.client.cancel(self.id, tasks=tasks, reason=reason)
 
     def hold(self, *, tasks: str | None = None, reason: str | None = None) -> None:
         """Keep what has not started, or some tasks of it, from starting."""
@@ -482,34 +483,61 @@ class Client:
         patience_s = AWAY_S_MAX if follow else None
         return self._patiently(lambda: self._http.stream(path, query), patience_s)
 
-    def events(self, cursor: int = 0, *, follow: bool = False) -> Iterator[dict[str, Any]]:
+    def events(
+        self, cursor: int = 0, *, follow: bool = False, job: str | None = None
+    ) -> Iterator[dict[str, Any]]:
         """Yield the events after a cursor; with `follow` also those to come, for ever.
 
         A stream that breaks is taken up again after the last event that came.
+
+        Args:
+            cursor: What is known already.
+            follow: Go on with what comes; see `follow` for a way to end that.
+            job: Only those that speak of this job.
         """
+        only: list[tuple[str, str | int | float]] = [] if job is None else [("job", job)]
         while True:
-            page = self.read("/events", [("cursor", cursor), ("limit", PAGE)])
+            page = self.read("/events", [("cursor", cursor), ("limit", PAGE), *only])
             yield from page["data"]
             if not page["data"]:
                 break
             cursor = page["data"][-1]["seq"]
-        while follow:
-            try:
-                for event in self._followed(cursor):
-                    cursor = event["seq"]
-                    yield event
-            except Unanswered:
-                continue
+        if follow:
+            yield from self.follow(cursor, job=job)
 
-    def _followed(self, cursor: int) -> Iterator[dict[str, Any]]:
-        query: Query = [("cursor", cursor), ("follow", "true")]
-        with self._patiently(
-            lambda: self._http.stream("/events", query, idle_s=SSE_IDLE_S), AWAY_S_MAX
-        ) as stream:
-            for line in _lines(stream):
-                if line.startswith(b"data: "):
-                    event: dict[str, Any] = json.loads(line[6:])
-                    yield event
+    def follow(self, cursor: int, *, job: str | None = None) -> Events:
+        """Return the events after a cursor as they come, until it is closed; nothing is sent yet.
+
+        Args:
+            cursor: What is known already.
+            job: Only those that speak of this job.
+        """
+        return Events(self, cursor, job)
+
+    def again(self, *, patience_s: float | None = None) -> Client:
+        """Return another client of the same Hub, for another thread.
+
+        Args:
+            patience_s: Instead of this client's.
+        """
+        client = Client(
+            self._url,
+            token=self._token,
+            home=self._home,
+            timeout_s=self._http.timeout_s,
+            patience_s=self._patience_s if patience_s is None else patience_s,
+            on_away=self._on_away,
+            at=self.at,
+        )
+        client._was_there = self._was_there
+        return client
+
+    def _stream(self, query: Query, check: Callable[[], None]) -> Stream:
+        def opened() -> Stream:
+            check()
+            return self._http.stream("/events", query, idle_s=SSE_IDLE_S)
+
+        return self._patiently(opened, AWAY_S_MAX)
 
     def _as_then(self, path: str, query: Query) -> list[tuple[str, str | int | float]]:
         """Add the cursor of this client, where the route takes one."""
@@ -599,6 +627,63 @@ def _tasks_of(tasks: str | None, entries: Sequence[Any] | None) -> arrays.Number
 
 def _ids(jobs: Sequence[Job | str]) -> list[str]:
     return [job.id if isinstance(job, Job) else job for job in jobs]
+
+
+class Events:
+    """Events as they come; iterate in one thread, close in any. Made by `Client.follow`.
+
+    A stream that breaks is taken up again after the last event that came.
+
+    Attributes:
+        cursor: Everything up to there has come.
+    """
+
+    def __init__(self, client: Client, cursor: int, job: str | None) -> None:
+        self.cursor = cursor
+        self._client = client
+        self._job = job
+        self._stream: Stream | None = None
+        self._is_closed = False
+
+    def __iter__(self) -> Iterator[dict[str, Any]]:
+        while not self._is_closed:
+            try:
+                yield from self._come()
+            except Unanswered:
+                continue
+            except _Closed:
+                return
+
+    def close(self) -> None:
+        """End the iteration, also while it waits; a second call does nothing."""
+        self._is_closed = True
+        if (stream := self._stream) is not None:
+            stream.interrupt()
+
+    def _come(self) -> Iterator[dict[str, Any]]:
+        query: list[tuple[str, str | int | float]] = [("cursor", self.cursor), ("follow", "true")]
+        if self._job is not None:
+            query.append(("job", self._job))
+        with self._client._stream(query, self._check) as stream:
+            self._stream = stream
+            self._check()  # it may have been closed before there was anything to interrupt
+            seq = self.cursor
+            for line in _lines(stream):
+                if line.startswith(b"data: "):
+                    event: dict[str, Any] = json.loads(line[6:])
+                    yield event
+                elif line.startswith(b"id: "):
+                    seq = int(line[4:])
+                elif not line:  # the end of a message; one without data tells a cursor
+                    self.cursor = seq
+
+    def _check(self) -> None:
+        if self._is_closed:
+            raise _Closed
+
+
+class _Closed(Exception):
+    """Nobody wants the events any more."""
 
 
 def _delays() -> Iterator[float]:

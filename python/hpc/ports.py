@@ -72,6 +72,18 @@ class PokeFeed(Protocol):
         ...
 
 
+class JobFeed(Protocol):
+    """One reader's interest in a job."""
+
+    async def changed(self) -> bool:
+        """Wait for news since the last call; False once the Hub ends."""
+        ...
+
+    def close(self) -> None:
+        """End it; a second call does nothing."""
+        ...
+
+
 class HubPorts(Protocol):
     """The Hub, as a transport sees it."""
 
@@ -101,8 +113,11 @@ class HubPorts(Protocol):
         """Store a body of output frames; they are on disk when this answers 200."""
         ...
 
-    async def events(self, cursor: int, limit: int) -> Answer:
-        """Return a page of the events after a cursor, as `GET /events` answers it."""
+    async def events(self, cursor: int, limit: int, job_id: str | None = None) -> Answer:
+        """Return a page of the events after a cursor, as `GET /events` answers it.
+
+        With `job_id` only of those that speak of a job, whether or not there is one of that name.
+        """
         ...
 
     async def explain(self, query: str) -> Answer:
@@ -127,6 +142,10 @@ class HubPorts(Protocol):
 
     async def grown(self, seq: int) -> int | None:
         """Wait until the log goes past `seq`; returns its last seq, or None once the Hub ends."""
+        ...
+
+    def watch_job(self, job_id: str) -> JobFeed:
+        """Be woken by the events that speak of a job, from now on."""
         ...
 
     def subscribe_pokes(self, gids: frozenset[str]) -> PokeFeed:

@@ -112,7 +112,12 @@ def read(client: Client) -> None:
     tasks = client.tasks("sim-4", state="failed", after=9, limit=100)
     assert_type(tasks, Iterator[dict[str, Any]])
     assert_type(client.nodes(), Iterator[dict[str, Any]])
-    assert_type(client.events(17, follow=True), Iterator[dict[str, Any]])
+    assert_type(client.events(17, follow=True, job="sim-4"), Iterator[dict[str, Any]])
+    coming = client.again(patience_s=5.0).follow(17, job="sim-4")
+    for event in coming:
+        assert_type(event, dict[str, Any])
+        coming.close()
+    assert_type(coming.cursor, int)
     assert_type(client.conflicts("batch"), Iterator[dict[str, Any]])
     assert_type(client.read("/nodes", [("limit", 10)]), dict[str, Any])
     page = client.pull("monitor", 17, table="nodes", limit=100, wait_s=30, hub="h")

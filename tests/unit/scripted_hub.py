@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 import uvloop
 
 from hpc.hub.feeds import Feeds
-from hpc.ports import LogQuery, LogReading, PokeFeed
+from hpc.ports import JobFeed, LogQuery, LogReading, PokeFeed
 from hpc.problems import stopping
 from hpc.protocols import Answer
 from hpc.transport.http_server import HttpTransport
@@ -38,8 +38,9 @@ class ScriptedHub:
         self.reading: LogReading | Answer = Answer(404, b"{}")
         self.log_queries: list[tuple[str, LogQuery]] = []
         self.pages: Callable[[int, int], bytes] = lambda cursor, _limit: json.dumps(
-            {"cursor": cursor, "data": []}
+            {"cursor": cursor, "data": [], "next": None}
         ).encode()
+        self.jobs_read: list[str | None] = []
         self.feeds = Feeds(0)
         self.held: asyncio.Event | None = None
 
@@ -75,8 +76,12 @@ class ScriptedHub:
     async def diff(self, query: str) -> Answer:
         return await self.ask("diff", query)
 
-    async def events(self, cursor: int, limit: int) -> Answer:
+    async def events(self, cursor: int, limit: int, job_id: str | None = None) -> Answer:
+        self.jobs_read.append(job_id)
         return Answer(200, self.pages(cursor, limit))
+
+    def watch_job(self, job_id: str) -> JobFeed:
+        return self.feeds.watch(job_id)
 
     async def grown(self, seq: int) -> int | None:
         return await self.feeds.grown(seq)

@@ -63,7 +63,9 @@ def message(stream: http.client.HTTPResponse) -> list[bytes]:
 def page(cursor: int, head: int) -> bytes:
     """Two events a page at most, as `GET /events` answers them."""
     data = [{"seq": seq, "kind": "K"} for seq in range(cursor + 1, min(cursor + 2, head) + 1)]
-    return json.dumps({"cursor": head if not data else data[-1]["seq"], "data": data}).encode()
+    last = head if not data else data[-1]["seq"]
+    following = last if last < head else None
+    return json.dumps({"cursor": last, "data": data, "next": following}).encode()
 
 
 def test_pokes_come_as_server_sent_events(hub: ScriptedHub, served: Served) -> None:
@@ -217,3 +219,26 @@ def test_the_schema_names_every_route_and_no_other(hub: ScriptedHub, served: Ser
     assert (status, headers["content-type"]) == (200, "application/json")
     methods = dict.fromkeys(routes, "get") | {p: m.lower() for p, m in HOT_ROUTES.items()}
     assert {path: method for path, item in document["paths"].items() for method in item} == methods
+
+
+def test_events_of_one_job_are_followed_and_a_quiet_reader_is_told_how_far_others_came(
+    hub: ScriptedHub, served: Served, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It wakes for its job alone; and after a day it can still come back where it was."""
+    monkeypatch.setattr("hpc.transport.streams.COMMENT_S", 0.05)
+    head = 1
+    hub.pages = lambda cursor, _limit: page(cursor, head)
+    with opened(served, "/events?cursor=0&follow=true&job=fit-1") as (_, stream):
+        first = message(stream)
+        until(lambda: "fit-1" in hub.feeds.jobs)
+        quiet = message(stream)
+        head = 2
+        served.call(lambda: hub.feeds.tell(head_seq=9, pokes=[], jobs=["other", "fit-1"]))
+        while (second := message(stream)) and len(second) < 2:
+            pass
+
+    assert first[0] == b"id: 1"
+    assert quiet[-1] == b"id: 1"
+    assert second[0] == b"id: 2"
+    assert set(hub.jobs_read) == {"fit-1"}
+    until(lambda: not hub.feeds.jobs)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from hpc._core import events_page
+from hpc._core import events_page, job_events_page
 from hpc.errors import StorageError
 from hpc.hub.explainer import Explainer
 from hpc.hub.feeds import Feeds
@@ -20,7 +20,7 @@ from hpc.hub.past_query import VERBS
 from hpc.hub.side import Side, unreadable
 from hpc.hub.tasks import Tasks
 from hpc.hub.turn import Turns
-from hpc.ports import LogQuery, LogReading, PokeFeed
+from hpc.ports import JobFeed, LogQuery, LogReading, PokeFeed
 from hpc.problems import compacted, stopping
 from hpc.protocols import Answer, EventLog, LogRow
 
@@ -29,6 +29,9 @@ PAGE_ROWS_EVENTS: Final = 1000
 
 PAGE_BYTES: Final = 8 * 1024 * 1024
 """A page of events ends at the first row with which it is at least so long."""
+
+JOB_ROWS: Final = 16
+"""Rows that one read of a job's events takes: each may be as long as a batch."""
 
 
 class Service:
@@ -71,12 +74,20 @@ class Service:
             return stopping()
         return await self._turns.post_outputs(pack)
 
-    async def events(self, cursor: int, limit: int) -> Answer:
+    async def events(self, cursor: int, limit: int, job_id: str | None = None) -> Answer:
         """Return a page of the events after a cursor; 410 where some of them are gone."""
         if self._turns is None:
             return stopping()
+
+        def page(log: EventLog) -> bytes | Answer:
+            return (
+                _page(log, cursor, limit)
+                if job_id is None
+                else _job_page(log, job_id, cursor, limit)
+            )
+
         try:
-            body = await self._turns.on_log(lambda log: _page(log, cursor, limit))
+            body = await self._turns.on_log(page)
         except StorageError as error:
             return unreadable(error)
         return body if isinstance(body, Answer) else Answer(200, body)
@@ -114,6 +125,10 @@ class Service:
         """Wait until the log goes past `seq`."""
         return await self._feeds.grown(seq)
 
+    def watch_job(self, job_id: str) -> JobFeed:
+        """Be woken by the events that speak of a job."""
+        return self._feeds.watch(job_id)
+
     def subscribe_pokes(self, gids: frozenset[str]) -> PokeFeed:
         """Subscribe to the pokes of some generators, or of all where the set is empty."""
         return self._feeds.subscribe(gids)
@@ -134,12 +149,11 @@ class Service:
 
 
 def _page(log: EventLog, cursor: int, limit: int) -> bytes | Answer:
-    head_seq, floor = log.head().last_seq, log.floor()
-    is_whole = cursor > head_seq  # it comes from another log
-    if is_whole:
-        cursor = floor - 1
-    elif cursor < floor - 1:
-        return compacted(floor, field="cursor", got=cursor, least=floor - 1)
+    head_seq = log.head().last_seq
+    begun = _begun(log, head_seq, cursor)
+    if isinstance(begun, Answer):
+        return begun
+    is_whole, cursor = begun != cursor, begun
     next_seq = cursor + 1
     rows: list[LogRow] = []
     size, events = 0, 0
@@ -153,3 +167,35 @@ def _page(log: EventLog, cursor: int, limit: int) -> bytes | Answer:
         next_seq = found[-1].first_seq + found[-1].count
     page = events_page(rows, cursor, limit, head_seq)
     return page[:-1] + b',"snapshot":true}' if is_whole else page
+
+
+def _job_page(log: EventLog, job_id: str, cursor: int, limit: int) -> bytes | Answer:
+    """A page of what speaks of one job, which costs what it holds: the log has an index."""
+    head_seq = log.head().last_seq
+    begun = _begun(log, head_seq, cursor)
+    if isinstance(begun, Answer):
+        return begun
+    is_whole, cursor = begun != cursor, begun
+    rows: list[LogRow] = []
+    size, events, covered = 0, 0, cursor
+    while events < limit and size < PAGE_BYTES:
+        found = log.read_job(job_id, covered, JOB_ROWS)
+        rows += found
+        size += sum(len(row.body) for row in found)
+        events += sum(row.count for row in found)
+        if len(found) < JOB_ROWS:
+            covered = head_seq
+            break
+        covered = found[-1].first_seq + found[-1].count - 1
+    page = job_events_page(rows, job_id, cursor, limit, covered, head_seq)
+    return page[:-1] + b',"snapshot":true}' if is_whole else page
+
+
+def _begun(log: EventLog, head_seq: int, cursor: int) -> int | Answer:
+    """Return the cursor from which a page is read; another one where it is of another log."""
+    floor = log.floor()
+    if cursor > head_seq:
+        return floor - 1
+    if cursor < floor - 1:
+        return compacted(floor, field="cursor", got=cursor, least=floor - 1)
+    return cursor

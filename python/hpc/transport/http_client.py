@@ -86,6 +86,10 @@ class Stream:
         """Leave the stream; the Hub notices."""
         self._wire.close()
 
+    def interrupt(self) -> None:
+        """End the iteration that goes on in another thread; the stream is still to be closed."""
+        self._wire.interrupt()
+
 
 class HttpClient:
     """One kept connection to the Hub; not for several threads at once, streams excepted.

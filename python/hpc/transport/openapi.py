@@ -217,6 +217,7 @@ def _read_paths() -> dict[str, Any]:
     events = [
         _query("cursor", INT, "Events after this seq"),
         _query("limit", {"type": "integer", "minimum": 1, "maximum": 10000}, "Events"),
+        _query("job", ID, "Only those that speak of this job"),
         follow,
         _header("Last-Event-ID", "Where a stream that was cut goes on"),
     ]

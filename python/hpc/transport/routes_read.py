@@ -165,7 +165,7 @@ class _Reads:
 
     async def events(self, scope: Scope, receive: Receive, send: Send) -> None:
         """A page of events, or all after a cursor as they come."""
-        query = queries.parsed(scope["query_string"], ("cursor", "after", "limit", "follow"))
+        query = queries.parsed(scope["query_string"], ("cursor", "after", "limit", "follow", "job"))
         if isinstance(query, Answer):
             await send_answer(send, query)
             return
@@ -178,6 +178,7 @@ class _Reads:
         cursor = queries.whole(query, "cursor", 0, 0)
         limit = queries.whole(query, "limit", EVENTS_LIMIT_DEFAULT, 1, EVENTS_LIMIT_MAX)
         follow = queries.flag(query, "follow")
+        job_id = query.get("job", [None])[0]
         if isinstance(cursor, Answer):
             await send_answer(send, cursor)
         elif isinstance(limit, Answer):
@@ -185,13 +186,13 @@ class _Reads:
         elif isinstance(follow, Answer):
             await send_answer(send, follow)
         elif follow:
-            first = await self._ports.events(cursor, 1)
+            first = await self._ports.events(cursor, 1, job_id)
             if first.status >= 400:  # noqa: PLR2004 - where refusals begin
                 await send_answer(send, first)
                 return
-            await Stream(event_stream(self._ports, cursor), SSE)(scope, receive, send)
+            await Stream(event_stream(self._ports, cursor, job_id), SSE)(scope, receive, send)
         else:
-            await send_answer(send, await self._ports.events(cursor, limit))
+            await send_answer(send, await self._ports.events(cursor, limit, job_id))
 
     async def pokes(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pokes as they come, of all generators or of those that are named."""

@@ -84,33 +84,75 @@ async def poke_stream(ports: HubPorts, gids: frozenset[str]) -> AsyncGenerator[b
             yield b"".join(_poke(gid, seq) for gid, seq in news)
 
 
-async def event_stream(ports: HubPorts, cursor: int) -> AsyncGenerator[bytes, None]:
-    """Yield the events after a cursor, and then new ones, until the Hub ends."""
-    yield COMMENT
-    while True:
-        answer = await ports.events(cursor, EVENTS_PER_READ)
-        if answer.status != 200:  # noqa: PLR2004 - OK
-            return
-        page = _page.decode(answer.body)
-        if page.data:
-            yield b"".join(_event(event) for event in page.data)
-            cursor = _seq.decode(page.data[-1]).seq
-            continue
-        cursor = page.cursor
+async def event_stream(
+    ports: HubPorts, cursor: int, job_id: str | None = None
+) -> AsyncGenerator[bytes, None]:
+    """Yield the events after a cursor, and then new ones, until the Hub ends.
+
+    Args:
+        ports: The Hub.
+        cursor: What the reader has.
+        job_id: Only those that speak of this job; the reader is told how far others have come, so
+            that it can come back there.
+    """
+    news = _Grown(ports) if job_id is None else _JobNews(ports, job_id)
+    with contextlib.closing(news):
+        yield COMMENT
         while True:
-            try:
-                async with asyncio.timeout(COMMENT_S):
-                    head_seq = await ports.grown(cursor)
-            except TimeoutError:
-                yield COMMENT
-                continue
-            if head_seq is None:
+            answer = await ports.events(cursor, EVENTS_PER_READ, job_id)
+            if answer.status != 200:  # noqa: PLR2004 - OK
                 return
-            break
+            page = _page.decode(answer.body)
+            cursor = page.cursor
+            if page.data:
+                yield b"".join(_event(event) for event in page.data)
+            if page.next is not None:
+                continue
+            while True:
+                try:
+                    async with asyncio.timeout(COMMENT_S):
+                        is_open = await news.after(cursor)
+                except TimeoutError:
+                    yield COMMENT if job_id is None else b": open\nid: %d\n\n" % cursor
+                    continue
+                if not is_open:
+                    return
+                break
+
+
+class _Grown:
+    """Waits for any event."""
+
+    def __init__(self, ports: HubPorts) -> None:
+        self._ports = ports
+
+    async def after(self, cursor: int) -> bool:
+        """Wait for an event after a cursor; False once the Hub ends."""
+        return await self._ports.grown(cursor) is not None
+
+    def close(self) -> None:
+        """Do nothing: nothing was opened."""
+
+
+class _JobNews:
+    """Waits for events that speak of one job."""
+
+    def __init__(self, ports: HubPorts, job_id: str) -> None:
+        # Before the first page is read, so that nothing falls between the two.
+        self._feed = ports.watch_job(job_id)
+
+    async def after(self, _cursor: int) -> bool:
+        """Wait for news since the last page; False once the Hub ends."""
+        return await self._feed.changed()
+
+    def close(self) -> None:
+        """End the interest in the job."""
+        self._feed.close()
 
 
 class _Page(msgspec.Struct):
     cursor: int
+    next: int | None
     data: list[msgspec.Raw]
 
 

@@ -7,6 +7,7 @@ http_client.py's. The standard library's `http.client` does the same and takes 2
 
 from __future__ import annotations
 
+import contextlib
 import socket
 import time
 from collections.abc import Iterator
@@ -69,6 +70,11 @@ class Wire:
     def close(self) -> None:
         """Close the connection; a second call does nothing."""
         self._socket.close()
+
+    def interrupt(self) -> None:
+        """Let whoever reads it, in another thread, see it end; it is still to be closed."""
+        with contextlib.suppress(OSError):  # it has ended by itself
+            self._socket.shutdown(socket.SHUT_RDWR)
 
     def send(
         self,

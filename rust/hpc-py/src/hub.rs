@@ -229,6 +229,25 @@ pub fn events_page<'py>(
         .map_err(|fault| damaged(py, &fault))
 }
 
+/// The body of `GET /events?job=`: of these rows the events that speak of a job.
+#[pyfunction]
+pub fn job_events_page<'py>(
+    py: Python<'py>,
+    rows: Vec<RowIn>,
+    job_id: &str,
+    cursor: u64,
+    limit: usize,
+    covered: u64,
+    head: u64,
+) -> PyResult<Bound<'py, PyBytes>> {
+    py.detach(|| {
+        let rows = core_rows(&rows)?;
+        entry::job_events_page(&rows, job_id, cursor, limit, covered, head).map_err(Fault)
+    })
+    .map(|body| PyBytes::new(py, &body))
+    .map_err(|fault| damaged(py, &fault))
+}
+
 /// The MessagePack form of a JSON text of ours.
 #[pyfunction]
 pub fn msgpack_of_json<'py>(py: Python<'py>, text: PyBackedBytes) -> PyResult<Bound<'py, PyBytes>> {

@@ -14,7 +14,7 @@ mod _core {
     use pyo3::prelude::*;
 
     #[pymodule_export]
-    use crate::hub::{Hub, Turn, events_page, msgpack_of_json};
+    use crate::hub::{Hub, Turn, events_page, job_events_page, msgpack_of_json};
     #[pymodule_export]
     use crate::past::{Evidence, Past, Search};
     #[pymodule_export]

@@ -247,6 +247,34 @@ pub fn events_page(
     limit: usize,
     head: u64,
 ) -> Result<Vec<u8>, String> {
+    page(rows, cursor, limit, head, |_| true, None)
+}
+
+/// The same with only those events that speak of a job. The rows hold all of them up to `covered`,
+/// which is the cursor of a page that is not cut short: so a reader passes over what is not its own.
+///
+/// # Errors
+/// Names the row whose body cannot be read.
+pub fn job_events_page(
+    rows: &[LogRow],
+    job_id: &str,
+    cursor: u64,
+    limit: usize,
+    covered: u64,
+    head: u64,
+) -> Result<Vec<u8>, String> {
+    let speaks = |event: &StoredEvent<'_>| event.ctx.str("job_id") == Some(job_id);
+    page(rows, cursor, limit, head, speaks, Some(covered))
+}
+
+fn page(
+    rows: &[LogRow],
+    cursor: u64,
+    limit: usize,
+    head: u64,
+    is_asked: impl Fn(&StoredEvent<'_>) -> bool,
+    covered: Option<u64>,
+) -> Result<Vec<u8>, String> {
     let mut out = Vec::with_capacity(1024);
     let mut last = cursor;
     let mut written = 0;
@@ -257,7 +285,7 @@ pub fn events_page(
             .map_err(|e| format!("Batch {} at seq {}: {e}", row.batch_id, row.first_seq))?;
         for (index, event) in body.events().enumerate() {
             let seq = row.first_seq + index as u64;
-            if seq <= cursor {
+            if seq <= cursor || !is_asked(&event) {
                 continue;
             }
             if written == limit {
@@ -286,6 +314,9 @@ pub fn events_page(
             }
             object.end();
         }
+    }
+    if !cut && let Some(covered) = covered {
+        last = last.max(covered);
     }
     let more = cut || last < head;
     out.extend_from_slice(b"],\"cursor\":");
