@@ -21,6 +21,7 @@ import pytest
 from hpc.domain import FieldSpec, GeneratorSpec, NamespaceSpec
 from hpc.errors import Refused
 from hpc.namespaces.batch import BATCH
+from hpc.namespaces.calls import CALLS
 from hpc.namespaces.monitor import MONITOR
 from hpc.testing.laws import LAWS, LawBroken, NamespaceLaws, check_namespace
 from hpc.testing.small_hub import Reply, SmallHub
@@ -99,6 +100,11 @@ EVERYTHING = SimpleNamespace(
 
 class TestBatch(NamespaceLaws):
     module = BATCH
+    max_examples = 60
+
+
+class TestCalls(NamespaceLaws):
+    module = CALLS
     max_examples = 60
 
 

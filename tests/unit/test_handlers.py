@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Any
 
 import msgspec
@@ -9,6 +10,7 @@ import pytest
 
 from hpc.domain import Grant, NodeOffer, Work
 from hpc.errors import Refused
+from hpc.handlers.calls import CallsHandler
 from hpc.handlers.none import NoneHandler
 from hpc.handlers.process import ProcessHandler
 from hpc.protocols import Handler
@@ -182,3 +184,29 @@ def test_a_value_that_no_program_takes_is_refused() -> None:
     spec = {"command": "echo", "args": ["{1}"], "expand": True}
     with pytest.raises(Refused, match="command of task 1"):
         planned(spec, tasks="0-1", entries={"0": ["a"], "1": ["a\0b"]})
+
+
+def worker(spec: dict[str, Any], **fields: Any) -> Work:
+    return CallsHandler(RELAY_ENV).work(grant(spec, ns_id="calls", **fields), OFFER)
+
+
+def test_a_worker_is_a_process_of_the_relays_python() -> None:
+    """Whoever can run the relay can run its workers: nothing else has to be installed."""
+    work = worker({"memory": 64, "cwd": "/data", "env": {"N": 3, "HPC_TOKEN": "x"}, "path": ["/a"]})
+    assert work.argv == [sys.executable, "-P", "-m", "hpc.calls.worker"]
+    assert (work.kind, work.cwd, work.cpus, work.memory_mib) == ("process", "/data", 2, 64)
+    assert work.env["N"] == "3"
+    assert work.env["HPC_HOME"] == "/state"
+    assert not {"HPC_TOKEN", "HPC_TASK_ID"} & work.env.keys()
+
+
+def test_a_worker_runs_in_another_python_where_its_executor_says_so() -> None:
+    """Its modules may be in an environment of their own."""
+    work = worker({"memory": 64, "python": "/env/bin/python", "enforce_memory": False})
+    assert (work.argv[0], work.memory_mib, work.reserve_mib) == ("/env/bin/python", None, 64)
+
+
+def test_a_spec_of_no_worker_is_refused_by_its_field() -> None:
+    """Another Hub's namespace of the same name may look different."""
+    with pytest.raises(Refused, match="memory"):
+        worker({"python": "/env/bin/python"})

@@ -27,7 +27,7 @@ def installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_what_ships_is_found() -> None:
     """An installed hpc is whole."""
     assert {"memory", "sqlite"} <= set(plugins.names(plugins.STORAGE))
-    assert {"none", "process"} <= set(plugins.names(plugins.HANDLERS))
+    assert {"calls", "none", "process"} <= set(plugins.names(plugins.HANDLERS))
     assert "http" in plugins.names(plugins.TRANSPORT)
     assert plugins.namespace("batch").namespace.handler_type == "process"
     assert callable(plugins.storage("memory"))
@@ -43,7 +43,7 @@ def test_a_name_that_nobody_brings_lists_those_that_are_there() -> None:
 def test_a_broken_namespace_is_named_and_left_out() -> None:
     """Somebody else's package must not keep the Hub from starting."""
     found = plugins.namespaces()
-    assert {"batch", "monitor"} <= {one.namespace.ns_id for one in found.namespaces}
+    assert {"batch", "calls", "monitor"} <= {one.namespace.ns_id for one in found.namespaces}
     told = "\n".join(found.problems)
     assert "`absent` of hpc.namespaces (no_such_module_here:X of broken)" in told
     assert "`number` of hpc.namespaces must be an object with `namespace`" in told

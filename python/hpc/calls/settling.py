@@ -1,0 +1,95 @@
+"""settling: what became of calls and workers, told to futures and in words.
+
+The executor's end of a call: results are opened here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from concurrent.futures import Future
+from typing import Any
+
+from hpc.calls import messages
+from hpc.calls.broken import BrokenWorker
+from hpc.calls.frames import RAISED, RETURNED
+from hpc.calls.hand import Call
+from hpc.calls.pickled import open_failure, open_result
+
+
+def cancelled(future: Future[Any]) -> bool:
+    """Cancel a future of which nothing runs, and tell who waits for it."""
+    was_done = future.done()
+    is_cancelled = Future.cancel(future)
+    if is_cancelled and not was_done:
+        future.set_running_or_notify_cancel()
+    return is_cancelled
+
+
+def initializer_failed(node_id: str, spec: Mapping[str, Any]) -> BrokenWorker:
+    """Return why an executor is broken whose worker could not be set up."""
+    cause: BaseException | None = None
+    reason = spec.get("reason")
+    if "failure" in spec:
+        cause = open_failure(messages.bytes_of(spec["failure"]))
+        reason = f"{type(cause).__name__}: {cause}"
+    error = BrokenWorker(f"The initializer failed on node `{node_id}`: {reason}")
+    error.__cause__ = cause
+    return error
+
+
+def settle_all(over: list[tuple[Call, str, str]]) -> None:
+    """Settle the futures of calls, each with its letter and text; empties the list."""
+    over.reverse()
+    while over:
+        # Popped, so that a result is its program's alone from here on.
+        _settle(*over.pop())
+
+
+def _settle(call: Call, how: str, text: str) -> None:
+    future = call.future
+    try:
+        if how == RETURNED.decode():
+            value = open_result(messages.bytes_of(text))
+        elif how == RAISED.decode():
+            future.set_exception(open_failure(messages.bytes_of(text)))
+            return
+        else:
+            told = messages.bytes_of(text).decode()
+            future.set_exception(
+                BrokenWorker(
+                    f"Call ended its worker's interpreter: {told}",
+                    hint="other calls go on in a new one; a crash, os._exit or a signal did this",
+                )
+            )
+            return
+    except BaseException as error:  # importing a class is somebody else's code
+        future.set_exception(error)
+        return
+    future.set_result(value)
+
+
+def tasks_of(text: str) -> list[int]:
+    """Return the tasks of a range list."""
+    found: list[int] = []
+    for part in text.split(","):
+        low, _, high = part.partition("-")
+        found += range(int(low), int(high or low) + 1)
+    return found
+
+
+def at(value: Any, index: int) -> Any:  # noqa: ANN401 - a column of a report
+    """Return a task's value of a column: one for all of them, or a list in their order."""
+    return value[index] if isinstance(value, list) else value
+
+
+def how_ended(spec: Mapping[str, Any]) -> str:
+    """Return how a task ended, in words."""
+    told = ""
+    if spec.get("signal") is not None:
+        told = f"signal {spec['signal']}"
+    elif spec.get("exit_code") is not None:
+        told = f"exit code {spec['exit_code']}"
+    cause = spec.get("cause")
+    if cause in (None, "exit", "signal"):
+        return told or "no reason was given"
+    return ", ".join(part for part in (cause, told, spec.get("detail")) if part)
