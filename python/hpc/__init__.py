@@ -1,7 +1,7 @@
 """hpc: a lattice-based, distributed job system for high-performance computing.
 
-`Client` and what it raises are public. They are imported when they are first used: the command
-line and the supervisor import this package too and pay for nothing that they do not need.
+These names are public. They are imported when they are first used: the command line and the
+supervisor import this package too and pay for nothing that they do not need.
 """
 
 from __future__ import annotations
@@ -13,13 +13,34 @@ from hpc._core import __version__
 
 if TYPE_CHECKING:
     from hpc.client import Client, Job
+    from hpc.executor import BrokenWorker, Executor
+    from hpc.launch.local import LocalCluster
+    from hpc.waiting import as_completed
 
-__all__ = ["Client", "Job", "__version__", "errors"]
+__all__ = [
+    "BrokenWorker",
+    "Client",
+    "Executor",
+    "Job",
+    "LocalCluster",
+    "__version__",
+    "as_completed",
+    "errors",
+]
+
+_MODULES = {
+    "BrokenWorker": "hpc.executor",
+    "Client": "hpc.client",
+    "Executor": "hpc.executor",
+    "Job": "hpc.client",
+    "LocalCluster": "hpc.launch.local",
+    "as_completed": "hpc.waiting",
+}
 
 
 def __getattr__(name: str) -> object:
-    if name in {"Client", "Job"}:
-        from hpc import client  # noqa: PLC0415 - see the module's docstring
+    if name in _MODULES:
+        from importlib import import_module  # noqa: PLC0415 - see the module's docstring
 
-        return getattr(client, name)
+        return getattr(import_module(_MODULES[name]), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -14,7 +14,7 @@ from typing import Any, assert_type
 import pytest
 
 import hpc
-from hpc import Client, Job, errors
+from hpc import BrokenWorker, Client, Executor, Job, LocalCluster, as_completed, errors
 from hpc.domain import FieldSpec, GeneratorSpec, Grant, NamespaceSpec, NodeOffer, Work
 from hpc.protocols import (
     EventLog,
@@ -125,6 +125,48 @@ def read(client: Client) -> None:
     with client.log("sim-4", 0, stream="stdout", follow=False) as pieces:
         for piece in pieces:
             assert_type(piece, bytes)
+
+
+def call(client: Client) -> None:
+    """What a program calls on workers."""
+    everything = Executor(
+        8,
+        client=client,
+        cpu=2,
+        memory="4G",
+        env={"OMP_NUM_THREADS": "2"},
+        cwd=Path("/scratch"),
+        python="/env/bin/python",
+        initializer=print,
+        initargs=("ready",),
+        idle=300.0,
+        name="a label",
+    )
+    assert_type(everything.job_id, str)
+    with Executor() as executor:
+        future = executor.submit(pow, 2.0, 8.0)
+        assert_type(executor.submit(len, "x").result(5.0), int)
+        assert_type(executor.map(len, ["a", "b"], timeout=5.0, chunksize=2), Iterator[int])
+        job = client.job("sim-4")
+        for ended in as_completed([job, future], timeout=60.0):
+            print(ended)
+        for one in as_completed([job]):
+            assert_type(one, Job)
+            assert_type(one.client, Client)
+        try:
+            future.result()
+        except BrokenWorker as error:
+            print(error.message, error.hint)
+    everything.shutdown(wait=False, cancel_futures=True)
+
+
+def local() -> None:
+    """A cluster for a while."""
+    with LocalCluster(cpus=4, memory="8G", lease=5.0, monitor=False) as cluster:
+        assert_type(cluster.client(), Client)
+        assert_type(cluster.executor(2, idle=10.0), Executor)
+        assert_type(cluster.home, Path)
+    LocalCluster().close()
 
 
 def connect(home: os.PathLike[str]) -> None:

@@ -12,6 +12,9 @@ from hpc import errors
 PROGRAM = Path(__file__).resolve().parents[1] / "typing" / "public_surface.py"
 
 
+CLASSES = (hpc.Client, hpc.Job, hpc.Executor, hpc.LocalCluster)
+
+
 def names_used() -> set[str]:
     """Every name and attribute that the program mentions."""
     nodes = list(ast.walk(ast.parse(PROGRAM.read_text("utf-8"))))
@@ -29,7 +32,7 @@ def test_every_public_method_is_used_by_the_typing_program() -> None:
     """A class is public with all that it offers."""
     offered = {
         name
-        for kind in (hpc.Client, hpc.Job)
+        for kind in CLASSES
         for name in vars(kind)
         if not name.startswith("_") and inspect.isfunction(getattr(kind, name))
     }
@@ -48,7 +51,7 @@ def test_every_error_is_used_by_the_typing_program() -> None:
 
 def test_public_names_have_docstrings() -> None:
     """`help(hpc.Client)` is the manual that everyone has at hand."""
-    for kind in (hpc.Client, hpc.Job):
+    for kind in CLASSES:
         public = [name for name in vars(kind) if not name.startswith("_")]
         assert kind.__doc__
         assert not [name for name in public if not inspect.getdoc(getattr(kind, name))]

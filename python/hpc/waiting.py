@@ -1,0 +1,140 @@
+"""`as_completed`: jobs and futures as they end, whichever is first.
+
+Futures call back. Jobs of one client are watched by one thread with one pull that the Hub holds;
+nothing polls.
+"""
+
+from __future__ import annotations
+
+import queue
+import threading
+import time
+from collections.abc import Iterable, Iterator
+from concurrent.futures import Future
+from typing import Any, TypeVar, overload
+from urllib.parse import quote
+
+from hpc.client import AWAY_S_MAX, PHASE_FINISHED, SETTLED, WAIT_S_MAX, Client, Job
+from hpc.errors import TimedOut
+
+T = TypeVar("T")
+
+
+class NotCompleted(TimedOut, TimeoutError):
+    """`as_completed` ended before all that it waited for; nothing was changed by waiting."""
+
+
+@overload
+def as_completed(things: Iterable[Job], timeout: float | None = None) -> Iterator[Job]: ...
+
+
+@overload
+def as_completed(
+    things: Iterable[Future[T]], timeout: float | None = None
+) -> Iterator[Future[T]]: ...
+
+
+@overload
+def as_completed(
+    things: Iterable[Job | Future[Any]], timeout: float | None = None
+) -> Iterator[Job | Future[Any]]: ...
+
+
+def as_completed(
+    things: Iterable[Job | Future[Any]], timeout: float | None = None
+) -> Iterator[Job | Future[Any]]:
+    """Yield jobs and futures as they end, each once, in whatever way they end.
+
+    Args:
+        things: `Job`s and futures, mixed as you like.
+        timeout: Seconds from now.
+
+    Raises:
+        NotCompleted: The time is over; a `TimeoutError`. What was not yielded goes on.
+        HpcError: A job cannot be asked about any more.
+    """
+    until = None if timeout is None else time.monotonic() + timeout
+    left: set[Any] = set(things)
+    total = len(left)
+    ended: queue.SimpleQueue[Any] = queue.SimpleQueue()
+    watches: list[_Watch] = []
+    by_client: dict[int, list[Job]] = {}
+    for thing in left:
+        if isinstance(thing, Job):
+            by_client.setdefault(id(thing.client), []).append(thing)
+        else:
+            thing.add_done_callback(ended.put)
+    try:
+        for jobs in by_client.values():
+            watches.append(_Watch(jobs, ended))
+        while left:
+            wait_s = None if until is None else max(until - time.monotonic(), 0.0)
+            try:
+                thing = ended.get(timeout=wait_s)
+            except queue.Empty:
+                raise NotCompleted(
+                    f"{len(left)} (of {total}) jobs and futures are not finished after "
+                    f"{timeout:g} s",
+                    hint="they go on: wait again",
+                ) from None
+            if isinstance(thing, Exception):
+                raise thing
+            if thing in left:
+                left.remove(thing)
+                yield thing
+            del thing
+    finally:
+        for watch in watches:
+            watch.close()
+
+
+class _Watch:
+    """Watches jobs of one client in a thread of its own, and puts each that ends."""
+
+    def __init__(self, jobs: list[Job], ended: queue.SimpleQueue[Any]) -> None:
+        self._jobs = {job.id: job for job in jobs}
+        self._ended = ended
+        self._client: Client = jobs[0].client.again()
+        self._is_closed = False
+        threading.Thread(target=self._guarded, name="hpc-watch", daemon=True).start()
+
+    def close(self) -> None:
+        """Ask it to end; it does when its pull returns."""
+        self._is_closed = True
+
+    def _guarded(self) -> None:
+        try:
+            self._run()
+        except Exception as error:  # told to whoever waits
+            self._ended.put(error)
+
+    def _run(self) -> None:
+        cursor = self._look(list(self._jobs))
+        hub: str | None = None
+        while self._jobs and not self._is_closed:
+            page = self._client.pull(
+                "kernel", cursor, table="jobs", wait_s=WAIT_S_MAX, hub=hub, patience_s=AWAY_S_MAX
+            )
+            rows = page["facts"].get("jobs", {})
+            cursor, hub = page["cursor"], page.get("hub")
+            if page.get("snapshot"):  # it may be another Hub, which need not know them
+                cursor = min(cursor, self._look(list(self._jobs)))
+                continue
+            known = self._jobs.keys() & rows.keys()
+            self._look([job_id for job_id in known if _may_be_over(rows[job_id])])
+
+    def _look(self, job_ids: list[str]) -> int:
+        """Put those that are over; returns the least cursor at which one was not."""
+        cursor = self._client.cursor
+        for number, job_id in enumerate(job_ids):
+            answer = self._client.read(f"/jobs/{quote(job_id, safe='')}")
+            if number == 0:
+                cursor = int(answer["cursor"])
+            if answer["data"]["state"] in SETTLED:
+                self._ended.put(self._jobs.pop(job_id))
+        return cursor
+
+
+def _may_be_over(row: dict[str, Any]) -> bool:
+    """Whether these changes of a job's facts may have been its last."""
+    return row.get("phase") == PHASE_FINISHED or bool(SETTLED & row.keys())
