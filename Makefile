@@ -15,6 +15,7 @@ rust-test:
 	cargo test --workspace --locked --quiet
 
 python-test: build
+	.ci/cpython-suite
 	$(BIN)/python -m pytest
 
 build: $(VENV)/.built  ## the package, built into .venv
