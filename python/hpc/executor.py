@@ -191,6 +191,15 @@ class Executor(futures.Executor):
         sent.reverse()
         return _results(self._crew, sent, until)
 
+    def give_up(self, reason: str) -> None:
+        """Fail every call that is not over, with `BrokenWorker`, and let the workers go.
+
+        Args:
+            reason: What the error says.
+        """
+        self._crew.give_up(BrokenWorker(reason))
+        self._crew.join()
+
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
         """Take no more calls, run those that there are, and let the workers go.
 
@@ -241,8 +250,8 @@ def _paths() -> list[str]:
     return [os.path.abspath(path) for path in sys.path if "\0" not in path]  # noqa: PTH100 - '' too
 
 
-def _end_all() -> None:
-    """At the end of the program: run what there is, as other executors do."""
+def end_all() -> None:
+    """Run what there is and end, as other executors do at the end of a program."""
     crews = list(_open)
     for crew in crews:
         crew.shut(cancel=False)
@@ -250,4 +259,4 @@ def _end_all() -> None:
         crew.join()
 
 
-atexit.register(_end_all)
+atexit.register(end_all)

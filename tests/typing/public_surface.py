@@ -157,6 +157,7 @@ def call(client: Client) -> None:
             future.result()
         except BrokenWorker as error:
             print(error.message, error.hint)
+    everything.give_up("not needed any more")
     everything.shutdown(wait=False, cancel_futures=True)
 
 

@@ -85,6 +85,18 @@ def test_a_pipe_may_cut_anywhere(bodies: list[bytes], step: int) -> None:
     assert got == told
 
 
+def test_what_is_kept_for_ever_shares_no_batch_with_calls() -> None:
+    """Else one submit would keep the calls beside it in the log for good."""
+    call = messages.to_worker("CallsSent", PLACE, {})
+    submit = {"kind": "SubmitJob", "payload": {}}
+    cancel = {"kind": "CancelJob", "payload": {}}
+    assert list(messages.batches([call, submit, cancel, call, call])) == [
+        [call],
+        [submit, cancel],
+        [call, call],
+    ]
+
+
 def hand(have: int, mean_s: float | None) -> Hand:
     made = Hand(PLACE, "n1")
     made.mean_s = mean_s

@@ -25,7 +25,7 @@ from hpc.calls.broken import BrokenWorker, Shut
 from hpc.calls.hand import STEAL_AGAIN_S, Call, Hand
 from hpc.calls.messages import Event, Place
 from hpc.calls.settling import at, cancelled, how_ended, initializer_failed, settle_all, tasks_of
-from hpc.client import Client
+from hpc.client import AWAY_S_MAX, Client
 from hpc.errors import HpcError
 
 STARTS_MAX: Final = 3
@@ -74,7 +74,7 @@ class Crew:
     ) -> None:
         self.job_id = job_id
         self.broken: BrokenWorker | None = None
-        self._client = client
+        self._client = client.again(patience_s=AWAY_S_MAX)
         self._spec = dict(spec)
         self._name = name
         self._size = size
@@ -90,7 +90,7 @@ class Crew:
         self._hands: dict[Place, Hand] = {}
         self._is_shut = False
         receipt = client.ingest([self._submit(size)])
-        self._events = client.again().follow(receipt["first_seq"], job=job_id)
+        self._events = self._client.again().follow(receipt["first_seq"], job=job_id)
         self._sayer = threading.Thread(target=self._guarded(self._say), name=f"{job_id}-say")
         self._hearer = threading.Thread(target=self._guarded(self._hear), name=f"{job_id}-hear")
         for thread in (self._sayer, self._hearer):
@@ -281,7 +281,7 @@ class Crew:
                 continue
             if not hand.calls:
                 hand.heard_s = time.monotonic()
-                given[0].future.set_running_or_notify_cancel()
+                _begin(given[0])
             for call in given:
                 call.worker = hand
                 hand.calls[call.number] = call
@@ -383,8 +383,8 @@ class Crew:
             hand.heard_s = time.monotonic()
             back = self._given_back(hand, spec)
             first = next(iter(hand.calls.values()), None)
-            if first is not None and not first.future.running():
-                first.future.set_running_or_notify_cancel()
+            if first is not None:
+                _begin(first)
             self._changed.notify_all()
         self._cancel(back)
         settle_all(over)
@@ -450,8 +450,7 @@ class Crew:
                         BrokenWorker(
                             f"{STARTS_MAX} workers in a row ended before they were ready, the last "
                             f"on node `{ctx['node_id']}`: {how}",
-                            hint=f"see what it said: hpc job log {self.job_id} --task {task} "
-                            "--stderr",
+                            hint=f"see what it said: hpc job log {self.job_id} --task {task}",
                         )
                     )
 
@@ -523,3 +522,9 @@ class Crew:
                 raise
 
         return guarded
+
+
+def _begin(call: Call) -> None:
+    """Mark a call as running; one that came back from another worker may be marked already."""
+    if not call.future.running():
+        call.future.set_running_or_notify_cancel()

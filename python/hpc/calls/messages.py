@@ -20,8 +20,11 @@ NS_ID: Final = "calls"
 EVENT_BYTES: Final = 1_000_000
 """Texts of one event; with what stands around them it stays below 1 MiB."""
 
-BATCH_BYTES: Final = 16 * EVENT_BYTES
-"""Texts of one batch, far below what a Hub takes at once."""
+BATCH_BYTES: Final = 4 * EVENT_BYTES
+"""Texts of one batch: a Hub reads whole batches where it reads any of their events."""
+
+KERNEL: Final = frozenset({"SubmitJob", "CancelJob"})
+"""Kinds that have no retention; a batch leaves the log only where all of its events may."""
 
 ITEMS_MAX: Final = 5_000
 """Calls or results of one event."""
@@ -94,9 +97,10 @@ def recalled(place: Place, number: int, *, calls: Sequence[int] = (), newest: in
         calls: These; none is the newest.
         newest: So many.
     """
+    assert len(calls) <= ITEMS_MAX, "no worker has so many ahead"
     spec: dict[str, Any] = {"recall": number}
     if calls:
-        spec["calls"] = list(calls)[:ITEMS_MAX]
+        spec["calls"] = list(calls)
     if newest:
         spec["newest"] = newest
     return to_worker("CallsRecalled", place, spec)
@@ -140,10 +144,14 @@ def returned(
 
 
 def batches(events: Iterable[Event], sizes: int = BATCH_BYTES) -> Iterator[list[Event]]:
-    """Yield events in batches that a Hub takes; an event counts as full."""
+    """Yield events in batches, in their order; an event counts as full.
+
+    What is kept for ever and what is not share none.
+    """
     batch: list[Event] = []
     for event in events:
-        if batch and (len(batch) + 1) * EVENT_BYTES > sizes:
+        is_full = (len(batch) + 1) * EVENT_BYTES > sizes
+        if batch and (is_full or (event["kind"] in KERNEL) != (batch[0]["kind"] in KERNEL)):
             yield batch
             batch = []
         batch.append(event)

@@ -13,6 +13,7 @@ is touched. A guard beside them ends them with the program, however that ends (g
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import json
 import os
@@ -26,10 +27,12 @@ from typing import Any, Final
 
 from hpc.client import Client
 from hpc.errors import HpcError, UsageError
-from hpc.executor import Executor
+from hpc.executor import Executor, end_all
 
 CLOSE_S_MAX: Final = 60.0
 NAMESPACES: Final = ("batch", "calls")
+
+_open: weakref.WeakSet[LocalCluster] = weakref.WeakSet()
 
 
 class NotStarted(HpcError):
@@ -86,8 +89,11 @@ class LocalCluster:
             stdout=subprocess.PIPE,
             start_new_session=True,
         )
-        # Runs at the program's end too; a program that is killed closes the pipe by being gone.
-        self._close = weakref.finalize(self, _end, guard)
+        self._executors: weakref.WeakSet[Executor] = weakref.WeakSet()
+        # A program that is killed closes the guard's pipe by being gone.
+        self._end = weakref.finalize(self, _end, guard)
+        self._end.atexit = False
+        _open.add(self)
         assert guard.stdout is not None
         line = guard.stdout.readline()
         said = json.loads(line) if line else {"ready": False, "why": "its guard has ended"}
@@ -114,12 +120,31 @@ class LocalCluster:
         return Client(home=self.home)
 
     def executor(self, max_workers: int | None = None, **more: Any) -> Executor:  # noqa: ANN401 - Executor's
-        """Return an executor on it; see `Executor`. It is to be shut down before the cluster is."""
-        return Executor(max_workers, client=self.client(), **more)
+        """Return an executor on it; see `Executor`."""
+        executor = Executor(max_workers, client=self.client(), **more)
+        self._executors.add(executor)
+        return executor
 
     def close(self) -> None:
-        """End everything that runs on it, and remove its folder; a second call does nothing."""
-        self._close()
+        """End everything that runs on it, and remove its folder; a second call does nothing.
+
+        Calls of its executors that are not over fail with `BrokenWorker`.
+        """
+        for executor in list(self._executors):
+            executor.give_up("The local cluster of this executor was closed")
+        self._executors.clear()
+        self._end()
+
+
+def _close_all() -> None:
+    """At the end of the program: first the calls that there are, then the clusters they run on."""
+    end_all()
+    for cluster in list(_open):
+        cluster.close()
+
+
+# Registered after the executors' own, and so run before it: it has to call that itself.
+atexit.register(_close_all)
 
 
 def _end(guard: subprocess.Popen[bytes]) -> None:

@@ -53,6 +53,9 @@ def run_relay(config: RelayConfig) -> int:
     Raises:
         HpcError: The Hub refuses this relay, another one has its name, or the supervisor is gone.
     """
+    if config.hub_url is not None:
+        # Tasks that speak to the Hub, workers above all, find it where this relay does.
+        os.environ["HPC_HUB_URL"] = config.hub_url
     wait = None if config.takeover else _say_waiting(config.node_id)
     folder = NodeFolder.open(config.home, config.node_id, on_wait=wait)
     try:
