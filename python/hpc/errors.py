@@ -8,6 +8,7 @@ HpcError
 ├── NotAllowed        7    no token, a wrong one, or one whose role does not reach (401, 403)
 ├── UsageError        2    a flag or an argument that makes no sense
 ├── TimedOut          124  a wait that ended before what it waited for
+├── BrokenWorker      1    a worker ended while it had a call (calls/broken.py)
 └── StorageError      1    the log
     ├── StorageFull        nothing was appended; the same batch may be sent again
     ├── StorageKnown       a batch id is in the log already; nothing was appended
