@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import json
 import os
+import random
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from pathlib import Path
@@ -298,6 +300,47 @@ def test_workers_find_the_hub_where_their_relay_does(tmp_path: Path) -> None:
         cluster.start("relay", "--ns", "calls", "--node-id", "n1", "--cpus", "1", "--hub-url", url)
         with Executor(1, client=Client(url, token=told["token"])) as executor:
             assert executor.submit(called.add, 4).result(SOON_S) == 4
+
+
+def test_every_call_ends_and_none_runs_that_was_cancelled(
+    local: LocalCluster, tmp_path: Path
+) -> None:
+    """Crashes, cancels from two threads and stolen calls at once: a call may be lost nowhere."""
+    seed = random.randrange(2**32)
+    print(f"seed {seed}")
+    chance = random.Random(seed)
+    calls: dict[str, Future[Any]] = {}
+    crashes: list[Future[Any]] = []
+    with local.executor(4) as executor:
+        for _ in range(12):
+            some: list[Future[Any]] = []
+            for _ in range(chance.randrange(1, 200)):
+                name = f"m{len(calls)}"
+                how = chance.random()
+                if how < 0.02:
+                    crash = executor.submit(called.end_by, chance.choice(["exit", "kill"]))
+                    crashes.append(crash)
+                    some.append(crash)
+                fn = called.mark_slowly if how < 0.2 else called.mark
+                calls[name] = executor.submit(fn, str(tmp_path), name)
+                some.append(calls[name])
+            halves = some[::2], some[1::2]
+            victims = [chance.sample(half, len(half) // 8) for half in halves]
+            threads = [
+                threading.Thread(target=lambda few=few: [future.cancel() for future in few])
+                for few in victims
+            ]
+            for thread in threads:
+                thread.start()
+            for thread in threads:
+                thread.join(SOON_S)
+            assert not wait(some, timeout=SOON_S).not_done
+    assert all(
+        future.cancelled() or isinstance(future.exception(), BrokenWorker) for future in crashes
+    )
+    ran = {name: 1 for name, future in calls.items() if not future.cancelled()}
+    assert marks(tmp_path) == ran
+    assert all(calls[name].result() == name for name in ran)
 
 
 # What is killed

@@ -136,6 +136,8 @@ class Crew:
                 return True
             if threading.current_thread() in (self._sayer, self._hearer):
                 return False  # by a callback: the answer would wait for itself
+            if call.future.running():
+                return False
             self._ask_back([call])
             while call.is_asked_back:
                 self._changed.wait()
@@ -172,7 +174,8 @@ class Crew:
                     self._forget(call)
                 self._pending.clear()
                 for hand in self._hands.values():
-                    self._ask_back(list(hand.calls.values())[1:])
+                    calls = hand.calls.values()
+                    self._ask_back([call for call in calls if not call.future.running()])
             self._changed.notify_all()
         for call in given_up:
             cancelled(call.future)
@@ -525,6 +528,10 @@ class Crew:
 
 
 def _begin(call: Call) -> None:
-    """Mark a call as running; one that came back from another worker may be marked already."""
-    if not call.future.running():
+    """Mark the first call of a worker as running, so that it cannot be cancelled any more.
+
+    One that is asked back is not marked before the answer; one that came back from another worker
+    may be marked already.
+    """
+    if not (call.is_asked_back or call.future.running()):
         call.future.set_running_or_notify_cancel()
