@@ -12,6 +12,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from pathlib import Path
@@ -24,6 +25,9 @@ import pytest
 from hpc import BrokenWorker, Client, Executor, LocalCluster, as_completed
 from hpc.calls.pickled import NotPickled, RemoteTraceback, TooLarge
 from hpc.errors import NotFound, TimedOut
+from hpc.hub.commit import SystemClock
+from hpc.hub.recovery import recover
+from hpc.storage.sqlite import open_log
 from hpc.testing.processes import Cluster, until
 
 SOON_S = 60.0
@@ -110,6 +114,34 @@ def test_the_hub_keeps_tallies_and_no_calls(local: LocalCluster) -> None:
     info = local.client().job(executor.job_id).wait(SOON_S)
     assert info["tasks"] == "0-1"
     assert info["state"] == "succeeded"
+
+
+def test_calls_leave_the_log_after_an_hour(tmp_path: Path) -> None:
+    """Their bytes are most of a log that calls are made on; what the kernel knows stays."""
+    with Cluster(tmp_path) as cluster:
+        cluster.start("relay", "--ns", "calls", "--node-id", "n1", "--cpus", "2")
+        with Executor(2, client=cluster.client()) as executor:
+            list(executor.map(called.add, range(50)))
+        with cluster.client() as client:
+            client.job(executor.job_id).wait(SOON_S)
+            kinds: dict[int, set[str]] = {}
+            for event in client.events():
+                kinds.setdefault(event["seq"] - event["index"], set()).add(event["kind"])
+        assert cluster.hub is not None
+        cluster.hub.terminate()
+        log = open_log(cluster.home / "hub")
+        engine = recover(log, lease_ms=1000, reclaim_ms=1000, clock=SystemClock())
+        now_ms = int(time.time() * 1000)
+        rows = log.read(1, 10_000)
+        assert engine.expired(rows, wall_ms=now_ms + 3_000_000)[0] == []
+        gone = set(engine.expired(rows, wall_ms=now_ms + 4_000_000)[0])
+        log.close()
+    of_calls = {"CallsSent", "CallsReturned", "CallsRecalled"}
+    of_calls |= {"WorkerStarted", "WorkerDismissed", "WorkerStopped"}
+    assert {seq for seq, said in kinds.items() if said <= of_calls} == gone
+    assert {kind for seq, said in kinds.items() if seq not in gone for kind in said} & of_calls == (
+        set()
+    )
 
 
 def test_what_a_call_prints_is_in_the_workers_log(local: LocalCluster) -> None:
