@@ -5,6 +5,7 @@ use std::borrow::Cow;
 use super::check_after::{Submitted, after_text};
 use super::columns;
 use super::hub::NewEvent;
+use super::job::Job;
 use super::rules::EventView;
 use super::state::State;
 use super::well_formed::check_spec;
@@ -15,6 +16,7 @@ use crate::domain::json::{Map, Value};
 use crate::domain::problem::{FieldError, Problem, nearest};
 use crate::domain::reader::unknown_fields;
 use crate::lattice::last::Stamp;
+use crate::lattice::tasks::TaskSet;
 
 /// An event that is well-formed, in its stored form but for stamp and seq.
 #[derive(Clone, Debug)]
@@ -309,7 +311,9 @@ fn check_submit(
     }
     let ns_id = ctx.str("ns_id").unwrap_or_default();
     let text = spec.to_text();
-    let known = match state.jobs.find(job_id).and_then(|ix| state.jobs.get(ix)) {
+    let job = state.jobs.find(job_id).and_then(|ix| state.jobs.get(ix));
+    let has_other_entries = job.as_ref().is_some_and(|job| has_other_entries(job, ctx));
+    let known = match job {
         Some(job) => {
             let known = crate::domain::json::decode(job.ctx.as_bytes());
             let after = known.ok().and_then(|ctx| Some(after_text(ctx.as_map()?)));
@@ -330,12 +334,29 @@ fn check_submit(
         let field = differing_field(&known_spec, spec);
         return Err(job_conflict(job_id, &format!("spec.{field}")));
     }
+    if has_other_entries {
+        return Err(job_conflict(job_id, "ctx.entries"));
+    }
     // More tasks of a job come after what its first came after.
     let after = after_text(ctx);
     if !after.is_empty() && known_after != Some(after) {
         return Err(job_conflict(job_id, "ctx.after"));
     }
     Ok(())
+}
+
+/// Whether a submit has another entry for a task that the job has.
+fn has_other_entries(job: &Job, ctx: &Map<'_>) -> bool {
+    let ctx = Ctx::new(ctx);
+    let Some(entries) = ctx.entries() else {
+        return false;
+    };
+    let tasks = ctx.tasks().unwrap_or_else(|| TaskSet::one(0));
+    let mut told = tasks.iter().zip(entries);
+    told.any(|(task, entry)| {
+        let known = job.entries.get(&task);
+        job.tasks.contains(task) && known.map(String::as_str) != Some(&entry.to_text())
+    })
 }
 
 fn job_conflict(job_id: &str, field: &str) -> Box<Problem> {

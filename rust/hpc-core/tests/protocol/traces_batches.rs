@@ -211,3 +211,15 @@ fn a_client_cannot_take_an_id_of_the_hubs_own() {
         );
     });
 }
+
+/// More tasks of a job come with their entries; another entry for a task that is there is a conflict.
+#[test]
+fn another_entry_for_a_known_task_is_refused() {
+    let mut world = World::new();
+    let ctx = |tasks: &str, entries: Value| json!({"ns_id": "batch", "job_id": "j", "tasks": tasks, "entries": entries});
+    let mut send = |id: &str, ctx: Value| world.ingest(id, "SubmitJob", ctx, json!({})).status;
+    assert_eq!(send("b1", ctx("0-1", json!(["a", {"b": 1}]))), 200);
+    assert_eq!(send("b2", ctx("1-2", json!([{"b": 1}, "c"]))), 200);
+    assert_eq!(send("b3", ctx("2-3", json!(["other", "d"]))), 409);
+    assert_eq!(send("b4", ctx("2", json!(["c"]))), 200);
+}
