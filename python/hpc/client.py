@@ -108,7 +108,7 @@ class Job:
         Args:
             state: Only those in this state.
         """
-        return self._client.tasks(self.id, state=state)
+        return self.client.tasks(self.id, state=state)
 
     def cancel(self, *, tasks: str | None = None, reason: str | None = None) -> None:
         """Settle what is not settled yet, or some tasks of it, as cancelled."""
@@ -116,19 +116,19 @@ class Job:
 
     def hold(self, *, tasks: str | None = None, reason: str | None = None) -> None:
         """Keep what has not started, or some tasks of it, from starting."""
-        self._client.request("HoldJob", self.id, tasks=tasks, reason=reason)
+        self.client.request("HoldJob", self.id, tasks=tasks, reason=reason)
 
     def release(self, *, tasks: str | None = None, reason: str | None = None) -> None:
         """Let what was held start."""
-        self._client.request("ReleaseJob", self.id, tasks=tasks, reason=reason)
+        self.client.request("ReleaseJob", self.id, tasks=tasks, reason=reason)
 
     def prioritise(self, priority: int) -> None:
         """Let it run before what has a lower priority."""
-        self._client.request("SetPriority", self.id, priority=priority)
+        self.client.request("SetPriority", self.id, priority=priority)
 
     def retry(self, *, tasks: str | None = None, reason: str | None = None) -> None:
         """Run again what has failed or was cancelled, or some tasks of that: a further round."""
-        self._client.request("RetryJob", self.id, tasks=tasks, reason=reason)
+        self.client.request("RetryJob", self.id, tasks=tasks, reason=reason)
         self._cursor = None
 
 

@@ -325,7 +325,9 @@ class Crew:
             tasks = ",".join(map(str, absent))
             reason = "the executor has ended"
             events.append(
-                submission.cancel_event(messages.NS_ID, self.job_id, tasks=tasks, reason=reason)
+                submission.request_event(
+                    "CancelJob", messages.NS_ID, self.job_id, tasks=tasks, reason=reason
+                )
             )
         return events
 
