@@ -62,6 +62,7 @@ impl BatchText {
             let text = self.text.get(place.clone()).unwrap_or_default();
             if !map.has_text() && !text.is_empty() {
                 map.set_text(text);
+                debug_assert!(map.has_its_text());
             }
         }
     }

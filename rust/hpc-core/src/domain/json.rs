@@ -95,7 +95,12 @@ impl<'a> Map<'a> {
     /// Says what its canonical text is, which then is not written again.
     pub(crate) fn set_text(&mut self, text: &'a str) {
         self.text = Some(text);
-        debug_assert_eq!(text, self.clone().into_owned().to_text());
+    }
+
+    /// Whether the text that is there is what would be written without it.
+    pub(crate) fn has_its_text(&self) -> bool {
+        let written = || self.clone().into_owned().to_text();
+        self.text.is_none_or(|text| text == written())
     }
 
     /// Whether its canonical text is there already.

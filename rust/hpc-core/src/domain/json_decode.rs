@@ -239,6 +239,7 @@ impl<'b> Decoder<'b> {
         // Where all is known to be UTF-8: else each map within a map would be looked through again.
         if let Some(text) = self.text.filter(|_| self.deviations == deviations) {
             map.set_text(text.get(start..self.at).unwrap_or_default());
+            debug_assert!(self.is_own || map.has_its_text());
         }
         Ok(map)
     }
