@@ -236,10 +236,23 @@ fn each_field_of_ctx_is_checked_by_itself() {
             json!(["", "5-3", "a", "10000000", 3, "1,,2", "-1", " 1"]),
         ),
         ("entries", json!([[1]]), json!([{}, "1", [], [1, 2]])),
-        ("after", json!([]), json!([["a"]])),
-        ("after_any", json!([]), json!([["a"]])),
-        ("after_fail", json!([]), json!([["a"]])),
-        ("after_task", json!([]), json!([true])),
+        (
+            "after",
+            json!([[], ["a", "b"]]),
+            json!(["a", [1], [""], {}]),
+        ),
+        (
+            "after_any",
+            json!([[], ["a", "b"]]),
+            json!(["a", [1], [""], {}]),
+        ),
+        (
+            "after_fail",
+            json!([[], ["a", "b"]]),
+            json!(["a", [1], [""], {}]),
+        ),
+        ("after_task", json!([true, false]), json!([1, "true", null])),
+        ("hold", json!([true, false]), json!([0, "true", null])),
     ];
     for (field, good, bad) in table {
         for value in good.as_array().unwrap() {
@@ -266,11 +279,15 @@ fn each_field_of_ctx_is_checked_by_itself() {
             "did you mean `node_id`?"
         ]
     );
-    let later = desk.offer("SubmitJob", json!({"after": ["a"]}), json!({}));
-    assert!(
-        later.error()[1].contains("not built yet"),
-        "{:?}",
-        later.error()
+    let unknown = desk.offer("SubmitJob", json!({"after": ["a"]}), json!({}));
+    assert_eq!(
+        unknown.error(),
+        [
+            "ctx.after",
+            "ids of jobs that exist",
+            "\"a\"",
+            "submit those first, or in the same batch"
+        ]
     );
 }
 
