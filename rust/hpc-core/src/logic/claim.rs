@@ -3,7 +3,7 @@
 
 use std::borrow::Cow;
 
-use super::attempts::NodeIx;
+use super::attempts::{AttemptState, NodeIx};
 use super::check::unknown_namespace;
 use super::hub::{Fault, Hub, NewEvent, RowWriter, map};
 use super::job::Job;
@@ -221,6 +221,8 @@ impl Hub {
             }
             let mut tasks = job.leased_ever(hold.attempt, ix, &hold.tasks);
             tasks.subtract(&job.ended(hold.attempt, ix, &hold.tasks));
+            // What was given up by a verdict is not taken up again by a further round.
+            tasks.subtract(&job.in_state(hold.attempt, ix, AttemptState::Closed));
             tasks = job.unsettled_among(&tasks);
             for lease in &job.leases {
                 tasks.subtract(&lease.tasks);

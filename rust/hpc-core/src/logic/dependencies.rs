@@ -3,7 +3,7 @@
 //! Whoever comes after a job is found by that job's id, so a report costs its dependents and no more.
 //! What can never be met is settled by an entry of the Hub's own in the same commit (protocol R6).
 
-use super::gate::{Condition, Standing};
+use super::gate::{After, Condition, Standing};
 use super::hub::{Fault, Hub, NewEvent, map};
 use super::job::Job;
 use super::queue::JobIx;
@@ -57,10 +57,10 @@ fn meaning(of: &Job, condition: Condition, by_task: bool, tasks: &TaskSet) -> Me
 impl State {
     /// Remembers who comes after whom, and looks how far those have come.
     pub(super) fn depend(&mut self, ix: JobIx) {
-        let after = self.jobs.live(ix).and_then(|job| job.gate.as_ref());
-        let after = after.filter(|gate| !gate.is_met).map(|gate| &gate.after);
-        for (_, id) in after.into_iter().flatten() {
-            let dependents = self.dependents.entry(id.clone()).or_default();
+        let gate = self.jobs.live(ix).and_then(|job| job.gate.as_ref());
+        let gate = gate.filter(|gate| !gate.is_met());
+        for after in gate.iter().flat_map(|gate| &gate.after) {
+            let dependents = self.dependents.entry(after.job_id.clone()).or_default();
             if dependents.last() != Some(&ix) {
                 dependents.push(ix);
             }
@@ -72,46 +72,78 @@ impl State {
         if self.dependents.is_empty() {
             return;
         }
-        let Some(id) = self.jobs.id(ix) else {
+        let Some(id) = self.jobs.id(ix).map(str::to_owned) else {
             return;
         };
-        for dependent in self.dependents.get(id).cloned().unwrap_or_default() {
-            self.reconsider(dependent);
+        let Some(mut dependents) = self.dependents.remove(&id) else {
+            return;
+        };
+        for dependent in &dependents {
+            self.reconsider(*dependent, Some(&id));
+        }
+        dependents.retain(|ix| self.waits(*ix));
+        if !dependents.is_empty() {
+            self.dependents.insert(id, dependents);
         }
     }
 
-    /// Looks whether tasks of a job that wait for others need not wait any more, or wait in vain.
-    pub(super) fn reconsider(&mut self, ix: JobIx) {
+    /// Whether a job waits for others still.
+    fn waits(&self, ix: JobIx) -> bool {
+        let job = self.jobs.live(ix).filter(|job| !job.is_settled());
+        let gate = job.and_then(|job| job.gate.as_ref());
+        gate.is_some_and(|gate| !gate.is_met())
+    }
+
+    /// Looks whether tasks of a job that wait for others need not wait any more, or wait in vain; of
+    /// the jobs before it only at the one that has changed, where it is one.
+    pub(super) fn reconsider(&mut self, ix: JobIx, changed: Option<&str>) {
         let Some(job) = self.jobs.live(ix) else {
             return;
         };
-        let Some(gate) = job.gate.as_ref().filter(|gate| !gate.is_met) else {
+        let Some(gate) = job.gate.as_ref().filter(|gate| !gate.is_met()) else {
             return;
         };
-        let (mut free, mut is_met, mut is_doomed) = (job.tasks.clone(), true, false);
-        for (condition, id) in &gate.after {
-            let of = self.jobs.find(id).and_then(|of| self.jobs.get(of));
-            let Some(of) = of else {
-                (free, is_met) = (TaskSet::new(), false);
+        // Task by task all that it comes after has a say, else each by itself.
+        let is_about = |after: &After| changed.is_none_or(|id| after.job_id == id);
+        let (mut free, mut news) = (job.tasks.clone(), Vec::new());
+        for (place, after) in gate.after.iter().enumerate() {
+            if !gate.by_task && !is_about(after) {
                 continue;
-            };
-            let meaning = meaning(&of, *condition, gate.by_task, &job.tasks);
-            free = free.intersection(&meaning.free);
-            is_met &= meaning.whole == Standing::Met;
-            is_doomed |= !meaning.doomed.is_empty();
+            }
+            match self.meaning_of(after, job) {
+                Some(meaning) => {
+                    free = free.intersection(&meaning.free);
+                    news.push((place, meaning.whole, !meaning.doomed.is_empty()));
+                }
+                None => free = TaskSet::new(),
+            }
         }
-        let is_news = is_met || !free.is_subset(&gate.released);
-        if is_news {
-            self.change_job(ix, None, |job| {
-                let gate = job.gate_mut();
-                gate.is_met = is_met;
+        let is_doomed = news.iter().any(|(_, _, is_doomed)| *is_doomed);
+        self.change_job(ix, None, |job| {
+            let gate = job.gate_mut();
+            for (place, standing, _) in &news {
+                if let Some(after) = gate.after.get_mut(*place) {
+                    after.standing = *standing;
+                }
+            }
+            let is_news = gate.is_met() || gate.by_task && !free.is_subset(&gate.released);
+            if gate.by_task {
                 gate.released.join(&free);
+            }
+            if is_news {
                 job.regate(None);
-            });
-        }
+            }
+        });
         if is_doomed {
             self.doomed.push(ix);
         }
+    }
+
+    /// What a job that comes first means for one after it; `None` before it is there.
+    fn meaning_of(&self, after: &After, job: &Job) -> Option<Meaning> {
+        let of = self.jobs.get(self.jobs.find(&after.job_id)?)?;
+        let by_task = job.gate.as_ref().is_some_and(|gate| gate.by_task);
+        Some(meaning(&of, after.condition, by_task, &job.tasks))
     }
 
     /// The tasks of a job that wait in vain, and for which job.
@@ -119,16 +151,13 @@ impl State {
         let job = self.jobs.live(ix)?;
         let gate = job.gate.as_ref()?;
         let (mut doomed, mut whose) = (TaskSet::new(), None);
-        for (condition, id) in &gate.after {
-            let of = self.jobs.find(id).and_then(|of| self.jobs.get(of));
-            let Some(of) = of else {
+        for after in &gate.after {
+            let meaning = self.meaning_of(after, job);
+            let Some(meaning) = meaning.filter(|meaning| !meaning.doomed.is_empty()) else {
                 continue;
             };
-            let meaning = meaning(&of, *condition, gate.by_task, &job.tasks);
-            if !meaning.doomed.is_empty() {
-                doomed.join(&meaning.doomed);
-                whose.get_or_insert_with(|| reason(id, *condition));
-            }
+            doomed.join(&meaning.doomed);
+            whose.get_or_insert_with(|| reason(after));
         }
         doomed.subtract(&gate.released);
         let doomed = job.unsettled_among(&doomed);
@@ -136,8 +165,9 @@ impl State {
     }
 }
 
-fn reason(id: &str, condition: Condition) -> String {
-    match condition {
+fn reason(after: &After) -> String {
+    let id = &after.job_id;
+    match after.condition {
         Condition::Failed => format!("job {id} did not fail"),
         _ => format!("job {id} did not succeed"),
     }

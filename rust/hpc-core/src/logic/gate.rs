@@ -50,6 +50,17 @@ pub enum Standing {
     Never,
 }
 
+/// A job that another comes after.
+#[derive(Clone, Debug, PartialEq)]
+pub struct After {
+    /// Its id.
+    pub job_id: String,
+    /// What must have become of it.
+    pub condition: Condition,
+    /// How far it had come when it was looked at last: whenever it changes.
+    pub standing: Standing,
+}
+
 /// Somebody's word on whether tasks are held.
 #[derive(Clone, Debug, PartialEq)]
 pub struct HoldSaid {
@@ -68,12 +79,10 @@ pub struct Gate {
     pub parked: Few<u32, TaskSet>,
     /// Who held and released what, in the order of the stamps.
     pub holds: Vec<HoldSaid>,
-    /// The jobs that it comes after.
-    pub after: Vec<(Condition, String)>,
+    /// The jobs that it comes after. Once all are met, nobody looks at them any more.
+    pub after: Vec<After>,
     /// Whether each task comes after the tasks of its number only.
     pub by_task: bool,
-    /// Whether nothing has to be waited for any more.
-    pub is_met: bool,
     /// Tasks that need not wait any more, before all that is waited for has come.
     pub released: TaskSet,
     /// Tasks whose back-off ends at a time, ms since 1970.
@@ -101,10 +110,13 @@ impl Gate {
         for (field, condition) in Condition::ALL {
             let ids = ctx.map().get(field).and_then(Value::as_list);
             let ids = ids.unwrap_or_default().iter().filter_map(Value::as_str);
-            after.extend(ids.map(|id| (condition, id.to_owned())));
+            after.extend(ids.map(|id| After {
+                job_id: id.to_owned(),
+                condition,
+                standing: Standing::Open,
+            }));
         }
         let gate = Self {
-            is_met: after.is_empty(),
             after,
             by_task: ctx.map().get("after_task") == Some(&Value::Bool(true)),
             retries: count("retries").unwrap_or_default(),
@@ -112,11 +124,7 @@ impl Gate {
             throttle: count("throttle").map(u64::from),
             ..Self::default()
         };
-        let says_nothing = Self {
-            is_met: true,
-            ..Self::default()
-        };
-        (gate != says_nothing).then_some(gate)
+        (gate != Self::default()).then_some(gate)
     }
 
     /// Those among some tasks that are held.
@@ -137,10 +145,17 @@ impl Gate {
         held
     }
 
+    /// Whether no other job has to be waited for any more.
+    #[must_use]
+    pub fn is_met(&self) -> bool {
+        let mut after = self.after.iter();
+        after.all(|after| after.standing == Standing::Met)
+    }
+
     /// Those among some tasks that wait for other jobs.
     #[must_use]
     pub fn waiting(&self, among: &TaskSet) -> TaskSet {
-        if self.is_met {
+        if self.is_met() {
             return TaskSet::new();
         }
         among.difference(&self.released)
@@ -190,13 +205,6 @@ impl Gate {
         self.holds.insert(place, said);
     }
 
-    /// The round that a task is in.
-    #[must_use]
-    pub fn round_of(&self, task: u32) -> usize {
-        let rounds = self.rounds.iter().rposition(|tasks| tasks.contains(task));
-        rounds.map_or(0, |round| round + 1)
-    }
-
     /// Splits tasks by the round that they are in, without round 0.
     #[must_use]
     pub fn by_round(&self, tasks: &TaskSet) -> Vec<(usize, TaskSet)> {
@@ -232,12 +240,7 @@ impl Gate {
 impl Job {
     /// The gate, made where there is none.
     pub fn gate_mut(&mut self) -> &mut Gate {
-        self.gate.get_or_insert_with(|| {
-            Box::new(Gate {
-                is_met: true,
-                ..Gate::default()
-            })
-        })
+        self.gate.get_or_insert_default()
     }
 
     /// Makes tasks ready for the attempt of this number, or parks them.
@@ -384,18 +387,6 @@ impl Job {
         // It is run again on somebody's word, whatever it came after.
         gate.released.join(tasks);
         self.requeue(0, tasks);
-    }
-
-    /// Takes in how far a job that this one comes after has come, task by task where it comes after
-    /// tasks of its number; whether anything changed.
-    pub fn release_tasks(&mut self, tasks: &TaskSet) -> bool {
-        match &mut self.gate {
-            Some(gate) if !tasks.is_subset(&gate.released) => {
-                gate.released.join(tasks);
-                true
-            }
-            _ => false,
-        }
     }
 
     /// How far this job has come, for one that comes after it.

@@ -1,6 +1,6 @@
 //! The canonical bytes of a gate; which tasks it parks is found anew.
 
-use super::gate::{Condition, Gate, HoldSaid};
+use super::gate::{After, Condition, Gate, HoldSaid, Standing};
 use crate::lattice::codec::{Codec, DecodeError, DecodeReason, Reader};
 
 impl Codec for Condition {
@@ -17,6 +17,31 @@ impl Codec for Condition {
         let known = Self::ALL.get(usize::from(tag));
         let known = known.map(|(_, condition)| *condition);
         known.ok_or_else(|| reader.refuse(DecodeReason::UnknownTag(tag)))
+    }
+}
+
+impl Codec for After {
+    fn encode(&self, out: &mut Vec<u8>) {
+        self.job_id.encode(out);
+        self.condition.encode(out);
+        out.push(match self.standing {
+            Standing::Open => 0,
+            Standing::Met => 1,
+            Standing::Never => 2,
+        });
+    }
+
+    fn decode(reader: &mut Reader<'_>) -> Result<Self, DecodeError> {
+        Ok(Self {
+            job_id: Codec::decode(reader)?,
+            condition: Codec::decode(reader)?,
+            standing: match reader.byte()? {
+                0 => Standing::Open,
+                1 => Standing::Met,
+                2 => Standing::Never,
+                tag => return Err(reader.refuse(DecodeReason::UnknownTag(tag))),
+            },
+        })
     }
 }
 
@@ -42,7 +67,6 @@ impl Gate {
         self.holds.encode(out);
         self.after.encode(out);
         self.by_task.encode(out);
-        self.is_met.encode(out);
         self.released.encode(out);
         self.delays.encode(out);
         self.failures.encode(out);
@@ -62,7 +86,6 @@ impl Gate {
             holds: Codec::decode(reader)?,
             after: Codec::decode(reader)?,
             by_task: Codec::decode(reader)?,
-            is_met: Codec::decode(reader)?,
             released: Codec::decode(reader)?,
             delays: Codec::decode(reader)?,
             failures: Codec::decode(reader)?,

@@ -426,7 +426,7 @@ impl Job {
     }
 
     /// The tasks of an attempt at a node that are in one state.
-    fn in_state(&self, attempt: u32, node: NodeIx, state: AttemptState) -> TaskSet {
+    pub(super) fn in_state(&self, attempt: u32, node: NodeIx, state: AttemptState) -> TaskSet {
         let key = AttemptKey {
             attempt,
             node,

@@ -34,6 +34,7 @@ impl State {
             KernelKind::RetryJob => {
                 if let (Some(tasks), Some(_)) = (entry.ctx.tasks(), entry.spec.int("round")) {
                     self.change_job(ix, None, |job| job.begin_round(&tasks));
+                    self.reconsider_after(ix);
                 }
             }
             _ => {}
@@ -66,6 +67,10 @@ impl State {
 
     /// Makes those tasks of a job ready whose back-off is over at a time, ms since 1970.
     pub(super) fn end_back_off(&mut self, ix: JobIx, now: i64) {
+        // One that is over is sealed, and stays so.
+        if self.jobs.live(ix).is_none() {
+            return;
+        }
         self.change_job(ix, None, |job| job.regate(Some(now)));
         let gate = self.jobs.live(ix).and_then(|job| job.gate.as_ref());
         let delays = gate.map(|gate| &gate.delays);

@@ -6,7 +6,7 @@
 
 use std::collections::BTreeMap;
 
-use super::attempts::NodeIx;
+use super::attempts::{AttemptState, NodeIx};
 use super::claim::held_tasks;
 use super::hub::{Fault, Hub};
 use super::job::Job;
@@ -355,7 +355,8 @@ impl Hub {
             .tasks
             .difference(&job.ended(hold.attempt, ix, &hold.tasks));
         let mut reason = "cancelled";
-        let settled = tasks.intersection(&job.settled.all());
+        let closed = job.in_state(hold.attempt, ix, AttemptState::Closed);
+        let settled = tasks.intersection(&job.settled.all().union(&closed));
         if job.stops {
             if let Some(active) = active {
                 tasks.subtract(active);

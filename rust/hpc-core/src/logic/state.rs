@@ -200,8 +200,9 @@ impl State {
                 self.queue.insert(&job.ns_id, job.shape, job.rank, ix);
             }
             if let Some(gate) = &job.gate {
-                for (_, id) in gate.after.iter().filter(|_| !gate.is_met) {
-                    self.dependents.entry(id.clone()).or_default().push(ix);
+                for after in gate.after.iter().filter(|_| !gate.is_met()) {
+                    let dependents = self.dependents.entry(after.job_id.clone());
+                    dependents.or_default().push(ix);
                 }
                 let first = gate.delays.keys().next();
                 self.delayed.extend(first.map(|until| (*until, ix)));
@@ -280,7 +281,7 @@ impl State {
             }
             job.add_tasks(&tasks);
         });
-        self.reconsider(ix);
+        self.reconsider(ix, None);
         // Those that come after it may have been submitted before it.
         self.reconsider_after(ix);
     }

@@ -99,23 +99,22 @@ impl Hub {
                 tasks_word(parked.len())
             ));
         }
-        let open = gate.after.iter().filter_map(|(condition, id)| {
+        let open = gate.after.iter();
+        let open = open.filter(|after| after.standing == Standing::Open);
+        let open = open.map(|after| {
+            let id = &after.job_id;
             let of = self
                 .state
                 .jobs
                 .find(id)
                 .and_then(|ix| self.state.jobs.get(ix));
-            let Some(of) = of else {
-                return Some(format!("job {id}"));
-            };
-            let is_open = of.standing(*condition) == Standing::Open;
-            let (settled, all) = (of.settled_count(), of.tasks.len());
-            let done = if all > 1 {
-                format!(" ({settled} of {all} tasks are done)")
-            } else {
-                String::new()
-            };
-            is_open.then(|| format!("job {id}{done}"))
+            match of.filter(|of| of.tasks.len() > 1) {
+                Some(of) => {
+                    let (settled, all) = (of.settled_count(), of.tasks.len());
+                    format!("job {id} ({settled} of {all} tasks are done)")
+                }
+                None => format!("job {id}"),
+            }
         });
         let open: Vec<String> = open.collect();
         let (named, others) = open.split_at(open.len().min(NAMED_MAX));

@@ -54,7 +54,7 @@ struct Terms {
     by_task: bool,
     /// Who held and released which tasks; none is all.
     holds: Vec<(bool, Option<BTreeSet<u32>>)>,
-    /// Tasks that were begun anew, whatever they came after.
+    /// Tasks that need not wait any more: once free, always free.
     freed: BTreeSet<u32>,
 }
 
@@ -84,8 +84,8 @@ impl Terms {
     /// The reports of these tests end by an exit code or name a cause.
     fn retries_on(&self, code: &Value, cause: &Value) -> bool {
         let Some(listed) = &self.retry_on else {
-            let vain = ["not found", "cwd not found", "refused"];
-            return !cause.as_str().is_some_and(|cause| vain.contains(&cause));
+            let own = ["exit", "signal", "oom", "time limit", "output limit"];
+            return cause.as_str().is_none_or(|cause| own.contains(&cause));
         };
         let named = cause.as_str().unwrap_or("exit");
         listed
@@ -203,6 +203,7 @@ impl Ledger {
             }
             self.apply_to_node(kind, ctx, spec, now, row.batch_id.starts_with("hub"));
             let expected = self.apply(kind, ctx, spec);
+            self.free_tasks();
             let stamped = event["settles"].as_object();
             let stamped: BTreeMap<String, BTreeSet<u32>> = stamped
                 .into_iter()
@@ -382,12 +383,29 @@ impl Ledger {
         (!is_open).then_some(true)
     }
 
+    /// Notes which tasks need not wait any more, after one event.
+    fn free_tasks(&mut self) {
+        let mut free = Vec::new();
+        for (id, terms) in self
+            .terms
+            .iter()
+            .filter(|(_, terms)| !terms.after.is_empty())
+        {
+            let tasks = self.jobs[id].keys().copied();
+            let tasks = tasks.filter(|task| self.is_free(terms, *task) == Some(true));
+            free.push((id.clone(), tasks.collect::<Vec<_>>()));
+        }
+        for (id, tasks) in free {
+            self.terms.get_mut(&id).unwrap().freed.extend(tasks);
+        }
+    }
+
     /// P11: nothing is granted before what it comes after, nothing held, no more than is allowed.
     fn check_may_run(&self, id: &str, granted: &BTreeSet<u32>) {
         let terms = &self.terms[id];
         for task in granted {
             let name = format!("task {task} of {id}");
-            let is_free = terms.freed.contains(task) || self.is_free(terms, *task) == Some(true);
+            let is_free = terms.after.is_empty() || terms.freed.contains(task);
             assert!(is_free, "P11: {name} comes after {:?}", terms.after);
             assert!(!terms.is_held(*task), "{name} is held");
         }

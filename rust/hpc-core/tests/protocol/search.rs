@@ -1,7 +1,7 @@
 //! A random search over the small world: a few tasks, one or two relays, one or two faults.
 //!
 //! Every choice of the search is one number, so a failing course shrinks to a short one. After
-//! each step P1 to P5, P7, P8, P10 and P12 to P14 are checked; at the end faults are over, and
+//! each step P1 to P5, P7, P8 and P10 to P14 are checked; at the end faults are over, and
 //! everything must be decided and idle (P6, P9).
 
 use proptest::prelude::*;
@@ -17,8 +17,33 @@ struct Plan {
     tasks: &'static str,
     on_cut_off: &'static str,
     has_cancel: bool,
+    terms: Terms,
     faults: usize,
     choices: Vec<u16>,
+}
+
+/// What keeps tasks from being ready in a course.
+#[derive(Clone, Debug)]
+struct Terms {
+    retries: u32,
+    /// Held from its submit until half-way.
+    is_held: bool,
+    /// Begun anew towards the end.
+    has_retry: bool,
+    /// How a second job comes after the first, and whether task by task.
+    after: Option<(&'static str, bool)>,
+}
+
+fn terms() -> impl Strategy<Value = Terms> {
+    let conditions = prop::sample::select(vec!["after", "after_any", "after_fail"]);
+    let after = prop::option::weighted(0.4, (conditions, any::<bool>()));
+    let seldom = || prop::bool::weighted(0.2);
+    (0_u32..=1, seldom(), seldom(), after).prop_map(|(retries, is_held, has_retry, after)| Terms {
+        retries,
+        is_held,
+        has_retry,
+        after,
+    })
 }
 
 fn plans() -> impl Strategy<Value = Plan> {
@@ -30,15 +55,17 @@ fn plans() -> impl Strategy<Value = Plan> {
         tasks,
         on_cut_off,
         prop::bool::weighted(0.2),
+        terms(),
         0_usize..=2,
         choices,
     )
         .prop_map(
-            |(relays, tasks, on_cut_off, has_cancel, faults, choices)| Plan {
+            |(relays, tasks, on_cut_off, has_cancel, terms, faults, choices)| Plan {
                 relays,
                 tasks,
                 on_cut_off,
                 has_cancel,
+                terms,
                 faults,
                 choices,
             },
@@ -68,20 +95,34 @@ fn choose(steps: &[Step], choice: u16) -> Option<&Step> {
 
 /// Runs one course; shown, it prints each step.
 fn run(plan: &Plan, is_shown: bool) {
-    let ctx = json!({"ns_id": "batch", "job_id": "j", "tasks": plan.tasks});
-    let submit = event("SubmitJob", ctx, json!({"on_cut_off": plan.on_cut_off}));
+    let terms = &plan.terms;
+    let mut ctx = json!({"ns_id": "batch", "job_id": "j", "tasks": plan.tasks});
+    if terms.is_held {
+        ctx["hold"] = json!(true);
+    }
+    let spec = json!({"on_cut_off": plan.on_cut_off, "retries": terms.retries});
+    let submit = event("SubmitJob", ctx, spec.clone());
     let mut cluster = Cluster::new(plan.relays, vec![("1-submit", submit)]);
     // The client has its receipt before it cancels: a request about an unknown job is refused.
     cluster.send_requests();
     cluster.take(Step::Deliver(0));
+    if let Some((condition, by_task)) = terms.after {
+        let mut ctx = json!({"ns_id": "batch", "job_id": "k", "tasks": "0-1", condition: ["j"]});
+        ctx["after_task"] = json!(by_task);
+        cluster.want("2-second", event("SubmitJob", ctx, spec));
+    }
+    let about_j = |kind| event(kind, json!({"job_id": "j"}), json!({}));
     let mut faults = plan.faults;
     let half = plan.choices.len() / 2;
     for (number, choice) in plan.choices.iter().enumerate() {
         if plan.has_cancel && number == half {
-            cluster.want(
-                "2-cancel",
-                event("CancelJob", json!({"job_id": "j"}), json!({})),
-            );
+            cluster.want("3-cancel", about_j("CancelJob"));
+        }
+        if terms.is_held && number == half {
+            cluster.want("4-release", about_j("ReleaseJob"));
+        }
+        if terms.has_retry && number == plan.choices.len() * 3 / 4 {
+            cluster.want("5-retry", about_j("RetryJob"));
         }
         let steps = cluster.steps(faults > 0);
         let Some(step) = choose(&steps, *choice) else {
