@@ -41,19 +41,15 @@ impl Outcome {
     }
 }
 
-/// What one event settles: the stamp of the deciding log entry (protocol R5).
+/// Settled tasks by outcome; no task is in two of them.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct Settles {
-    sets: [TaskSet; 3],
-    /// Those of them that are in a further round, by its number, from 1.
-    later: Vec<(u32, Outcome, TaskSet)>,
-}
+pub struct Settled([TaskSet; 3]);
 
-impl Settles {
-    /// The tasks of an outcome, in whatever round.
+impl Settled {
+    /// The tasks of an outcome.
     #[must_use]
     pub fn of(&self, outcome: Outcome) -> &TaskSet {
-        let [succeeded, failed, cancelled] = &self.sets;
+        let [succeeded, failed, cancelled] = &self.0;
         match outcome {
             Outcome::Succeeded => succeeded,
             Outcome::Failed => failed,
@@ -63,7 +59,7 @@ impl Settles {
 
     /// The tasks of an outcome, to be changed.
     pub fn of_mut(&mut self, outcome: Outcome) -> &mut TaskSet {
-        let [succeeded, failed, cancelled] = &mut self.sets;
+        let [succeeded, failed, cancelled] = &mut self.0;
         match outcome {
             Outcome::Succeeded => succeeded,
             Outcome::Failed => failed,
@@ -71,9 +67,33 @@ impl Settles {
         }
     }
 
+    /// Whether nothing is settled.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.0.iter().all(TaskSet::is_empty)
+    }
+
+    /// All tasks that are settled.
+    #[must_use]
+    pub fn all(&self) -> TaskSet {
+        let [succeeded, failed, cancelled] = &self.0;
+        succeeded.union(failed).union(cancelled)
+    }
+}
+
+/// What one event settles: the stamp of the deciding log entry (protocol R5).
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Settles {
+    /// In whatever round.
+    pub tasks: Settled,
+    /// Those of them that are in a further round, by its number, from 1.
+    later: Vec<(u32, Outcome, TaskSet)>,
+}
+
+impl Settles {
     /// Says that tasks of an outcome are in a further round.
     pub fn note_round(&mut self, round: u32, outcome: Outcome, tasks: TaskSet) {
-        self.of_mut(outcome).join(&tasks);
+        self.tasks.of_mut(outcome).join(&tasks);
         self.later.push((round, outcome, tasks));
     }
 
@@ -87,24 +107,11 @@ impl Settles {
     #[must_use]
     pub fn in_first_round(&self, outcome: Outcome) -> Cow<'_, TaskSet> {
         let later = self.later.iter().filter(|(_, of, _)| *of == outcome);
-        let mut tasks = Cow::Borrowed(self.of(outcome));
+        let mut tasks = Cow::Borrowed(self.tasks.of(outcome));
         for (_, _, of) in later {
             tasks.to_mut().subtract(of);
         }
         tasks
-    }
-
-    /// Whether nothing is settled.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.sets.iter().all(TaskSet::is_empty)
-    }
-
-    /// All tasks that are settled.
-    #[must_use]
-    pub fn all(&self) -> TaskSet {
-        let [succeeded, failed, cancelled] = &self.sets;
-        succeeded.union(failed).union(cancelled)
     }
 }
 

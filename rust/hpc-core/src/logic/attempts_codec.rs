@@ -2,7 +2,7 @@
 //!
 //! Nodes stand as their index; whoever reads checks that there is such a node.
 
-use super::attempts::{AttemptKey, AttemptState, Lease, Outcome, Settles};
+use super::attempts::{AttemptKey, AttemptState, Lease, Outcome, Settled};
 use super::columns::{Ending, Figures};
 use crate::lattice::codec::{Codec, DecodeError, DecodeReason, Reader, put_bytes};
 use crate::lattice::last::Stamp;
@@ -38,20 +38,19 @@ impl Codec for Outcome {
     }
 }
 
-impl Codec for Settles {
+impl Codec for Settled {
     fn encode(&self, out: &mut Vec<u8>) {
-        // What a job keeps of settled tasks is the same in every round.
         for outcome in Outcome::ALL {
             self.of(outcome).encode(out);
         }
     }
 
     fn decode(reader: &mut Reader<'_>) -> Result<Self, DecodeError> {
-        let mut settles = Self::default();
+        let mut settled = Self::default();
         for outcome in Outcome::ALL {
-            *settles.of_mut(outcome) = TaskSet::decode(reader)?;
+            *settled.of_mut(outcome) = TaskSet::decode(reader)?;
         }
-        Ok(settles)
+        Ok(settled)
     }
 }
 

@@ -280,7 +280,7 @@ impl Hub {
             kind,
             ctx,
             spec,
-            settles: (!settles.is_empty()).then_some(&settles_map),
+            settles: (!settles.tasks.is_empty()).then_some(&settles_map),
         };
         stored.write(&mut row.body);
         row.count += 1;

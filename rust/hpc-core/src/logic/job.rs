@@ -8,7 +8,7 @@ use std::cmp::Reverse;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::attempts::{AttemptKey, AttemptState, Causes, Lease, NodeIx, Outcome, Settles};
+use super::attempts::{AttemptKey, AttemptState, Causes, Lease, NodeIx, Outcome, Settled, Settles};
 use super::columns::{Ending, Figures, least};
 use super::few::Few;
 use super::gate::Gate;
@@ -51,7 +51,7 @@ pub struct Job {
     /// Active attempts.
     pub leases: Vec<Lease>,
     /// Settled tasks by outcome.
-    pub settled: Settles,
+    pub settled: Settled,
     /// Why tasks failed or were cancelled.
     pub causes: Few<(Outcome, String), TaskSet>,
     /// What was said about tasks that were cancelled.
@@ -120,7 +120,7 @@ impl Job {
             tasks: TaskSet::new(),
             queued: Few::default(),
             leases: Vec::new(),
-            settled: Settles::default(),
+            settled: Settled::default(),
             causes: Few::default(),
             reasons: BTreeMap::new(),
             attempts: BTreeMap::new(),
@@ -292,7 +292,7 @@ impl Job {
         for task in ran.iter() {
             *self.losses.entry(task).or_default() += 1;
         }
-        released.subtract(&settles.all());
+        released.subtract(&settles.tasks.all());
         self.requeue(attempt, &released);
     }
 
@@ -301,21 +301,21 @@ impl Job {
     /// that may run such a task still, though it was given up.
     pub fn settle(&mut self, settles: &Settles, causes: &Causes) -> Vec<(NodeIx, u64)> {
         for outcome in Outcome::ALL {
-            let tasks = settles.of(outcome);
+            let tasks = settles.tasks.of(outcome);
             if tasks.is_empty() {
                 continue;
             }
             self.settled.of_mut(outcome).join(tasks);
         }
         for (outcome, cause, tasks) in causes {
-            let tasks = tasks.intersection(settles.of(*outcome));
+            let tasks = tasks.intersection(settles.tasks.of(*outcome));
             if !tasks.is_empty() {
                 self.causes.change((*outcome, cause.clone()), |known| {
                     known.join(&tasks);
                 });
             }
         }
-        let all = settles.all();
+        let all = settles.tasks.all();
         self.dequeue(&all);
         let mut closed = Vec::new();
         let hit: Vec<(u32, NodeIx, TaskSet)> = self

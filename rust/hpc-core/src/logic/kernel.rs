@@ -340,7 +340,7 @@ fn say_job(
         let said = in_round(i64::from(*round), outcome.wire(), tasks);
         say(JobColumn::Rounds, &said)?;
     }
-    if !entry.settles.is_empty() {
+    if !entry.settles.tasks.is_empty() {
         say(JobColumn::FinishedAt, &max(entry.stamp.at))?;
     }
     if finished {

@@ -176,7 +176,7 @@ impl Witness {
             said.cell = KernelFacts::said(&entry, &told, false, column)?;
             said.evidence = Some(if is_job { NEVER_LEASED } else { NEVER_JOINED });
         }
-        if said.cell.is_none() && settles.is_empty() && ends(entry.kind, column) {
+        if said.cell.is_none() && settles.tasks.is_empty() && ends(entry.kind, column) {
             said.evidence = Some(SETTLES_NOTHING);
             return Ok(Some(said));
         }

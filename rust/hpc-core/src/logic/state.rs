@@ -383,13 +383,13 @@ impl State {
                         }
                         // What failed and was active and is not settled by it is tried again.
                         let mut again = job.finish(&ending, &figures, attempt, node);
-                        again.subtract(&settles.all());
+                        again.subtract(&settles.tasks.all());
                         again = job.unsettled_among(&again);
                         if !ending.is_ok() && !again.is_empty() {
                             job.retry(attempt, &again, entry.stamp.at);
                         }
                     }
-                    let rest = settles.of(Outcome::Cancelled).clone();
+                    let rest = settles.tasks.of(Outcome::Cancelled).clone();
                     if !rest.is_empty() {
                         let reason = "too many tasks have failed".to_owned();
                         job.reasons.entry(reason).or_default().join(&rest);
@@ -405,7 +405,7 @@ impl State {
                     job.lose(&had, attempt, node, settles);
                 }
                 (KernelKind::CancelJob, _) => {
-                    let all = settles.of(Outcome::Cancelled).clone();
+                    let all = settles.tasks.of(Outcome::Cancelled).clone();
                     if let Some(reason) = entry.spec.str("reason").filter(|_| !all.is_empty()) {
                         job.reasons.entry(reason.to_owned()).or_default().join(&all);
                     }
@@ -414,14 +414,14 @@ impl State {
                 }
                 _ => {}
             }
-            if settles.is_empty() {
+            if settles.tasks.is_empty() {
                 Vec::new()
             } else {
                 job.settle(settles, &causes)
             }
         });
         self.close_elsewhere(ix, node, closed.unwrap_or_default());
-        if !settles.is_empty() {
+        if !settles.tasks.is_empty() {
             self.reconsider_after(ix);
         }
         !was_settled && self.jobs.live(ix).is_some_and(Job::is_settled)

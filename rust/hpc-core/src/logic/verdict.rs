@@ -41,16 +41,19 @@ pub fn of_finish(
         if outcome == Outcome::Failed && retries_on(job, &ending) {
             counted.subtract(&job.may_retry(&counted));
         }
-        settles.of_mut(outcome).join(&job.unsettled_among(&counted));
+        settles
+            .tasks
+            .of_mut(outcome)
+            .join(&job.unsettled_among(&counted));
     }
-    let failed = settles.of(Outcome::Failed);
+    let failed = settles.tasks.of(Outcome::Failed);
     if !failed.is_empty()
         && let Some(max) = job.max_fails()
         && job.settled.of(Outcome::Failed).len() + failed.len() > max
     {
         let mut rest = job.unsettled_among(&job.tasks);
-        rest.subtract(&settles.all());
-        *settles.of_mut(Outcome::Cancelled) = rest;
+        rest.subtract(&settles.tasks.all());
+        *settles.tasks.of_mut(Outcome::Cancelled) = rest;
     }
     settles
 }
@@ -82,7 +85,7 @@ fn retries_on(job: &Job, ending: &Ending) -> bool {
 #[must_use]
 pub fn of_cancel(job: &Job, tasks: Option<&TaskSet>) -> Settles {
     let mut settles = Settles::default();
-    *settles.of_mut(Outcome::Cancelled) = job.unsettled_among(tasks.unwrap_or(&job.tasks));
+    *settles.tasks.of_mut(Outcome::Cancelled) = job.unsettled_among(tasks.unwrap_or(&job.tasks));
     settles
 }
 
@@ -105,7 +108,7 @@ pub fn of_loss(job: &Job, tasks: &TaskSet, attempt: u32, node: NodeIx) -> Settle
         let before = job.losses.get(task).copied().unwrap_or_default();
         before + u32::from(started.contains(*task)) >= LOSSES_MAX
     });
-    *settles.of_mut(Outcome::Failed) = poison.collect();
+    *settles.tasks.of_mut(Outcome::Failed) = poison.collect();
     settles
 }
 
@@ -116,7 +119,7 @@ impl Settles {
             return;
         };
         for outcome in Outcome::ALL {
-            for (round, tasks) in gate.by_round(self.of(outcome)) {
+            for (round, tasks) in gate.by_round(self.tasks.of(outcome)) {
                 let round = u32::try_from(round).unwrap_or(u32::MAX);
                 self.note_round(round, outcome, tasks);
             }
@@ -151,7 +154,7 @@ impl Settles {
             let (round, outcome) = key.split_once('/').unwrap_or(("0", key));
             match (round.parse(), Outcome::from_wire(outcome)) {
                 (Ok(0), Some(outcome)) => {
-                    settles.of_mut(outcome).join(&tasks);
+                    settles.tasks.of_mut(outcome).join(&tasks);
                 }
                 (Ok(round), Some(outcome)) => settles.note_round(round, outcome, tasks),
                 _ => {}
