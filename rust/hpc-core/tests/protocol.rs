@@ -14,6 +14,8 @@ mod network;
 mod puppet;
 #[path = "protocol/relay.rs"]
 mod relay;
+#[path = "protocol/scheduling.rs"]
+mod scheduling;
 #[path = "protocol/search.rs"]
 mod search;
 #[path = "protocol/snapshots.rs"]

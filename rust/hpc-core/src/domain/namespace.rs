@@ -7,11 +7,24 @@ use super::field::{ExpectedType, KindSpec, parse_field};
 use super::ids::{ID_EXPECTED, is_id};
 use super::json::{Map, Value};
 use super::problem::FieldError;
-use super::reader::{Reader, as_bool, as_int, as_string};
+use super::reader::{Reader, as_bool, as_int, as_string, unknown_fields};
 
 /// The longest retention, in seconds: a thousand years.
 const RETENTION_S_MAX: i64 = 1_000 * 366 * 86_400;
 const RETENTION_EXPECTED: &str = "seconds, an Int from 0, or null";
+
+/// What `placement` may hold, and the type of the field that each is read from.
+pub const PLACEMENT: [(&str, ExpectedType); 6] = [
+    ("require", ExpectedType::Map),
+    ("nodes", ExpectedType::List),
+    ("exclude", ExpectedType::List),
+    ("exclusive", ExpectedType::Bool),
+    ("max_per_node", ExpectedType::Int),
+    ("min_time", ExpectedType::Float),
+];
+
+/// The name under which a namespace takes a map of resources.
+const MORE: &str = "*";
 
 /// What a namespace's events look like and how its tasks are run.
 #[derive(Clone, Debug, PartialEq)]
@@ -22,6 +35,10 @@ pub struct NamespaceSpec {
     pub handler_type: Option<String>,
     /// What a task takes of each resource.
     pub resources: Vec<(String, Expression)>,
+    /// A map of what it takes of others, by name: `resources` under `*`.
+    pub more_resources: Option<Expression>,
+    /// Where a task may run, by the names in [`PLACEMENT`].
+    pub placement: Vec<(String, Expression)>,
     /// Schema by kind, in byte order of the names.
     pub kinds: Vec<(String, KindSpec)>,
     /// For how long the log keeps what its own kinds said, in ms; `None`: for ever.
@@ -62,6 +79,7 @@ impl NamespaceSpec {
             "preemptible",
             "handler_type",
             "resources",
+            "placement",
             "schema",
             "acts_as",
             "by",
@@ -77,6 +95,9 @@ impl NamespaceSpec {
         });
         let resources = reader
             .optional("resources", "Map of resource to expression", Value::as_map)
+            .cloned();
+        let placement = reader
+            .optional("placement", "Map of what to expression", Value::as_map)
             .cloned();
         let schema = reader
             .required("schema", "Map of kind to a list of fields", Value::as_map)
@@ -109,6 +130,8 @@ impl NamespaceSpec {
             revision: revision.unwrap_or(1),
             handler_type: handler_type.flatten(),
             resources: resources.map_or_else(Vec::new, |r| parse_resources(&r, &mut errors)),
+            more_resources: None,
+            placement: placement.map_or_else(Vec::new, |p| parse_placement(&p, &mut errors)),
             kinds,
             retention_ms: retention.flatten().map(|s| s * 1_000),
             acts_as: Vec::new(),
@@ -117,7 +140,13 @@ impl NamespaceSpec {
         spec_read.read_acts_as(acts_as.as_ref(), &mut errors);
         spec_read.read_senders(by.as_ref(), &mut errors);
         spec_read.read_open(open.as_deref(), &mut errors);
+        let more = spec_read
+            .resources
+            .iter()
+            .position(|(name, _)| name == MORE);
+        spec_read.more_resources = more.map(|place| spec_read.resources.remove(place).1);
         spec_read.check_resources(&mut errors);
+        spec_read.check_placement(&mut errors);
         if errors.is_empty() {
             Ok(spec_read)
         } else {
@@ -182,27 +211,48 @@ impl NamespaceSpec {
         }
     }
 
-    fn check_resources(&self, errors: &mut Vec<FieldError>) {
-        let submits = self.kinds.iter().filter(|(name, _)| {
+    /// The kinds that submit jobs.
+    fn submits(&self) -> impl Iterator<Item = &(String, KindSpec)> {
+        self.kinds.iter().filter(|(name, _)| {
             name == "SubmitJob" || self.acts_as(name) == Some(KernelKind::SubmitJob)
-        });
-        for (kind, schema) in submits {
+        })
+    }
+
+    fn check_resources(&self, errors: &mut Vec<FieldError>) {
+        for (kind, schema) in self.submits() {
             for (resource, expression) in &self.resources {
-                let field = format!("spec.resources.{resource}");
-                let fits = match expression {
-                    Expression::Literal(Value::Int(n)) => *n >= 0,
-                    Expression::Spec(key) => {
-                        schema.open
-                            || schema
-                                .field(key)
-                                .is_some_and(|field| field.expected_type == ExpectedType::Int)
-                    }
-                    _ => false,
-                };
-                if !fits {
+                let is_amount = matches!(expression, Expression::Literal(Value::Int(n)) if *n >= 0);
+                if !is_amount && !reads(expression, schema, ExpectedType::Int) {
                     errors.push(FieldError::new(
-                        field,
+                        format!("spec.resources.{resource}"),
                         format!("an Int from 0, or `$spec.x` of an Int field of {kind}"),
+                        format!("{expression:?}"),
+                    ));
+                }
+            }
+            if let Some(expression) = &self.more_resources
+                && !reads(expression, schema, ExpectedType::Map)
+            {
+                errors.push(FieldError::new(
+                    format!("spec.resources.{MORE}"),
+                    format!("`$spec.x` of a Map field of {kind}"),
+                    format!("{expression:?}"),
+                ));
+            }
+        }
+    }
+
+    fn check_placement(&self, errors: &mut Vec<FieldError>) {
+        for (kind, schema) in self.submits() {
+            for (what, expression) in &self.placement {
+                let expected = PLACEMENT.iter().find(|(name, _)| name == what);
+                let Some((_, expected)) = expected else {
+                    continue;
+                };
+                if !reads(expression, schema, *expected) {
+                    errors.push(FieldError::new(
+                        format!("spec.placement.{what}"),
+                        format!("`$spec.x` of a field of {kind} of type {}", expected.wire()),
                         format!("{expression:?}"),
                     ));
                 }
@@ -211,11 +261,38 @@ impl NamespaceSpec {
     }
 }
 
+/// Whether an expression reads a field of this type.
+fn reads(expression: &Expression, schema: &KindSpec, expected: ExpectedType) -> bool {
+    match expression {
+        Expression::Spec(key) => {
+            let field = schema.field(key);
+            field.map_or(schema.open, |field| field.expected_type == expected)
+        }
+        _ => false,
+    }
+}
+
+fn parse_placement(map: &Map<'_>, errors: &mut Vec<FieldError>) -> Vec<(String, Expression)> {
+    let known = PLACEMENT.map(|(name, _)| name);
+    unknown_fields(map, "spec.placement", &known, "a known field", errors);
+    let parts = map.iter().filter_map(|(name, value)| {
+        let expression = Expression::parse(value);
+        let expression = expression.map_err(|expected| {
+            let field = format!("spec.placement.{name}");
+            errors.push(FieldError::new(field, expected, value.shown()));
+        });
+        Some((name.to_owned(), expression.ok()?))
+    });
+    parts.collect()
+}
+
 fn parse_resources(map: &Map<'_>, errors: &mut Vec<FieldError>) -> Vec<(String, Expression)> {
     let mut resources = Vec::new();
     for (name, value) in map.iter() {
         match Expression::parse(value) {
-            Ok(expression) if is_id(name) => resources.push((name.to_owned(), expression)),
+            Ok(expression) if is_id(name) || name == MORE => {
+                resources.push((name.to_owned(), expression))
+            }
             Ok(_) => errors.push(FieldError::new(
                 format!("spec.resources.{name}"),
                 ID_EXPECTED,

@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 
 use super::columns::Ending;
+use super::queue::ShapeIx;
 use crate::lattice::Lattice as _;
 use crate::lattice::tasks::TaskSet;
 
@@ -127,6 +128,8 @@ pub struct Lease {
     pub node: NodeIx,
     /// Under which epoch.
     pub epoch: u32,
+    /// What each of its tasks takes.
+    pub shape: ShapeIx,
     /// Tasks that have not ended.
     pub tasks: TaskSet,
     /// Those of them that have started.

@@ -59,6 +59,7 @@ impl Codec for Lease {
         self.attempt.encode(out);
         self.node.encode(out);
         self.epoch.encode(out);
+        self.shape.encode(out);
         self.tasks.encode(out);
         self.started.encode(out);
     }
@@ -68,6 +69,7 @@ impl Codec for Lease {
             attempt: reader.uint32()?,
             node: reader.uint32()?,
             epoch: reader.uint32()?,
+            shape: reader.uint32()?,
             tasks: TaskSet::decode(reader)?,
             started: TaskSet::decode(reader)?,
         })

@@ -6,12 +6,13 @@ use super::check_after::{Submitted, after_text};
 use super::columns;
 use super::hub::NewEvent;
 use super::job::Job;
+use super::placement;
 use super::rules::EventView;
 use super::state::State;
 use super::well_formed::check_spec;
 use crate::domain::batch_text::BatchText;
 use crate::domain::event::{Ctx, KernelKind, Sender, check_ctx};
-use crate::domain::ids::{ROW_KEY_BYTES_MAX, is_hub_number};
+use crate::domain::ids::{ROW_KEY_BYTES_MAX, is_hub_number, is_id};
 use crate::domain::json::{Map, Value};
 use crate::domain::problem::{FieldError, Problem, nearest};
 use crate::domain::reader::unknown_fields;
@@ -231,10 +232,8 @@ fn check_payload(
     spec: &mut Map<'_>,
     errors: &mut Vec<FieldError>,
 ) {
-    let schema = ctx
-        .str("ns_id")
-        .and_then(|ns| state.namespaces.get(ns))
-        .and_then(|ns| ns.spec.kind(kind));
+    let ns = ctx.str("ns_id").and_then(|ns| state.namespaces.get(ns));
+    let schema = ns.and_then(|ns| ns.spec.kind(kind));
     match (kernel, schema) {
         (Some(KernelKind::JobFinished), _) => {
             let tasks = Ctx::new(ctx).tasks().unwrap_or_default();
@@ -243,6 +242,11 @@ fn check_payload(
         (None | Some(KernelKind::SubmitJob), Some(schema)) => check_spec(schema, spec, errors),
         (None, None) => {}
         (Some(kernel), _) => check_kernel_spec(kernel, spec, errors),
+    }
+    if let (Some(KernelKind::SubmitJob), Some(ns)) = (kernel, ns)
+        && errors.is_empty()
+    {
+        placement::check(&ns.spec, spec, errors);
     }
 }
 
@@ -268,6 +272,23 @@ fn check_kernel_spec(kernel: KernelKind, spec: &Map<'_>, errors: &mut Vec<FieldE
             "fence, drain or given_back",
             "nothing",
         ));
+    }
+    if let Some(resources) = spec
+        .get("resources")
+        .filter(|_| kernel == KernelKind::RetryJob)
+    {
+        let is_amount = |value: &Value<'_>| matches!(value, Value::Int(n) if *n > 0);
+        let fits = resources
+            .as_map()
+            .is_some_and(|map| map.iter().all(|(name, n)| is_id(name) && is_amount(n)));
+        if !fits {
+            let expected = "Map of resource to Int from 1";
+            errors.push(FieldError::new(
+                "spec.resources",
+                expected,
+                resources.shown(),
+            ));
+        }
     }
     if let Some(started) = spec.get("started_at") {
         let is_time = |value: &Value<'_>| matches!(value, Value::Int(_) | Value::Null);

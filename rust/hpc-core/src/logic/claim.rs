@@ -3,6 +3,7 @@
 
 use std::borrow::Cow;
 
+use super::answer::{Granted, RETELL_MS};
 use super::attempts::{AttemptState, NodeIx};
 use super::check::unknown_namespace;
 use super::hub::{Fault, Hub, NewEvent, RowWriter, map};
@@ -10,7 +11,6 @@ use super::job::Job;
 use super::nodes::{Hold, Node, NodeState, OpenClaim};
 use super::offer::Offer;
 use super::queue::JobIx;
-use super::schedule::{Granted, RETELL_MS};
 use crate::domain::json::{Map, Value};
 use crate::domain::problem::Problem;
 use crate::lattice::tasks::TaskSet;
@@ -132,7 +132,7 @@ impl Hub {
             .map(|(name, amount)| (name.clone(), Value::Int(*amount)))
             .collect();
         let namespaces = offer.namespaces.iter().cloned().map(Value::text).collect();
-        let spec = map([
+        let mut spec = map([
             ("resources", Value::Map(resources)),
             ("host", Value::text(offer.host.clone())),
             ("place", Value::text(offer.place.clone())),
@@ -140,6 +140,13 @@ impl Hub {
             ("lease_ms", Value::Int(self.config.lease_ms)),
             ("namespaces", Value::List(namespaces)),
         ]);
+        // Whoever had some says so too when they are gone: an older epoch's are not this one's.
+        let known = self.state.nodes.get(ix);
+        if !offer.labels.is_empty() || known.is_some_and(|node| !node.labels.is_empty()) {
+            let labels = offer.labels.iter();
+            let labels = labels.map(|(key, value)| (key.clone(), Value::text(value.clone())));
+            spec.insert("labels", Value::Map(labels.collect()));
+        }
         let ctx = map([
             ("node_id", Value::text(offer.node_id.clone())),
             ("epoch", Value::Int(i64::from(offer.epoch))),
@@ -173,6 +180,7 @@ impl Hub {
         node.n = offer.n;
         node.deadline = Some(now + node.lease_ms);
         node.holds = offer.holds;
+        node.ends_at = offer.time_left_ms.map(|left| now.saturating_add(left));
         node.attention = true;
         node.dirty = true;
         // What was asked for and not given back may be asked for again, but not so that claims spin.
@@ -256,7 +264,7 @@ impl Hub {
             return Ok(());
         };
         let shape = self.state.jobs.live(job).map_or(0, |job| job.shape);
-        let resources = self.resources_of(shape);
+        let resources = self.resources_of(shape, node);
         let mut spec = map([("resources", Value::Map(resources))]);
         if adopted {
             spec.insert("adopted", Value::Bool(true));
@@ -264,10 +272,19 @@ impl Hub {
         self.record(row, &NewEvent::own("JobClaimed", &ctx, &spec))
     }
 
-    /// What a task of a shape takes, by name.
-    pub(super) fn resources_of(&self, shape: u32) -> Map<'static> {
+    /// What a task of a shape takes at a node, by name: all that it has, where it is alone there.
+    pub(super) fn resources_of(&self, shape: u32, node: NodeIx) -> Map<'static> {
         let names = self.state.queue.resources();
-        let needs = self.state.queue.needs(shape).iter();
+        let shape = self.state.queue.shape_at(shape);
+        let node = self.state.nodes.get(node).filter(|_| shape.is_exclusive());
+        if let Some(node) = node {
+            let all = names.iter().zip(&node.total);
+            let all = all.filter(|(_, amount)| **amount > 0);
+            return all
+                .map(|(name, amount)| (name.clone(), Value::Int(*amount)))
+                .collect();
+        }
+        let needs = shape.needs.iter();
         needs
             .filter_map(|(resource, need)| Some((names.get(*resource)?.clone(), Value::Int(*need))))
             .collect()

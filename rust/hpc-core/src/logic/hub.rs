@@ -217,6 +217,7 @@ impl Hub {
             "pull" => self.pull(input.token, input.query),
             "jobs" => self.read_jobs(input.token, input.query),
             "job" => self.read_job(input.token, input.query),
+            "why" => self.read_why(input.token, input.query),
             "tasks" => self.read_tasks(input.token, input.query),
             "nodes" => self.read_nodes(input.token, input.query),
             "namespaces" => self.read_namespaces(input.token),

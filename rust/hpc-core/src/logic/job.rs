@@ -228,6 +228,7 @@ impl Job {
                 attempt,
                 node,
                 epoch,
+                shape: self.shape,
                 tasks: tasks.clone(),
                 started,
             }),
@@ -297,9 +298,9 @@ impl Job {
     }
 
     /// Writes outcomes down, closes what else was active on those tasks (protocol R6), and returns
-    /// the nodes of the leases that were closed, each with the number of tasks; with 0 the nodes
-    /// that may run such a task still, though it was given up.
-    pub fn settle(&mut self, settles: &Settles, causes: &Causes) -> Vec<(NodeIx, u64)> {
+    /// the nodes of the leases that were closed, each with their shape and the number of tasks; with
+    /// 0 the nodes that may run such a task still, though it was given up.
+    pub fn settle(&mut self, settles: &Settles, causes: &Causes) -> Vec<(NodeIx, ShapeIx, u64)> {
         for outcome in Outcome::ALL {
             let tasks = settles.tasks.of(outcome);
             if tasks.is_empty() {
@@ -318,13 +319,14 @@ impl Job {
         let all = settles.tasks.all();
         self.dequeue(&all);
         let mut closed = Vec::new();
-        let hit: Vec<(u32, NodeIx, TaskSet)> = self
-            .leases
-            .iter()
+        let hit = self.leases.iter();
+        let hit: Vec<Lease> = hit
             .filter(|lease| !lease.tasks.is_disjoint(&all))
-            .map(|lease| (lease.attempt, lease.node, lease.tasks.intersection(&all)))
+            .cloned()
             .collect();
-        for (attempt, node, tasks) in hit {
+        for lease in hit {
+            let (attempt, node, tasks) = (lease.attempt, lease.node, lease.tasks);
+            let tasks = tasks.intersection(&all);
             self.note(
                 attempt,
                 node,
@@ -333,13 +335,14 @@ impl Job {
                 &Figures::default(),
             );
             let released = self.release(attempt, node, &tasks);
-            closed.push((node, released.len()));
+            closed.push((node, lease.shape, released.len()));
         }
         if self.has_lost {
             let lost = self.attempts.iter().filter(|(key, figures)| {
                 matches!(key.state, AttemptState::Lost { .. }) && !figures.tasks.is_disjoint(&all)
             });
-            closed.extend(lost.map(|(key, _)| (key.node, 0)));
+            let shape = self.shape;
+            closed.extend(lost.map(|(key, _)| (key.node, shape, 0)));
         }
         closed
     }
@@ -377,6 +380,17 @@ impl Job {
         for (outcome, known) in Outcome::ALL.into_iter().zip(settled) {
             self.settled.of_mut(outcome).share(known);
         }
+    }
+
+    /// What is leased to a node: how many tasks of which shape.
+    #[must_use]
+    pub fn booked_at(&self, node: NodeIx) -> Few<ShapeIx, i64> {
+        let mut booked = Few::default();
+        for lease in self.leases.iter().filter(|lease| lease.node == node) {
+            let count = i64::try_from(lease.tasks.len()).unwrap_or(i64::MAX);
+            booked.change(lease.shape, |known: &mut i64| *known += count);
+        }
+        booked
     }
 
     /// How many tasks are leased to a node.

@@ -189,6 +189,11 @@ impl Job {
     pub fn refers_to(&self, nodes: usize, shapes: usize) -> bool {
         let named = self.leases.iter().map(|lease| lease.node);
         let mut named = named.chain(self.attempts.keys().map(|key| key.node));
-        named.all(|node| (node as usize) < nodes) && (self.shape as usize) < shapes
+        let mut shaped = self
+            .leases
+            .iter()
+            .map(|lease| lease.shape)
+            .chain([self.shape]);
+        named.all(|node| (node as usize) < nodes) && shaped.all(|shape| (shape as usize) < shapes)
     }
 }

@@ -94,12 +94,13 @@ const JOB_COLUMNS: [(&str, LatticeKind); 14] = [
     ("held", LatticeKind::Map),
     ("rounds", LatticeKind::Map),
 ];
-const NODE_COLUMNS: [(&str, LatticeKind); 5] = [
+const NODE_COLUMNS: [(&str, LatticeKind); 6] = [
     ("epoch", LatticeKind::Max),
     ("place", LatticeKind::Epoch),
     ("resources", LatticeKind::Epoch),
     ("down", LatticeKind::Epoch),
     ("drained", LatticeKind::Last),
+    ("labels", LatticeKind::Epoch),
 ];
 
 impl Default for KernelFacts {
@@ -370,7 +371,7 @@ fn node_cells(entry: &Entry<'_>) -> Vec<(&'static str, Cell)> {
     match entry.kind {
         KernelKind::NodeJoined => {
             let mut cells = vec![("epoch", Cell::Max(Max::of(epoch.clone())))];
-            for field in ["place", "resources"] {
+            for field in ["place", "resources", "labels"] {
                 if let Some(value) = entry.spec.get(field).and_then(atom) {
                     cells.push((field, in_epoch(Cell::Once(Once::of(value)))));
                 }

@@ -33,8 +33,10 @@
 //! | `few`           | a map of few keys                                                       |
 //! | `receipts`, `query` | what was recorded under which id; query strings                     |
 
+mod answer;
 pub mod attempts;
 mod attempts_codec;
+mod backlog;
 mod build;
 pub mod check;
 mod check_after;
@@ -61,6 +63,7 @@ pub mod nodes;
 mod nodes_codec;
 pub mod offer;
 pub mod past;
+mod placement;
 mod plan;
 pub mod pull;
 pub mod query;
@@ -73,6 +76,7 @@ pub mod receipts;
 mod recovery;
 pub mod registry;
 mod requests;
+mod reservation;
 mod retention;
 pub mod rules;
 mod said;
@@ -90,3 +94,4 @@ pub mod type_check;
 pub mod verdict;
 pub mod well_formed;
 mod why;
+mod why_nodes;

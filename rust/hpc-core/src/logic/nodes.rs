@@ -7,7 +7,7 @@ use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
 use super::attempts::NodeIx;
-use super::queue::JobIx;
+use super::queue::{JobIx, Rank, Shape, ShapeIx};
 use crate::lattice::last::Stamp;
 use crate::lattice::tasks::TaskSet;
 
@@ -71,6 +71,26 @@ pub struct Told {
     pub at: i64,
 }
 
+/// A task that a node is kept for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Reserved {
+    /// Its job.
+    pub job: JobIx,
+    /// Where that stands in the queue: what stands before it is not kept waiting.
+    pub rank: Rank,
+    /// What the task asks for.
+    pub shape: ShapeIx,
+}
+
+/// What others may take of a node that is kept for a task.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Spare {
+    /// The task will have the node to itself.
+    Nothing,
+    /// So much of each resource, by index.
+    Amounts(Vec<i64>),
+}
+
 /// One node.
 #[derive(Clone, Debug)]
 pub struct Node {
@@ -90,8 +110,12 @@ pub struct Node {
     pub namespaces: Vec<String>,
     /// What it offers, by resource index.
     pub total: Vec<i64>,
+    /// What its relay says of it, by key.
+    pub labels: Vec<(String, String)>,
     /// What its leases take, the backlog included, by resource index.
     pub used: Vec<i64>,
+    /// How many tasks have it to themselves: none or one.
+    pub exclusive: i64,
     /// The lease that this epoch was promised, ms.
     pub lease_ms: i64,
     /// Newest word on draining.
@@ -104,6 +128,10 @@ pub struct Node {
     pub deadline: Option<i64>,
     /// Volatile: when leases of a lost epoch are given to others, monotonic ms.
     pub reclaim: Option<i64>,
+    /// Volatile: when its relay will end, monotonic ms.
+    pub ends_at: Option<i64>,
+    /// Volatile: what it is kept for.
+    pub reserved: Option<Reserved>,
     /// Volatile: newest number of a claim.
     pub n: i64,
     /// Volatile: the claim that waits.
@@ -135,13 +163,17 @@ impl Node {
             state: NodeState::Left,
             namespaces: Vec::new(),
             total: Vec::new(),
+            labels: Vec::new(),
             used: Vec::new(),
+            exclusive: 0,
             lease_ms: 0,
             drained: (Stamp::default(), false),
             joined_at: 0,
             leases: BTreeSet::new(),
             deadline: None,
             reclaim: None,
+            ends_at: None,
+            reserved: None,
             n: -1,
             open: None,
             holds: Vec::new(),
@@ -159,18 +191,53 @@ impl Node {
         self.state == NodeState::Up && !self.drained.1
     }
 
-    /// How many tasks that need this fit beside `used` into the offer.
+    /// Whether it is a place for tasks of a shape, full or not.
     #[must_use]
-    pub fn room(&self, needs: &[(usize, i64)]) -> u64 {
-        self.fit(needs, |resource| {
-            at(&self.total, resource) - at(&self.used, resource)
-        })
+    pub fn is_place_for(&self, shape: &Shape, now: i64) -> bool {
+        let placement = shape.placement.as_ref();
+        placement.is_none_or(|place| place.allows(self, self.left_ms(now)))
     }
 
-    /// How many tasks that need this fit into the whole offer.
+    /// How long its relay will still be there, where that is known.
     #[must_use]
-    pub fn capacity(&self, needs: &[(usize, i64)]) -> u64 {
-        self.fit(needs, |resource| at(&self.total, resource))
+    pub fn left_ms(&self, now: i64) -> Option<i64> {
+        self.ends_at.map(|end| end - now)
+    }
+
+    /// How many tasks of a shape fit beside what is leased; of what is free only `spare`, where the
+    /// node is kept for another task.
+    #[must_use]
+    pub fn room(&self, shape: &Shape, spare: Option<&Spare>, now: i64) -> u64 {
+        if self.exclusive > 0 || !self.is_place_for(shape, now) {
+            return 0;
+        }
+        let free = |resource| at(&self.total, resource) - at(&self.used, resource);
+        match spare {
+            Some(Spare::Nothing) => 0,
+            Some(Spare::Amounts(_)) if shape.is_exclusive() => 0,
+            Some(Spare::Amounts(spare)) => self.fit(&shape.needs, |resource| {
+                free(resource).min(at(spare, resource))
+            }),
+            None if shape.is_exclusive() && !self.leases.is_empty() => 0,
+            None => {
+                let room = self.fit(&shape.needs, free);
+                room.min(if shape.is_exclusive() { 1 } else { u64::MAX })
+            }
+        }
+    }
+
+    /// How many tasks of a shape fit into the whole offer.
+    #[must_use]
+    pub fn capacity(&self, shape: &Shape, now: i64) -> u64 {
+        if !self.is_place_for(shape, now) {
+            return 0;
+        }
+        let capacity = self.fit(&shape.needs, |resource| at(&self.total, resource));
+        if shape.is_exclusive() {
+            capacity.min(1)
+        } else {
+            capacity
+        }
     }
 
     fn fit(&self, needs: &[(usize, i64)], free: impl Fn(usize) -> i64) -> u64 {
@@ -183,10 +250,10 @@ impl Node {
         })
     }
 
-    /// How many tasks that need this are leased beyond the whole offer.
+    /// How many tasks of a shape are leased beyond the whole offer.
     #[must_use]
-    pub fn excess(&self, needs: &[(usize, i64)]) -> u64 {
-        let over = needs.iter().map(|(resource, need)| {
+    pub fn excess(&self, shape: &Shape) -> u64 {
+        let over = shape.needs.iter().map(|(resource, need)| {
             let over = at(&self.used, *resource) - at(&self.total, *resource);
             over.max(0).div_euclid((*need).max(1))
                 + i64::from(over > 0 && over % (*need).max(1) != 0)
@@ -195,9 +262,12 @@ impl Node {
     }
 
     /// Books `count` tasks in (or, negative, out).
-    pub fn book(&mut self, needs: &[(usize, i64)], count: i64) {
+    pub fn book(&mut self, shape: &Shape, count: i64) {
         self.dirty |= count < 0;
-        for (resource, need) in needs {
+        if shape.is_exclusive() {
+            self.exclusive += count;
+        }
+        for (resource, need) in &shape.needs {
             if self.used.len() <= *resource {
                 self.used.resize(resource + 1, 0);
             }

@@ -35,6 +35,7 @@ impl Codec for Node {
         self.state.encode(out);
         self.namespaces.encode(out);
         self.total.encode(out);
+        self.labels.encode(out);
         self.lease_ms.encode(out);
         self.drained.encode(out);
         self.joined_at.encode(out);
@@ -49,6 +50,7 @@ impl Codec for Node {
         node.state = Codec::decode(reader)?;
         node.namespaces = Codec::decode(reader)?;
         node.total = Codec::decode(reader)?;
+        node.labels = Codec::decode(reader)?;
         node.lease_ms = Codec::decode(reader)?;
         node.drained = Codec::decode(reader)?;
         node.joined_at = Codec::decode(reader)?;

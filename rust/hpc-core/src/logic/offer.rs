@@ -13,6 +13,8 @@ use crate::lattice::tasks::TaskSet;
 const NAMES_MAX: usize = 64;
 /// The longest name of a machine or place, in bytes.
 const PLACE_BYTES_MAX: usize = 512;
+/// The longest value of a label, in bytes.
+const LABEL_BYTES_MAX: usize = 256;
 /// The most tasks that one claim takes.
 pub const CLAIM_TASKS_MAX: u64 = 100_000;
 const CLAIM_TASKS_DEFAULT: u64 = 64;
@@ -36,6 +38,10 @@ pub struct Offer {
     pub namespaces: Vec<String>,
     /// All that it has.
     pub resources: Vec<(String, i64)>,
+    /// What it says of itself, by key.
+    pub labels: Vec<(String, String)>,
+    /// How long it will still be there, ms, where that is known.
+    pub time_left_ms: Option<i64>,
     /// The most tasks that it takes.
     pub max: u64,
     /// How long it waits, ms.
@@ -74,6 +80,8 @@ impl Offer {
             "n",
             "ns",
             "resources",
+            "labels",
+            "time_left",
             "max",
             "wait",
             "holds",
@@ -104,6 +112,9 @@ impl Offer {
             });
             pairs.collect::<Option<Vec<_>>>()
         });
+        let expected = "Map of at most 64 labels, named like ids, to String of at most 256 bytes";
+        let labels = reader.optional("labels", expected, labels);
+        let time_left_ms = reader.optional("time_left", "seconds from 0", time_left_ms);
         let max = reader.optional("max", "Int from 0 to 100000", |v| {
             as_int(v)
                 .and_then(|n| u64::try_from(n).ok())
@@ -126,12 +137,36 @@ impl Offer {
             n: n?,
             namespaces: namespaces?,
             resources: resources?,
+            labels: labels.unwrap_or_default(),
+            time_left_ms,
             max: max.unwrap_or(CLAIM_TASKS_DEFAULT),
             wait_ms: wait_ms.unwrap_or(0),
             holds: merged(holds.unwrap_or_default()),
             takeover: takeover.unwrap_or(false),
         })
     }
+}
+
+fn labels(value: &Value<'_>) -> Option<Vec<(String, String)>> {
+    let said = value
+        .as_map()
+        .filter(|map| map.iter().count() <= NAMES_MAX)?;
+    let pairs = said.iter().map(|(key, value)| {
+        let value = as_string(value).filter(|text| text.len() <= LABEL_BYTES_MAX);
+        Some((key.to_owned(), value.filter(|_| is_id(key))?))
+    });
+    pairs.collect()
+}
+
+fn time_left_ms(value: &Value<'_>) -> Option<i64> {
+    #[expect(clippy::cast_precision_loss, reason = "a length of time")]
+    let seconds = match value {
+        Value::Int(n) => *n as f64,
+        Value::Float(x) => *x,
+        _ => return None,
+    };
+    #[expect(clippy::cast_possible_truncation, reason = "bounded")]
+    (seconds >= 0.0).then(|| (seconds * 1000.0).min(1e15) as i64)
 }
 
 fn wait_ms(value: &Value<'_>) -> Option<i64> {

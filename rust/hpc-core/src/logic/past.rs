@@ -238,6 +238,7 @@ impl Hub {
             "pull" => self.pull(0, query),
             "jobs" => self.read_jobs(0, query),
             "job" => self.read_job(0, query),
+            "why" => self.read_why(0, query),
             "tasks" => self.read_tasks(0, query),
             "nodes" => self.read_nodes(0, query),
             "explain" => self.explain(0, query),

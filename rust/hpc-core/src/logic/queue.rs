@@ -1,19 +1,43 @@
 //! Ready tasks by namespace, request shape and priority, so that a claim costs O(tasks granted).
 //!
 //! Jobs of one shape are interchangeable for fitting: if the first of them does not fit a node,
-//! none does. So a claim looks at the first job of each shape only.
+//! none does. So a claim looks at the first job of each shape only, best rank first, until one
+//! fits. (A job that may have only so many tasks on a node is passed over where it has them; it
+//! holds a lease there, so those are no more than the node runs.)
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+
+use super::placement::Placement;
 
 /// Index of a job in [`super::jobs::Jobs`].
 pub type JobIx = u32;
 /// Index of a request shape.
 pub type ShapeIx = u32;
 
-/// What one task takes of each resource, by resource index, ascending; nothing that is 0.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct Shape(pub Vec<(usize, i64)>);
+/// What one task asks for.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Shape {
+    /// What it takes of each resource, by resource index, ascending; nothing that is 0.
+    pub needs: Vec<(usize, i64)>,
+    /// Where it may run, if not anywhere.
+    pub placement: Option<Box<Placement>>,
+}
+
+impl Shape {
+    /// Whether a task has its node to itself.
+    #[must_use]
+    pub fn is_exclusive(&self) -> bool {
+        self.placement.as_ref().is_some_and(|p| p.is_exclusive)
+    }
+
+    /// The most tasks of one job that are leased to a node at a time.
+    #[must_use]
+    pub fn max_per_node(&self) -> u64 {
+        let placement = self.placement.as_ref();
+        placement.and_then(|p| p.max_per_node).unwrap_or(u64::MAX)
+    }
+}
 
 /// Higher priority first, then earlier seq.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -22,6 +46,45 @@ pub struct Rank {
     pub priority: Reverse<i64>,
     /// Of the submit.
     pub seq: u64,
+}
+
+/// Whether a job's tasks fit a node.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fit {
+    /// One does.
+    Yes,
+    /// None of this shape does.
+    No,
+    /// The job has there as many as it may have; another one of the shape may fit.
+    JobIsFull,
+}
+
+/// The jobs of one namespace that have ready tasks.
+#[derive(Clone, Debug, Default)]
+struct Ready {
+    by_shape: BTreeMap<ShapeIx, BTreeSet<(Rank, JobIx)>>,
+    /// The first job of each shape.
+    heads: BTreeSet<(Rank, JobIx, ShapeIx)>,
+}
+
+impl Ready {
+    /// Changes the jobs of a shape, and its head with them.
+    fn change(&mut self, shape: ShapeIx, change: impl FnOnce(&mut BTreeSet<(Rank, JobIx)>)) {
+        let jobs = self.by_shape.entry(shape).or_default();
+        let former = jobs.first().copied();
+        change(jobs);
+        let head = jobs.first().copied();
+        if head.is_none() {
+            self.by_shape.remove(&shape);
+        }
+        if former != head {
+            if let Some((rank, job)) = former {
+                self.heads.remove(&(rank, job, shape));
+            }
+            self.heads
+                .extend(head.map(|(rank, job)| (rank, job, shape)));
+        }
+    }
 }
 
 /// Shapes by namespace.
@@ -34,7 +97,8 @@ pub struct Queue {
     resource_ids: HashMap<String, usize>,
     shapes: Vec<Shape>,
     shape_ids: HashMap<Shape, ShapeIx>,
-    ready: BTreeMap<String, BTreeMap<ShapeIx, BTreeSet<(Rank, JobIx)>>>,
+    ready: BTreeMap<String, Ready>,
+    none: Shape,
     fresh: Fresh,
 }
 
@@ -78,20 +142,22 @@ impl Queue {
         &self.shapes
     }
 
-    /// What a shape takes.
+    /// What the tasks of a shape ask for.
     #[must_use]
-    pub fn needs(&self, shape: ShapeIx) -> &[(usize, i64)] {
-        self.shapes.get(shape as usize).map_or(&[], |s| &s.0)
+    pub fn shape_at(&self, shape: ShapeIx) -> &Shape {
+        self.shapes.get(shape as usize).unwrap_or(&self.none)
     }
 
     /// Says that a job has ready tasks.
     pub fn insert(&mut self, ns_id: &str, shape: ShapeIx, rank: Rank, job: JobIx) {
         self.freshen(ns_id, shape);
         if !self.ready.contains_key(ns_id) {
-            self.ready.insert(ns_id.to_owned(), BTreeMap::new());
+            self.ready.insert(ns_id.to_owned(), Ready::default());
         }
-        if let Some(shapes) = self.ready.get_mut(ns_id) {
-            shapes.entry(shape).or_default().insert((rank, job));
+        if let Some(ready) = self.ready.get_mut(ns_id) {
+            ready.change(shape, |jobs| {
+                jobs.insert((rank, job));
+            });
         }
     }
 
@@ -112,16 +178,13 @@ impl Queue {
 
     /// Says that a job has none.
     pub fn remove(&mut self, ns_id: &str, shape: ShapeIx, rank: Rank, job: JobIx) {
-        let Some(shapes) = self.ready.get_mut(ns_id) else {
+        let Some(ready) = self.ready.get_mut(ns_id) else {
             return;
         };
-        if let Some(jobs) = shapes.get_mut(&shape) {
+        ready.change(shape, |jobs| {
             jobs.remove(&(rank, job));
-            if jobs.is_empty() {
-                shapes.remove(&shape);
-            }
-        }
-        if shapes.is_empty() {
+        });
+        if ready.by_shape.is_empty() {
             self.ready.remove(ns_id);
         }
     }
@@ -132,39 +195,55 @@ impl Queue {
         self.ready.is_empty()
     }
 
-    /// The first job, among the namespaces, of a shape that the function lets pass; only shapes
+    /// The first job, among the namespaces, of which the function says that it fits; only shapes
     /// among `among`, where that is given.
     pub fn first(
         &self,
         namespaces: &[String],
         among: Option<&Fresh>,
-        mut fits: impl FnMut(ShapeIx, JobIx) -> bool,
+        mut fits: impl FnMut(JobIx, Rank) -> Fit,
     ) -> Option<(Rank, JobIx)> {
         let mut best: Option<(Rank, JobIx)> = None;
-        let mut look = |shape: ShapeIx, jobs: &BTreeSet<(Rank, JobIx)>| {
-            if let Some(first) = jobs.first()
-                && best.is_none_or(|best| *first < best)
-                && fits(shape, first.1)
-            {
-                best = Some(*first);
-            }
-        };
         for ns_id in namespaces {
             let Some(ready) = self.ready.get(ns_id) else {
                 continue;
             };
-            match among {
-                None => ready.iter().for_each(|(shape, jobs)| look(*shape, jobs)),
-                Some(among) => {
-                    for shape in among.get(ns_id).into_iter().flatten() {
-                        if let Some(jobs) = ready.get(shape) {
-                            look(*shape, jobs);
-                        }
+            let mut look = |shape: ShapeIx, best: &mut Option<(Rank, JobIx)>| {
+                for first in ready.by_shape.get(&shape).into_iter().flatten() {
+                    if best.is_some_and(|best| best <= *first) {
+                        return;
+                    }
+                    match fits(first.1, first.0) {
+                        Fit::Yes => *best = Some(*first),
+                        Fit::No => return,
+                        Fit::JobIsFull => {}
                     }
                 }
+            };
+            if let Some(among) = among {
+                for shape in among.get(ns_id).into_iter().flatten() {
+                    look(*shape, &mut best);
+                }
+                continue;
+            }
+            for (rank, job, shape) in &ready.heads {
+                if best.is_some_and(|best| best <= (*rank, *job)) {
+                    break;
+                }
+                look(*shape, &mut best);
             }
         }
         best
+    }
+
+    /// The first jobs of the shapes, among the namespaces, that stand before a rank.
+    pub fn heads_before<'q>(
+        &'q self,
+        namespaces: &'q [String],
+        rank: Rank,
+    ) -> impl Iterator<Item = (Rank, JobIx, ShapeIx)> + 'q {
+        let ready = namespaces.iter().filter_map(|ns_id| self.ready.get(ns_id));
+        ready.flat_map(move |ready| ready.heads.range(..(rank, 0, 0)).copied())
     }
 
     /// The jobs before a rank, in any shape of a namespace.
@@ -172,7 +251,7 @@ impl Queue {
         self.ready
             .get(ns_id)
             .into_iter()
-            .flat_map(BTreeMap::values)
+            .flat_map(|ready| ready.by_shape.values())
             .flat_map(move |jobs| jobs.range(..(rank, 0)).map(|(_, job)| *job))
     }
 }

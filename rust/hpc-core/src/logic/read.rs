@@ -272,6 +272,10 @@ impl Hub {
             let leases = job.leases.iter().filter(|lease| Some(lease.node) == own);
             leases.map(move |lease| (job, lease))
         });
+        let reserved = node.reserved.and_then(|of| self.state.jobs.get(of.job));
+        let reserved = reserved.map(|job| job.id.to_string());
+        let labels = node.labels.iter();
+        let labels = labels.map(|(key, value)| (key.clone(), Value::text(value.clone())));
         let mut object = ObjectWriter::new(out);
         object
             .str("node_id", &node.id)
@@ -284,6 +288,8 @@ impl Hub {
             .list("namespaces", &node.namespaces, |out, ns| write_str(out, ns))
             .value("resources", &amounts(&node.total))
             .value("used", &amounts(&node.used))
+            .value("labels", &Value::Map(labels.collect()))
+            .value("reserved_for", &optional(reserved.as_deref()))
             .int("joined_at", node.joined_at)
             .list("leases", leases, |out, (job, lease)| {
                 ObjectWriter::new(out)

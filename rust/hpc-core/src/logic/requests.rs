@@ -8,7 +8,7 @@ use super::kernel::Entry;
 use super::queue::JobIx;
 use super::state::State;
 use crate::domain::event::{Ctx, KernelKind};
-use crate::domain::json::Value;
+use crate::domain::json::{Map, Value};
 use crate::lattice::tasks::TaskSet;
 
 impl State {
@@ -33,6 +33,9 @@ impl State {
             // Which tasks and which round the Hub has written into the entry.
             KernelKind::RetryJob => {
                 if let (Some(tasks), Some(_)) = (entry.ctx.tasks(), entry.spec.int("round")) {
+                    if let Some(amounts) = entry.spec.get("resources").and_then(Value::as_map) {
+                        self.reshape(ix, amounts);
+                    }
                     self.change_job(ix, None, |job| job.begin_round(&tasks));
                     self.reconsider_after(ix);
                 }
@@ -62,6 +65,31 @@ impl State {
         if job.rank != former && job.is_ready() {
             self.queue.remove(&job.ns_id, job.shape, former, ix);
             self.queue.insert(&job.ns_id, job.shape, job.rank, ix);
+        }
+    }
+
+    /// Changes what tasks of a job take from their next lease on.
+    fn reshape(&mut self, ix: JobIx, amounts: &Map<'_>) {
+        let Some(former) = self.jobs.get(ix).map(|job| job.shape) else {
+            return;
+        };
+        let mut shape = self.queue.shape_at(former).clone();
+        for (name, amount) in amounts.iter() {
+            let resource = self.queue.resource(name);
+            let Value::Int(amount) = amount else {
+                continue;
+            };
+            shape.needs.retain(|(of, _)| *of != resource);
+            shape.needs.push((resource, *amount));
+        }
+        shape.needs.sort_unstable();
+        let shape = self.queue.shape(shape);
+        if let Some(job) = self.jobs.get_mut(ix) {
+            if job.is_ready() {
+                self.queue.remove(&job.ns_id, former, job.rank, ix);
+                self.queue.insert(&job.ns_id, shape, job.rank, ix);
+            }
+            job.shape = shape;
         }
     }
 

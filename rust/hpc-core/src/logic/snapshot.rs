@@ -15,6 +15,7 @@ use super::job::Job;
 use super::jobs::Jobs;
 use super::kernel::KernelFacts;
 use super::nodes::{Node, Nodes};
+use super::placement::Placement;
 use super::queue::{Queue, Shape};
 use super::receipts::{RECEIPT_MS, Receipts};
 use super::registry::Namespaces;
@@ -121,12 +122,13 @@ fn encode_namespaces(namespaces: &Namespaces, out: &mut Vec<u8>) {
 fn encode_resources(queue: &Queue, out: &mut Vec<u8>) {
     queue.resources().to_vec().encode(out);
     put_uint(queue.shapes().len() as u64, out);
-    for Shape(needs) in queue.shapes() {
+    for Shape { needs, placement } in queue.shapes() {
         put_uint(needs.len() as u64, out);
         for (resource, amount) in needs {
             put_uint(*resource as u64, out);
             amount.encode(out);
         }
+        placement.as_deref().cloned().encode(out);
     }
 }
 
@@ -292,7 +294,9 @@ fn decode_resources(reader: &mut Reader<'_>) -> Result<Queue, DecodeError> {
             }
             needs.push((resource, reader.int()?));
         }
-        if queue.shape(Shape(needs)) as usize != place {
+        let placement: Option<Placement> = Codec::decode(reader)?;
+        let placement = placement.map(Box::new);
+        if queue.shape(Shape { needs, placement }) as usize != place {
             return Err(out_of_range(reader));
         }
     }

@@ -15,6 +15,7 @@ use super::job::{Job, NewJob};
 use super::jobs::Jobs;
 use super::kernel::{Entry, KERNEL_GID, KernelFacts};
 use super::nodes::{NodeState, Nodes};
+use super::placement::{Placement, more_resources};
 use super::queue::{JobIx, Queue, Shape, ShapeIx};
 use super::registry::Namespaces;
 use super::rules::EventView;
@@ -210,7 +211,7 @@ impl State {
             for lease in &job.leases {
                 if let Some(node) = self.nodes.get_mut(lease.node) {
                     let count = i64::try_from(lease.tasks.len()).unwrap_or(i64::MAX);
-                    node.book(self.queue.needs(job.shape), count);
+                    node.book(self.queue.shape_at(lease.shape), count);
                     node.leases.insert(ix);
                 }
             }
@@ -329,9 +330,9 @@ impl State {
 
     /// What a task of a submit takes, by its namespace's expressions.
     fn shape_of(&mut self, ns_id: &str, entry: &Entry<'_>) -> ShapeIx {
-        let registered = self.namespaces.get(ns_id);
+        let ns = self.namespaces.get(ns_id).map(|ns| &ns.spec);
         let mut needs: Vec<(usize, i64)> = Vec::new();
-        for (name, expression) in registered.iter().flat_map(|ns| &ns.spec.resources) {
+        for (name, expression) in ns.iter().flat_map(|ns| &ns.resources) {
             let amount = match expression {
                 Expression::Literal(Value::Int(n)) => Some(*n),
                 Expression::Spec(key) => entry.spec.int(key),
@@ -341,13 +342,19 @@ impl State {
                 needs.push((self.queue.resource(name), amount));
             }
         }
+        for (name, amount) in ns.iter().flat_map(|ns| more_resources(ns, entry.spec)) {
+            needs.push((self.queue.resource(name), amount));
+        }
+        let placement = ns.filter(|ns| !ns.placement.is_empty());
+        let placement = placement.map(|ns| Box::new(Placement::of(ns, entry.spec)));
+        let placement = placement.filter(|place| !place.is_anywhere());
         if let Some(slots) = entry.ctx.map().int("slots") {
             needs.push((self.queue.resource("slots"), slots));
         }
         // What two say of one resource, `slots` of the ctx among them, is one need: the greater.
         needs.sort_unstable_by_key(|(resource, amount)| (*resource, Reverse(*amount)));
         needs.dedup_by_key(|(resource, _)| *resource);
-        self.queue.shape(Shape(needs))
+        self.queue.shape(Shape { needs, placement })
     }
 
     fn apply_to_job(&mut self, entry: &Entry<'_>) -> bool {
@@ -428,19 +435,24 @@ impl State {
     }
 
     /// Books the leases that a verdict closed at other nodes than the event's own.
-    fn close_elsewhere(&mut self, ix: JobIx, own: Option<NodeIx>, closed: Vec<(NodeIx, u64)>) {
+    fn close_elsewhere(
+        &mut self,
+        ix: JobIx,
+        own: Option<NodeIx>,
+        closed: Vec<(NodeIx, ShapeIx, u64)>,
+    ) {
         let Some(job) = self.jobs.live(ix) else {
             return;
         };
-        let needs = self.queue.needs(job.shape);
-        for (node_ix, count) in closed {
+        for (node_ix, shape, count) in closed {
             let still = job.leased_to(node_ix) > 0;
             let Some(node) = self.nodes.get_mut(node_ix) else {
                 continue;
             };
             node.attention = true;
             if Some(node_ix) != own {
-                node.book(needs, -i64::try_from(count).unwrap_or(i64::MAX));
+                let count = -i64::try_from(count).unwrap_or(i64::MAX);
+                node.book(self.queue.shape_at(shape), count);
                 if !still {
                     node.leases.remove(&ix);
                 }
@@ -458,7 +470,7 @@ impl State {
         let job = self.jobs.get_mut(ix)?;
         let was_ready = job.is_ready();
         let was_queued = job.queued_count();
-        let had = node.map_or(0, |node| job.leased_to(node));
+        let had = node.map(|node| job.booked_at(node)).unwrap_or_default();
         let result = change(job);
         let is_ready = job.is_ready();
         if was_ready && !is_ready {
@@ -473,10 +485,15 @@ impl State {
         self.delayed.extend(delay.map(|until| (*until, ix)));
         if let Some(node) = node.and_then(|node| Some((node, self.nodes.get_mut(node)?))) {
             let (node_ix, node) = node;
-            let has = job.leased_to(node_ix);
-            let change = i64::try_from(has).unwrap_or(i64::MAX) - i64::try_from(had).unwrap_or(0);
-            node.book(self.queue.needs(job.shape), change);
-            if has > 0 {
+            let has = job.booked_at(node_ix);
+            for (shape, count) in had.iter() {
+                let change = has.get(shape).copied().unwrap_or_default() - count;
+                node.book(self.queue.shape_at(*shape), change);
+            }
+            for (shape, count) in has.iter().filter(|(shape, _)| had.get(shape).is_none()) {
+                node.book(self.queue.shape_at(*shape), *count);
+            }
+            if !has.is_empty() {
                 node.leases.insert(ix);
             } else {
                 node.leases.remove(&ix);

@@ -37,6 +37,11 @@ impl State {
         node.namespaces = namespaces
             .filter_map(|ns| ns.as_str().map(str::to_owned))
             .collect();
+        let labels = entry.spec.get("labels").and_then(Value::as_map);
+        let labels = labels.into_iter().flat_map(Map::iter);
+        node.labels = labels
+            .filter_map(|(key, value)| Some((key.to_owned(), value.as_str()?.to_owned())))
+            .collect();
         node.total.clear();
         for (resource, amount) in offered {
             if node.total.len() <= resource {

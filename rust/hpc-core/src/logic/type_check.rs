@@ -289,12 +289,13 @@ pub fn kernel_fields(kind: KernelKind) -> &'static [&'static str] {
             "host",
             "lease_ms",
             "namespaces",
+            "labels",
         ],
         KernelKind::SetPriority => &[],
+        KernelKind::RetryJob => &["reason", "resources"],
         KernelKind::CancelJob
         | KernelKind::HoldJob
         | KernelKind::ReleaseJob
-        | KernelKind::RetryJob
         | KernelKind::TasksReturned
         | KernelKind::AttemptLost
         | KernelKind::NodeLeft

@@ -7,10 +7,10 @@ use super::gate::Standing;
 use super::hub::Hub;
 use super::job::Job;
 use super::nodes::{Hold, Node, NodeState, at};
-use super::queue::ShapeIx;
+use super::queue::{Shape, ShapeIx};
 
 /// So many jobs ahead are counted for one page; looking at jobs must not cost the whole queue.
-const JOBS_AHEAD_MAX: usize = 10_000;
+pub(super) const JOBS_AHEAD_MAX: usize = 10_000;
 
 /// So many of the jobs that one waits for are named.
 const NAMED_MAX: usize = 3;
@@ -23,6 +23,17 @@ pub(super) struct Lookout<'h> {
     obstacles: HashMap<(&'h str, ShapeIx), Option<String>>,
     /// How many jobs ahead may still be counted.
     steps_left: usize,
+}
+
+/// The ready tasks before a job.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Ahead {
+    /// Of higher priority.
+    pub higher: u64,
+    /// Submitted earlier, of the same.
+    pub earlier: u64,
+    /// Whether there are more than were counted.
+    pub is_cut: bool,
 }
 
 impl Hub {
@@ -117,11 +128,8 @@ impl Hub {
             }
         });
         let open: Vec<String> = open.collect();
-        let (named, others) = open.split_at(open.len().min(NAMED_MAX));
-        let mut sentence = format!("waits for {}", named.join(", "));
-        if !others.is_empty() {
-            sentence.push_str(&format!(" and {} more", others.len()));
-        }
+        let open: Vec<&str> = open.iter().map(String::as_str).collect();
+        let mut sentence = format!("waits for {}", named(&open));
         if !gate.held(&parked).is_empty() {
             sentence.push_str("; and held");
         }
@@ -137,37 +145,23 @@ impl Hub {
         if serving.is_empty() {
             return Some(self.nobody_serves(&job.ns_id));
         }
-        let needs = self.state.queue.needs(job.shape);
+        let shape = self.state.queue.shape_at(job.shape);
         let taking: Vec<&&Node> = serving.iter().filter(|node| node.takes_work()).collect();
         if taking.is_empty() {
             return Some(format!("every relay of `{}` is drained", job.ns_id));
         }
-        let fits_nowhere = taking.iter().all(|node| node.capacity(needs) == 0);
+        let now = self.now.mono;
+        let fits_nowhere = taking.iter().all(|node| node.capacity(shape, now) == 0);
         fits_nowhere.then(|| self.does_not_fit(job, &taking))
     }
 
     fn who_is_ahead(&self, job: &Job, steps_left: &mut usize) -> String {
-        let mut higher = 0;
-        let mut earlier = 0;
-        for ix in self.state.queue.ahead(&job.ns_id, job.rank) {
-            if *steps_left == 0 {
-                return match higher + earlier {
-                    0 => "behind others".to_owned(),
-                    counted => format!("behind more than {}", tasks_word(counted)),
-                };
-            }
-            *steps_left -= 1;
-            let Some(other) = self.state.jobs.get(ix) else {
-                continue;
-            };
-            if other.rank.priority < job.rank.priority {
-                higher += other.queued_count();
-            } else {
-                earlier += other.queued_count();
-            }
-        }
+        let ahead = self.ahead(job, steps_left);
+        let (higher, earlier) = (ahead.higher, ahead.earlier);
         match (higher, earlier) {
-            (0, 0) => "the next, once running tasks free what it needs".to_owned(),
+            (0, 0) if ahead.is_cut => "behind others".to_owned(),
+            (0, 0) => self.the_next(job),
+            _ if ahead.is_cut => format!("behind more than {}", tasks_word(higher + earlier)),
             (higher, 0) => format!("behind {} of higher priority", tasks_word(higher)),
             (0, earlier) => format!("behind {} submitted earlier", tasks_word(earlier)),
             (higher, earlier) => format!(
@@ -176,6 +170,41 @@ impl Hub {
                 tasks_word(earlier)
             ),
         }
+    }
+
+    /// What the job waits for that is the next.
+    fn the_next(&self, job: &Job) -> String {
+        let mut nodes = self.state.nodes.iter();
+        let ix = self.state.jobs.find(&job.id);
+        let kept = nodes.find(|(_, node)| node.reserved.is_some_and(|of| Some(of.job) == ix));
+        match kept {
+            Some((_, node)) => format!(
+                "the next: node {} is kept for it until running tasks free what it needs",
+                node.id
+            ),
+            None => "the next, once running tasks free what it needs".to_owned(),
+        }
+    }
+
+    /// How many ready tasks stand before a job.
+    pub(super) fn ahead(&self, job: &Job, steps_left: &mut usize) -> Ahead {
+        let mut ahead = Ahead::default();
+        for ix in self.state.queue.ahead(&job.ns_id, job.rank) {
+            if *steps_left == 0 {
+                ahead.is_cut = true;
+                break;
+            }
+            *steps_left -= 1;
+            let Some(other) = self.state.jobs.get(ix) else {
+                continue;
+            };
+            if other.rank.priority < job.rank.priority {
+                ahead.higher += other.queued_count();
+            } else {
+                ahead.earlier += other.queued_count();
+            }
+        }
+        ahead
     }
 
     fn nobody_serves(&self, ns_id: &str) -> String {
@@ -200,23 +229,28 @@ impl Hub {
     }
 
     fn does_not_fit(&self, job: &Job, nodes: &[&&Node]) -> String {
+        let shape = self.state.queue.shape_at(job.shape);
+        let now = self.now.mono;
+        let places = nodes.iter().filter(|node| node.is_place_for(shape, now));
+        let places: Vec<&Node> = places.map(|node| **node).collect();
+        if places.is_empty() {
+            return no_place(shape, nodes, now);
+        }
         let names = self.state.queue.resources();
-        let needs = self.state.queue.needs(job.shape);
         let mut parts: Vec<String> = Vec::new();
-        for (resource, need) in needs {
-            let most = nodes
-                .iter()
-                .map(|node| at(&node.total, *resource))
-                .max()
-                .unwrap_or(0);
+        for (resource, need) in &shape.needs {
+            let most = places.iter().map(|node| at(&node.total, *resource));
+            let most = most.max().unwrap_or(0);
             if most < *need {
                 let name = names.get(*resource).map_or("", |name| name);
                 let need = amount(name, *need);
-                let most = match name {
-                    "memory_mib" => format!("{most} MiB"),
-                    _ => most.to_string(),
-                };
-                parts.push(format!("needs {need}, the largest relay has {most}"));
+                parts.push(match (most, name) {
+                    (0, _) => format!("needs {need}, no relay has any"),
+                    (_, "memory_mib") => {
+                        format!("needs {need}, the largest relay has {most} MiB")
+                    }
+                    _ => format!("needs {need}, the largest relay has {most}"),
+                });
             }
         }
         if parts.is_empty() {
@@ -260,7 +294,37 @@ fn still_ends<'n>(job: &Job, ix: NodeIx, node: &'n Node) -> Option<&'n str> {
     holds.any(has_open).then_some(&*node.id)
 }
 
-fn tasks_word(count: u64) -> String {
+/// Why no node is a place for tasks of a shape, node by node.
+fn no_place(shape: &Shape, nodes: &[&&Node], now: i64) -> String {
+    let Some(placement) = &shape.placement else {
+        return "no relay is a place for it".to_owned();
+    };
+    let missing = placement.nodes.iter();
+    let missing = missing.filter(|id| !nodes.iter().any(|node| *node.id == ***id));
+    let missing: Vec<&str> = missing.map(String::as_str).collect();
+    if !missing.is_empty() && missing.len() == placement.nodes.len() {
+        return format!("{} of those it names is not there", named(&missing));
+    }
+    let says = nodes.iter().filter_map(|node| {
+        let obstacle = placement.obstacle(node, node.left_ms(now))?;
+        Some(format!("{} {obstacle}", node.id))
+    });
+    let says: Vec<String> = says.collect();
+    let says: Vec<&str> = says.iter().map(String::as_str).collect();
+    format!("no relay is a place for it: {}", named(&says))
+}
+
+/// The first few, and how many more there are.
+fn named(all: &[&str]) -> String {
+    let (named, others) = all.split_at(all.len().min(NAMED_MAX));
+    let mut text = named.join(", ");
+    if !others.is_empty() {
+        text.push_str(&format!(" and {} more", others.len()));
+    }
+    text
+}
+
+pub(super) fn tasks_word(count: u64) -> String {
     if count == 1 {
         "1 task".to_owned()
     } else {
@@ -269,10 +333,10 @@ fn tasks_word(count: u64) -> String {
 }
 
 /// An amount of a resource as people say it.
-fn amount(name: &str, n: i64) -> String {
+pub(super) fn amount(name: &str, n: i64) -> String {
     match name {
         "memory_mib" => format!("{n} MiB of memory"),
-        "cpus" if n == 1 => "1 cpu".to_owned(),
+        "cpus" | "gpus" if n == 1 => format!("1 {}", name.trim_end_matches('s')),
         _ => format!("{n} {name}"),
     }
 }

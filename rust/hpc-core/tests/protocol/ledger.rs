@@ -428,7 +428,8 @@ impl Ledger {
     /// Checks that the Hub's live state is what the log says, and keeps its own books.
     pub fn check_state(&self, hub: &Hub) {
         let state = hub.state();
-        let mut leased: BTreeMap<&str, BTreeMap<u32, i64>> = BTreeMap::new();
+        // By node: jobs, and what their leases take.
+        let mut leased: BTreeMap<&str, (BTreeSet<u32>, Vec<i64>, i64)> = BTreeMap::new();
         let mut waiting = BTreeSet::new();
         for (ix, job) in state.jobs.iter() {
             self.check_job(hub, &job);
@@ -437,27 +438,29 @@ impl Ledger {
             }
             for lease in &job.leases {
                 let node = state.nodes.get(lease.node).unwrap();
-                let count = leased.entry(&node.id).or_default().entry(ix).or_default();
-                *count += i64::try_from(lease.tasks.len()).unwrap();
-            }
-        }
-        for (_, node) in state.nodes.iter() {
-            let none = BTreeMap::new();
-            let leases = leased.get(&*node.id).unwrap_or(&none);
-            let mut used = vec![0; node.used.len()];
-            for (job, count) in leases {
-                let job = state.jobs.get(*job).unwrap();
-                for (resource, need) in state.queue.needs(job.shape) {
+                let count = i64::try_from(lease.tasks.len()).unwrap();
+                let (jobs, used, exclusive) = leased.entry(&node.id).or_default();
+                jobs.insert(ix);
+                let shape = state.queue.shape_at(lease.shape);
+                *exclusive += count * i64::from(shape.is_exclusive());
+                for (resource, need) in &shape.needs {
+                    used.resize(used.len().max(resource + 1), 0);
                     used[*resource] += need * count;
                 }
             }
+        }
+        for (_, node) in state.nodes.iter() {
+            let none = Default::default();
+            let (jobs, used, exclusive) = leased.get(&*node.id).unwrap_or(&none);
+            let mut used = used.clone();
+            used.resize(node.used.len().max(used.len()), 0);
             assert_eq!(
-                node.used, used,
+                (&node.used, node.exclusive),
+                (&used, *exclusive),
                 "the book of {} is the sum of its leases",
                 node.id
             );
-            let jobs: BTreeSet<u32> = leases.keys().copied().collect();
-            assert_eq!(node.leases, jobs, "jobs with a lease at {}", node.id);
+            assert_eq!(node.leases, *jobs, "jobs with a lease at {}", node.id);
         }
         let last = hpc_core::logic::queue::Rank {
             priority: std::cmp::Reverse(i64::MIN),

@@ -1,5 +1,7 @@
 //! A relay that does what a script says: it keeps node, place, session, epoch, numbers and holds.
 
+use std::collections::BTreeMap;
+
 use serde_json::{Value, json};
 
 use crate::world::{Answer, World, merge};
@@ -14,6 +16,11 @@ pub struct Puppet {
     /// Number of the newest claim.
     pub n: u64,
     pub cpus: u64,
+    /// What it offers, where that is more than cpus.
+    pub resources: Option<BTreeMap<String, i64>>,
+    pub labels: BTreeMap<String, String>,
+    /// Seconds until it ends.
+    pub time_left: Option<u64>,
     pub max: u64,
     pub takeover: bool,
     pub namespaces: Vec<&'static str>,
@@ -34,6 +41,9 @@ impl Puppet {
             epoch: 1,
             n: 0,
             cpus,
+            resources: None,
+            labels: BTreeMap::new(),
+            time_left: None,
             max: 64,
             takeover: false,
             namespaces: vec!["batch"],
@@ -85,12 +95,23 @@ impl Puppet {
             .iter()
             .map(|(job, attempt, tasks)| json!({"job_id": job, "attempt": attempt, "tasks": tasks}))
             .collect();
-        json!({
+        let resources = match &self.resources {
+            Some(resources) => json!(resources),
+            None => json!({"cpus": self.cpus, "slots": 4}),
+        };
+        let mut claim = json!({
             "node_id": self.node, "host": "host", "place": self.place, "session": self.session,
             "epoch": self.epoch, "n": self.n, "ns": self.namespaces,
-            "resources": {"cpus": self.cpus, "slots": 4}, "max": self.max, "wait": wait, "holds": holds,
+            "resources": resources, "max": self.max, "wait": wait, "holds": holds,
             "takeover": self.takeover,
-        })
+        });
+        if !self.labels.is_empty() {
+            claim["labels"] = json!(self.labels);
+        }
+        if let Some(time_left) = self.time_left {
+            claim["time_left"] = json!(time_left);
+        }
+        claim
     }
 }
 

@@ -95,8 +95,31 @@ impl World {
                 {"key": "retry_on", "expected_type": "List"},
                 {"key": "max_fails", "expected_type": "Int", "min": 0},
                 {"key": "throttle", "expected_type": "Int", "min": 1},
+                {"key": "gpus", "expected_type": "Int", "min": 0},
+                {"key": "resources", "expected_type": "Map"},
+                {"key": "require", "expected_type": "Map"},
+                {"key": "nodes", "expected_type": "List"},
+                {"key": "exclude", "expected_type": "List"},
+                {"key": "exclusive", "expected_type": "Bool"},
+                {"key": "max_per_node", "expected_type": "Int"},
+                {"key": "min_time", "expected_type": "Float"},
             ]);
-            let spec = json!({"schema": {"SubmitJob": fields}, "resources": {"cpus": "$spec.cpu"}});
+            let placement = [
+                "require",
+                "nodes",
+                "exclude",
+                "exclusive",
+                "max_per_node",
+                "min_time",
+            ];
+            let placement: BTreeMap<&str, String> = placement
+                .into_iter()
+                .map(|name| (name, format!("$spec.{name}")))
+                .collect();
+            let spec = json!({
+                "schema": {"SubmitJob": fields}, "placement": placement,
+                "resources": {"cpus": "$spec.cpu", "gpus": "$spec.gpus", "*": "$spec.resources"},
+            });
             world.control(json!({"type": "RegisterNamespace", "ns_id": ns_id, "spec": spec}));
         }
         let rules = json!([
@@ -309,6 +332,10 @@ impl World {
         // `why` may name relays that hold what is settled: they say so with their next claim.
         for job in bodies[0]["data"].as_array_mut().unwrap() {
             job["why"] = Value::Null;
+        }
+        // For whom a node is kept is found anew when claims come.
+        for node in bodies[1]["data"].as_array_mut().unwrap() {
+            node["reserved_for"] = Value::Null;
         }
         bodies
     }

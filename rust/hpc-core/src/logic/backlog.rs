@@ -1,0 +1,129 @@
+//! Backlog: leases beyond a relay's room, at most some 100 ms of a job's measured task time.
+//!
+//! They are committed ahead so that a relay need not wait for a commit between two short tasks
+//! (protocol R4), and are taken back while another relay idles. Which tasks is `schedule.rs`'s.
+
+use super::attempts::NodeIx;
+use super::hub::Hub;
+use super::job::Job;
+use super::nodes::{Node, Told, at};
+use crate::lattice::tasks::TaskSet;
+
+/// How much work a relay may hold ahead, ms.
+const BACKLOG_MS: f64 = 100.0;
+/// Tasks that take longer are never leased ahead, ms.
+const SHORT_TASK_MS: f64 = 1000.0;
+
+impl Hub {
+    /// Asks nodes with a backlog to give it back while another waits for work that would fit it.
+    pub(super) fn take_back(&mut self, idle: &[NodeIx]) {
+        let crowded: Vec<NodeIx> = self
+            .state
+            .nodes
+            .iter()
+            .filter(|(_, node)| is_crowded(node))
+            .map(|(ix, _)| ix)
+            .collect();
+        let now = self.now.mono;
+        for idle in idle {
+            for from in &crowded {
+                let asked = self.backlog_for(*from, *idle);
+                let Some(node) = self.state.nodes.get_mut(*from) else {
+                    continue;
+                };
+                for (job_id, attempt, tasks) in asked {
+                    node.attention = true;
+                    node.must_ask = true;
+                    node.asked.push(Told {
+                        job_id,
+                        attempt,
+                        tasks,
+                        at: now,
+                    });
+                }
+            }
+        }
+    }
+
+    /// Whether a node that waits takes work and has something free.
+    pub(super) fn is_idle(&self, ix: NodeIx) -> bool {
+        let node = self.state.nodes.get(ix).filter(|node| node.takes_work());
+        node.is_some_and(|node| {
+            let mut total = (0..).zip(&node.total);
+            let may_take = node.open.as_ref().is_some_and(|open| open.max > 0);
+            may_take && !is_crowded(node) && total.any(|(i, total)| *total > at(&node.used, i))
+        })
+    }
+
+    /// Unstarted leases of `from` beyond its room that would fit into `idle`.
+    fn backlog_for(&self, from: NodeIx, idle: NodeIx) -> Vec<(String, u32, TaskSet)> {
+        let nodes = &self.state.nodes;
+        let (Some(crowded), Some(idle)) = (nodes.get(from), nodes.get(idle)) else {
+            return Vec::new();
+        };
+        let mut found = Vec::new();
+        for job in crowded
+            .leases
+            .iter()
+            .filter_map(|job| self.state.jobs.live(*job))
+        {
+            let serves = idle.namespaces.contains(&job.ns_id) && idle.takes_work();
+            let shape = self.state.queue.shape_at(job.shape);
+            let pending = still_asked(crowded, job, from);
+            let wanted = idle
+                .room(shape, None, self.now.mono)
+                .min(crowded.excess(shape))
+                .saturating_sub(pending);
+            for lease in job
+                .leases
+                .iter()
+                .filter(|lease| lease.node == from && serves)
+            {
+                let unstarted = lease.tasks.difference(&lease.started);
+                // The last ones are the furthest from being started.
+                let keep = unstarted.len().saturating_sub(wanted);
+                let mut last = unstarted;
+                last.take_first(keep);
+                if !last.is_empty() && pending == 0 {
+                    found.push((job.id.to_string(), lease.attempt, last));
+                }
+            }
+        }
+        found
+    }
+}
+
+/// The most tasks of a job that are leased ahead to a node that runs `slots` of them at a time.
+pub(super) fn backlog(job: &Job, slots: u64) -> u64 {
+    let Some(mean_ms) = job.mean_ms.filter(|mean| *mean <= SHORT_TASK_MS) else {
+        return 0;
+    };
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "from 1 to 200"
+    )]
+    let each = if mean_ms > BACKLOG_MS {
+        1
+    } else {
+        (BACKLOG_MS / mean_ms.max(0.5)).ceil() as u64
+    };
+    // Jobs that need nothing have room without end, so their slots are no measure.
+    each * slots.min(1024)
+}
+
+/// How many tasks of a job a node was asked to give back and may still do so.
+fn still_asked(node: &Node, job: &Job, ix: NodeIx) -> u64 {
+    let asked = node.asked.iter().filter(|told| told.job_id == *job.id);
+    let open = asked.filter_map(|told| {
+        let lease = job.lease(told.attempt, ix)?;
+        let waiting = lease.tasks.difference(&lease.started);
+        Some(waiting.intersection(&told.tasks).len())
+    });
+    open.sum()
+}
+
+fn is_crowded(node: &Node) -> bool {
+    let over = |(used, total): (&i64, &i64)| *total > 0 && used > total;
+    node.used.iter().zip(&node.total).any(over)
+}

@@ -1,0 +1,153 @@
+//! Why a job waits, node by node: what each lacks, by how much, and what would help.
+//!
+//! The one sentence for the whole job is `why.rs`'s. This is asked for one job at a time, so it may
+//! look at every node.
+
+use super::attempts::NodeIx;
+use super::hub::Hub;
+use super::job::Job;
+use super::nodes::{Node, NodeState, at};
+use super::query::Query;
+use super::reservation::left_here;
+use super::why::{JOBS_AHEAD_MAX, amount, tasks_word};
+use crate::domain::json::Value;
+use crate::domain::json_write::ObjectWriter;
+use crate::domain::problem::Problem;
+
+impl Hub {
+    /// `GET /jobs/{id}/why`: the sentence, and one for each node.
+    pub(super) fn read_why(&mut self, token: u64, query: &str) {
+        match self.why_page(query) {
+            Ok(body) => self.reply(token, 200, body),
+            Err(problem) => self.refuse(token, &problem),
+        }
+    }
+
+    /// The body of that answer.
+    pub(super) fn why_page(&self, query: &str) -> Result<Vec<u8>, Box<Problem>> {
+        let query = Query::parse(query, &["job_id"])?;
+        let job = self.known_job(query.get("job_id").unwrap_or_default())?;
+        let why = self.why(&job, &mut self.lookout());
+        let mut out = Vec::with_capacity(1024);
+        let mut object = ObjectWriter::new(&mut out);
+        object.int("cursor", self.last_seq());
+        let mut data = ObjectWriter::new(object.key("data"));
+        data.str("job_id", &job.id)
+            .value("why", &why.map_or(Value::Null, Value::text));
+        let mut ahead = ObjectWriter::new(data.key("ahead"));
+        let counted = self.ahead(&job, &mut JOBS_AHEAD_MAX.clone());
+        ahead
+            .int("higher", counted.higher)
+            .int("earlier", counted.earlier)
+            .bool("more", counted.is_cut)
+            .end();
+        let nodes = self.state.nodes.iter().filter(|_| !job.is_settled());
+        data.list("nodes", nodes, |out, (ix, node)| {
+            let obstacle = self.obstacle_at(ix, node, &job);
+            let has_room = obstacle.is_none();
+            let says = obstacle.unwrap_or_else(|| "has room for it".to_owned());
+            ObjectWriter::new(out)
+                .str("node_id", &node.id)
+                .bool("fits", has_room)
+                .str("why", &says)
+                .end();
+        });
+        data.end();
+        object.end();
+        Ok(out)
+    }
+
+    /// What keeps a task of a job from starting at a node, in words that follow its name.
+    fn obstacle_at(&self, ix: NodeIx, node: &Node, job: &Job) -> Option<String> {
+        let now = self.now.mono;
+        let shape = self.state.queue.shape_at(job.shape);
+        let id = &node.id;
+        match node.state {
+            NodeState::Up => {}
+            NodeState::Unreachable => return Some("is unreachable".to_owned()),
+            NodeState::Left => return Some("has left".to_owned()),
+        }
+        if !node.namespaces.contains(&job.ns_id) {
+            let follows = node.namespaces.join(", ");
+            return Some(format!("follows {follows}, not {}", job.ns_id));
+        }
+        if node.drained.1 {
+            return Some(format!("is drained: hpc node undrain {id}"));
+        }
+        let placement = shape.placement.as_ref();
+        if let Some(obstacle) = placement.and_then(|p| p.obstacle(node, node.left_ms(now))) {
+            return Some(obstacle);
+        }
+        if node.capacity(shape, now) == 0 {
+            return Some(self.lacks(node, job));
+        }
+        if left_here(job, ix, shape) == 0 {
+            let most = shape.max_per_node();
+            return Some(format!(
+                "has {} of it, as many as it allows there",
+                tasks_word(most)
+            ));
+        }
+        if self.room_of(ix, job, false) > 0 {
+            return None;
+        }
+        let kept = node.reserved.filter(|kept| kept.rank < job.rank);
+        let kept = kept.and_then(|kept| self.state.jobs.get(kept.job));
+        let kept = kept.map(|of| format!("is kept for job {}, which comes first", of.id));
+        Some(kept.unwrap_or_else(|| self.is_full(node, job)))
+    }
+
+    /// What a node has too little of, also when nothing runs there.
+    fn lacks(&self, node: &Node, job: &Job) -> String {
+        let needs = self.state.queue.shape_at(job.shape).needs.iter();
+        let lacking = needs.filter(|(resource, need)| at(&node.total, *resource) < *need);
+        let parts = lacking.map(|(resource, need)| {
+            let has = at(&node.total, *resource);
+            let short = need - has;
+            let name = self.resource_name(*resource);
+            format!(
+                "offers {}, it needs {}: {} too few",
+                amount(name, has),
+                amount(name, *need),
+                amount(name, short)
+            )
+        });
+        parts.collect::<Vec<_>>().join("; ")
+    }
+
+    /// What must become free at a node that has enough in all.
+    fn is_full(&self, node: &Node, job: &Job) -> String {
+        let shape = self.state.queue.shape_at(job.shape);
+        if node.exclusive > 0 {
+            return "runs a task that has it to itself".to_owned();
+        }
+        if shape.is_exclusive() {
+            let jobs = node.leases.len();
+            let word = if jobs == 1 { "job" } else { "jobs" };
+            return format!("runs tasks of {jobs} {word}, and it wants the node to itself");
+        }
+        let needs = shape.needs.iter();
+        let parts = needs.filter_map(|(resource, need)| {
+            let (total, used) = (at(&node.total, *resource), at(&node.used, *resource));
+            let name = self.resource_name(*resource);
+            let short = used.min(total) + need - total;
+            (short > 0).then(|| {
+                let taken = amount(name, used.min(total));
+                format!(
+                    "{taken} of {total} taken, {} more must become free",
+                    amount(name, short)
+                )
+            })
+        });
+        let parts: Vec<String> = parts.collect();
+        match parts.is_empty() {
+            true => "has no room now".to_owned(),
+            false => parts.join("; "),
+        }
+    }
+
+    fn resource_name(&self, resource: usize) -> &str {
+        let names = self.state.queue.resources();
+        names.get(resource).map_or("", String::as_str)
+    }
+}
