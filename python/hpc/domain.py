@@ -119,7 +119,8 @@ class Work(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """What the supervisor executes for each task of one grant.
 
     `HPC_JOB_ID`, `HPC_TASK_ID`, `HPC_ATTEMPT`, `HPC_NODE_ID`, `HPC_CPUS`, `HPC_MEMORY_MIB` and
-    `HPC_ENTRY` are added to `env` per task by the supervisor.
+    `HPC_ENTRY` are added to `env` per task by the supervisor; what a task has of `resources` stands
+    in `HPC_RESOURCE_<NAME>`, of GPUs also in `CUDA_VISIBLE_DEVICES` and `HPC_GPUS`.
 
     Attributes:
         epoch: The node's epoch under which the tasks were granted; stands in their reports.
@@ -135,6 +136,7 @@ class Work(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         cpus: Cores to be pinned to.
         memory_mib: Limit over the process tree; None reserves without enforcing.
         reserve_mib: What the task takes from the offer.
+        resources: What else it takes, by name.
         time_limit_s: Wall time; None is unlimited.
         grace_s: Between SIGTERM and SIGKILL.
         on_cut_off: At the fence: `finish` goes on, `stop` is ended.
@@ -157,6 +159,7 @@ class Work(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     cpus: int = 1
     memory_mib: int | None = None
     reserve_mib: int = 0
+    resources: dict[str, int] = {}
     time_limit_s: float | None = None
     grace_s: float = 5.0
     on_cut_off: Literal["finish", "stop"] = "finish"

@@ -10,7 +10,7 @@ import asyncio
 import json
 import os
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,7 @@ import msgspec
 
 from hpc.domain import Work
 from hpc.relay.supervisor_link import Batch, SupervisorLink
+from hpc.resources import Stock
 
 DEADLINE_S = 30.0
 BASE = Work(
@@ -168,12 +169,18 @@ async def relay(
     session: str = "s1",
     cpus: list[int] | None = None,
     memory_mib: int = 4096,
+    stock: Mapping[str, Stock] | None = None,
     acknowledges: bool = True,
 ) -> AsyncIterator[Relay]:
     """Start a supervisor in a folder and take its reports; it ends with the block."""
     cores = sorted(os.sched_getaffinity(0)) if cpus is None else cpus
     link = await SupervisorLink.start(
-        folder=folder, session=session, node_id="n1", cpus=cores, memory_mib=memory_mib
+        folder=folder,
+        session=session,
+        node_id="n1",
+        cpus=cores,
+        memory_mib=memory_mib,
+        stock=stock,
     )
     taken = Relay(link, acknowledges=acknowledges)
     listener = asyncio.create_task(taken.listen())

@@ -30,8 +30,8 @@ PURE = RUST / "hpc-core"
 # A unit may import units of a lower level only; units of one level know nothing of each other.
 LEVELS: tuple[frozenset[str], ...] = (
     frozenset({"_core", "errors", "placeholders"}),
-    frozenset({"arrays", "clock", "domain", "machine", "units"}),
-    frozenset({"access", "protocols", "submission"}),
+    frozenset({"arrays", "clock", "domain", "machine", "resources", "units"}),
+    frozenset({"access", "gpus", "protocols", "submission"}),
     frozenset({"config", "ports", "problems"}),
     frozenset({"handlers", "namespaces", "plugins", "storage", "transport"}),
     frozenset({"client", "hub", "monitor", "relay"}),

@@ -14,13 +14,14 @@ import socket
 import subprocess
 import sys
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar, cast
 
 import msgspec
 
 from hpc.domain import Work
+from hpc.resources import Stock
 
 STOP_S = 10.0
 """How long a supervisor may take to end its tasks and itself before it is killed."""
@@ -83,7 +84,14 @@ class SupervisorLink:
 
     @classmethod
     async def start(
-        cls, *, folder: Path, session: str, node_id: str, cpus: list[int], memory_mib: int
+        cls,
+        *,
+        folder: Path,
+        session: str,
+        node_id: str,
+        cpus: list[int],
+        memory_mib: int,
+        stock: Mapping[str, Stock] | None = None,
     ) -> SupervisorLink:
         """Start a supervisor and wait until it has swept and takes orders.
 
@@ -95,6 +103,7 @@ class SupervisorLink:
             node_id: Name of the node in reports and in the environment of tasks.
             cpus: Cores that tasks are pinned to, each to its own.
             memory_mib: Memory that tasks may reserve.
+            stock: What else there is for tasks, by name.
 
         Raises:
             ConnectionResetError: It ended instead; stderr says why.
@@ -130,6 +139,9 @@ class SupervisorLink:
         except BaseException:
             await link.stop()
             raise
+        if stock:
+            # No argument of its start: one may be longer than the kernel takes.
+            link._order({"op": "offer", "stock": stock})
         return link
 
     def run(self, works: list[Work]) -> None:

@@ -4,7 +4,7 @@
 //! happens. The life of a single task (start, ending, its end) stands in [`crate::life`]; time is
 //! [`crate::timers`]', the loop around it all [`crate::supervisor`]'s.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::fs::File;
 use std::sync::Arc;
 
@@ -17,11 +17,11 @@ use crate::life::{Task, Why};
 use crate::outbox::Outbox;
 use crate::reap::Markers;
 use crate::record::{Cause, Outcome, Reason, Record, Span};
-use crate::slots::Slots;
+use crate::slots::{Slots, Stock};
 use crate::spawn::OwnFolders;
 use crate::sys::{self, launch::Launcher};
 use crate::timers::{Timer, Timers};
-use crate::work::{CutOff, Kind, Lease, Lot, Site, Work, seconds_to_ms};
+use crate::work::{CutOff, GPUS, Kind, Lease, Lot, Site, Work, seconds_to_ms};
 
 /// Grace of a task when a drain's patience is over, at most.
 const DRAIN_GRACE_MS: u64 = 5_000;
@@ -115,6 +115,12 @@ impl Board {
         })
     }
 
+    /// Offers what has a name, beside cores and memory; comes before the first work.
+    pub fn offer(&mut self, stock: BTreeMap<String, Stock>) {
+        self.site.has_gpus = stock.contains_key(GPUS);
+        self.slots.stock(stock);
+    }
+
     /// Takes work on: what is not held is queued; what cannot be prepared is reported `refused`.
     pub fn run(&mut self, works: Vec<Work>) {
         for work in works {
@@ -139,15 +145,15 @@ impl Board {
         if tasks.is_empty() {
             return;
         }
-        let work = &lot.work;
         if self.is_draining {
             self.report_returned(&lot.lease, &tasks, Reason::Drain);
-        } else if work.kind == Kind::Process && !self.slots.could_fit(work.cpus, work.reserve_mib) {
-            let (cpus, mib) = (work.cpus, work.reserve_mib);
-            let detail = format!("{cpus} cpus and {mib} MiB are more than this relay offers");
-            self.report_failed(&lot.lease, &tasks, detail);
-        } else {
-            self.queue.push_back(Waiting { lot, tasks });
+            return;
+        }
+        match self.slots.could_fit(&lot.asked) {
+            Err(detail) if lot.work.kind == Kind::Process => {
+                self.report_failed(&lot.lease, &tasks, detail);
+            }
+            _ => self.queue.push_back(Waiting { lot, tasks }),
         }
     }
 
@@ -312,7 +318,7 @@ impl Board {
                 self.finish_at_once(&lot, &tasks);
                 continue;
             }
-            let Some(taken) = self.slots.take(lot.work.cpus, lot.work.reserve_mib) else {
+            let Some(taken) = self.slots.take(&lot.asked) else {
                 place += 1; // what came later and is smaller may fit
                 continue;
             };

@@ -34,6 +34,8 @@ pub struct Place<'a> {
     pub task: u32,
     /// Folder of its own, where the lot names none.
     pub own_folder: Option<&'a Path>,
+    /// Variables of its own, each `NAME=VALUE`: what it has of the relay's resources.
+    pub own_env: Vec<String>,
     /// Captured stdout and stderr, where the lot names no file.
     pub captures: (Option<&'a CStr>, Option<&'a CStr>),
     /// Its marker.
@@ -87,10 +89,13 @@ pub fn spawn(launcher: &mut Launcher, lot: &Lot, place: &Place<'_>) -> Result<i3
             .map(|entry| c_string(&format!("HPC_ENTRY={entry}")))
             .transpose()?,
     ];
+    let shares = place.own_env.iter().map(|variable| c_string(variable));
+    let shares = shares.collect::<Result<Vec<_>, _>>()?;
     let env: Vec<&CStr> = lot
         .env
         .iter()
         .chain(own.iter().flatten())
+        .chain(&shares)
         .map(CString::as_c_str)
         .collect();
     let args = work.args_of(place.task).map_err(Failed::refused)?;

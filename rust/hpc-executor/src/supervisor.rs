@@ -140,6 +140,7 @@ impl Supervisor {
             site: Site {
                 node_id: settings.node_id,
                 place,
+                has_gpus: false,
             },
             janitor,
         })?;
@@ -234,6 +235,7 @@ impl Supervisor {
 
     fn obey(&mut self, order: Order) {
         match order {
+            Order::Offer { stock } => self.board.offer(stock),
             Order::Run { works } => self.board.run(works),
             Order::Refuse { work, detail } => self.board.refuse(&work, detail),
             Order::Cancel {

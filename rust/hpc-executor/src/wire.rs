@@ -14,6 +14,7 @@
 //! Nothing blocks: what the relay does not read yet waits in memory, and is bounded since every
 //! kind but the answers waits for the relay's word before the next.
 
+use std::collections::BTreeMap;
 use std::io::{self, Read, Write};
 use std::os::fd::{AsRawFd, RawFd};
 use std::os::unix::net::UnixStream;
@@ -21,6 +22,7 @@ use std::os::unix::net::UnixStream;
 use serde::Deserialize;
 
 use crate::capture::Stream;
+use crate::slots::Stock;
 use crate::work::Work;
 
 /// Greatest message to the supervisor.
@@ -46,6 +48,9 @@ pub struct Followed {
 #[serde(tag = "op", rename_all = "snake_case")]
 #[allow(missing_docs)] // the Python class documents them
 pub enum Order {
+    Offer {
+        stock: BTreeMap<String, Stock>,
+    },
     Run {
         works: Vec<Work>,
     },

@@ -3,13 +3,15 @@
 //! [`Work`] mirrors `hpc.domain.Work`. A [`Lot`] is one `Work` with everything that its tasks
 //! share made into C strings, so that starting a task costs no more than what differs.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::ffi::CString;
 use std::sync::Arc;
 
 use hpc_core::lattice::tasks::TaskSet;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+
+use crate::slots::Asked;
 
 /// The lease under which tasks were granted; stands in the ctx of their reports.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -78,6 +80,8 @@ pub struct Work {
     #[serde(default)]
     pub reserve_mib: u64,
     #[serde(default)]
+    pub resources: BTreeMap<String, u64>,
+    #[serde(default)]
     pub time_limit_s: Option<f64>,
     #[serde(default = "five")]
     pub grace_s: f64,
@@ -116,6 +120,8 @@ pub struct Lot {
     pub argv: Vec<CString>,
     /// Environment without what differs by task.
     pub env: Vec<CString>,
+    /// What each of its tasks takes.
+    pub asked: Asked,
     /// `cwd` where the work names one.
     pub cwd: Option<CString>,
     /// stdin, or `/dev/null`.
@@ -129,10 +135,12 @@ pub struct Site {
     pub node_id: String,
     /// The relay folder's marker, by which a later start knows our processes.
     pub place: String,
+    /// Whether the relay offers GPUs: then each task is told which are its own, also where none is.
+    pub has_gpus: bool,
 }
 
 /// Variables that belong to us; what a work says about them is not passed on.
-const OURS: [&str; 9] = [
+const OURS: [&str; 10] = [
     "HPC_TOKEN",
     "HPC_JOB_ID",
     "HPC_TASK_ID",
@@ -141,8 +149,18 @@ const OURS: [&str; 9] = [
     "HPC_CPUS",
     "HPC_MEMORY_MIB",
     "HPC_ENTRY",
+    "HPC_GPUS",
     crate::sweep::PLACE_VARIABLE,
 ];
+
+/// Begins the name of a variable that tells a task what it has of a resource.
+const RESOURCE_PREFIX: &str = "HPC_RESOURCE_";
+
+/// The resource whose values the CUDA library reads.
+pub const GPUS: &str = "gpus";
+
+/// Where the CUDA library reads which GPUs there are; none, where it is empty.
+const CUDA_VARIABLE: &str = "CUDA_VISIBLE_DEVICES";
 
 const DEFAULT_PATH: &str = "/usr/local/bin:/usr/bin:/bin";
 
@@ -213,13 +231,23 @@ impl Lot {
                 &format!("{}={}", crate::sweep::PLACE_VARIABLE, site.place),
             )?,
         ];
+        let takes_gpus = work.resources.get(GPUS).is_some_and(|count| *count > 0);
+        if site.has_gpus && !takes_gpus {
+            env.push(text("gpus", "HPC_GPUS=0")?);
+            // A job that says it itself knows what it does; any other must not use what is leased
+            // to somebody else.
+            if !work.env.contains_key(CUDA_VARIABLE) {
+                env.push(text("gpus", &format!("{CUDA_VARIABLE}="))?);
+            }
+        }
         for (name, value) in &work.env {
             if name.is_empty() || name.contains('=') {
                 return Err(format!(
                     "`env` has a name that no variable can have: {name:?}"
                 ));
             }
-            if !OURS.contains(&name.as_str()) {
+            let is_told = takes_gpus && name == CUDA_VARIABLE;
+            if !is_ours(name) && !is_told {
                 env.push(text("env", &format!("{name}={value}"))?);
             }
         }
@@ -238,10 +266,26 @@ impl Lot {
             programs,
             argv: argv.collect::<Result<_, _>>()?,
             env,
+            asked: asked_of(&work),
             cwd: work.cwd.as_deref().map(|p| text("cwd", p)).transpose()?,
             stdin: text("stdin", work.stdin.as_deref().unwrap_or("/dev/null"))?,
             work,
         })
+    }
+
+    /// The variables of one task, by what it has of each resource with a name.
+    #[must_use]
+    pub fn own_env(&self, shown: &[(&str, String)]) -> Vec<String> {
+        let mut env = Vec::with_capacity(shown.len());
+        for (name, value) in shown {
+            env.push(format!("{}={value}", resource_variable(name)));
+            if *name == GPUS {
+                let count = self.asked.named.get(GPUS).copied().unwrap_or(0);
+                env.push(format!("HPC_GPUS={count}"));
+                env.push(format!("{CUDA_VARIABLE}={value}"));
+            }
+        }
+        env
     }
 
     /// The tasks that the work names.
@@ -251,6 +295,36 @@ impl Lot {
     pub fn tasks(work: &Work) -> Result<TaskSet, String> {
         TaskSet::parse(&work.tasks).map_err(|error| error.to_string())
     }
+}
+
+/// What a task of a work takes: a resource of which it asks for nothing it need not have.
+fn asked_of(work: &Work) -> Asked {
+    let named = work.resources.iter().filter(|(_, amount)| **amount > 0);
+    Asked {
+        cpus: work.cpus,
+        mib: work.reserve_mib,
+        named: named.map(|(name, n)| (name.clone(), *n)).collect(),
+    }
+}
+
+fn is_ours(variable: &str) -> bool {
+    OURS.contains(&variable) || variable.starts_with(RESOURCE_PREFIX)
+}
+
+/// The variable in which a task finds what it has of a resource.
+///
+/// ```
+/// use hpc_executor::work::resource_variable;
+/// assert_eq!(resource_variable("a100-sxm.v2"), "HPC_RESOURCE_A100_SXM_V2");
+/// ```
+#[must_use]
+pub fn resource_variable(name: &str) -> String {
+    let signs = name.chars().map(|sign| match sign {
+        'a'..='z' => sign.to_ascii_uppercase(),
+        'A'..='Z' | '0'..='9' => sign,
+        _ => '_',
+    });
+    RESOURCE_PREFIX.chars().chain(signs).collect()
 }
 
 /// Where a program may lie: by a path as it is, by a bare name in each folder of PATH.
