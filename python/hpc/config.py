@@ -28,6 +28,7 @@ from hpc.access import (
     write_private,
 )
 from hpc.errors import UsageError
+from hpc.resources import Stock, check_labels, check_offers, check_values
 from hpc.units import parse_duration, parse_memory
 
 __all__ = [
@@ -124,6 +125,9 @@ class RelayConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
         namespaces: Ids of those whose jobs it runs, at least one.
         cpus: Cores that it offers; None is all that this process may use.
         memory_mib: Memory that it offers; None is the machine's, or the cgroup's if smaller.
+        gpus: Ids of the GPUs that it offers, or how many of those that are found; None is all.
+        resources: What else it offers, by name.
+        labels: What jobs may require of it.
         grace_s: How long running tasks may go on after SIGTERM.
         takeover: Take the node id from another place that is alive.
         port: Where `POST /poke` is served on loopback; None is nowhere, 0 picks a free one.
@@ -135,6 +139,9 @@ class RelayConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     namespaces: list[str]
     cpus: int | None = None
     memory_mib: int | None = None
+    gpus: Stock | None = None
+    resources: dict[str, Stock] = {}
+    labels: dict[str, str] = {}
     grace_s: float = 30.0
     takeover: bool = False
     port: int | None = None
@@ -153,6 +160,12 @@ class RelayConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
             _between("cpus", self.cpus, 1, 65_536, "")
         if self.memory_mib is not None:
             _between("memory", self.memory_mib, 1, 1 << 40, " MiB")
+        if isinstance(self.gpus, int):
+            _between("gpus", self.gpus, 1, 65_536, "")
+        else:
+            check_values(self.gpus or (), "`gpus`", "gpus")
+        check_offers(self.resources)
+        check_labels(self.labels, "label")
         _between("grace", self.grace_s, 0, 366 * 86_400, " s")
         if self.port is not None:
             _between("port", self.port, 0, _PORT_MAX, "")

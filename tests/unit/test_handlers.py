@@ -99,6 +99,32 @@ def test_files_limits_and_the_fence_are_passed_on() -> None:
     assert (work.time_limit_s, work.grace_s, work.on_cut_off) == (60.0, 1.5, "stop")
 
 
+def test_what_a_task_has_beside_cores_and_memory_is_passed_on() -> None:
+    """By the names of the grant; of an exclusive job these are the whole node."""
+    taken = {"cpus": 8, "memory_mib": 900, "gpus": 2, "fpgas": 1}
+    work = planned({"command": "x", "memory": 64, "exclusive": True}, resources=taken)
+    assert (work.cpus, work.reserve_mib, work.resources) == (8, 900, {"gpus": 2, "fpgas": 1})
+    assert work.memory_mib == 64  # what was said of it is still a limit
+    assert planned({"command": "x"}).resources == {}
+    calls = CallsHandler({}).work(grant({"memory": 64}, resources=taken), OFFER)
+    assert calls.resources == {"gpus": 2, "fpgas": 1}
+
+
+@pytest.mark.parametrize("kind", [ProcessHandler, CallsHandler])
+def test_which_gpus_the_relay_may_use_is_told_no_task(
+    kind: type[ProcessHandler] | type[CallsHandler],
+) -> None:
+    """Each is told its own by the supervisor; without GPUs on offer nothing is touched."""
+    handler = kind({"CUDA_VISIBLE_DEVICES": "2,3", "HPC_GPUS": "9"})
+    with_gpus = msgspec.structs.replace(OFFER, resources={**OFFER.resources, "gpus": 2})
+    own = {"CUDA_VISIBLE_DEVICES": "7"}
+    spec = {"command": "x", "memory": 64}
+    assert handler.work(grant(spec), OFFER).env["CUDA_VISIBLE_DEVICES"] == "2,3"
+    assert "CUDA_VISIBLE_DEVICES" not in handler.work(grant(spec), with_gpus).env
+    env = handler.work(grant({**spec, "env": own}), with_gpus).env
+    assert env["CUDA_VISIBLE_DEVICES"] == "7"
+
+
 @pytest.mark.parametrize(
     "spec",
     [

@@ -274,7 +274,9 @@ def test_gpus_are_reported_where_the_library_and_a_driver_are_there(
     """A driver that goes away takes its own figures with it and no others."""
     nvml = Nvml()
     monkeypatch.setitem(sys.modules, "pynvml", nvml)
-    sampler = Sampler(SystemClock(), tmp_path)
+    assert "gpus" not in Sampler(SystemClock(), tmp_path, root=tmp_path).sample()
+    (tmp_path / "proc/driver/nvidia").mkdir(parents=True)
+    sampler = Sampler(SystemClock(), tmp_path, root=tmp_path)
     gpu = {"name": "GPU 1", "usage": "40%", "mem_used_kb": 2, "mem_total_kb": 4}
     assert sampler.sample()["gpus"] == [gpu]
     nvml.is_gone = True

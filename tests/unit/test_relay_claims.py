@@ -48,6 +48,7 @@ class Relay:
         self.registered = 0
         self.hub = ScriptedHub(self._script)
         self._takeover = takeover
+        self.labels: dict[str, str] = {}
         self.claims: Claims
 
     async def _script(self, request: Request) -> Response:
@@ -76,6 +77,7 @@ class Relay:
                 membership=self.membership,
                 namespaces=["measure"],
                 resources={"cpus": 2, "memory_mib": 100},
+                labels=self.labels,
                 handlers={"none": NoneHandler(), "picky": Picky(), "faulty": Faulty()},
                 identify=self.identify,
                 register=self.register,
@@ -115,6 +117,8 @@ class Faulty:
                 raise TypeError("a fault")
             case "negative":
                 return msgspec.structs.replace(plan, cpus=-1)
+            case "negative-gpus":
+                return msgspec.structs.replace(plan, resources={"gpus": -1})
             case _:
                 return msgspec.structs.replace(plan, argv=["\udcff"])
 
@@ -150,6 +154,19 @@ def test_the_first_claim_is_the_join_and_asks_for_an_answer_at_once() -> None:
         assert (second["n"], second["wait"]) == (2, LEASE_S / 4)
         assert relay.membership.joined.is_set()
         assert relay.book.hubs == {"session-1": "hub-a"}
+
+    run(scenario())
+
+
+def test_labels_are_said_where_there_are_any() -> None:
+    """A Hub of before them refuses a field that it does not know: see the test above."""
+
+    async def scenario() -> None:
+        relay = Relay(answer(1))
+        relay.labels = {"zone": "b"}
+        async with relay.running():
+            first, second = await relay.claimed(2)
+        assert first["labels"] == second["labels"] == {"zone": "b"}
 
     run(scenario())
 
@@ -266,7 +283,7 @@ def test_a_faulty_handler_ends_its_own_tasks_only() -> None:
     """What other jobs run must not die of a plugin; each of its own tasks ends with the reason."""
 
     async def scenario() -> None:
-        bad = ("raises", "negative", "unspeakable")
+        bad = ("raises", "negative", "negative-gpus", "unspeakable")
         faulty = [{**GRANT, "job_id": job_id, "handler_type": "faulty"} for job_id in bad]
         relay = Relay(answer(1, grants=[*faulty, GRANT]))
         async with relay.running() as task:
@@ -276,6 +293,7 @@ def test_a_faulty_handler_ends_its_own_tasks_only() -> None:
         assert set(refusals) == set(bad)
         assert "TypeError('a fault')" in refusals["raises"]
         assert "`cpus` = -1" in refusals["negative"]
+        assert "-1 of `gpus`" in refusals["negative-gpus"]
         assert [work.job_id for (works,) in relay.link.named("run") for work in works] == ["j1"]
 
     run(scenario())

@@ -11,6 +11,7 @@ from hpc.cli import output
 from hpc.cli.options import HubUrl, Json, client, noun, this_node
 from hpc.client import Client
 from hpc.errors import NotFound
+from hpc.resources import GPUS, named
 from hpc.units import show_duration, show_memory
 
 _MIB = 1 << 20
@@ -82,10 +83,25 @@ def _fields(node: str, row: Mapping[str, Any] | None) -> list[tuple[str, object]
         ("namespaces", ", ".join(row.get("namespaces") or [])),
         ("cpus", _share(row, "cpus")),
         ("memory", _memory(row)),
+        *_other_fields(row),
         ("runs", ", ".join(leases) or "nothing"),
         ("joined", output.when(row.get("joined_at"))),
         ("epoch", row.get("epoch")),
     ]
+
+
+def _other_fields(row: Mapping[str, Any]) -> list[tuple[str, object]]:
+    """What it offers beside cores and memory, and its labels; nothing of what it has not."""
+    names = sorted(named(row.get("resources") or {}))
+    fields: list[tuple[str, object]] = []
+    if GPUS in names:
+        names.remove(GPUS)
+        fields.append(("gpus", _share(row, GPUS)))
+    if names:
+        fields.append(("resources", ", ".join(f"{name} {_share(row, name)}" for name in names)))
+    if labels := row.get("labels"):
+        fields.append(("labels", ", ".join(f"{key}={labels[key]}" for key in sorted(labels))))
+    return fields
 
 
 def _figure_fields(figures: Mapping[str, Any]) -> list[tuple[str, object]]:

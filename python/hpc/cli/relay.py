@@ -34,6 +34,22 @@ def relay(
     memory: Annotated[
         str | None, typer.Option("--memory", help="Memory that it offers, such as 8G; else all.")
     ] = None,
+    gpus: Annotated[
+        str,
+        typer.Option("--gpus", metavar="N|IDS", help="So many, ids such as 0,1, `all` or `none`."),
+    ] = "all",
+    resource: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--resource",
+            metavar="NAME=SPEC",
+            help="What else it offers: 10 or sum(10), range(0-7), [a,b] or list(a,b). Repeatable.",
+        ),
+    ] = None,
+    label: Annotated[
+        list[str] | None,
+        typer.Option("--label", metavar="K=V", help="What jobs may require. Repeatable."),
+    ] = None,
     grace: Annotated[
         str, typer.Option("--grace", metavar="TIME", help="For running tasks after SIGTERM.")
     ] = "30s",
@@ -46,6 +62,7 @@ def relay(
 ) -> int:
     """Be a relay until a signal ends it; prints a line when it has joined."""
     from hpc.config import RelayConfig  # noqa: PLC0415 - `hpc --help` does without
+    from hpc.resources import parse_gpus, parse_labels, parse_offers  # noqa: PLC0415 - likewise
 
     config = RelayConfig(
         home=home(),
@@ -54,6 +71,9 @@ def relay(
         namespaces=ns or ["batch"],
         cpus=cpus,
         memory_mib=None if memory is None else parse_memory(memory),
+        gpus=parse_gpus(gpus),
+        resources=parse_offers(resource or ()),
+        labels=parse_labels(label or (), "label"),
         grace_s=parse_duration(grace, field="grace"),
         takeover=takeover,
         port=port,

@@ -15,6 +15,7 @@ import msgspec
 
 from hpc.domain import Grant, NodeOffer, Work
 from hpc.errors import Refused
+from hpc.resources import CUDA_VARIABLE, GPUS, named
 
 OURS = frozenset({"HPC_TOKEN", "HPC_TASK_ID", "HPC_ATTEMPT", "HPC_ENTRY"})
 """What a relay was told about itself and is no worker's; the supervisor sets what is."""
@@ -52,7 +53,10 @@ class CallsHandler:
         except msgspec.ValidationError as error:
             raise Refused(f"Job `{grant.job_id}` describes no worker: {error}") from error
         memory_mib = grant.resources.get("memory_mib", spec.memory)
-        env = {**self._environ, **{name: str(value) for name, value in spec.env.items()}}
+        env = {**self._environ}
+        if offer.resources.get(GPUS, 0) > 0:
+            env.pop(CUDA_VARIABLE, None)  # each worker is told anew what it may use
+        env.update((name, str(value)) for name, value in spec.env.items())
         env.pop("HPC_TOKEN", None)
         return Work(
             job_id=grant.job_id,
@@ -68,6 +72,7 @@ class CallsHandler:
             cpus=grant.resources.get("cpus", 1),
             memory_mib=memory_mib if spec.enforce_memory else None,
             reserve_mib=memory_mib,
+            resources=named(grant.resources),
         )
 
 

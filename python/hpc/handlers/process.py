@@ -19,6 +19,7 @@ import msgspec
 from hpc.domain import Grant, NodeOffer, Work
 from hpc.errors import Refused
 from hpc.placeholders import Template
+from hpc.resources import CUDA_VARIABLE, GPUS, named
 
 # What a relay was told about itself, and the token: none of a job's business.
 OURS = frozenset(
@@ -31,6 +32,7 @@ OURS = frozenset(
         "HPC_CPUS",
         "HPC_MEMORY_MIB",
         "HPC_ENTRY",
+        "HPC_GPUS",
     }
 )
 
@@ -51,6 +53,7 @@ class _Spec(msgspec.Struct, frozen=True):
     grace: float = 5.0
     on_cut_off: Literal["finish", "stop"] = "finish"
     expand: bool = False
+    exclusive: bool = False
 
 
 class ProcessHandler:
@@ -80,6 +83,8 @@ class ProcessHandler:
         if spec.expand and grant.entries is not None:
             argv, args = _expanded(spec, grant)
         memory_mib = grant.resources.get("memory_mib", spec.memory or 0)
+        # A task that has the node to itself has all of its memory, and the limit that it asked for.
+        limit_mib = spec.memory if spec.exclusive and spec.memory else memory_mib
         return Work(
             job_id=grant.job_id,
             ns_id=grant.ns_id,
@@ -89,22 +94,26 @@ class ProcessHandler:
             kind="process",
             argv=argv,
             args=args,
-            env=self._env(spec),
+            env=self._env(spec, offer),
             cwd=_absolute(spec.cwd),
             stdin=_text("stdin", spec.stdin),
             stdout=_text("stdout", spec.stdout),
             stderr=_text("stderr", spec.stderr),
             cpus=grant.resources.get("cpus", 1),
-            memory_mib=memory_mib if spec.enforce_memory and memory_mib > 0 else None,
+            memory_mib=limit_mib if spec.enforce_memory and limit_mib > 0 else None,
             reserve_mib=memory_mib,
+            resources=named(grant.resources),
             time_limit_s=spec.time_limit,
             grace_s=spec.grace,
             on_cut_off=spec.on_cut_off,
             entries=grant.entries,
         )
 
-    def _env(self, spec: _Spec) -> dict[str, str]:
+    def _env(self, spec: _Spec, offer: NodeOffer) -> dict[str, str]:
         env = dict(self._environ)
+        if offer.resources.get(GPUS, 0) > 0:
+            # It says what the relay may use, and is told each task anew: what that may use.
+            env.pop(CUDA_VARIABLE, None)
         for name, value in spec.env.items():
             if not name or "=" in name or "\0" in name:
                 raise Refused(f"Environment has a name that cannot be set: {name!r}", field="env")

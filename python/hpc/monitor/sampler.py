@@ -15,7 +15,7 @@ from typing import Any
 
 import psutil
 
-from hpc import machine
+from hpc import gpus, machine
 from hpc.clock import Clock
 
 _KIB = 1024
@@ -27,12 +27,14 @@ class Sampler:
     Args:
         clock: For the uptime.
         disk: A folder on the disk whose free space is reported.
+        root: Where traces of a GPU's driver are looked for.
     """
 
-    def __init__(self, clock: Clock, disk: Path) -> None:
+    def __init__(self, clock: Clock, disk: Path, *, root: Path = Path("/")) -> None:
         self._clock = clock
         self._disk = disk
-        self._gpus = _gpu_reader()
+        # Where no driver is, its library is not even imported.
+        self._gpus = _gpu_reader() if gpus.has_driver(root) else list
         psutil.cpu_percent()  # the first reading is the base of the first sample
 
     def sample(self) -> dict[str, Any]:
@@ -49,9 +51,8 @@ class Sampler:
         # An optional figure: a disk that cannot be asked must not end the report.
         with contextlib.suppress(OSError):
             figures["disk_free_kb"] = shutil.disk_usage(self._disk).free // _KIB
-        gpus = self._gpus()
-        if gpus:
-            figures["gpus"] = gpus
+        if found := self._gpus():
+            figures["gpus"] = found
         return figures
 
 
@@ -67,13 +68,13 @@ def _gpu_reader() -> Callable[[], list[dict[str, Any]]]:
         return list
 
     def read() -> list[dict[str, Any]]:
-        gpus: list[dict[str, Any]] = []
+        found: list[dict[str, Any]] = []
         try:
             for index in range(nvml.nvmlDeviceGetCount()):
                 device = nvml.nvmlDeviceGetHandleByIndex(index)
                 memory = nvml.nvmlDeviceGetMemoryInfo(device)
                 name = nvml.nvmlDeviceGetName(device)
-                gpus.append(
+                found.append(
                     {
                         "name": name.decode() if isinstance(name, bytes) else name,
                         "usage": f"{nvml.nvmlDeviceGetUtilizationRates(device).gpu}%",
@@ -83,6 +84,6 @@ def _gpu_reader() -> Callable[[], list[dict[str, Any]]]:
                 )
         except nvml.NVMLError:
             return []  # a driver that went away; the other figures still count
-        return gpus
+        return found
 
     return read

@@ -102,6 +102,7 @@ class Claims:
     Args:
         rpc: A lane of its own.
         resources: All that the node offers, used or not.
+        labels: What jobs may require of it.
         identify: Asks which Hub answers now; raises `NoHub` where none does.
         register: Registers the namespaces that are missing at the Hub; returns why it could not.
         say: Takes a line for people.
@@ -118,6 +119,7 @@ class Claims:
         membership: Membership,
         namespaces: list[str],
         resources: dict[str, int],
+        labels: Mapping[str, str] | None = None,
         handlers: Mapping[str, Handler],
         identify: Callable[[], Awaitable[str]],
         register: Callable[[], Awaitable[Problem | None]],
@@ -133,6 +135,7 @@ class Claims:
         self._membership = membership
         self._namespaces = namespaces
         self._resources = resources
+        self._labels = labels or {}
         self._handlers = handlers
         self._identify = identify
         self._register = register
@@ -230,6 +233,8 @@ class Claims:
             "wait": self._wait_s(),
             "holds": msgspec.Raw(holds),
         }
+        if self._labels:  # an older Hub refuses what it does not know
+            claim["labels"] = self._labels
         if self._takeover and not self._membership.joined.is_set():
             claim["takeover"] = True
         return msgspec.json.encode(claim)
@@ -410,6 +415,9 @@ def checked(work: Work) -> Work:
         value = getattr(work, field)
         if value is not None and not value >= limit:
             raise Refused(f"Handler plans `{field}` = {value!r}, expected {limit} or more")
+    for name, amount in work.resources.items():
+        if not amount >= 0:
+            raise Refused(f"Handler plans {amount!r} of `{name}`, expected 0 or more")
     try:
         msgspec.json.encode(work)
     except (UnicodeEncodeError, TypeError, ValueError) as error:

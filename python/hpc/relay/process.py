@@ -34,7 +34,7 @@ from hpc.relay.orphans import become_subreaper, end_descendants
 from hpc.relay.place import NodeFolder
 from hpc.relay.poke_server import serving_pokes
 from hpc.relay.reports import Reports
-from hpc.relay.resources import Resources, measured
+from hpc.relay.resources import measured
 from hpc.relay.supervisor_link import SupervisorLink
 from hpc.transport.backoff import Backoff
 from hpc.transport.http_async import AccessSource, Lane, OtherHub, Problem
@@ -77,7 +77,13 @@ class _Relay:
         self._random = random.SystemRandom()
         self._session = "".join(secrets.choice(SESSION_LETTERS) for _ in range(26))
         self._membership = Membership()
-        self._resources = measured(cpus=config.cpus, memory_mib=config.memory_mib)
+        self._resources = measured(
+            cpus=config.cpus,
+            memory_mib=config.memory_mib,
+            gpus=config.gpus,
+            named=config.resources,
+            say=self._say,
+        )
         self._source = AccessSource(lambda: read_access(config.home, url=config.hub_url))
         self._stop = asyncio.Event()
         self._hurry = asyncio.Event()
@@ -92,6 +98,7 @@ class _Relay:
             node_id=self._config.node_id,
             cpus=self._resources.cpus,
             memory_mib=self._resources.memory_mib,
+            stock=self._resources.stock(),
         )
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
@@ -235,10 +242,10 @@ class _Relay:
 
     async def _announce(self) -> NoReturn:
         await self._membership.joined.wait()
-        config, memory_mib = self._config, self._resources.memory_mib
+        config = self._config
         print(
             f"relay {config.node_id} joined {self._source.get().url} "
-            f"({_cpus(self._resources)}, {memory_mib} MiB; "
+            f"({self._resources.summary()}; "
             f"namespaces: {', '.join(config.namespaces)})",
             flush=True,
         )
@@ -266,6 +273,7 @@ class _Relay:
             membership=self._membership,
             namespaces=self._config.namespaces,
             resources=self._resources.offer(),
+            labels=self._config.labels,
             handlers=self._handlers(),
             identify=self._identify,
             register=self._register,
@@ -327,11 +335,6 @@ class _Relay:
 
 async def _forever(loop: Coroutine[Any, Any, Any]) -> None:
     await loop
-
-
-def _cpus(resources: Resources) -> str:
-    count = len(resources.cpus)
-    return "1 cpu" if count == 1 else f"{count} cpus"
 
 
 def _root(error: BaseException) -> BaseException:

@@ -385,6 +385,7 @@ def _schemas() -> dict[str, Any]:
             wait={"type": "number", "minimum": 0},
             holds=_list(held),
             takeover={"type": "boolean"},
+            labels=MAP,
         ),
         "Grants": _object(
             ["n", "lease_s", "grants", "cancels", "give_back", "tail"],
