@@ -193,6 +193,9 @@ class Client:
         *,
         cpu: int = 1,
         memory: int | str | None = None,
+        gpus: int | None = None,
+        resources: Mapping[str, int] | None = None,
+        require: Mapping[str, str] | None = None,
         key: str | None = None,
         name: str | None = None,
         priority: int | None = None,
@@ -214,6 +217,9 @@ class Client:
             command: A text for the shell, or the program and its arguments.
             cpu: Cores of each task.
             memory: MiB, or a text such as `4G`; enforced. None reserves 1 GiB.
+            gpus: GPUs of each task.
+            resources: Amounts of what relays offer by name, such as `{"fpgas": 2}`.
+            require: Labels that the relay must have.
             key: The job's id; the same key with the same spec is the same job. None makes one.
             name: A label.
             priority: Higher runs first; None is 0.
@@ -229,14 +235,24 @@ class Client:
             after_task: Each task comes after the tasks of its number only.
             hold: Nothing starts until `Job.release`.
             more: `stdin`, `stdout`, `stderr`, `grace`, `on_cut_off`, `expand`, `retries`,
-                `retry_on`, `max_fails`, `throttle`.
+                `retry_on`, `max_fails`, `throttle`, `nodes`, `exclude`, `exclusive`,
+                `max_per_node`.
 
         Raises:
             HpcError: Nothing was recorded, except for `Unanswered`, which leaves it unknown: the
                 same call with the same `key` is safe.
         """
         spec = submission.batch_spec(
-            command, cpu=cpu, memory=memory, env=env, cwd=cwd, time_limit=time_limit, **more
+            command,
+            cpu=cpu,
+            memory=memory,
+            gpus=gpus,
+            resources=resources,
+            require=require,
+            env=env,
+            cwd=cwd,
+            time_limit=time_limit,
+            **more,
         )
         gate = submission.gate_of(
             after=_ids(after),

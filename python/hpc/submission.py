@@ -14,6 +14,7 @@ from typing import Any, Final, NamedTuple
 
 from hpc.arrays import BATCH_BYTES, TASK_MAX, Entries, Numbers, Piece
 from hpc.errors import UsageError
+from hpc.resources import check_amounts, check_ids, check_labels
 from hpc.units import MEMORY_MIB_MAX, parse_duration, parse_memory
 
 MEMORY_MIB_DEFAULT: Final = 1024
@@ -60,6 +61,8 @@ def batch_spec(
     *,
     cpu: int = 1,
     memory: int | str | None = None,
+    gpus: int | None = None,
+    resources: Mapping[str, int] | None = None,
     env: Mapping[str, str] | None = None,
     cwd: str | os.PathLike[str] | None = None,
     stdin: str | os.PathLike[str] | None = None,
@@ -73,6 +76,11 @@ def batch_spec(
     max_fails: int | None = None,
     throttle: int | None = None,
     expand: bool = False,
+    require: Mapping[str, str] | None = None,
+    nodes: Sequence[str] | None = None,
+    exclude: Sequence[str] | None = None,
+    exclusive: bool = False,
+    max_per_node: int | None = None,
 ) -> dict[str, Any]:
     """Return the spec of a job of the namespace `batch`.
 
@@ -80,6 +88,9 @@ def batch_spec(
         command: A text for the shell, or the program and its arguments.
         cpu: Cores of each task.
         memory: MiB, or a text such as `4G`; enforced. None reserves 1 GiB and enforces nothing.
+        gpus: GPUs of each task, which finds their ids in `CUDA_VISIBLE_DEVICES`.
+        resources: Amounts of what relays offer by name: a task finds what it has of `fpgas` in
+            `HPC_RESOURCE_FPGAS`.
         env: Added to the relay's environment.
         cwd: An absolute folder; None is a folder of the task's own.
         stdin: A file to read from; None is nothing.
@@ -93,6 +104,11 @@ def batch_spec(
         max_fails: With one more failed task the rest of the job is cancelled.
         throttle: How many tasks may be leased at a time.
         expand: Whether `{}` and its kin in the command stand for a task's entry; placeholders.py.
+        require: Labels that the relay must have.
+        nodes: Ids of the only nodes that it may run on; None or none: any.
+        exclude: Ids of nodes that it may not run on.
+        exclusive: A task has its node to itself, and all that the node offers.
+        max_per_node: How many of its tasks may be on a node at a time.
 
     Raises:
         UsageError: A value that makes no sense.
@@ -120,8 +136,49 @@ def batch_spec(
     spec.update((field, value) for field, value in more.items() if value is not None)
     if expand:
         spec["expand"] = True
+    spec.update(_taken(gpus, resources))
+    spec.update(_placed(require, nodes, exclude, max_per_node))
+    if exclusive:
+        spec["exclusive"] = True
     _check_text(spec)
     return spec
+
+
+def _taken(gpus: int | None, resources: Mapping[str, int] | None) -> dict[str, Any]:
+    """Return what a task takes beside cores and memory."""
+    taken: dict[str, Any] = {}
+    if gpus is not None:
+        if gpus < 0:
+            raise UsageError(f"`gpus` must be a number from 0, got {gpus}", field="gpus")
+        taken["gpus"] = gpus
+    if resources:
+        check_amounts(resources)
+        taken["resources"] = dict(resources)
+    return taken
+
+
+def _placed(
+    require: Mapping[str, str] | None,
+    nodes: Sequence[str] | None,
+    exclude: Sequence[str] | None,
+    max_per_node: int | None,
+) -> dict[str, Any]:
+    """Return where its tasks may run."""
+    placed: dict[str, Any] = {}
+    if require:
+        check_labels(require, "require")
+        placed["require"] = dict(require)
+    for field, ids in (("nodes", nodes), ("exclude", exclude)):
+        if ids:
+            check_ids(ids, field)
+            placed[field] = list(ids)
+    if max_per_node is not None:
+        if max_per_node < 1:
+            raise UsageError(
+                f"`max_per_node` must be a number from 1, got {max_per_node}", field="max_per_node"
+            )
+        placed["max_per_node"] = max_per_node
+    return placed
 
 
 def retried(causes: Sequence[str | int]) -> list[str | int]:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import uuid
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from hpc import submission
+from hpc.cli import placement
 from hpc.cli.submit import command_spec, job_env
 from hpc.errors import UsageError
 
@@ -52,6 +54,64 @@ def test_one_plain_word_is_a_program(word: str) -> None:
     """It is executed directly, so that a missing one is told as such."""
     spec = spec_of(word)
     assert (spec["command"], spec["args"]) == (word, [])
+
+
+def test_what_tasks_take_and_where_they_run_is_sent_where_it_was_said() -> None:
+    """A field that an older Hub does not know is left out unless it is meant."""
+    plain = submission.batch_spec("x")
+    assert not {"gpus", "resources", "require", "nodes", "exclude", "exclusive", "max_per_node"} & (
+        plain.keys()
+    )
+    said = {
+        "gpus": 0,
+        "resources": {"fpgas": 2},
+        "require": {"zone": "b"},
+        "nodes": ["n1"],
+        "exclude": ["n2", "n3"],
+        "exclusive": True,
+        "max_per_node": 3,
+    }
+    assert submission.batch_spec("x", **said) == {**plain, **said}
+
+
+@pytest.mark.parametrize(
+    ("said", "field"),
+    [
+        ({"gpus": -1}, "gpus"),
+        ({"resources": {"gpus": 1}}, "resource"),
+        ({"resources": {"fpgas": 0}}, "resource"),
+        ({"resources": {"a b": 1}}, "resource"),
+        ({"require": {"zone": "é" * 200}}, "require"),
+        ({"require": {"zone": 3}}, "require"),
+        ({"nodes": "n1"}, "nodes"),
+        ({"exclude": ["a/b"]}, "exclude"),
+        ({"max_per_node": 0}, "max_per_node"),
+    ],
+)
+def test_what_no_task_can_ask_for_is_refused(said: dict[str, Any], field: str) -> None:
+    """Before it is sent, by the name that was typed."""
+    with pytest.raises(UsageError) as refused:
+        submission.batch_spec("x", **said)
+    assert refused.value.field == field
+
+
+def test_flags_of_placement_become_fields() -> None:
+    """Nodes may be given one by one or with commas, as jobs may in `--after`."""
+    typed = placement.fields(
+        gpus=2,
+        resource=["fpgas=1", "licences=3"],
+        require=["zone=b"],
+        node=["n1,n2", "n3"],
+        exclude=None,
+        exclusive=False,
+        max_per_node=None,
+    )
+    spec = submission.batch_spec("x", **typed)
+    assert spec["gpus"] == 2
+    assert spec["resources"] == {"fpgas": 1, "licences": 3}
+    assert spec["require"] == {"zone": "b"}
+    assert spec["nodes"] == ["n1", "n2", "n3"]
+    assert not {"exclude", "exclusive", "max_per_node"} & spec.keys()
 
 
 def test_a_list_is_never_a_line_in_python() -> None:

@@ -15,7 +15,7 @@ from typing import Any, Final
 import typer
 
 from hpc import submission
-from hpc.cli import output, selectors, wording
+from hpc.cli import output, placement, selectors, wording
 from hpc.cli.exits import INTERRUPTED, READER_GONE, TERMINATED
 from hpc.cli.follow import Followers
 from hpc.cli.options import HubUrl, client
@@ -69,6 +69,13 @@ def run(
     key: Key = None,
     cpu: Cpu = 1,
     memory: Memory = None,
+    gpus: placement.Gpus = None,
+    resource: placement.Resource = None,
+    require: placement.Require = None,
+    node: placement.Node = None,
+    exclude: placement.Exclude = None,
+    exclusive: placement.Exclusive = False,
+    max_per_node: placement.MaxPerNode = None,
     priority: Priority = None,
     time_limit: TimeLimit = None,
     grace: Grace = None,
@@ -97,6 +104,15 @@ def run(
         stdout=None,
         stderr=None,
         on_cut_off=on_cut_off,
+        **placement.fields(
+            gpus=gpus,
+            resource=resource,
+            require=require,
+            node=node,
+            exclude=exclude,
+            exclusive=exclusive,
+            max_per_node=max_per_node,
+        ),
     )
     event = submission.submit_event(ns, spec, job_id=key, name=name, priority=priority)
     with client(hub_url) as hub:

@@ -13,7 +13,7 @@ import typer
 
 from hpc import arrays, submission
 from hpc.cli import array as arrays_typed
-from hpc.cli import gate, job, output, selectors
+from hpc.cli import gate, job, output, placement, selectors
 from hpc.cli.options import HubUrl, Json, client
 from hpc.client import Client
 from hpc.errors import NoHub, UsageError
@@ -76,6 +76,13 @@ def submit(
     key: Key = None,
     cpu: Cpu = 1,
     memory: Memory = None,
+    gpus: placement.Gpus = None,
+    resource: placement.Resource = None,
+    require: placement.Require = None,
+    node: placement.Node = None,
+    exclude: placement.Exclude = None,
+    exclusive: placement.Exclusive = False,
+    max_per_node: placement.MaxPerNode = None,
     priority: Priority = None,
     array: arrays_typed.Array = None,
     each_line: arrays_typed.EachLine = None,
@@ -139,6 +146,15 @@ def submit(
             retry_on=None if retry_on is None else retry_on.split(","),
             max_fails=max_fails,
             throttle=asked.throttle,
+            **placement.fields(
+                gpus=gpus,
+                resource=resource,
+                require=require,
+                node=node,
+                exclude=exclude,
+                exclusive=exclusive,
+                max_per_node=max_per_node,
+            ),
         )
     )
     with client(hub_url) as hub:

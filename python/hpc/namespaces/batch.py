@@ -1,4 +1,4 @@
-"""batch: commands that run on a relay with a share of its cores and memory.
+"""batch: commands that run on a relay with a share of what it offers.
 
 A job's `command` runs by `/bin/sh -c`; where `args` is given, also if it is empty, the command is
 executed directly with these arguments. `args` has no default for this reason.
@@ -13,6 +13,9 @@ from hpc.units import DURATION_S_MAX, MEMORY_MIB_MAX
 _PATH_CHARS_MAX = 4096
 _CPUS_MAX = 65_536
 _RETRIES_MAX = 1_000_000
+_GPUS_MAX = 65_536
+_NAMES_MAX = 64
+_NODES_MAX = 4096
 
 
 def _path(key: str) -> FieldSpec:
@@ -40,15 +43,26 @@ SUBMIT_JOB = [
     FieldSpec(key="max_fails", expected_type="Int", min=0),
     FieldSpec(key="throttle", expected_type="Int", min=1),
     FieldSpec(key="expand", expected_type="Bool"),
+    FieldSpec(key="gpus", expected_type="Int", min=0, max=_GPUS_MAX),
+    FieldSpec(key="resources", expected_type="Map", max=_NAMES_MAX),
+    FieldSpec(key="require", expected_type="Map", max=_NAMES_MAX),
+    FieldSpec(key="nodes", expected_type="List", max=_NODES_MAX),
+    FieldSpec(key="exclude", expected_type="List", max=_NODES_MAX),
+    FieldSpec(key="exclusive", expected_type="Bool"),
+    FieldSpec(key="max_per_node", expected_type="Int", min=1),
 ]
 
 BATCH = Module(
     namespace=NamespaceSpec(
         ns_id="batch",
-        revision=2,
+        revision=3,
         preemptible=True,
         handler_type="process",
-        resources={"cpus": "$spec.cpu", "memory_mib": "$spec.memory"},
+        resources={
+            "cpus": "$spec.cpu",
+            "memory_mib": "$spec.memory",
+            "gpus": "$spec.gpus",
+        },
         schema={"SubmitJob": SUBMIT_JOB},
     ),
     generators=[
