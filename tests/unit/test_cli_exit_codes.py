@@ -62,6 +62,48 @@ def test_the_last_line_of_submit_is_the_job_id_alone(
     assert (spec["memory"], spec["enforce_memory"]) == (512, True)
 
 
+@pytest.mark.parametrize("command", ["submit", "run"])
+def test_what_a_task_takes_and_where_it_runs_reach_their_fields(
+    hub: CannedHub, command: str
+) -> None:
+    """The same words for both."""
+    words = [
+        command, "--gpus", "1", "--resource", "fpgas=2", "--require", "zone=b", "--node", "n1,n2",
+        "--exclude", "n3", "--exclusive", "--max-per-node", "4", "--", "true",
+    ]  # fmt: skip
+    assert tree.main(words) == 0
+    spec = sent(hub)["spec"]
+    assert (spec["gpus"], spec["resources"], spec["require"]) == (1, {"fpgas": 2}, {"zone": "b"})
+    assert (spec["nodes"], spec["exclude"]) == (["n1", "n2"], ["n3"])
+    assert (spec["exclusive"], spec["max_per_node"]) == (True, 4)
+
+
+def test_a_node_is_shown_with_what_it_offers_and_its_labels(
+    hub: CannedHub, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What it has nothing of is not spoken of, nor are labels by a Hub that knows none."""
+    plain = {
+        "node_id": "n0", "state": "up", "resources": {"cpus": 4, "memory_mib": 1024}, "used": {},
+    }  # fmt: skip
+    rich = {
+        **plain,
+        "node_id": "n1",
+        "resources": {"cpus": 4, "memory_mib": 1024, "gpus": 2, "ports": 3, "fpgas": 4},
+        "used": {"gpus": 1, "fpgas": 4},
+        "labels": {"zone": "b", "disk": "nvme"},
+    }
+    hub.routes["GET", "/nodes"] = answer({"cursor": 4, "data": [plain, rich], "next": None})
+    hub.routes["GET", "/pull"] = answer({"gid": "monitor", "cursor": 5, "facts": {}})
+    assert tree.main(["node", "info", "n1"]) == 0
+    shown = capsys.readouterr().out.splitlines()
+    lines = {line.split()[0]: line.partition(" ")[2].strip() for line in shown}
+    assert lines["gpus"] == "1/2"
+    assert lines["resources"] == "fpgas 4/4, ports 0/3"
+    assert lines["labels"] == "disk=nvme, zone=b"
+    assert tree.main(["node", "info", "n0"]) == 0
+    assert not re.search("gpus|resources|labels", capsys.readouterr().out)
+
+
 def test_flags_after_the_command_are_the_commands(hub: CannedHub) -> None:
     """`hpc submit python fit.py --cpu 3` gives --cpu to fit.py."""
     assert tree.main(["submit", "--cpu", "2", "python", "fit.py", "--cpu", "3", "--json"]) == 0
