@@ -62,6 +62,7 @@ BATCH = Module(
             "cpus": "$spec.cpu",
             "memory_mib": "$spec.memory",
             "gpus": "$spec.gpus",
+            "*": "$spec.resources",
         },
         schema={"SubmitJob": SUBMIT_JOB},
     ),
