@@ -45,7 +45,10 @@ class NamespaceSpec(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tru
         schema: Fields by kind; a kind that is not listed is refused.
         revision: A start replaces a lower one and leaves a higher one.
         handler_type: Name of the relay's handler; None if the namespace has no jobs.
-        resources: Resource name to an expression on the submit, such as `"$spec.cpu"`, or a number.
+        resources: Resource name to an expression on the submit, such as `"$spec.cpu"`, or a number;
+            under `*` a Map field of amounts by name.
+        placement: Where tasks may run: `require`, `nodes`, `exclude`, `exclusive`, `max_per_node`,
+            `min_time`, each to the field of the submit that says it, such as `"$spec.nodes"`.
         acts_as: Own kind to the lifecycle kind that it is.
         by: Own kind to who may send it: submit (default), relay, monitor or admin.
         open: Kinds that take fields which the schema does not name.
@@ -58,6 +61,7 @@ class NamespaceSpec(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tru
     preemptible: bool = False
     handler_type: str | None = None
     resources: dict[str, Any] = {}
+    placement: dict[str, str] = {}
     acts_as: dict[str, str] = {}
     by: dict[str, str] = {}
     open: list[str] = []

@@ -50,7 +50,11 @@ SUBMIT_JOB = [
     FieldSpec(key="exclude", expected_type="List", max=_NODES_MAX),
     FieldSpec(key="exclusive", expected_type="Bool"),
     FieldSpec(key="max_per_node", expected_type="Int", min=1),
+    FieldSpec(key="min_time", expected_type="Float", min=0.001, max=DURATION_S_MAX),
 ]
+
+PLACEMENT = ("require", "nodes", "exclude", "exclusive", "max_per_node", "min_time")
+"""The fields that say where tasks may run."""
 
 BATCH = Module(
     namespace=NamespaceSpec(
@@ -64,6 +68,7 @@ BATCH = Module(
             "gpus": "$spec.gpus",
             "*": "$spec.resources",
         },
+        placement={field: f"$spec.{field}" for field in PLACEMENT},
         schema={"SubmitJob": SUBMIT_JOB},
     ),
     generators=[
