@@ -300,6 +300,22 @@ def test_a_page_reads_the_rows_of_its_tasks_alone() -> None:
     with_rig(test)
 
 
+def test_events_that_are_no_reports_are_not_read() -> None:
+    """A worker says thousands of things under its job, task and attempt; none of them is a report."""
+
+    async def test(rig: Rig) -> None:
+        await rig.register(schema={"Said": []})
+        await rig.submit("0")
+        await rig.claim(1)
+        for _ in range(20):
+            await rig.report("0", "Said")
+        await rig.report("0", exit_code=0, started_at=1, finished_at=2)
+        assert [row["started_at"] for row in await rig.tasks()] == [1]
+        assert rig.log.rows_read == 1
+
+    with_rig(test)
+
+
 def test_what_others_report_and_what_comes_again_changes_nothing() -> None:
     """Of an attempt the first report counts; one of a node that was never given the task, or on
     another job, is none of its."""

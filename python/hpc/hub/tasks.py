@@ -62,7 +62,7 @@ class Tasks:
     async def _fill(self, page: TaskPage, job_id: str) -> None:
         reports = self._reports(job_id)
         while reports.position < page.cursor:
-            if await self._side.call(partial(_note, reports, job_id)):
+            if await self._side.call(partial(_note, reports, page, job_id)):
                 break
         places = await self._side.call(lambda _: reports.places(page))
         for first in range(0, len(places), JOB_ROWS):
@@ -76,10 +76,10 @@ class Tasks:
         return reports
 
 
-def _note(reports: Reports, job_id: str, log: LogReader) -> bool:
+def _note(reports: Reports, page: TaskPage, job_id: str, log: LogReader) -> bool:
     """Look at some more rows of a job, on the side's thread; whether these were the last."""
     rows = log.read_job(job_id, reports.position, JOB_ROWS)
-    reports.note(rows)
+    reports.note(page, rows)
     return len(rows) < JOB_ROWS
 
 

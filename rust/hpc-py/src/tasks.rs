@@ -28,8 +28,12 @@ impl Reports {
         }
     }
 
-    fn note(&self, py: Python<'_>, rows: Vec<RowIn>) -> PyResult<()> {
-        py.detach(|| guarded(|| locked(&self.inner).note(&core_rows(&rows)?).map_err(Fault)))
+    fn note(&self, py: Python<'_>, page: &TaskPage, rows: Vec<RowIn>) -> PyResult<()> {
+        let note = || {
+            let (mut reports, page) = (locked(&self.inner), locked(&page.inner));
+            reports.note(&page, &core_rows(&rows)?).map_err(Fault)
+        };
+        py.detach(|| guarded(note))
             .map_err(|fault| damaged(py, &fault))
     }
 

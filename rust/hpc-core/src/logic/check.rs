@@ -333,18 +333,13 @@ fn check_submit(
     let ns_id = ctx.str("ns_id").unwrap_or_default();
     let text = spec.to_text();
     let job = state.jobs.find(job_id).and_then(|ix| state.jobs.get(ix));
-    let has_other_entries = job.as_ref().is_some_and(|job| has_other_entries(job, ctx));
-    let known = match job {
-        Some(job) => {
-            let known = crate::domain::json::decode(job.ctx.as_bytes());
-            let after = known.ok().and_then(|ctx| Some(after_text(ctx.as_map()?)));
-            Some((job.ns_id.clone(), job.spec.clone(), after))
-        }
+    let known = match &job {
+        Some(job) => Some((job.ns_id.as_str(), job.spec.as_str())),
         None => submitted
             .get(job_id)
-            .map(|job| (job.ns_id.clone(), job.spec.clone(), Some(job.after.clone()))),
+            .map(|job| (job.ns_id.as_str(), job.spec.as_str())),
     };
-    let Some((known_ns, known_spec, known_after)) = known else {
+    let Some((known_ns, known_spec)) = known else {
         submitted.insert(job_id, ns_id, text, ctx);
         return Ok(());
     };
@@ -352,15 +347,22 @@ fn check_submit(
         return Err(job_conflict(job_id, "ctx.ns_id"));
     }
     if known_spec != text {
-        let field = differing_field(&known_spec, spec);
+        let field = differing_field(known_spec, spec);
         return Err(job_conflict(job_id, &format!("spec.{field}")));
     }
-    if has_other_entries {
+    if job.as_ref().is_some_and(|job| has_other_entries(job, ctx)) {
         return Err(job_conflict(job_id, "ctx.entries"));
     }
     // More tasks of a job come after what its first came after.
     let after = after_text(ctx);
-    if !after.is_empty() && known_after != Some(after) {
+    let known_after = || match &job {
+        Some(job) => {
+            let known = crate::domain::json::decode(job.ctx.as_bytes()).ok()?;
+            Some(after_text(known.as_map()?))
+        }
+        None => Some(submitted.get(job_id)?.after.clone()),
+    };
+    if !after.is_empty() && known_after() != Some(after) {
         return Err(job_conflict(job_id, "ctx.after"));
     }
     Ok(())

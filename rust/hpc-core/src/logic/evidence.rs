@@ -109,7 +109,7 @@ impl Evidence {
                 .unwrap_or(0),
             next: plan.str("next").map(str::to_owned),
             tellers,
-            witness: Witness::new(hub_id, plan::own_kinds(plan)),
+            witness: Witness::new(hub_id, plan::OwnKinds::of(plan)),
             suspects,
             whole: words(plan, "whole"),
             hub_id: hub_id.into(),

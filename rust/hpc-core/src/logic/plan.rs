@@ -26,18 +26,34 @@ pub(super) fn write_own_kinds(object: &mut ObjectWriter<'_>, namespaces: &Namesp
     });
 }
 
-/// Reads `acts_as` of a plan.
-pub(super) fn own_kinds(plan: &Map<'_>) -> Vec<(String, String, KernelKind)> {
-    let own = plan.get("acts_as").and_then(Value::as_list).unwrap_or(&[]);
-    let own = own.iter().filter_map(|words| match words.as_list()? {
-        [ns_id, kind, acts] => Some((
-            ns_id.as_str()?.to_owned(),
-            kind.as_str()?.to_owned(),
-            KernelKind::from_wire(acts.as_str()?)?,
-        )),
-        _ => None,
-    });
-    own.collect()
+/// Which kinds of namespaces act as one of the kernel's, as a plan tells it.
+#[derive(Clone, Debug, Default)]
+pub(super) struct OwnKinds(Vec<(String, String, KernelKind)>);
+
+impl OwnKinds {
+    /// Reads `acts_as` of a plan.
+    pub fn of(plan: &Map<'_>) -> Self {
+        let own = plan.get("acts_as").and_then(Value::as_list).unwrap_or(&[]);
+        let own = own.iter().filter_map(|words| match words.as_list()? {
+            [ns_id, kind, acts] => Some((
+                ns_id.as_str()?.to_owned(),
+                kind.as_str()?.to_owned(),
+                KernelKind::from_wire(acts.as_str()?)?,
+            )),
+            _ => None,
+        });
+        Self(own.collect())
+    }
+
+    /// The kernel's kind that an event's is, if any.
+    pub fn kernel_kind(&self, kind: &str, ctx: &Map<'_>) -> Option<KernelKind> {
+        KernelKind::from_wire(kind).or_else(|| {
+            let ns_id = ctx.str("ns_id")?;
+            let mut own = self.0.iter();
+            own.find(|(ns, name, _)| ns == ns_id && name == kind)
+                .map(|(.., acts)| *acts)
+        })
+    }
 }
 
 /// The rules of a spec that travels as text; the empty one is the kernel's.

@@ -9,13 +9,13 @@ use std::sync::Arc;
 
 use super::attempts::Settles;
 use super::kernel::{Entry, KernelFacts};
+use super::plan::OwnKinds;
 use super::readings::said;
 use super::rules::{Compiled, EventView, Rules};
 use super::state::State;
 use super::tallies::Tally;
 use crate::domain::entry::StoredEvent;
 use crate::domain::event::{Ctx, KernelKind};
-use crate::domain::json::Map;
 use crate::lattice::tasks::TaskSet;
 use crate::lattice::{Cell, KindMismatch};
 
@@ -134,7 +134,7 @@ pub(super) struct Witness {
     /// Of the entries that were met: jobs and nodes of one row.
     state: State,
     /// Kinds of namespaces that act as one of the kernel's.
-    own_kinds: Vec<(String, String, KernelKind)>,
+    own_kinds: OwnKinds,
 }
 
 const NEVER_LEASED: &str = "evidence in the log: its node had not been given these tasks";
@@ -142,7 +142,7 @@ const NEVER_JOINED: &str = "evidence in the log: its node had not joined under t
 const SETTLES_NOTHING: &str = "settles nothing: no task of it was open, or it is not final";
 
 impl Witness {
-    pub fn new(hub_id: &str, own_kinds: Vec<(String, String, KernelKind)>) -> Self {
+    pub fn new(hub_id: &str, own_kinds: OwnKinds) -> Self {
         Self {
             state: State::new(hub_id),
             own_kinds,
@@ -216,19 +216,10 @@ impl Witness {
         Some(Entry {
             seq,
             stamp: event.stamp,
-            kind: self.kernel_kind(event.kind, event.ctx)?,
+            kind: self.own_kinds.kernel_kind(event.kind, event.ctx)?,
             ctx,
             spec: event.spec,
             settles,
-        })
-    }
-
-    fn kernel_kind(&self, kind: &str, ctx: &Map<'_>) -> Option<KernelKind> {
-        KernelKind::from_wire(kind).or_else(|| {
-            let ns_id = ctx.str("ns_id")?;
-            let own = self.own_kinds.iter();
-            let mut own = own.filter(|(ns, name, _)| ns == ns_id && name == kind);
-            own.next().map(|(.., acts)| *acts)
         })
     }
 }

@@ -67,7 +67,7 @@ impl Search {
         let plan = value.as_map().ok_or("A plan is a map")?;
         let teller = match plan::rules(plan.str("spec").unwrap_or_default())? {
             Some(rules) => Teller::Rules(rules),
-            None => Teller::Kernel(Box::new(Witness::new(hub_id, plan::own_kinds(plan)))),
+            None => Teller::Kernel(Box::new(Witness::new(hub_id, plan::OwnKinds::of(plan)))),
         };
         let part = |name| plan.str(name).unwrap_or_default().to_owned();
         let mut search = Self {

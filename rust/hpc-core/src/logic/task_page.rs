@@ -9,7 +9,7 @@
 use std::collections::BTreeMap;
 
 use super::columns::told;
-use super::plan::own_kinds;
+use super::plan::OwnKinds;
 use crate::domain::entry::{Body, LogRow, StoredEvent};
 use crate::domain::event::{Ctx, KernelKind};
 use crate::domain::json::{Map, Value, decode};
@@ -54,11 +54,11 @@ impl Reports {
         self.position
     }
 
-    /// Looks through the next rows that speak of the job.
+    /// Looks through the next rows that speak of the job, for a page that knows which kinds report.
     ///
     /// # Errors
     /// A row that cannot be read; those before it are known.
-    pub fn note(&mut self, rows: &[LogRow]) -> Result<(), String> {
+    pub fn note(&mut self, page: &TaskPage, rows: &[LogRow]) -> Result<(), String> {
         for row in rows {
             let last = row.first_seq + u64::from(row.count) - 1;
             if last <= self.position {
@@ -67,7 +67,7 @@ impl Reports {
             if !row.body.is_empty() {
                 let body = Body::decode(&row.body)?;
                 for event in body.events() {
-                    self.note_event(&event, row.first_seq);
+                    self.note_event(&page.own_kinds, &event, row.first_seq);
                 }
             }
             self.position = last;
@@ -75,11 +75,13 @@ impl Reports {
         Ok(())
     }
 
-    fn note_event(&mut self, event: &StoredEvent<'_>, first_seq: u64) {
-        // Which kinds report is told by the page; others that name an attempt are few and harmless.
+    fn note_event(&mut self, own_kinds: &OwnKinds, event: &StoredEvent<'_>, first_seq: u64) {
+        let kind = || own_kinds.kernel_kind(event.kind, event.ctx);
         let is_report = event.ctx.str("job_id") == Some(&self.job_id)
-            && event.ctx.int("attempt").is_some()
-            && !["JobClaimed", "AttemptLost", "TasksReturned"].contains(&event.kind);
+            && matches!(
+                kind(),
+                Some(KernelKind::JobStarted | KernelKind::JobFinished)
+            );
         let Some(tasks) = Ctx::new(event.ctx).tasks().filter(|_| is_report) else {
             return;
         };
@@ -136,7 +138,7 @@ pub struct TaskPage {
     page: Map<'static>,
     job_id: String,
     cursor: u64,
-    own_kinds: Vec<(String, String, KernelKind)>,
+    own_kinds: OwnKinds,
     /// The tasks that have an attempt which may have started.
     rows: BTreeMap<u32, Row>,
     tasks: TaskSet,
@@ -151,7 +153,7 @@ impl TaskPage {
         let Value::Map(mut page) = decode(text)?.into_owned() else {
             return Err("A page of tasks is a map".to_owned());
         };
-        let own_kinds = own_kinds(&page);
+        let own_kinds = OwnKinds::of(&page);
         page.remove("acts_as");
         let job_id = match page.remove("job_id") {
             Some(Value::Str(job_id)) => job_id.to_string(),
@@ -216,7 +218,7 @@ impl TaskPage {
 
     fn take(&mut self, event: &StoredEvent<'_>) {
         let ctx = Ctx::new(event.ctx);
-        let is_finish = match self.kind_of(event) {
+        let is_finish = match self.own_kinds.kernel_kind(event.kind, event.ctx) {
             Some(KernelKind::JobFinished) => true,
             Some(KernelKind::JobStarted) => false,
             _ => return,
@@ -240,15 +242,6 @@ impl TaskPage {
                 row.learn(event.spec, index);
             }
         }
-    }
-
-    fn kind_of(&self, event: &StoredEvent<'_>) -> Option<KernelKind> {
-        KernelKind::from_wire(event.kind).or_else(|| {
-            let ns_id = event.ctx.str("ns_id")?;
-            let mut own = self.own_kinds.iter();
-            own.find(|(ns, kind, _)| ns == ns_id && kind == event.kind)
-                .map(|(.., acts)| *acts)
-        })
     }
 
     /// The answer: `{"cursor", "data", "next"}`.
