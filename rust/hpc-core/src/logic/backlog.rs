@@ -7,6 +7,7 @@ use super::attempts::NodeIx;
 use super::hub::Hub;
 use super::job::Job;
 use super::nodes::{Node, Told, at};
+use super::queue::Fit;
 use crate::lattice::tasks::TaskSet;
 
 /// How much work a relay may hold ahead, ms.
@@ -15,7 +16,8 @@ const BACKLOG_MS: f64 = 100.0;
 const SHORT_TASK_MS: f64 = 1000.0;
 
 impl Hub {
-    /// Asks nodes with a backlog to give it back while another waits for work that would fit it.
+    /// Asks nodes with a backlog to give it back while another waits for work that would fit it, or
+    /// higher priority waits for their room.
     pub(super) fn take_back(&mut self, idle: &[NodeIx]) {
         let crowded: Vec<NodeIx> = self
             .state
@@ -24,24 +26,30 @@ impl Hub {
             .filter(|(_, node)| is_crowded(node))
             .map(|(ix, _)| ix)
             .collect();
-        let now = self.now.mono;
-        for idle in idle {
-            for from in &crowded {
-                let asked = self.backlog_for(*from, *idle);
-                let Some(node) = self.state.nodes.get_mut(*from) else {
-                    continue;
-                };
-                for (job_id, attempt, tasks) in asked {
-                    node.attention = true;
-                    node.must_ask = true;
-                    node.asked.push(Told {
-                        job_id,
-                        attempt,
-                        tasks,
-                        at: now,
-                    });
-                }
+        for from in crowded {
+            let urgent = self.backlog_before(from);
+            self.ask_back(from, urgent);
+            for idle in idle {
+                let asked = self.backlog_for(from, *idle);
+                self.ask_back(from, asked);
             }
+        }
+    }
+
+    fn ask_back(&mut self, from: NodeIx, asked: Vec<(String, u32, TaskSet)>) {
+        let now = self.now.mono;
+        let Some(node) = self.state.nodes.get_mut(from) else {
+            return;
+        };
+        for (job_id, attempt, tasks) in asked {
+            node.attention = true;
+            node.must_ask = true;
+            node.asked.push(Told {
+                job_id,
+                attempt,
+                tasks,
+                at: now,
+            });
         }
     }
 
@@ -57,33 +65,62 @@ impl Hub {
 
     /// Unstarted leases of `from` beyond its room that would fit into `idle`.
     fn backlog_for(&self, from: NodeIx, idle: NodeIx) -> Vec<(String, u32, TaskSet)> {
-        let nodes = &self.state.nodes;
-        let (Some(crowded), Some(idle)) = (nodes.get(from), nodes.get(idle)) else {
+        let Some(node) = self.state.nodes.get(idle).filter(|node| node.takes_work()) else {
+            return Vec::new();
+        };
+        self.backlog_of(from, |job| {
+            let serves = node.namespaces.contains(&job.ns_id);
+            if serves {
+                self.room_of(idle, job, false)
+            } else {
+                0
+            }
+        })
+    }
+
+    /// Unstarted leases of a node beyond its room that keep higher priority waiting there.
+    fn backlog_before(&self, from: NodeIx) -> Vec<(String, u32, TaskSet)> {
+        let Some(node) = self.state.nodes.get(from).filter(|node| node.takes_work()) else {
+            return Vec::new();
+        };
+        let could_run = |job, _| match self.capacity(from, job) {
+            0 => Fit::No,
+            _ => Fit::Yes,
+        };
+        let first = self.state.queue.first(&node.namespaces, None, could_run);
+        let Some((rank, _)) = first else {
+            return Vec::new();
+        };
+        self.backlog_of(from, |job| {
+            if rank.priority < job.rank.priority {
+                u64::MAX
+            } else {
+                0
+            }
+        })
+    }
+
+    /// Unstarted leases of a node beyond its room: of each job as many as are wanted, and no more
+    /// than were not asked for already.
+    fn backlog_of(
+        &self,
+        from: NodeIx,
+        wanted: impl Fn(&Job) -> u64,
+    ) -> Vec<(String, u32, TaskSet)> {
+        let Some(crowded) = self.state.nodes.get(from) else {
             return Vec::new();
         };
         let mut found = Vec::new();
-        for job in crowded
-            .leases
-            .iter()
-            .filter_map(|job| self.state.jobs.live(*job))
-        {
-            let serves = idle.namespaces.contains(&job.ns_id) && idle.takes_work();
+        let jobs = crowded.leases.iter();
+        for job in jobs.filter_map(|job| self.state.jobs.live(*job)) {
             let shape = self.state.queue.shape_at(job.shape);
             let pending = still_asked(crowded, job, from);
-            let wanted = idle
-                .room(shape, None, self.now.mono)
-                .min(crowded.excess(shape))
-                .saturating_sub(pending);
-            for lease in job
-                .leases
-                .iter()
-                .filter(|lease| lease.node == from && serves)
-            {
-                let unstarted = lease.tasks.difference(&lease.started);
+            let wanted = wanted(job).min(crowded.excess(shape));
+            let wanted = wanted.saturating_sub(pending);
+            for lease in job.leases.iter().filter(|lease| lease.node == from) {
+                let mut last = lease.tasks.difference(&lease.started);
                 // The last ones are the furthest from being started.
-                let keep = unstarted.len().saturating_sub(wanted);
-                let mut last = unstarted;
-                last.take_first(keep);
+                last.take_first(last.len().saturating_sub(wanted));
                 if !last.is_empty() && pending == 0 {
                     found.push((job.id.to_string(), lease.attempt, last));
                 }

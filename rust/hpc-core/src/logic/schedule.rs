@@ -33,9 +33,7 @@ impl Hub {
             let empty_handed = open.iter().zip(&grants).filter(|(_, g)| g.is_empty());
             let idle = empty_handed.map(|(ix, _)| *ix);
             let idle: Vec<NodeIx> = idle.filter(|ix| self.is_idle(*ix)).collect();
-            if !idle.is_empty() {
-                self.take_back(&idle);
-            }
+            self.take_back(&idle);
         }
         for (ix, grants) in open.into_iter().zip(grants) {
             self.answer_claim(ix, grants);

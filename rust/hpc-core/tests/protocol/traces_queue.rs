@@ -165,6 +165,28 @@ fn a_backlog_is_asked_back_also_while_something_waits_that_fits_nobody() {
     assert_eq!(asked.list("give_back"), [entry("short", 1, "3-4")]);
 }
 
+/// The same while higher priority waits for that room, and only then: the tasks that have not started
+/// come back, and what waits is next.
+#[test]
+fn a_backlog_is_asked_back_when_higher_priority_waits() {
+    let mut world = World::new();
+    let mut a = Puppet::new("a", 1);
+    teach(&mut world, &mut a);
+    assert_eq!(world.take(&mut a).grants(), [entry("short", 1, "1-11")]);
+    world.started(&mut a, ("short", 1, "1"));
+    world.open(&mut a);
+    world.submit_with("equal", "0", json!({}), json!({}));
+    assert!(world.poll(&mut a).is_none(), "what comes later waits");
+    world.submit_with("urgent", "0", priority(1), json!({}));
+    let asked = world.poll(&mut a).unwrap();
+    assert_eq!(asked.list("give_back"), [entry("short", 1, "2-11")]);
+    a.holds = vec![entry("short", 1, "1")];
+    world.returned(&mut a, ("short", 1, "2-11"), "given_back");
+    world.succeeded(&mut a, ("short", 1, "1"), 10);
+    let grants = world.take(&mut a).grants();
+    assert_eq!(grants, [entry("urgent", 1, "0"), entry("short", 2, "2-11")]);
+}
+
 /// A relay that cannot give it back, as it has started meanwhile, is asked again later, not before.
 #[test]
 fn what_was_not_given_back_is_asked_again_later() {
