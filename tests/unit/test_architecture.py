@@ -56,7 +56,7 @@ OPENS_CALLS = frozenset({"calls.interpreter", "calls.settling", "executor"})
 """Who may use it: the two ends. What lies between them, the Hub above all, moves texts."""
 
 SLEEPERS = {
-    "client.py": "the back-off before a request is sent again",
+    "client/patience.py": "the back-off before a request is sent again",
     "monitor/reporter.py": "the time between two samples, and the back-off",
     "relay/process.py": "the back-off before the next try to join",
     "relay/reports.py": "the back-off before a report is sent again",

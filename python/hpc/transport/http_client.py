@@ -3,7 +3,7 @@
 Every request of the protocol may be sent again: batches carry their id, registrations compare and
 set. So a request whose kept connection turns out to be closed is sent once more at once, and after
 a refused connection or a 401 the access file is read again, since the Hub may have come back under
-another port or token. Longer patience is the caller's (client.py).
+another port or token. Longer patience is the caller's (client/patience.py).
 
 It follows no redirects and keeps no cookies; it is no plugin, and relays use http_async.py.
 """

@@ -1,22 +1,8 @@
-"""The Hub from a Python program: submit, wait, read, cancel.
-
-```python
-from hpc import Client
-
-job = Client().submit(["./sim", "--steps", "100"], cpu=2, memory="4G", key="sim-4")
-print(job.wait()["state"], b"".join(job.log()).decode())
-```
-
-A job's id is made here, before anything is sent, and so is the batch's: whatever is lost on the way
-is sent again under the same id, and is one job. Waiting is a pull that the Hub holds until
-something changes; nothing polls. A `Client` is not for several threads at once; make one for each.
-"""
+"""`Client`: a connection to one Hub, to write events to it and to read what it knows."""
 
 from __future__ import annotations
 
-import json
 import os
-import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
@@ -26,22 +12,12 @@ from urllib.parse import quote
 
 from hpc import arrays, submission
 from hpc.access import Access, home, read_access
-from hpc.errors import HpcError, NoHub, TimedOut, UsageError
-from hpc.transport.http_client import HttpClient, Query, Stream, Unanswered
-
-PHASE_FINISHED: Final = 3
-
-SETTLED: Final = frozenset({"succeeded", "failed", "cancelled"})
-"""States of a job, and columns of its facts: what becomes of its tasks in the end."""
-
-WAIT_S_MAX: Final = 50.0
-"""What one waiting pull asks for; the Hub holds it for 60 s at most."""
-
-AWAY_S_MAX: Final = 600.0
-"""How long who waits for a job waits for a Hub that has gone away."""
-
-AWAY_TOLD_S: Final = 1.0
-"""After so long it is told that the Hub is away."""
+from hpc.client import ending
+from hpc.client.events import Events
+from hpc.client.job import Job, ids
+from hpc.client.patience import AWAY_S_MAX, Patience
+from hpc.errors import HpcError, NoHub, UsageError
+from hpc.transport.http_client import HttpClient, Query, Stream
 
 PAGE: Final = 1000
 TAKE_AT: Final = frozenset({"/pull", "/jobs", "/nodes", "/explain", "/conflicts"})
@@ -50,86 +26,6 @@ SSE_IDLE_S: Final = 60.0
 """The Hub says something every 15 s on a stream of events."""
 
 T = TypeVar("T")
-
-
-class Job:
-    """A job by its id, which is known before anything is sent.
-
-    Attributes:
-        id: Its id.
-        client: Through which it is reached.
-    """
-
-    def __init__(self, client: Client, job_id: str, *, cursor: int | None = None) -> None:
-        """Refer to a job; nothing is sent.
-
-        Args:
-            client: Through which it is reached.
-            job_id: Its id.
-            cursor: A cursor at which it was not finished yet, if one is known.
-        """
-        self.id = job_id
-        self.client = client
-        self._cursor = cursor
-
-    def __repr__(self) -> str:
-        return f"Job({self.id!r})"
-
-    def info(self) -> dict[str, Any]:
-        """Return what the Hub knows of it, as `GET /jobs/{id}` says: `state`, `counts`, ..."""
-        return self.client.info(self.id)
-
-    def wait(self, timeout_s: float | None = None) -> dict[str, Any]:
-        """Wait until every task is settled and return `info`; a Hub that restarts is waited for.
-
-        Raises:
-            TimedOut: `timeout_s` is over; the job goes on.
-            NotFound: The Hub does not know the job.
-            NoHub: The Hub is away for longer than the client's patience.
-        """
-        return self.client.wait(self.id, timeout_s=timeout_s, cursor=self._cursor)
-
-    def log(
-        self, task: int | None = None, *, stream: str = "stdout", follow: bool = False
-    ) -> Iterator[bytes]:
-        """Yield the output of a task, by default of the first.
-
-        Args:
-            task: Its number.
-            stream: `stdout` or `stderr`.
-            follow: Go on until the task is settled.
-        """
-        with self.client.log(self.id, task, stream=stream, follow=follow) as pieces:
-            yield from pieces
-
-    def tasks(self, *, state: str | None = None) -> Iterator[dict[str, Any]]:
-        """Yield its tasks by number: `state`, `exit_code`, `duration_s`, `entry`, ...
-
-        Args:
-            state: Only those in this state.
-        """
-        return self.client.tasks(self.id, state=state)
-
-    def cancel(self, *, tasks: str | None = None, reason: str | None = None) -> None:
-        """Settle what is not settled yet, or some tasks of it, as cancelled."""
-        self.client.cancel(self.id, tasks=tasks, reason=reason)
-
-    def hold(self, *, tasks: str | None = None, reason: str | None = None) -> None:
-        """Keep what has not started, or some tasks of it, from starting."""
-        self.client.request("HoldJob", self.id, tasks=tasks, reason=reason)
-
-    def release(self, *, tasks: str | None = None, reason: str | None = None) -> None:
-        """Let what was held start."""
-        self.client.request("ReleaseJob", self.id, tasks=tasks, reason=reason)
-
-    def prioritise(self, priority: int) -> None:
-        """Let it run before what has a lower priority."""
-        self.client.request("SetPriority", self.id, priority=priority)
-
-    def retry(self, *, tasks: str | None = None, reason: str | None = None) -> None:
-        """Run again what has failed or was cancelled, or some tasks of that: a further round."""
-        self.client.request("RetryJob", self.id, tasks=tasks, reason=reason)
-        self._cursor = None
 
 
 class Client:
@@ -165,9 +61,7 @@ class Client:
         self._url = url
         self._token = token
         self._home = None if home is None else Path(home)
-        self._patience_s = patience_s
-        self._on_away = on_away
-        self._was_there = False
+        self._patience = Patience(patience_s, on_away)
         self._http = HttpClient(self._read_access, timeout_s=timeout_s)
 
     def __enter__(self) -> Client:
@@ -255,9 +149,9 @@ class Client:
             **more,
         )
         gate = submission.gate_of(
-            after=_ids(after),
-            after_any=_ids(after_any),
-            after_fail=_ids(after_fail),
+            after=ids(after),
+            after_any=ids(after_any),
+            after_fail=ids(after_fail),
             after_task=after_task,
             hold=hold,
         )
@@ -355,7 +249,7 @@ class Client:
     def control(self, request: Mapping[str, Any]) -> dict[str, Any]:
         """Register a namespace or a generator and return what the Hub answers."""
         return self._seen(
-            self._patiently(lambda: self._http.post("/control", dict(request)).json())
+            self._patience.ask(lambda: self._http.post("/control", dict(request)).json())
         )
 
     # Reading
@@ -366,7 +260,7 @@ class Client:
 
     def info(self, job_id: str) -> dict[str, Any]:
         """Return what the Hub knows of a job."""
-        return self._job(job_id)[0]
+        return ending.look(self, job_id)[0]
 
     def jobs(self, **query: str | int) -> Iterator[dict[str, Any]]:
         """Yield jobs, oldest first; `order="desc"`, `state`, `ns` and `name` choose."""
@@ -401,7 +295,7 @@ class Client:
     def read(self, path: str, query: Query = ()) -> dict[str, Any]:
         """Return one answer of a read route, such as `/namespaces`."""
         query = self._as_then(path, query)
-        return self._seen(self._patiently(lambda: self._http.get(path, query).json()))
+        return self._seen(self._patience.ask(lambda: self._http.get(path, query).json()))
 
     def conflicts(self, gid: str | None = None) -> Iterator[dict[str, Any]]:
         """Yield what contradicts itself in a generator, or in any, with the events that say so."""
@@ -437,7 +331,7 @@ class Client:
             query.append(("wait", f"{wait_s:.3f}"))
         query = self._as_then("/pull", query)
         timeout_s = self._http.timeout_s + wait_s
-        page = self._patiently(
+        page = self._patience.ask(
             lambda: self._http.get("/pull", query, timeout_s=timeout_s).json(), patience_s
         )
         return self._seen(page)
@@ -446,39 +340,7 @@ class Client:
         self, job_id: str, *, timeout_s: float | None = None, cursor: int | None = None
     ) -> dict[str, Any]:
         """Wait until every task of a job is settled and return `info`; see `Job.wait`."""
-        until = None if timeout_s is None else time.monotonic() + timeout_s
-        hub: str | None = None
-        was_finished = False
-        while True:
-            if cursor is None:
-                info, cursor = self._job(job_id)
-                if info["state"] in SETTLED:
-                    return info
-                # It has got further tasks since: its phase stays and tells nothing more.
-                was_finished = info["phase"] == PHASE_FINISHED
-            left_s = WAIT_S_MAX if until is None else until - time.monotonic()
-            if left_s <= 0:
-                raise TimedOut(
-                    f"Job `{job_id}` is not finished after {timeout_s:g} s",
-                    hint="it goes on; wait again: hpc job wait " + job_id,
-                )
-            page = self.pull(
-                "kernel",
-                cursor,
-                table="jobs",
-                wait_s=min(left_s, WAIT_S_MAX),
-                hub=hub,
-                patience_s=AWAY_S_MAX if until is None else min(left_s, AWAY_S_MAX),
-            )
-            row = page["facts"].get("jobs", {}).get(job_id, {})
-            cursor, hub = page["cursor"], page.get("hub")
-            if was_finished:
-                is_news = bool((SETTLED | {"rounds"}) & row.keys())
-            else:
-                is_news = row.get("phase") == PHASE_FINISHED
-            if is_news or page.get("snapshot"):
-                # Whole answers may come from another Hub, which need not know the job.
-                cursor = None
+        return ending.wait(self, job_id, timeout_s, cursor)
 
     def log(
         self,
@@ -497,7 +359,7 @@ class Client:
         path = f"/jobs/{quote(job_id, safe='')}/log"
         # Who follows waits for a Hub that has gone away as long as who waits for the job.
         patience_s = AWAY_S_MAX if follow else None
-        return self._patiently(lambda: self._http.stream(path, query), patience_s)
+        return self._patience.ask(lambda: self._http.stream(path, query), patience_s)
 
     def events(
         self, cursor: int = 0, *, follow: bool = False, job: str | None = None
@@ -541,11 +403,11 @@ class Client:
             token=self._token,
             home=self._home,
             timeout_s=self._http.timeout_s,
-            patience_s=self._patience_s if patience_s is None else patience_s,
-            on_away=self._on_away,
+            patience_s=self._patience.patience_s if patience_s is None else patience_s,
+            on_away=self._patience.on_away,
             at=self.at,
         )
-        client._was_there = self._was_there
+        client._patience.was_there = self._patience.was_there
         return client
 
     def _stream(self, query: Query, check: Callable[[], None]) -> Stream:
@@ -553,16 +415,12 @@ class Client:
             check()
             return self._http.stream("/events", query, idle_s=SSE_IDLE_S)
 
-        return self._patiently(opened, AWAY_S_MAX)
+        return self._patience.ask(opened, AWAY_S_MAX)
 
     def _as_then(self, path: str, query: Query) -> list[tuple[str, str | int | float]]:
         """Add the cursor of this client, where the route takes one."""
         takes = path in TAKE_AT or (path.startswith("/jobs/") and not path.endswith("/log"))
         return [*query, ("at", self.at)] if self.at is not None and takes else list(query)
-
-    def _job(self, job_id: str) -> tuple[dict[str, Any], int]:
-        answer = self.read(f"/jobs/{quote(job_id, safe='')}")
-        return answer["data"], answer["cursor"]
 
     def _seen(self, answer: dict[str, Any]) -> dict[str, Any]:
         told = [answer.get(name) or 0 for name in ("cursor", "seq", "first_seq")]
@@ -588,49 +446,13 @@ class Client:
 
     def _recorded(self, send: Callable[[], T], batch_id: str) -> T:
         try:
-            return self._patiently(send)
+            return self._patience.ask(send)
         except NoHub as error:
             if error.code != NoHub.default_code:
                 error.hint = (
                     f"it may have been recorded; the same again is safe with --batch-id {batch_id}"
                 )
             raise
-
-    def _patiently(self, send: Callable[[], T], patience_s: float | None = None) -> T:
-        """Send something that may be sent again, until it is answered or patience ends.
-
-        If nobody has ever answered and nothing was sent, that is said at once.
-
-        Raises:
-            Unanswered: One of the tries may have arrived, whatever became of the last.
-        """
-        unanswered: Unanswered | None = None
-        away_s: float | None = None
-        patience_s = self._patience_s if patience_s is None else patience_s
-        delays: Iterator[float] | None = None
-        on_away = self._on_away
-        while True:
-            try:
-                answer = send()
-            except NoHub as error:
-                if isinstance(error, Unanswered):
-                    unanswered = error
-                self._was_there |= error.code != NoHub.default_code
-                now_s = time.monotonic()
-                away_s = now_s if away_s is None else away_s
-                left_s = away_s + patience_s - now_s
-                if not self._was_there or left_s <= 0:
-                    if unanswered is None or unanswered is error:
-                        raise
-                    raise Unanswered(error.message, hint=error.hint) from error
-                if on_away is not None and now_s >= away_s + AWAY_TOLD_S:
-                    on_away(error.message)
-                    on_away = None
-                delays = delays or _delays()
-                time.sleep(min(next(delays), left_s))
-            else:
-                self._was_there = True
-                return answer
 
 
 def _tasks_of(tasks: str | None, entries: Sequence[Any] | None) -> arrays.Numbers | arrays.Entries:
@@ -639,82 +461,3 @@ def _tasks_of(tasks: str | None, entries: Sequence[Any] | None) -> arrays.Number
     if tasks is not None:
         raise UsageError("`tasks` and `entries` both say which tasks there are", field="entries")
     return arrays.checked_entries(entries, "`entries`")
-
-
-def _ids(jobs: Sequence[Job | str]) -> list[str]:
-    return [job.id if isinstance(job, Job) else job for job in jobs]
-
-
-class Events:
-    """Events as they come; iterate in one thread, close in any. Made by `Client.follow`.
-
-    A stream that breaks is taken up again after the last event that came.
-
-    Attributes:
-        cursor: Everything up to there has come.
-    """
-
-    def __init__(self, client: Client, cursor: int, job: str | None) -> None:
-        self.cursor = cursor
-        self._client = client
-        self._job = job
-        self._stream: Stream | None = None
-        self._is_closed = False
-
-    def __iter__(self) -> Iterator[dict[str, Any]]:
-        while not self._is_closed:
-            try:
-                yield from self._come()
-            except Unanswered:
-                continue
-            except _Closed:
-                return
-
-    def close(self) -> None:
-        """End the iteration, also while it waits; a second call does nothing."""
-        self._is_closed = True
-        if (stream := self._stream) is not None:
-            stream.interrupt()
-
-    def _come(self) -> Iterator[dict[str, Any]]:
-        query: list[tuple[str, str | int | float]] = [("cursor", self.cursor), ("follow", "true")]
-        if self._job is not None:
-            query.append(("job", self._job))
-        with self._client._stream(query, self._check) as stream:
-            self._stream = stream
-            self._check()  # it may have been closed before there was anything to interrupt
-            seq = self.cursor
-            for line in _lines(stream):
-                if line.startswith(b"data: "):
-                    event: dict[str, Any] = json.loads(line[6:])
-                    yield event
-                elif line.startswith(b"id: "):
-                    seq = int(line[4:])
-                elif not line:  # the end of a message; one without data tells a cursor
-                    self.cursor = seq
-
-    def _check(self) -> None:
-        if self._is_closed:
-            raise _Closed
-
-
-class _Closed(Exception):
-    """Nobody wants the events any more."""
-
-
-def _delays() -> Iterator[float]:
-    # Imported here: only a Hub that is away is worth its time.
-    from random import SystemRandom  # noqa: PLC0415
-
-    from hpc.transport.backoff import Backoff  # noqa: PLC0415
-
-    backoff = Backoff(SystemRandom(), first_s=0.05, max_s=1.0)
-    while True:
-        yield backoff.next_s()
-
-
-def _lines(pieces: Stream) -> Iterator[bytes]:
-    rest = b""
-    for piece in pieces:
-        *lines, rest = (rest + piece).split(b"\n")
-        yield from lines

@@ -1,0 +1,76 @@
+"""Ending: whether every task of a job is settled, and waiting until it is.
+
+Waiting is a pull of the kernel's jobs that the Hub holds until something changes; nothing polls.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import quote
+
+from hpc.client.patience import AWAY_S_MAX
+from hpc.errors import TimedOut
+
+if TYPE_CHECKING:
+    from hpc.client.client import Client
+
+PHASE_FINISHED: Final = 3
+
+SETTLED: Final = frozenset({"succeeded", "failed", "cancelled"})
+"""States of a job, and columns of its facts: what becomes of its tasks in the end."""
+
+WAIT_S_MAX: Final = 50.0
+"""What one waiting pull asks for; the Hub holds it for 60 s at most."""
+
+
+def look(client: Client, job_id: str) -> tuple[dict[str, Any], int]:
+    """Return what the Hub knows of a job, and the cursor up to which that is so."""
+    answer = client.read(f"/jobs/{quote(job_id, safe='')}")
+    return answer["data"], answer["cursor"]
+
+
+def wait(
+    client: Client, job_id: str, timeout_s: float | None, cursor: int | None
+) -> dict[str, Any]:
+    """Wait until every task of a job is settled; see `Job.wait`.
+
+    Args:
+        client: Of the Hub.
+        job_id: The job.
+        timeout_s: None is for ever.
+        cursor: A cursor at which it was not finished yet, if one is known.
+    """
+    until = None if timeout_s is None else time.monotonic() + timeout_s
+    hub: str | None = None
+    was_finished = False
+    while True:
+        if cursor is None:
+            info, cursor = look(client, job_id)
+            if info["state"] in SETTLED:
+                return info
+            # It has got further tasks since: its phase stays and tells nothing more.
+            was_finished = info["phase"] == PHASE_FINISHED
+        left_s = WAIT_S_MAX if until is None else until - time.monotonic()
+        if left_s <= 0:
+            raise TimedOut(
+                f"Job `{job_id}` is not finished after {timeout_s:g} s",
+                hint="it goes on; wait again: hpc job wait " + job_id,
+            )
+        page = client.pull(
+            "kernel",
+            cursor,
+            table="jobs",
+            wait_s=min(left_s, WAIT_S_MAX),
+            hub=hub,
+            patience_s=AWAY_S_MAX if until is None else min(left_s, AWAY_S_MAX),
+        )
+        row = page["facts"].get("jobs", {}).get(job_id, {})
+        cursor, hub = page["cursor"], page.get("hub")
+        if was_finished:
+            is_news = bool((SETTLED | {"rounds"}) & row.keys())
+        else:
+            is_news = row.get("phase") == PHASE_FINISHED
+        if is_news or page.get("snapshot"):
+            # Whole answers may come from another Hub, which need not know the job.
+            cursor = None

@@ -1,0 +1,90 @@
+"""Patience: a request that may be sent again is, while the Hub that was there does not answer.
+
+What is sent has to be safe to repeat; the client gives each batch its id before it sends it.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from typing import Final, TypeVar
+
+from hpc.errors import NoHub
+from hpc.transport.http_client import Unanswered
+
+AWAY_S_MAX: Final = 600.0
+"""How long who waits for a job waits for a Hub that has gone away."""
+
+AWAY_TOLD_S: Final = 1.0
+"""After so long it is told that the Hub is away."""
+
+T = TypeVar("T")
+
+
+class Patience:
+    """How long one Hub is asked again.
+
+    Args:
+        patience_s: Where a request says nothing else.
+        on_away: Told, once each time, why it is asked again.
+        was_there: Whether the Hub has answered before.
+
+    Attributes:
+        patience_s: As given.
+        on_away: As given.
+        was_there: Whether it has answered; one that never did is not asked again.
+    """
+
+    def __init__(
+        self, patience_s: float, on_away: Callable[[str], None] | None, *, was_there: bool = False
+    ) -> None:
+        self.patience_s = patience_s
+        self.on_away = on_away
+        self.was_there = was_there
+
+    def ask(self, send: Callable[[], T], patience_s: float | None = None) -> T:
+        """Send something that may be sent again, until it is answered or patience ends.
+
+        If nobody has ever answered and nothing was sent, that is said at once.
+
+        Raises:
+            Unanswered: One of the tries may have arrived, whatever became of the last.
+        """
+        unanswered: Unanswered | None = None
+        away_s: float | None = None
+        patience_s = self.patience_s if patience_s is None else patience_s
+        delays: Iterator[float] | None = None
+        on_away = self.on_away
+        while True:
+            try:
+                answer = send()
+            except NoHub as error:
+                if isinstance(error, Unanswered):
+                    unanswered = error
+                self.was_there |= error.code != NoHub.default_code
+                now_s = time.monotonic()
+                away_s = now_s if away_s is None else away_s
+                left_s = away_s + patience_s - now_s
+                if not self.was_there or left_s <= 0:
+                    if unanswered is None or unanswered is error:
+                        raise
+                    raise Unanswered(error.message, hint=error.hint) from error
+                if on_away is not None and now_s >= away_s + AWAY_TOLD_S:
+                    on_away(error.message)
+                    on_away = None
+                delays = delays or _delays()
+                time.sleep(min(next(delays), left_s))
+            else:
+                self.was_there = True
+                return answer
+
+
+def _delays() -> Iterator[float]:
+    # Imported here: only a Hub that is away is worth its time.
+    from random import SystemRandom  # noqa: PLC0415
+
+    from hpc.transport.backoff import Backoff  # noqa: PLC0415
+
+    backoff = Backoff(SystemRandom(), first_s=0.05, max_s=1.0)
+    while True:
+        yield backoff.next_s()
