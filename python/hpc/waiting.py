@@ -12,9 +12,9 @@ import time
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future
 from typing import Any, TypeVar, overload
-from urllib.parse import quote
 
-from hpc.client import AWAY_S_MAX, PHASE_FINISHED, SETTLED, WAIT_S_MAX, Client, Job
+from hpc.client import AWAY_S_MAX, Client, Job
+from hpc.client.ending import PHASE_FINISHED, SETTLED, WAIT_S_MAX, look, may_be_over
 from hpc.errors import TimedOut
 
 T = TypeVar("T")
@@ -92,7 +92,10 @@ class _Watch:
     """Watches jobs of one client in a thread of its own, and puts each that ends."""
 
     def __init__(self, jobs: list[Job], ended: queue.SimpleQueue[Any]) -> None:
-        self._jobs = {job.id: job for job in jobs}
+        self._jobs: dict[str, list[Job]] = {}
+        for job in jobs:  # one job may be named by several of these
+            self._jobs.setdefault(job.id, []).append(job)
+        self._were_finished: set[str] = set()
         self._ended = ended
         self._client: Client = jobs[0].client.again()
         self._is_closed = False
@@ -109,7 +112,7 @@ class _Watch:
             self._ended.put(error)
 
     def _run(self) -> None:
-        cursor = self._look(list(self._jobs))
+        cursor = self._begin()
         hub: str | None = None
         while self._jobs and not self._is_closed:
             page = self._client.pull(
@@ -121,20 +124,33 @@ class _Watch:
                 cursor = min(cursor, self._look(list(self._jobs)))
                 continue
             known = self._jobs.keys() & rows.keys()
-            self._look([job_id for job_id in known if _may_be_over(rows[job_id])])
+            self._look([job_id for job_id in known if self._may_be_over(job_id, rows[job_id])])
+
+    def _begin(self) -> int:
+        """Ask about those of which nothing is known; returns where the pulls begin."""
+        unknown: list[str] = []
+        cursors: list[int] = []
+        for job_id, jobs in self._jobs.items():
+            known = [job._cursor for job in jobs if job._cursor is not None]
+            cursors += known
+            unknown += [] if known else [job_id]
+        if unknown:
+            cursors.append(self._look(unknown))
+        return min(cursors)
+
+    def _may_be_over(self, job_id: str, row: dict[str, Any]) -> bool:
+        return may_be_over(row, was_finished=job_id in self._were_finished)
 
     def _look(self, job_ids: list[str]) -> int:
         """Put those that are over; returns the least cursor at which one was not."""
         cursor = self._client.cursor
         for number, job_id in enumerate(job_ids):
-            answer = self._client.read(f"/jobs/{quote(job_id, safe='')}")
+            info, seen = look(self._client, job_id)
             if number == 0:
-                cursor = int(answer["cursor"])
-            if answer["data"]["state"] in SETTLED:
-                self._ended.put(self._jobs.pop(job_id))
+                cursor = seen
+            if info["state"] in SETTLED:
+                for job in self._jobs.pop(job_id):
+                    self._ended.put(job)
+            elif info["phase"] == PHASE_FINISHED:
+                self._were_finished.add(job_id)
         return cursor
-
-
-def _may_be_over(row: dict[str, Any]) -> bool:
-    """Whether these changes of a job's facts may have been its last."""
-    return row.get("phase") == PHASE_FINISHED or bool(SETTLED & row.keys())

@@ -519,3 +519,20 @@ def test_waiting_ends_in_time_and_changes_nothing(local: LocalCluster) -> None:
                 list(as_completed([job], timeout=0.05))
         job.cancel()
         assert list(as_completed([job], timeout=SOON_S)) == [job]
+
+
+def test_a_job_that_was_retried_ends_a_second_time(local: LocalCluster, tmp_path: Path) -> None:
+    """Its phase is that of a finished job all the while; what tells is its further round."""
+    flag, gate = tmp_path / "flag", tmp_path / "gate"
+    command = f"test -e {flag} || exit 3; until test -e {gate}; do sleep 0.05; done"
+    with local.client() as client:
+        job = client.submit(command, memory="16M", tasks="0-2")
+        assert list(as_completed([job], timeout=SOON_S)) == [job]
+        assert job.info()["state"] == "failed"
+        flag.touch()
+        job.retry()
+        ended = as_completed([job, same := client.job(job.id)], timeout=SOON_S)
+        until(lambda: job.info()["state"] == "running")
+        gate.touch()
+        assert set(ended) == {job, same}
+        assert job.info()["state"] == "succeeded"

@@ -6,6 +6,7 @@ Waiting is a pull of the kernel's jobs that the Hub holds until something change
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import quote
 
@@ -67,10 +68,36 @@ def wait(
         )
         row = page["facts"].get("jobs", {}).get(job_id, {})
         cursor, hub = page["cursor"], page.get("hub")
-        if was_finished:
-            is_news = bool((SETTLED | {"rounds"}) & row.keys())
-        else:
-            is_news = row.get("phase") == PHASE_FINISHED
-        if is_news or page.get("snapshot"):
+        if may_be_over(row, was_finished=was_finished) or page.get("snapshot"):
             # Whole answers may come from another Hub, which need not know the job.
             cursor = None
+
+
+def may_be_over(row: Mapping[str, Any], *, was_finished: bool) -> bool:
+    """Return whether these changes of a job's facts may have been its last.
+
+    Where they may, the job itself is asked: a change tells no cell that stayed as it was.
+
+    Args:
+        row: Its cells of the table `jobs` that a pull has told.
+        was_finished: Whether its phase was that of a finished job when it was last asked. The
+            phase stays then, whatever further tasks or rounds it gets.
+    """
+    if "rounds" in row:
+        return _newest_is_settled(row["rounds"])
+    if was_finished:
+        return bool(SETTLED & row.keys())
+    return bool(row.get("phase") == PHASE_FINISHED)
+
+
+def _newest_is_settled(rounds: Mapping[str, str]) -> bool:
+    """Whether every task that the newest round was begun for is settled: `{"1/tasks": "0-4"}`."""
+    newest = max(int(name.partition("/")[0]) for name in rounds)
+    left = _count(rounds.get(f"{newest}/tasks", ""))
+    # What a task comes to in a round is one of these: they share none.
+    return left == sum(_count(rounds.get(f"{newest}/{state}", "")) for state in SETTLED)
+
+
+def _count(tasks: str) -> int:
+    ends = (part.partition("-") for part in tasks.split(",") if part)
+    return sum(int(last or first) - int(first) + 1 for first, _, last in ends)
