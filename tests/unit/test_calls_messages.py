@@ -88,13 +88,26 @@ def test_a_pipe_may_cut_anywhere(bodies: list[bytes], step: int) -> None:
 def test_what_is_kept_for_ever_shares_no_batch_with_calls() -> None:
     """Else one submit would keep the calls beside it in the log for good."""
     call = messages.to_worker("CallsSent", PLACE, {})
-    submit = {"kind": "SubmitJob", "payload": {}}
-    cancel = {"kind": "CancelJob", "payload": {}}
+    submit = {"kind": "SubmitJob", "payload": {"spec": {}}}
+    cancel = {"kind": "CancelJob", "payload": {"spec": {}}}
     assert list(messages.batches([call, submit, cancel, call, call])) == [
         [call],
         [submit, cancel],
         [call, call],
     ]
+
+
+def test_a_batch_is_full_by_what_its_events_hold() -> None:
+    """64 workers that are given a call each are one request, and four full events are one too."""
+    small = [event for n in range(64) for event in messages.sent(PLACE, [[n, "x" * 50]], 0.0)]
+    assert list(messages.batches(small)) == [small]
+    text = messages.text_of(bytes(BYTES_MAX))
+    large = [event for n in range(8) for event in messages.sent(PLACE, [[n, text]], 0.0)]
+    told = [len(batch) for batch in messages.batches(large)]
+    assert told == [4, 4]
+    results = [Told(0, 1, RETURNED, bytes(BYTES_MAX))]
+    returned = [event for _ in range(8) for event in messages.returned(PLACE, "n1", results)]
+    assert [len(batch) for batch in messages.batches(returned)] == told
 
 
 def hand(have: int, mean_s: float | None) -> Hand:

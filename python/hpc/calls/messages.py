@@ -9,6 +9,7 @@ Nothing here opens a call.
 
 from __future__ import annotations
 
+import json
 from base64 import b64decode, b64encode
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, Final, NamedTuple, TypeVar
@@ -31,6 +32,12 @@ ITEMS_MAX: Final = 5_000
 
 _AROUND: Final = 32
 """Bytes that a number, a letter and signs take beside a text."""
+
+_EVENT_AROUND: Final = 1_000
+"""Bytes that an event takes beside its calls or results, about."""
+
+_ITEMS: Final = {"CallsSent": "calls", "CallsReturned": "results"}
+"""Where the texts of an event stand; others have few bytes."""
 
 Event = dict[str, Any]
 Item = TypeVar("Item", bound="list[Any]")
@@ -143,20 +150,32 @@ def returned(
         yield from_worker("CallsReturned", place, node_id, spec)
 
 
-def batches(events: Iterable[Event], sizes: int = BATCH_BYTES) -> Iterator[list[Event]]:
-    """Yield events in batches, in their order; an event counts as full.
+def batches(events: Iterable[Event]) -> Iterator[list[Event]]:
+    """Yield events in batches, in their order, as few as they fit into.
 
     What is kept for ever and what is not share none.
     """
     batch: list[Event] = []
+    size = 0
     for event in events:
-        is_full = (len(batch) + 1) * EVENT_BYTES > sizes
+        more = _size(event)
+        is_full = size + more > BATCH_BYTES
         if batch and (is_full or (event["kind"] in KERNEL) != (batch[0]["kind"] in KERNEL)):
             yield batch
-            batch = []
+            batch, size = [], 0
         batch.append(event)
+        size += more
     if batch:
         yield batch
+
+
+def _size(event: Event) -> int:
+    """Return about how many bytes an event takes."""
+    spec = event["payload"]["spec"]
+    items = spec.get(_ITEMS.get(event["kind"], ""))
+    if items is None:
+        return len(json.dumps(event))
+    return _EVENT_AROUND + sum(len(item[-1]) + _AROUND for item in items)
 
 
 def _parts(items: Sequence[Item]) -> Iterator[list[Item]]:
