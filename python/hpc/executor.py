@@ -31,7 +31,6 @@ from hpc.calls.crew import CallFuture, Crew
 from hpc.calls.pickled import NotPickled, TooLarge, pack_call
 from hpc.client import Client
 from hpc.errors import NotFound, UsageError
-from hpc.units import parse_memory
 
 __all__ = ["BrokenWorker", "Executor"]
 
@@ -103,14 +102,11 @@ class Executor(futures.Executor):
             raise TypeError("initializer must be a callable")
         spec: dict[str, Any] = {
             "cpu": cpu,
-            "memory": submission.MEMORY_MIB_DEFAULT,
-            "enforce_memory": memory is not None,
-            "cwd": os.fspath(cwd) if cwd is not None else os.getcwd(),  # noqa: PTH109 - a text
+            **submission.memory_of(memory),
+            "cwd": os.path.abspath(cwd or "."),  # noqa: PTH100 - a text, and links stay
             "path": _paths(),
             "idle": float(idle),
         }
-        if memory is not None:
-            spec["memory"] = parse_memory(memory) if isinstance(memory, str) else memory
         if env:
             spec["env"] = dict(env)
         if python is not None:

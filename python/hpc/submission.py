@@ -113,11 +113,7 @@ def batch_spec(
     Raises:
         UsageError: A value that makes no sense.
     """
-    spec: dict[str, Any] = {**command_of(command), "cpu": cpu}
-    if memory is None:
-        spec.update(memory=MEMORY_MIB_DEFAULT, enforce_memory=False)
-    else:
-        spec.update(memory=_mib(memory), enforce_memory=True)
+    spec: dict[str, Any] = {**command_of(command), "cpu": cpu, **memory_of(memory)}
     if env:
         spec["env"] = dict(env)
     for field, path in (("cwd", cwd), ("stdin", stdin), ("stdout", stdout), ("stderr", stderr)):
@@ -179,6 +175,20 @@ def _placed(
             )
         placed["max_per_node"] = max_per_node
     return placed
+
+
+def memory_of(memory: int | str | None) -> dict[str, Any]:
+    """Return `memory` and `enforce_memory` of a spec.
+
+    Args:
+        memory: MiB, or a text such as `4G`; enforced. None reserves 1 GiB and enforces nothing.
+
+    Raises:
+        UsageError: It is no amount of memory, or less than 1 MiB.
+    """
+    if memory is None:
+        return {"memory": MEMORY_MIB_DEFAULT, "enforce_memory": False}
+    return {"memory": _mib(memory), "enforce_memory": True}
 
 
 def retried(causes: Sequence[str | int]) -> list[str | int]:

@@ -259,6 +259,12 @@ def test_an_initializer_that_fails_breaks_the_executor_with_its_reason(local: Lo
             executor.submit(called.add, 1)
 
 
+def test_a_relative_folder_is_the_programs(local: LocalCluster, tmp_path: Path) -> None:
+    """A worker stands elsewhere: what it is told must mean the same there."""
+    with local.executor(1, cwd=os.path.relpath(tmp_path)) as executor:
+        assert executor.submit(os.getcwd).result(SOON_S) == str(tmp_path.resolve())
+
+
 def test_workers_that_cannot_start_break_the_executor(local: LocalCluster) -> None:
     """A wrong folder is told; it does not wait for ever."""
     with local.executor(1, cwd="/no/such/folder") as executor:

@@ -236,3 +236,28 @@ def test_a_spec_of_no_worker_is_refused_by_its_field() -> None:
     """Another Hub's namespace of the same name may look different."""
     with pytest.raises(Refused, match="memory"):
         worker({"python": "/env/bin/python"})
+
+
+def test_a_worker_is_told_nothing_about_a_task_around_its_relay() -> None:
+    """A relay may be a job's task itself; the supervisor says what is the worker's."""
+    ours = {"HPC_JOB_ID", "HPC_TASK_ID", "HPC_ATTEMPT", "HPC_NODE_ID", "HPC_CPUS"}
+    ours |= {"HPC_TOKEN", "HPC_MEMORY_MIB", "HPC_ENTRY"}
+    handler = CallsHandler(dict.fromkeys(ours, "outer") | {"PATH": "/bin"})
+    assert handler.work(grant({"memory": 64}, ns_id="calls"), OFFER).env == {"PATH": "/bin"}
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [
+        {"cwd": "relative"},
+        {"cwd": "/a\0b"},
+        {"python": "/a\0b"},
+        {"env": {"A": "a\0b"}},
+        {"env": {"A=B": "1"}},
+    ],
+    ids=str,
+)
+def test_what_no_worker_can_be_made_of_is_refused(odd: dict[str, Any]) -> None:
+    """As for any process: with the reason, before the supervisor is asked."""
+    with pytest.raises(Refused):
+        worker({"memory": 64, **odd})
