@@ -169,10 +169,7 @@ class Entries(NamedTuple):
 
 
 def _size(values: Sequence[Any]) -> int:
-    try:
-        text = json.dumps(values, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
-    except (TypeError, ValueError) as error:
-        raise UsageError(f"Entries must be JSON values: {error}", field="entries") from error
+    text = json.dumps(values, ensure_ascii=False, separators=(",", ":"))
     return len(text.encode("utf-8", "surrogatepass"))
 
 
@@ -184,7 +181,7 @@ def checked_entries(values: Sequence[Any], flag: str) -> Entries:
         flag: By what they were given, for messages; the first is number 1 there.
 
     Raises:
-        UsageError: There are none, or too many; or one is too long, or no text.
+        UsageError: There are none, or too many; or one is too long, or no JSON value.
     """
     if not values:
         raise UsageError(
@@ -195,20 +192,28 @@ def checked_entries(values: Sequence[Any], flag: str) -> Entries:
     if len(values) > TASKS_MAX:
         raise _too_many(flag, len(values))
     for number, value in enumerate(values, 1):
-        why = None
-        if isinstance(value, str):
-            why = _why_no_entry(value)
-        elif not isinstance(value, int | float | None):
-            why = _why_no_entry(json.dumps(value, ensure_ascii=False))
-            texts = [one for one in value if isinstance(one, str)]  # each can be a word
-            why = next((no for one in texts if (no := _why_no_entry(one))), why)
+        why = _why_no_value(value)
         if why is not None:
             raise UsageError(
                 f"Entry {number} of {flag} cannot be given to a task: {why}",
                 field="entries",
-                hint="put it into a file, and give the name of the file",
+                hint="texts, numbers, true, false, null, and lists and objects of them; "
+                "put what is longer into a file, and give its name",
             )
     return Entries(values)
+
+
+def _why_no_value(value: object) -> str | None:
+    if isinstance(value, str):
+        return _why_no_entry(value)
+    if isinstance(value, int | None):
+        return None
+    try:
+        text = json.dumps(value, ensure_ascii=False, allow_nan=False)
+    except (TypeError, ValueError, RecursionError) as error:
+        return f"it is no JSON value: {error}"
+    words = [one for one in value if isinstance(one, str)] if isinstance(value, list) else []
+    return next((why for one in (text, *words) if (why := _why_no_entry(one))), None)
 
 
 def _why_no_entry(text: str) -> str | None:

@@ -29,6 +29,10 @@ def numbers_of(text: str) -> list[int]:
     return sorted({task for piece in arrays.numbers(text).pieces() for task in told(piece.tasks)})
 
 
+LOOP: list[object] = []
+LOOP.append(LOOP)
+
+
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
@@ -195,6 +199,34 @@ def test_what_is_no_json_list_is_refused(text: str, message: str) -> None:
         arrays.json_list(text, "--from-json f")
     assert message in refused.value.message
     assert refused.value.hint
+
+
+@pytest.mark.parametrize(
+    ("value", "why"),
+    [
+        ({1, 2}, "it is no JSON value: Object of type set is not JSON serializable"),
+        ([b"a"], "it is no JSON value: Object of type bytes is not JSON serializable"),
+        ({("a", 1): 2}, "it is no JSON value: keys must be str, int, float, bool or None"),
+        (float("nan"), "it is no JSON value: Out of range float values are not JSON compliant"),
+        ([1.0, float("inf")], "it is no JSON value: Out of range float values are not"),
+        (["a\0"], "it holds a NUL byte"),
+        ({"a": "\udcff"}, "it must be UTF-8"),
+        (LOOP, "it is no JSON value: Circular reference"),
+    ],
+    ids=lambda value: "" if value is LOOP else None,
+)
+def test_what_is_no_json_value_is_no_entry(value: object, why: str) -> None:
+    """From Python anything can come; the message names which of a thousand it was."""
+    with pytest.raises(UsageError) as refused:
+        arrays.checked_entries(["fine", value], "`entries`")
+    assert refused.value.message.startswith("Entry 2 of `entries` cannot be given to a task: ")
+    assert why in refused.value.message
+    assert refused.value.hint
+
+
+def test_an_objects_key_is_not_a_word() -> None:
+    """It stands escaped in the entry's JSON, and in no argument by itself."""
+    assert arrays.checked_entries([{"a\0": 1}], "-").total == 1
 
 
 def test_elements_of_a_json_list_are_entries_as_they_are() -> None:
