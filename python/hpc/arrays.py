@@ -115,6 +115,22 @@ def numbers(text: str) -> Numbers:
     return Numbers(parts, count)
 
 
+def range_list(text: str) -> str:
+    """Return what `numbers` reads as the wire has it, for one event: steps are written out.
+
+    Raises:
+        UsageError: As `numbers`; or these are too many ranges for one event.
+    """
+    pieces = [piece.tasks for piece in numbers(text).pieces()]
+    if len(pieces) > 1:
+        raise UsageError(
+            f"Tasks must fit into one event, got more than {PIECE_BYTES} bytes of numbers: {text}",
+            field="array",
+            hint="ask for fewer of them at a time",
+        )
+    return pieces[0]
+
+
 def _range(part: str, text: str) -> range:
     match = re.fullmatch(_PART, part)
     if match is None:

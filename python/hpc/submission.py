@@ -12,7 +12,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
-from hpc.arrays import BATCH_BYTES, TASK_MAX, Entries, Numbers, Piece
+from hpc.arrays import BATCH_BYTES, Entries, Numbers, Piece, range_list
 from hpc.errors import UsageError
 from hpc.resources import check_amounts, check_ids, check_labels
 from hpc.units import MEMORY_MIB_MAX, parse_duration, parse_memory
@@ -24,7 +24,6 @@ CAUSES: Final = ("exit", "signal", "oom", "time limit", "output limit", "lost")
 """Why a task may have failed that could be tried again."""
 
 _SHELL_SIGNS: Final = frozenset("|&;<>()$`\\\"'*?[]#~{}!")
-_RANGES: Final = r"\d+(-\d+)?(,\d+(-\d+)?)*"
 _BATCH_EVENTS_MAX: Final = 100_000
 _ID_LETTERS: Final = "0123456789abcdefghjkmnpqrstvwxyz"
 
@@ -248,14 +247,14 @@ def submit_event(
         job_id: None is a number of the Hub's.
         name: A label.
         priority: Higher runs first.
-        tasks: A range list.
+        tasks: Ranges such as `0-99`, with steps.
         gate: See `gate_of`.
     """
     ctx: dict[str, Any] = {"ns_id": ns_id, **(gate or {})}
     if job_id is not None:
         ctx["job_id"] = checked_key(job_id)
     if tasks is not None:
-        ctx["tasks"] = checked_tasks(tasks)
+        ctx["tasks"] = range_list(tasks)
     if name is not None:
         ctx["name"] = name
     if priority is not None:
@@ -386,7 +385,7 @@ def request_event(
     """Return a request about a job, or about some of its tasks, such as `CancelJob`."""
     ctx: dict[str, Any] = {"ns_id": ns_id, "job_id": job_id}
     if tasks is not None:
-        ctx["tasks"] = checked_tasks(tasks)
+        ctx["tasks"] = range_list(tasks)
     if priority is not None:
         ctx["priority"] = priority
     spec = {} if reason is None else {"reason": reason}
@@ -412,29 +411,6 @@ def checked_key(key: str) -> str:
             hint=f"--key job-{key}",
         )
     return key
-
-
-def checked_tasks(tasks: str) -> str:
-    """Return a range list such as `0-99` or `1,4-7`.
-
-    Raises:
-        UsageError: It is none.
-    """
-    text = tasks.replace(" ", "")
-    hint = None
-    if not re.fullmatch(_RANGES, text):
-        hint = "numbers and ranges of them, separated by commas: --array 0-99"
-    else:
-        ends = [[int(end) for end in part.split("-")] for part in text.split(",")]
-        if any(part[0] > part[-1] for part in ends):
-            hint = "the first number of a range is the lesser one"
-        elif any(part[-1] > TASK_MAX for part in ends):
-            hint = f"the greatest number is {TASK_MAX}"
-    if hint is not None:
-        raise UsageError(
-            f"Tasks must be ranges such as 0-99 or 1,4-7, got {tasks!r}", field="array", hint=hint
-        )
-    return text
 
 
 def new_job_id() -> str:

@@ -154,17 +154,26 @@ def test_a_variable_without_a_value_is_refused(word: str) -> None:
         job_env([word], env_all=False, environ={})
 
 
-@pytest.mark.parametrize("tasks", ["0", "0-99", "1,4-7", "5-5", "0-9999999"])
-def test_ranges_are_taken(tasks: str) -> None:
-    """The forms that a job array has everywhere."""
-    assert submission.checked_tasks(tasks) == tasks
+def tasks_asked(tasks: str) -> str:
+    event = submission.request_event("CancelJob", "batch", "j", tasks=tasks)
+    return str(event["payload"]["ctx"]["tasks"])
 
 
-@pytest.mark.parametrize("tasks", ["", "9-1", "a", "0-", "-3", "0-99:2", "1..3", "0-10000000"])
+@pytest.mark.parametrize(
+    ("tasks", "told"),
+    [("0-99", "0-99"), ("1, 4-7", "1,4-7"), ("5-5", "5"), ("0-9:4,20", "0,4,8,20")],
+)
+def test_a_request_takes_tasks_as_a_submit_does(tasks: str, told: str) -> None:
+    """What was submitted by `--array 0-99:2` is cancelled by the same words."""
+    assert tasks_asked(tasks) == told
+
+
+@pytest.mark.parametrize("tasks", ["", "9-1", "a", "0-", "-3", "1..3", "0-10000000", "0-999999:2"])
 def test_what_is_no_range_is_refused(tasks: str) -> None:
     """An array that was read otherwise than it was meant costs a day."""
-    with pytest.raises(UsageError):
-        submission.checked_tasks(tasks)
+    with pytest.raises(UsageError) as refused:
+        tasks_asked(tasks)
+    assert refused.value.field == "array"
 
 
 @pytest.mark.parametrize("key", ["", "7", "a b", "-x", "x" * 129, "../x"])
