@@ -22,7 +22,7 @@ from hpc.calls.frames import (
 )
 from hpc.calls.hand import AHEAD_MAX, AHEAD_UNKNOWN_MAX, Hand
 from hpc.calls.pickled import BYTES_MAX
-from hpc.calls.settling import at, how_ended, tasks_of
+from hpc.calls.settling import at, how_ended
 
 PLACE = messages.Place("j1", 3, 2)
 EVENT_BYTES_MAX = 1 << 20
@@ -130,7 +130,6 @@ def test_a_worker_has_as_much_ahead_as_its_calls_take() -> None:
 
 def test_ends_of_tasks_are_told_in_words() -> None:
     """A report has columns; a user wants a sentence."""
-    assert tasks_of("0-2,7") == [0, 1, 2, 7]
     assert at([3, 4], 1) == 4
     assert at(3, 1) == 3
     assert how_ended({"exit_code": 0}) == "exit code 0"

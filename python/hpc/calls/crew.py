@@ -19,12 +19,12 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from typing import Any, Final
 
-from hpc import submission
+from hpc import ranges, submission
 from hpc.calls import messages
 from hpc.calls.broken import BrokenWorker, Shut
 from hpc.calls.hand import STEAL_AGAIN_S, Call, Hand
 from hpc.calls.messages import Event, Place
-from hpc.calls.settling import at, cancelled, how_ended, initializer_failed, settle_all, tasks_of
+from hpc.calls.settling import at, cancelled, how_ended, initializer_failed, settle_all
 from hpc.client import AWAY_S_MAX, Client
 from hpc.errors import HpcError
 
@@ -299,7 +299,7 @@ class Crew:
         now_s = time.monotonic()
         victims = [hand for hand in self._hands.values() if hand.steal_at_s() <= now_s]
         victims.sort(key=lambda hand: len(hand.calls), reverse=True)
-        return [self._recall(hand, newest=len(hand.calls) // 2) for hand in victims[: max(idle, 0)]]
+        return [self._recall(hand, newest=len(hand.calls) // 2) for hand in victims[:idle]]
 
     def _asked_back(self) -> list[Event]:
         wanted: dict[Place, list[int]] = {}
@@ -354,7 +354,7 @@ class Crew:
         """Tasks that are over, however: no worker comes of them any more."""
         with self._changed:
             for tasks in settles.values():
-                self._asked.difference_update(tasks_of(tasks))
+                self._asked.difference_update(ranges.numbers(tasks))
             self._changed.notify_all()
 
     def _place(self, ctx: Mapping[str, Any]) -> Place:
@@ -437,7 +437,7 @@ class Crew:
         self._cancel(cancels)
 
     def _finished(self, ctx: Mapping[str, Any], spec: Mapping[str, Any]) -> None:
-        numbers = tasks_of(ctx["tasks"])
+        numbers = ranges.numbers(ctx["tasks"])
         for index, task in enumerate(numbers):
             place = Place(self.job_id, task, ctx["attempt"])
             was_up = place in self._hands
@@ -461,7 +461,7 @@ class Crew:
 
     def _gone(self, ctx: Mapping[str, Any], spec: Mapping[str, Any]) -> None:
         """The attempt is over and the task is not: the Hub leases it again."""
-        for task in tasks_of(ctx["tasks"]):
+        for task in ranges.numbers(ctx["tasks"]):
             place = Place(self.job_id, task, ctx["attempt"])
             self._lose(place, f"the relay lost it ({spec.get('reason', 'no reason')})")
 

@@ -68,15 +68,6 @@ def _settle(call: Call, how: str, text: str) -> None:
     future.set_result(value)
 
 
-def tasks_of(text: str) -> list[int]:
-    """Return the tasks of a range list."""
-    found: list[int] = []
-    for part in text.split(","):
-        low, _, high = part.partition("-")
-        found += range(int(low), int(high or low) + 1)
-    return found
-
-
 def at(value: Any, index: int) -> Any:  # noqa: ANN401 - a column of a report
     """Return a task's value of a column: one for all of them, or a list in their order."""
     return value[index] if isinstance(value, list) else value

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final
 
+from hpc import ranges
 from hpc.cli.output import when
 from hpc.units import show_duration, show_memory
 
@@ -193,7 +194,7 @@ def _tasks(info: Info) -> str | None:
 
 
 def _is_array(info: Info) -> bool:
-    return _count(str(info.get("tasks", "0"))) > 1
+    return ranges.count(str(info.get("tasks", "0"))) > 1
 
 
 def _deciding(info: Info, row: Info) -> list[Info]:
@@ -207,26 +208,17 @@ def _deciding(info: Info, row: Info) -> list[Info]:
     return ended or touching[-1:] or [{}]
 
 
-def _ranges(tasks: str) -> list[tuple[int, int]]:
-    pairs = (part.partition("-") for part in tasks.split(",") if part)
-    return [(int(first), int(last or first)) for first, _, last in pairs]
-
-
-def _count(tasks: str) -> int:
-    return sum(last - first + 1 for first, last in _ranges(tasks))
-
-
 def _overlaps(one: str, other: str) -> bool:
-    return any(a <= d and c <= b for a, b in _ranges(one) for c, d in _ranges(other))
+    return _shared(one, other) > 0
 
 
 def _shared(one: str, other: str) -> int:
     """Return how many tasks are in both of two range lists, each in order."""
-    mine, others, count = _ranges(one), _ranges(other), 0
+    mine, others, count = list(ranges.spans(one)), list(ranges.spans(other)), 0
     while mine and others:
-        (a, b), (c, d) = mine[-1], others[-1]
-        count += max(min(b, d) - max(a, c) + 1, 0)
-        (mine if a > c else others).pop()
+        a, b = mine[-1], others[-1]
+        count += max(min(a.stop, b.stop) - max(a.start, b.start), 0)
+        (mine if a.start > b.start else others).pop()
     return count
 
 

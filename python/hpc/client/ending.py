@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import quote
 
+from hpc import ranges
 from hpc.client.patience import AWAY_S_MAX
 from hpc.errors import TimedOut
 
@@ -93,11 +94,7 @@ def may_be_over(row: Mapping[str, Any], *, was_finished: bool) -> bool:
 def _newest_is_settled(rounds: Mapping[str, str]) -> bool:
     """Whether every task that the newest round was begun for is settled: `{"1/tasks": "0-4"}`."""
     newest = max(int(name.partition("/")[0]) for name in rounds)
-    left = _count(rounds.get(f"{newest}/tasks", ""))
+    begun_for = ranges.count(rounds.get(f"{newest}/tasks", ""))
     # What a task comes to in a round is one of these: they share none.
-    return left == sum(_count(rounds.get(f"{newest}/{state}", "")) for state in SETTLED)
-
-
-def _count(tasks: str) -> int:
-    ends = (part.partition("-") for part in tasks.split(",") if part)
-    return sum(int(last or first) - int(first) + 1 for first, _, last in ends)
+    came_to = (ranges.count(rounds.get(f"{newest}/{state}", "")) for state in SETTLED)
+    return begun_for == sum(came_to)

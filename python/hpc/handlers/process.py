@@ -10,12 +10,13 @@ program exists is found when the task starts, by the supervisor.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from itertools import takewhile
 from typing import Literal
 
 import msgspec
 
+from hpc import ranges
 from hpc.domain import Grant, NodeOffer, Work
 from hpc.errors import Refused
 from hpc.placeholders import Template
@@ -141,7 +142,8 @@ def _expanded(spec: _Spec, grant: Grant) -> tuple[list[str], dict[str, list[str]
     template = Template([spec.command, *map(str, spec.args or ())], is_line=is_line)
     entries = grant.entries or {}
     # A task without an entry has the empty text in the placeholder's stead.
-    each = {task: template.argv(entries.get(str(task), ""), task) for task in _numbers(grant.tasks)}
+    tasks = ranges.numbers(grant.tasks)
+    each = {task: template.argv(entries.get(str(task), ""), task) for task in tasks}
     for task, argv in each.items():
         for word in argv:
             _text(f"command of task {task}", word)
@@ -149,12 +151,6 @@ def _expanded(spec: _Spec, grant: Grant) -> tuple[list[str], dict[str, list[str]
     ends = zip(min(each.values()), max(each.values()), strict=False)
     shared = [word for word, _ in takewhile(lambda pair: pair[0] == pair[1], ends)]
     return shared, {str(task): argv[len(shared) :] for task, argv in each.items()}
-
-
-def _numbers(tasks: str) -> Iterator[int]:
-    for part in tasks.split(","):
-        first, _, last = part.partition("-")
-        yield from range(int(first), int(last or first) + 1)
 
 
 def _absolute(cwd: str | None) -> str | None:
