@@ -29,7 +29,7 @@ PURE = RUST / "hpc-core"
 
 # A unit may import units of a lower level only; units of one level know nothing of each other.
 LEVELS: tuple[frozenset[str], ...] = (
-    frozenset({"_core", "errors", "placeholders", "ranges"}),
+    frozenset({"_core", "errors", "placeholders", "ranges", "states"}),
     frozenset({"arrays", "clock", "domain", "machine", "resources", "units"}),
     frozenset({"access", "gpus", "protocols", "submission"}),
     frozenset({"config", "ports", "problems"}),

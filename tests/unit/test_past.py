@@ -13,15 +13,10 @@ from collections.abc import Callable, Coroutine
 from typing import Any
 
 import pytest
+from service_rig import ServiceRig, run_with, told
 
 from hpc.errors import StorageError
-from hpc.hub.commit import Committer, SystemClock
-from hpc.hub.outputs import Stored
 from hpc.hub.past_query import Asked, asked_at, asked_diff
-from hpc.hub.recovery import recover
-from hpc.hub.service import Service
-from hpc.hub.side import Side
-from hpc.hub.turn import Turns
 from hpc.protocols import Answer, LogRow
 from hpc.storage.memory import MemoryDisk, MemoryLog, MemoryReader
 
@@ -70,31 +65,16 @@ class WatchedLog(MemoryLog):
         return CountingReader(self)
 
 
-class NoOutputs:
-    """No output comes here."""
-
-    def append(self, packs: Any) -> list[Stored]:
-        raise AssertionError("nobody sends output")
-
-
-class Rig:
+class Rig(ServiceRig[WatchedLog]):
     """A Hub without a transport."""
 
     def __init__(self) -> None:
-        self.log = WatchedLog()
-        clock = SystemClock()
-        committer = Committer(
-            log=self.log,
-            outputs=NoOutputs(),
-            build_engine=lambda: recover(self.log, lease_ms=1000, reclaim_ms=9000, clock=clock),
-            lease_ms=1000,
-            clock=clock,
-        )
-        self.turns = Turns(committer, on_fatal=lambda _: None, clock=clock)
-        self.side = Side(self.log)
-        self.service = Service("h", bytes(32))
-        self.service.begin(self.turns, None, self.side)  # type: ignore[arg-type]  # no output
+        super().__init__(WatchedLog(), lease_ms=1000)
         self._numbers = itertools.count(1)
+
+    async def __aexit__(self, *error: Any) -> None:
+        self.log.gate.set()
+        await super().__aexit__(*error)
 
     async def control(self, kind: str, name: str, spec: Any) -> None:
         field = {"RegisterNamespace": "ns_id", "RegisterGenerator": "gid"}[kind]
@@ -121,11 +101,6 @@ class Rig:
         return told(await self.service.ask("pull", query))["facts"]["t"]["n"]["most"]
 
 
-def told(answer: Answer) -> Any:
-    assert answer.status == 200, answer.body
-    return json.loads(answer.body)
-
-
 def refused(answer: Answer | Any) -> tuple[int, str, str]:
     assert isinstance(answer, Answer)
     problem = json.loads(answer.body)
@@ -133,22 +108,7 @@ def refused(answer: Answer | Any) -> tuple[int, str, str]:
 
 
 def with_rig(test: Callable[[Rig], Coroutine[Any, Any, None]]) -> None:
-    """Run a test on a loop of its own, and end everything whatever happens."""
-
-    async def run() -> None:
-        rig = Rig()
-        try:
-            async with asyncio.timeout(DEADLINE_S):
-                await test(rig)
-        finally:
-            rig.log.gate.set()
-            await rig.turns.close()
-            if not rig.side.is_closed:
-                await rig.side.close()
-            rig.service.end()
-            rig.log.close()
-
-    asyncio.run(run())
+    run_with(Rig, test)
 
 
 def test_pulls_and_lists_at_one_cursor_cost_one_replay() -> None:

@@ -5,24 +5,17 @@ The engine, the log and the turns are the real ones; only the disk is memory.
 
 from __future__ import annotations
 
-import asyncio
 import json
 import random
 from collections.abc import Callable, Coroutine
 from typing import Any
 
 import pytest
+from service_rig import ServiceRig, run_with, told
 
-from hpc.hub.commit import Committer, SystemClock
-from hpc.hub.outputs import Stored
-from hpc.hub.recovery import recover
-from hpc.hub.service import Service
-from hpc.hub.side import Side
-from hpc.hub.turn import Turns
-from hpc.protocols import Answer, LogRow
+from hpc.protocols import LogRow
 from hpc.storage.memory import MemoryDisk, MemoryLog, MemoryReader
 
-DEADLINE_S = 60.0
 FIELDS = [{"key": "c", "expected_type": "Int"}]
 UNKNOWN = dict.fromkeys(
     ["started_at", "finished_at", "duration_s", "peak_memory_bytes", "cpu_seconds"]
@@ -61,36 +54,12 @@ class CountingLog(MemoryLog):
         return CountingReader(self)
 
 
-class NoOutputs:
-    """No output comes here."""
-
-    def append(self, packs: Any) -> list[Stored]:
-        raise AssertionError("nobody sends output")
-
-
-class Rig:
+class Rig(ServiceRig[CountingLog]):
     """A Hub without a transport, and one relay's words."""
 
     def __init__(self) -> None:
-        self.log = CountingLog()
-        clock = SystemClock()
-        committer = Committer(
-            log=self.log,
-            outputs=NoOutputs(),
-            build_engine=lambda: recover(
-                self.log, lease_ms=600_000, reclaim_ms=900_000, clock=clock
-            ),
-            lease_ms=600_000,
-            clock=clock,
-        )
-        self.turns = Turns(committer, on_fatal=lambda _: None, clock=clock)
-        self.side = Side(self.log)
-        self.service = Service("h", bytes(32))
-        self.service.begin(self.turns, None, self.side)  # type: ignore[arg-type]  # no output
+        super().__init__(CountingLog())
         self.claims = 0
-
-    async def ask(self, verb: str, body: Any) -> Any:
-        return told(await self.service.ask(verb, "", json.dumps(body).encode()))
 
     async def register(self, **more: Any) -> None:
         schema = {"SubmitJob": FIELDS, **more.pop("schema", {})}
@@ -126,26 +95,8 @@ class Rig:
         return data
 
 
-def told(answer: Answer) -> Any:
-    assert answer.status == 200, answer.body
-    return json.loads(answer.body)
-
-
 def with_rig(test: Callable[[Rig], Coroutine[Any, Any, None]]) -> None:
-    """Run a test on a loop of its own, and end everything whatever happens."""
-
-    async def run() -> None:
-        rig = Rig()
-        try:
-            async with asyncio.timeout(DEADLINE_S):
-                await test(rig)
-        finally:
-            await rig.turns.close()
-            await rig.side.close()
-            rig.service.end()
-            rig.log.close()
-
-    asyncio.run(run())
+    run_with(Rig, test)
 
 
 def test_each_task_is_told_with_what_its_report_says_of_it() -> None:
