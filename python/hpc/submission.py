@@ -30,9 +30,9 @@ _ID_LETTERS: Final = "0123456789abcdefghjkmnpqrstvwxyz"
 Event = dict[str, Any]
 
 
-def needs_shell(word: str) -> bool:
-    """Return whether a single word has a blank or a sign that only a shell reads."""
-    return any(sign.isspace() or sign in _SHELL_SIGNS for sign in word)
+def is_line(words: Sequence[str]) -> bool:
+    """Return whether typed words are one line for a shell: a blank or a sign of its own in it."""
+    return len(words) == 1 and any(sign.isspace() or sign in _SHELL_SIGNS for sign in words[0])
 
 
 def command_of(command: str | Sequence[str]) -> dict[str, Any]:

@@ -14,8 +14,9 @@ from concurrent.futures import Future
 from typing import Any, TypeVar, overload
 
 from hpc.client import AWAY_S_MAX, Client, Job
-from hpc.client.ending import PHASE_FINISHED, SETTLED, WAIT_S_MAX, look, may_be_over
+from hpc.client.ending import PHASE_FINISHED, WAIT_S_MAX, look, may_be_over
 from hpc.errors import TimedOut
+from hpc.states import SETTLED
 
 T = TypeVar("T")
 

@@ -83,7 +83,7 @@ def asked(
     elif lists:
         tasks = arrays.combinations(lists)
         if not signs_of(words):
-            is_line = len(words) == 1 and submission.needs_shell(words[0])
+            is_line = submission.is_line(words)
             words = [f"{words[0]} {{}}"] if is_line else [*words, "{}"]
     else:
         return _without_entries(words, array)

@@ -12,6 +12,7 @@ from hpc.cli import job_requests, output, selectors, wording
 from hpc.cli.options import HubUrl, Json, Selectors, client, noun
 from hpc.client import Client
 from hpc.errors import TimedOut, UsageError
+from hpc.states import STATES
 from hpc.units import parse_duration, show_duration
 
 LIST_DEFAULT = 20
@@ -225,9 +226,9 @@ def as_data(row: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _check_state(state: str | None) -> None:
-    if state is not None and state not in selectors.STATES:
+    if state is not None and state not in STATES:
         raise UsageError(
-            f"`--state` must be one of {', '.join(selectors.STATES)}, got {state!r}", field="state"
+            f"`--state` must be one of {', '.join(STATES)}, got {state!r}", field="state"
         )
 
 

@@ -20,37 +20,20 @@ Tasks = Annotated[
 Reason = Annotated[str | None, typer.Option("--reason", help="Kept with the request.")]
 
 
-def cancel(
-    jobs: Jobs,
-    tasks: Tasks = None,
-    reason: Reason = None,
-    as_json: Json = False,
-    hub_url: HubUrl = None,
-) -> None:
-    """Cancel what is not finished of jobs."""
-    _ask("cancel", "CancelJob", jobs, as_json, hub_url, tasks=tasks, reason=reason)
+def _about_tasks(verb: str, kind: str, about: str) -> Callable[..., None]:
+    """Return a command that asks something of jobs, or of some of their tasks."""
 
+    def command(
+        jobs: Jobs,
+        tasks: Tasks = None,
+        reason: Reason = None,
+        as_json: Json = False,
+        hub_url: HubUrl = None,
+    ) -> None:
+        _ask(verb, kind, jobs, as_json, hub_url, tasks=tasks, reason=reason)
 
-def hold(
-    jobs: Jobs,
-    tasks: Tasks = None,
-    reason: Reason = None,
-    as_json: Json = False,
-    hub_url: HubUrl = None,
-) -> None:
-    """Keep what has not started of jobs from starting, until it is released."""
-    _ask("hold", "HoldJob", jobs, as_json, hub_url, tasks=tasks, reason=reason)
-
-
-def release(
-    jobs: Jobs,
-    tasks: Tasks = None,
-    reason: Reason = None,
-    as_json: Json = False,
-    hub_url: HubUrl = None,
-) -> None:
-    """Let what was held of jobs start."""
-    _ask("release", "ReleaseJob", jobs, as_json, hub_url, tasks=tasks, reason=reason)
+    command.__doc__ = about
+    return command
 
 
 def priority(
@@ -79,9 +62,11 @@ def retry(
 
 
 VERBS: Final[dict[str, Callable[..., Any]]] = {
-    "cancel": cancel,
-    "hold": hold,
-    "release": release,
+    "cancel": _about_tasks("cancel", "CancelJob", "Cancel what is not finished of jobs."),
+    "hold": _about_tasks(
+        "hold", "HoldJob", "Keep what has not started of jobs from starting, until it is released."
+    ),
+    "release": _about_tasks("release", "ReleaseJob", "Let what was held of jobs start."),
     "priority": priority,
     "retry": retry,
 }

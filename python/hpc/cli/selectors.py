@@ -17,17 +17,8 @@ from typing import Any, Final
 from hpc.access import home, write_private
 from hpc.client import Client
 from hpc.errors import NotFound, UsageError
+from hpc.states import STATES
 
-STATES: Final = (
-    "queued",
-    "waiting",
-    "held",
-    "leased",
-    "running",
-    "failed",
-    "cancelled",
-    "succeeded",
-)
 _LAST_FILE: Final = "last-job.json"
 _RANGE: Final = r"(\d+)-(\d+)"
 _ASKED_ONE_BY_ONE_MAX: Final = 64

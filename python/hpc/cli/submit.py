@@ -244,11 +244,10 @@ def command_spec(  # noqa: D417 - the flags say what they are
     Args:
         words: One word that needs a shell is given to one; else they are executed directly.
     """
-    is_line = len(words) == 1 and submission.needs_shell(words[0])
     is_absolute = cwd is not None and cwd.startswith("/")
     folder = Path(cwd or "") if is_absolute else Path(here()) / (cwd or "")
     return submission.batch_spec(
-        words[0] if is_line else words,
+        words[0] if submission.is_line(words) else words,
         memory=None if memory is None else parse_memory(memory),
         env=job_env(env, env_all=env_all, environ=os.environ),
         cwd=os.path.normpath(folder),

@@ -23,9 +23,10 @@ something changes; nothing polls. A `Client` is not for several threads at once;
 from __future__ import annotations
 
 from hpc.client.client import Client
-from hpc.client.ending import PHASE_FINISHED, SETTLED, WAIT_S_MAX
+from hpc.client.ending import PHASE_FINISHED, WAIT_S_MAX
 from hpc.client.events import Events
 from hpc.client.job import Job
 from hpc.client.patience import AWAY_S_MAX
+from hpc.states import SETTLED
 
 __all__ = ["AWAY_S_MAX", "PHASE_FINISHED", "SETTLED", "WAIT_S_MAX", "Client", "Events", "Job"]

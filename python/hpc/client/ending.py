@@ -13,14 +13,12 @@ from urllib.parse import quote
 from hpc import ranges
 from hpc.client.patience import AWAY_S_MAX
 from hpc.errors import TimedOut
+from hpc.states import SETTLED
 
 if TYPE_CHECKING:
     from hpc.client.client import Client
 
 PHASE_FINISHED: Final = 3
-
-SETTLED: Final = frozenset({"succeeded", "failed", "cancelled"})
-"""States of a job, and columns of its facts: what becomes of its tasks in the end."""
 
 WAIT_S_MAX: Final = 50.0
 """What one waiting pull asks for; the Hub holds it for 60 s at most."""

@@ -11,6 +11,7 @@ from typing import Any, Final
 import msgspec
 
 from hpc._core import __version__
+from hpc.states import STATES
 
 JSON: Final = "application/json"
 ID: Final = {"type": "string", "pattern": "^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$"}
@@ -18,16 +19,6 @@ INT: Final = {"type": "integer", "minimum": 0}
 TEXT: Final = {"type": "string"}
 FLAG: Final = {"type": "boolean", "default": False}
 MAP: Final = {"type": "object", "additionalProperties": True}
-STATES: Final = [
-    "running",
-    "leased",
-    "queued",
-    "waiting",
-    "held",
-    "failed",
-    "cancelled",
-    "succeeded",
-]
 
 
 def document() -> bytes:
