@@ -13,6 +13,7 @@ from hpc._core import __version__
 
 if TYPE_CHECKING:
     from hpc.client import Client, Job
+    from hpc.client.graph import Graph
     from hpc.executor import BrokenWorker, Executor
     from hpc.launch.local import LocalCluster
     from hpc.waiting import as_completed
@@ -21,6 +22,7 @@ __all__ = [
     "BrokenWorker",
     "Client",
     "Executor",
+    "Graph",
     "Job",
     "LocalCluster",
     "__version__",
@@ -32,6 +34,7 @@ _MODULES = {
     "BrokenWorker": "hpc.executor",
     "Client": "hpc.client",
     "Executor": "hpc.executor",
+    "Graph": "hpc.client.graph",
     "Job": "hpc.client",
     "LocalCluster": "hpc.launch.local",
     "as_completed": "hpc.waiting",

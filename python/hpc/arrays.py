@@ -219,6 +219,19 @@ def checked_entries(values: Sequence[Any], flag: str) -> Entries:
     return Entries(values)
 
 
+def named(tasks: str | None, entries: Sequence[Any] | None) -> Numbers | Entries:
+    """Return the tasks that are given by number, or by their entries, or the one of neither.
+
+    Raises:
+        UsageError: Both are given; or as `numbers` and `checked_entries`.
+    """
+    if entries is None:
+        return ONE if tasks is None else numbers(tasks)
+    if tasks is not None:
+        raise UsageError("`tasks` and `entries` both say which tasks there are", field="entries")
+    return checked_entries(entries, "`entries`")
+
+
 def _why_no_value(value: object) -> str | None:
     if isinstance(value, str):
         return _why_no_entry(value)
@@ -275,17 +288,16 @@ def json_list(text: str, flag: str) -> Entries:
     """
     hint = 'one task for each element: ["a", "b"] or [{"lr": 0.1}, {"lr": 0.2}]'
     try:
-        found = json.loads(text, parse_constant=_no_constant)
+        found = json.loads(text, parse_constant=no_constant)
     except ValueError as error:
         raise UsageError(
             f"{flag} must hold a JSON list: {error}", field="from_json", hint=hint
         ) from error
     if isinstance(found, dict):
         raise UsageError(
-            f"{flag} must hold a JSON list, got an object: "
-            "graphs of jobs and their dependencies are not built yet",
+            f"{flag} must hold a JSON list, got an object: a graph of jobs has its commands in it",
             field="from_json",
-            hint=hint,
+            hint="leave the command away for a graph; " + hint,
         )
     if not isinstance(found, list):
         raise UsageError(
@@ -294,7 +306,8 @@ def json_list(text: str, flag: str) -> Entries:
     return checked_entries(found, flag)
 
 
-def _no_constant(name: str) -> object:
+def no_constant(name: str) -> object:
+    """Refuse what Python reads as a number and JSON has not: `NaN`, `Infinity`."""
     raise ValueError(f"{name} is no JSON number")
 
 

@@ -52,6 +52,10 @@ class HpcError(Exception):
         self.field = field
         self.hint = hint
 
+    def __str__(self) -> str:
+        """Return the message, also where somebody has made it say more since."""
+        return self.message
+
 
 class NoHub(HpcError):
     """No Hub answers, or it cannot record now; what was sent may or may not be recorded."""

@@ -14,7 +14,7 @@ from typing import Any, assert_type
 import pytest
 
 import hpc
-from hpc import BrokenWorker, Client, Executor, Job, LocalCluster, as_completed, errors
+from hpc import BrokenWorker, Client, Executor, Graph, Job, LocalCluster, as_completed, errors
 from hpc.domain import FieldSpec, GeneratorSpec, Grant, NamespaceSpec, NodeOffer, Work
 from hpc.protocols import (
     EventLog,
@@ -84,6 +84,26 @@ def write(client: Client) -> None:
     assert_type(words, Job)
     assert_type(everything, Job)
     assert_type(other, Job)
+
+    with client.graph(key="k") as graph:
+        first = graph.submit(["./prepare"], key="prepare", name="a label", priority=3, cpu=2)
+        graph.submit(
+            "./fit {}",
+            entries=["a"],
+            expand=True,
+            env={"X": "1"},
+            cwd=Path("/scratch"),
+            after=[first],
+            after_any=["other"],
+            after_fail=["prepare"],
+            after_task=True,
+            hold=True,
+        )
+        graph.submit("./fit", tasks="0-99")
+    assert_type(graph, Graph)
+    assert_type(first, Job)
+    assert_type(graph.key, str)
+    assert_type(graph.jobs, dict[str, Job])
 
     event = {"kind": "Greeted", "payload": {"ctx": {"ns_id": "hello"}, "spec": {"who": "world"}}}
     assert_type(client.ingest([event]), dict[str, Any])

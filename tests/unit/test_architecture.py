@@ -32,7 +32,7 @@ LEVELS: tuple[frozenset[str], ...] = (
     frozenset({"_core", "errors", "placeholders", "ranges", "states"}),
     frozenset({"arrays", "clock", "domain", "machine", "resources", "units"}),
     frozenset({"access", "gpus", "protocols", "submission"}),
-    frozenset({"config", "ports", "problems"}),
+    frozenset({"config", "graphs", "ports", "problems"}),
     frozenset({"handlers", "namespaces", "plugins", "storage", "transport"}),
     frozenset({"client", "hub", "monitor", "relay"}),
     frozenset({"calls", "waiting"}),

@@ -187,7 +187,7 @@ def test_lines_that_cannot_be_entries_are_refused(text: str, message: str) -> No
     ("text", "message"),
     [
         ("[]", "--from-json f has no entry"),
-        ('{"jobs": []}', "got an object: graphs of jobs and their dependencies are not built yet"),
+        ('{"jobs": []}', "got an object: a graph of jobs has its commands in it"),
         ("7", "--from-json f must hold a JSON list, got 7"),
         ("[1,", "--from-json f must hold a JSON list: "),
         ("[NaN]", "NaN is no JSON number"),

@@ -607,8 +607,25 @@ MISTAKES = [
     (
         ["--from-json", "graph", "--", "x"],
         "error: --from-json graph must hold a JSON list, got an object: "
-        "graphs of jobs and their dependencies are not built yet\n\n"
-        'hint: one task for each element: ["a", "b"] or [{"lr": 0.1}, {"lr": 0.2}]\n',
+        "a graph of jobs has its commands in it\n\n"
+        "hint: leave the command away for a graph; "
+        'one task for each element: ["a", "b"] or [{"lr": 0.1}, {"lr": 0.2}]\n',
+    ),
+    (
+        ["--from-json", "list"],
+        "error: --from-json list holds no graph of jobs but [1]: "
+        "the elements of a list are tasks of a command\n\n"
+        "hint: hpc submit --from-json FILE -- CMD {}\n",
+    ),
+    (
+        ["--from-json", "graph", "--array", "0-9"],
+        "error: --array makes no sense beside a graph of jobs, which is --from-json without a "
+        "command\n\nhint: say it in the file, job by job\n",
+    ),
+    (
+        ["--from-json", "graph", "--batch-id", "x"],
+        "error: --batch-id makes no sense beside a graph of jobs, which is --from-json without a "
+        "command\n\nhint: the same graph again is safe with the same --key\n",
     ),
     (
         ["--array", "0-1", "--", "x", ":::", "a"],
@@ -632,9 +649,53 @@ def test_mistakes_about_tasks_say_what_to_type(
     Path("empty").write_text("")
     Path("latin").write_bytes("a\nü\n".encode("latin1"))
     Path("graph").write_text('{"jobs": []}')
+    Path("list").write_text("[1]")
     assert tree.main(["submit", *words]) == 2
     assert capsys.readouterr().err == message
     assert hub.asked == []
+
+
+def test_options_are_what_the_jobs_of_a_graph_fall_back_on(
+    hub: CannedHub, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What was typed is for all of them, but for those that say otherwise."""
+    jobs = [{"id": "a", "command": "a"}, {"id": "b", "command": ["b"], "cpu": 1, "after": ["a"]}]
+    (tmp_path / "g.json").write_text(json.dumps({"jobs": jobs}))
+    words = [
+        "submit", "--from-json", str(tmp_path / "g.json"), "--key", "k", "--cpu", "3", "--name",
+        "n", "--memory", "1G", "--time-limit", "1m", "--retries", "2", "--retry-on", "oom,3",
+        "--cwd", str(tmp_path), "--stdin", "in", "--env", "A=1", "--hold", "--priority", "7",
+    ]  # fmt: skip
+    assert tree.main([*words, "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)["data"]
+    assert told == {"batch_id": "b", "tasks": 2, "jobs": {"a": "k.a", "b": "k.b"}}
+    a, b = [event["payload"] for event in hub.asked[0].body["events"]]
+    assert a["ctx"] == {
+        "ns_id": "batch", "job_id": "k.a", "name": "n", "hold": True, "priority": 7,
+    }  # fmt: skip
+    assert b["ctx"] == {**a["ctx"], "job_id": "k.b", "after": ["k.a"]}
+    assert a["spec"].pop("env")["A"] == "1"
+    assert a["spec"] == {
+        "command": "a", "cpu": 3, "memory": 1024, "enforce_memory": True, "time_limit": 60.0,
+        "retries": 2, "retry_on": ["oom", 3], "cwd": str(tmp_path), "stdin": str(tmp_path / "in"),
+    }  # fmt: skip
+    assert (b["spec"]["cpu"], b["spec"]["args"]) == (1, [])
+
+
+def test_the_ids_of_a_graph_are_the_lines_of_stdout(
+    hub: CannedHub,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """`hpc job wait $(hpc submit --from-json f)` works, and `last` is the last."""
+    text = '{"jobs": [{"id": "b", "command": "b", "after": ["a"]}, {"id": "a", "command": "a"}]}'
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(text.encode())))
+    assert tree.main(["submit", "--from-json", "-", "--key", "k"]) == 0
+    shown = capsys.readouterr()
+    assert shown.out == "k.b\nk.a\n"
+    assert shown.err == "graph k submitted: 2 jobs, 2 tasks; look at it: hpc job list\n"
+    assert json.loads((tmp_path / "last-job.json").read_text()) == {"job_id": "k.a"}
 
 
 TASK = {

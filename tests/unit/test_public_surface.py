@@ -12,7 +12,7 @@ from hpc import errors
 PROGRAM = Path(__file__).resolve().parents[1] / "typing" / "public_surface.py"
 
 
-CLASSES = (hpc.Client, hpc.Job, hpc.Executor, hpc.LocalCluster)
+CLASSES = (hpc.Client, hpc.Graph, hpc.Job, hpc.Executor, hpc.LocalCluster)
 
 
 def names_used() -> set[str]:

@@ -34,7 +34,11 @@ EachLine = Annotated[
 ]
 FromJson = Annotated[
     str | None,
-    typer.Option("--from-json", metavar="FILE", help="Likewise, for each element of a JSON list."),
+    typer.Option(
+        "--from-json",
+        metavar="FILE",
+        help="Likewise, for each element of a JSON list. Without a command: a graph of jobs.",
+    ),
 ]
 
 
@@ -77,9 +81,11 @@ def asked(
             hint="give one of them; several lists: hpc submit -- CMD {1} {2} ::: a b ::: c d",
         )
     if each_line is not None:
-        tasks = arrays.lines(_read(each_line, "--each-line"), _name("--each-line", each_line))
+        tasks = arrays.lines(read_file(each_line, "--each-line"), shown("--each-line", each_line))
     elif from_json is not None:
-        tasks = arrays.json_list(_read(from_json, "--from-json"), _name("--from-json", from_json))
+        tasks = arrays.json_list(
+            read_file(from_json, "--from-json"), shown("--from-json", from_json)
+        )
     elif lists:
         tasks = arrays.combinations(lists)
         if not signs_of(words):
@@ -110,11 +116,17 @@ def _without_entries(words: list[str], array: str | None) -> Asked:
     return Asked(words, tasks, expands=False, throttle=throttle)
 
 
-def _name(flag: str, path: str) -> str:
+def shown(flag: str, path: str) -> str:
+    """Return how messages name a file that a flag gives."""
     return f"{flag} {'-' if path == '-' else path}"
 
 
-def _read(path: str, flag: str) -> str:
+def read_file(path: str, flag: str) -> str:
+    """Return the text of a file that a flag gives; `-` is stdin.
+
+    Raises:
+        UsageError: It cannot be read, or is no UTF-8.
+    """
     field = flag.removeprefix("--").replace("-", "_")
     try:
         data = sys.stdin.buffer.read() if path == "-" else Path(path).read_bytes()

@@ -190,10 +190,28 @@ def wait_for(
     as_json: bool = False,
 ) -> int:
     """Wait for jobs, tell how each ended, and return 1 if any did not succeed, else 0."""
+    rows = ended(hub, job_ids, timeout_s=timeout_s, tell=None if as_json else tell)
+    if as_json:
+        output.put_json("job.wait", [as_data(row) for row in rows], cursor=hub.cursor)
+    return 0 if all(row["state"] == "succeeded" for row in rows) else 1
+
+
+def ended(
+    hub: Client,
+    job_ids: Sequence[str],
+    *,
+    timeout_s: float | None,
+    tell: Callable[[str], None] | None,
+) -> list[Mapping[str, Any]]:
+    """Wait for jobs, tell how each ended, and return them.
+
+    Raises:
+        TimedOut: One is not finished after `timeout_s`.
+    """
     import time  # noqa: PLC0415 - for this one reading
 
     until = None if timeout_s is None else time.monotonic() + timeout_s
-    ended: list[Mapping[str, Any]] = []
+    rows: list[Mapping[str, Any]] = []
     for job_id in job_ids:
         left_s = None if until is None else max(until - time.monotonic(), 0.0)
         try:
@@ -206,12 +224,10 @@ def wait_for(
         except KeyboardInterrupt:
             output.say(f"detached; job {job_id} goes on. cancel it: hpc job cancel {job_id}")
             raise
-        ended.append(found)
-        if not as_json:
+        rows.append(found)
+        if tell is not None:
             tell(f"job {job_id} {wording.outcome(found)}")
-    if as_json:
-        output.put_json("job.wait", [as_data(row) for row in ended], cursor=hub.cursor)
-    return 0 if all(row["state"] == "succeeded" for row in ended) else 1
+    return rows
 
 
 def as_data(row: Mapping[str, Any]) -> dict[str, Any]:

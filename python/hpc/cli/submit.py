@@ -119,7 +119,56 @@ def submit(
     as_json: Json = False,
     hub_url: HubUrl = None,
 ) -> int:
-    """Submit a job and print its id."""
+    """Submit a job and print its id; with --from-json and no command a graph of jobs."""
+    typed: dict[str, Any] = {
+        "cpu": cpu,
+        "memory": memory,
+        "time_limit": time_limit,
+        "grace": grace,
+        "stdout": stdout,
+        "stderr": stderr,
+        "on_cut_off": on_cut_off,
+        "retries": retries,
+        "retry_on": None if retry_on is None else retry_on.split(","),
+        "max_fails": max_fails,
+        **placement.fields(
+            gpus=gpus,
+            resource=resource,
+            require=require,
+            node=node,
+            exclude=exclude,
+            exclusive=exclusive,
+            max_per_node=max_per_node,
+        ),
+    }
+    if from_json is not None and not words and spec is None:
+        # Imported here: one job needs none of it.
+        from hpc.cli import graph  # noqa: PLC0415
+
+        graph.check_options(
+            {
+                "--array": array is not None,
+                "--each-line": each_line is not None,
+                "--ns": ns != "batch",
+                "--kind": kind != "SubmitJob",
+                "--batch-id": batch_id is not None,
+            }
+        )
+        folder = folder_of(cwd)
+        typed |= {
+            "env": job_env(env or [], env_all=env_all, environ=os.environ),
+            "cwd": folder,
+            "stdin": None if stdin is None else str(Path(folder, stdin)),
+            "name": name,
+            "priority": priority,
+            "after_task": after_task,
+            "hold": hold,
+        }
+        with client(hub_url) as hub:
+            afters = {"after": after, "after_any": after_any, "after_fail": after_fail}
+            typed |= {field: gate.ids(hub, named) for field, named in afters.items()}
+            plan = graph.plan(from_json, key=key, base=typed)
+            return graph.submit(hub, plan, wait=wait, as_json=as_json)
     if (spec is None) == (not words):
         raise UsageError(
             "Give either a command or --spec", field="command", hint="hpc submit -- python fit.py"
@@ -130,31 +179,13 @@ def submit(
         if spec is not None
         else command_spec(
             asked.words,
-            cpu=cpu,
-            memory=memory,
-            time_limit=time_limit,
-            grace=grace,
             env=env or [],
             env_all=env_all,
             cwd=cwd,
             stdin=stdin,
-            stdout=stdout,
-            stderr=stderr,
-            on_cut_off=on_cut_off,
             expand=asked.expands,
-            retries=retries,
-            retry_on=None if retry_on is None else retry_on.split(","),
-            max_fails=max_fails,
             throttle=asked.throttle,
-            **placement.fields(
-                gpus=gpus,
-                resource=resource,
-                require=require,
-                node=node,
-                exclude=exclude,
-                exclusive=exclusive,
-                max_per_node=max_per_node,
-            ),
+            **typed,
         )
     )
     with client(hub_url) as hub:
@@ -244,14 +275,13 @@ def command_spec(  # noqa: D417 - the flags say what they are
     Args:
         words: One word that needs a shell is given to one; else they are executed directly.
     """
-    is_absolute = cwd is not None and cwd.startswith("/")
-    folder = Path(cwd or "") if is_absolute else Path(here()) / (cwd or "")
+    folder = folder_of(cwd)
     return submission.batch_spec(
         words[0] if submission.is_line(words) else words,
         memory=None if memory is None else parse_memory(memory),
         env=job_env(env, env_all=env_all, environ=os.environ),
-        cwd=os.path.normpath(folder),
-        stdin=None if stdin is None else folder / stdin,
+        cwd=folder,
+        stdin=None if stdin is None else Path(folder, stdin),
         **more,
     )
 
@@ -294,6 +324,12 @@ def job_env(given: list[str], *, env_all: bool, environ: Mapping[str, str]) -> d
             )
         env[name] = value if equals else environ[name]
     return env
+
+
+def folder_of(cwd: str | None) -> str:
+    """Return the absolute folder in which a job runs: this one, or what is named from here."""
+    is_absolute = cwd is not None and cwd.startswith("/")
+    return os.path.normpath(Path(cwd or "") if is_absolute else Path(here()) / (cwd or ""))
 
 
 def here() -> str:

@@ -15,6 +15,7 @@ something changes; nothing polls. A `Client` is not for several threads at once;
 |---|---|
 | `client.py` | `Client`: writing and reading |
 | `job.py` | `Job`: one job by its id |
+| `graph.py` | `Graph`: jobs that are submitted together |
 | `events.py` | `Events`: what is recorded, as it comes |
 | `ending.py` | when every task of a job is settled, and waiting for it |
 | `patience.py` | how long a Hub that does not answer is asked again |

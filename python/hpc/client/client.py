@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 from urllib.parse import quote
 
 from hpc import arrays, submission
@@ -16,8 +16,11 @@ from hpc.client import ending
 from hpc.client.events import Events
 from hpc.client.job import Job, ids
 from hpc.client.patience import AWAY_S_MAX, Patience
-from hpc.errors import HpcError, NoHub, UsageError
+from hpc.errors import HpcError, NoHub
 from hpc.transport.http_client import HttpClient, Query, Stream
+
+if TYPE_CHECKING:
+    from hpc.client.graph import Graph
 
 PAGE: Final = 1000
 TAKE_AT: Final = frozenset({"/pull", "/jobs", "/nodes", "/explain", "/conflicts"})
@@ -188,7 +191,7 @@ class Client:
         sent = submission.submission_of(
             ns_id,
             spec,
-            _tasks_of(tasks, entries),
+            arrays.named(tasks, entries),
             kind=kind,
             job_id=job_id,
             name=name,
@@ -200,6 +203,18 @@ class Client:
         # The same key again may name a job that has finished long ago: then nothing will change.
         is_new = not receipt.get("duplicate") and key is None
         return Job(self, job_id, cursor=receipt.get("first_seq") if is_new else None)
+
+    def graph(self, key: str | None = None) -> Graph:
+        """Return a block whose jobs are recorded at once, or not at all; nothing is sent yet.
+
+        Args:
+            key: Begins their ids, `KEY.NAME`: the same graph with the same key is the same jobs.
+                None makes one.
+        """
+        # Imported here: no command of one job needs it.
+        from hpc.client.graph import Graph  # noqa: PLC0415
+
+        return Graph(self, key)
 
     def cancel(
         self, job_id: str, *, tasks: str | None = None, reason: str | None = None
@@ -453,11 +468,3 @@ class Client:
                     f"it may have been recorded; the same again is safe with --batch-id {batch_id}"
                 )
             raise
-
-
-def _tasks_of(tasks: str | None, entries: Sequence[Any] | None) -> arrays.Numbers | arrays.Entries:
-    if entries is None:
-        return arrays.ONE if tasks is None else arrays.numbers(tasks)
-    if tasks is not None:
-        raise UsageError("`tasks` and `entries` both say which tasks there are", field="entries")
-    return arrays.checked_entries(entries, "`entries`")
