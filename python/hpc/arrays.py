@@ -30,9 +30,6 @@ ENTRY_BYTES_MAX: Final = 131_072 - len("HPC_ENTRY=") - 1
 PIECE_BYTES: Final = 640 * 1024
 """So much of entries or ranges goes into one event, which may have 1 MiB with its spec."""
 
-BATCH_BYTES: Final = 32 * 1024 * 1024
-"""So much goes into one batch. The Hub takes twice that; it takes it in one turn."""
-
 _PART: Final = r"(\d{1,10})(?:-(\d{1,10})(?::(\d{1,10}))?)?"
 _SEPARATOR: Final = ":::"
 _LIST_HINT: Final = "hpc submit -- gzip {} ::: a.txt b.txt"

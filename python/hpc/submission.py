@@ -10,12 +10,14 @@ import os
 import re
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from hpc.arrays import BATCH_BYTES, Entries, Numbers, Piece, range_list
 from hpc.errors import UsageError
 from hpc.resources import check_amounts, check_ids, check_labels
 from hpc.units import MEMORY_MIB_MAX, parse_duration, parse_memory
+
+if TYPE_CHECKING:
+    from hpc.arrays import Entries, Numbers, Piece
 
 MEMORY_MIB_DEFAULT: Final = 1024
 """What a job without `memory` reserves; it is not enforced."""
@@ -24,6 +26,9 @@ CAUSES: Final = ("exit", "signal", "oom", "time limit", "output limit", "lost")
 """Why a task may have failed that could be tried again."""
 
 _SHELL_SIGNS: Final = frozenset("|&;<>()$`\\\"'*?[]#~{}!")
+_BATCH_BYTES: Final = 32 * 1024 * 1024
+"""So much of an array goes into one batch. The Hub takes twice that; it takes it in one turn."""
+
 _BATCH_EVENTS_MAX: Final = 100_000
 _ID_LETTERS: Final = "0123456789abcdefghjkmnpqrstvwxyz"
 
@@ -254,7 +259,7 @@ def submit_event(
     if job_id is not None:
         ctx["job_id"] = checked_key(job_id)
     if tasks is not None:
-        ctx["tasks"] = range_list(tasks)
+        ctx["tasks"] = _range_list(tasks)
     if name is not None:
         ctx["name"] = name
     if priority is not None:
@@ -366,7 +371,7 @@ def _batches(pieces: Sequence[Piece], own_bytes: int) -> Iterator[list[Piece]]:
     size = 0
     for piece in pieces:
         size += piece.size + own_bytes
-        if batch and (size > BATCH_BYTES or len(batch) == _BATCH_EVENTS_MAX):
+        if batch and (size > _BATCH_BYTES or len(batch) == _BATCH_EVENTS_MAX):
             yield batch
             batch, size = [], piece.size + own_bytes
         batch.append(piece)
@@ -385,11 +390,18 @@ def request_event(
     """Return a request about a job, or about some of its tasks, such as `CancelJob`."""
     ctx: dict[str, Any] = {"ns_id": ns_id, "job_id": job_id}
     if tasks is not None:
-        ctx["tasks"] = range_list(tasks)
+        ctx["tasks"] = _range_list(tasks)
     if priority is not None:
         ctx["priority"] = priority
     spec = {} if reason is None else {"reason": reason}
     return {"kind": kind, "payload": {"ctx": ctx, "spec": spec}}
+
+
+def _range_list(tasks: str) -> str:
+    # Imported here: most requests are about whole jobs.
+    from hpc.arrays import range_list  # noqa: PLC0415
+
+    return range_list(tasks)
 
 
 def checked_key(key: str) -> str:

@@ -85,6 +85,17 @@ def test_a_client_command_imports_nothing_heavy(words: list[str], env: dict[str,
     assert loaded & HEAVY == set()
 
 
+@pytest.mark.parametrize("words", [["job", "list"], ["job", "cancel", "7"], ["pull", "batch"]])
+def test_only_who_submits_reads_arrays(words: list[str], env: dict[str, str]) -> None:
+    """Ranges, entries and placeholders cost time that no other command has use for."""
+    ran = subprocess.run(
+        [sys.executable, "-c", LISTING, *words],
+        env=env, capture_output=True, text=True, check=True, timeout=60,
+    )  # fmt: skip
+    loaded = set(json.loads(ran.stdout.splitlines()[-1])["modules"])
+    assert {"hpc.arrays", "hpc.placeholders", "hpc.graphs"} & loaded == set()
+
+
 def test_a_noun_imports_no_other_noun(env: dict[str, str]) -> None:
     """A command pays for itself only."""
     ran = subprocess.run(

@@ -10,7 +10,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 from urllib.parse import quote
 
-from hpc import arrays, submission
+from hpc import submission
 from hpc.access import Access, home, read_access
 from hpc.client import ending
 from hpc.client.events import Events
@@ -187,6 +187,9 @@ class Client:
         What is longer than a batch takes goes as several, one after the other; if one of them is
         not recorded, those before it are, and the same call with the same `key` adds the rest.
         """
+        # Imported here: most commands submit nothing.
+        from hpc import arrays  # noqa: PLC0415
+
         job_id = submission.new_job_id() if key is None else key
         sent = submission.submission_of(
             ns_id,
