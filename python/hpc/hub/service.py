@@ -7,6 +7,7 @@ it answers 503, so that the transport can listen, and say that the Hub is alive,
 
 from __future__ import annotations
 
+import asyncio
 from typing import Final
 
 from hpc._core import events_page, job_events_page
@@ -30,8 +31,14 @@ PAGE_ROWS_EVENTS: Final = 1000
 PAGE_BYTES: Final = 8 * 1024 * 1024
 """A page of events ends at the first row with which it is at least so long."""
 
-JOB_ROWS: Final = 16
-"""Rows that one read of a job's events takes: each may be as long as a batch."""
+PIECE_ROWS: Final = 2
+"""Rows that the first read of a job's events takes: each may be as long as a batch."""
+
+PIECE_ROWS_MAX: Final = 16
+"""Likewise a later one, where those before were short."""
+
+PIECE_BYTES: Final = 1024 * 1024
+"""So much a later read takes if its rows are like those before: turns go on in between."""
 
 
 class Service:
@@ -79,15 +86,10 @@ class Service:
         if self._turns is None:
             return stopping()
 
-        def page(log: EventLog) -> bytes | Answer:
-            return (
-                _page(log, cursor, limit)
-                if job_id is None
-                else _job_page(log, job_id, cursor, limit)
-            )
-
         try:
-            body = await self._turns.on_log(page)
+            if job_id is not None:
+                return await _job_events(self._turns, _JobPage(job_id, cursor, limit))
+            body = await self._turns.on_log(lambda log: _page(log, cursor, limit))
         except StorageError as error:
             return unreadable(error)
         return body if isinstance(body, Answer) else Answer(200, body)
@@ -169,26 +171,74 @@ def _page(log: EventLog, cursor: int, limit: int) -> bytes | Answer:
     return page[:-1] + b',"snapshot":true}' if is_whole else page
 
 
-def _job_page(log: EventLog, job_id: str, cursor: int, limit: int) -> bytes | Answer:
-    """A page of what speaks of one job, which costs what it holds: the log has an index."""
-    head_seq = log.head().last_seq
-    begun = _begun(log, head_seq, cursor)
-    if isinstance(begun, Answer):
-        return begun
-    is_whole, cursor = begun != cursor, begun
-    rows: list[LogRow] = []
-    size, events, covered = 0, 0, cursor
-    while events < limit and size < PAGE_BYTES:
-        found = log.read_job(job_id, covered, JOB_ROWS)
-        rows += found
-        size += sum(len(row.body) for row in found)
-        events += sum(row.count for row in found)
-        if len(found) < JOB_ROWS:
-            covered = head_seq
-            break
-        covered = found[-1].first_seq + found[-1].count - 1
-    page = job_events_page(rows, job_id, cursor, limit, covered, head_seq)
-    return page[:-1] + b',"snapshot":true}' if is_whole else page
+async def _job_events(turns: Turns, page: _JobPage) -> Answer:
+    """Read a page of a job's events piece by piece, and write it where no turn waits for it."""
+    while not page.is_read:
+        refusal = await turns.on_log(page.read)
+        if refusal is not None:
+            return refusal
+    return Answer(200, await asyncio.to_thread(page.body))
+
+
+class _JobPage:
+    """A page of what speaks of one job, which costs what it holds: the log has an index.
+
+    Args:
+        job_id: The job.
+        cursor: What the reader knows.
+        limit: Events of the page.
+
+    Attributes:
+        is_read: Whether there is nothing more to read for it.
+    """
+
+    def __init__(self, job_id: str, cursor: int, limit: int) -> None:
+        self.is_read = False
+        self._job_id = job_id
+        self._cursor = self._covered = cursor
+        self._limit = limit
+        self._is_whole = False
+        self._head_seq = 0
+        self._rows: list[LogRow] = []
+        self._size = 0
+        self._events = 0
+
+    def read(self, log: EventLog) -> Answer | None:
+        """Read a piece; returns a refusal where the reader's cursor is below what there is."""
+        self._head_seq = log.head().last_seq
+        begun = _begun(log, self._head_seq, self._covered)
+        if isinstance(begun, Answer):
+            # Where compaction has come in between, what was read before it is a page by itself.
+            self.is_read = bool(self._rows)
+            return None if self.is_read else begun
+        if begun != self._covered:
+            self._is_whole = True
+            self._cursor = self._covered = begun
+        count = self._piece_rows()
+        found = log.read_job(self._job_id, self._covered, count)
+        self._rows += found
+        self._size += sum(len(row.body) for row in found)
+        self._events += sum(row.count for row in found)
+        if len(found) < count:
+            self._covered = self._head_seq
+            self.is_read = True
+        else:
+            self._covered = found[-1].first_seq + found[-1].count - 1
+            self.is_read = self._events >= self._limit or self._size >= PAGE_BYTES
+        return None
+
+    def body(self) -> bytes:
+        """Return the page as JSON."""
+        page = job_events_page(
+            self._rows, self._job_id, self._cursor, self._limit, self._covered, self._head_seq
+        )
+        return page[:-1] + b',"snapshot":true}' if self._is_whole else page
+
+    def _piece_rows(self) -> int:
+        if not self._rows:
+            return PIECE_ROWS
+        like_those = PIECE_BYTES * len(self._rows) // max(self._size, 1)
+        return max(1, min(like_those, PIECE_ROWS_MAX))
 
 
 def _begun(log: EventLog, head_seq: int, cursor: int) -> int | Answer:
