@@ -11,6 +11,7 @@ from urllib.parse import parse_qs
 
 import pytest
 
+from hpc import ranges
 from hpc.hub import log_reader
 from hpc.hub.commit import Committer, Input
 from hpc.hub.frames import Header, encode
@@ -51,11 +52,21 @@ class JobEngine:
     def attempt(self, number: int, state: str, node_id: str = "n1") -> None:
         """Make an attempt of all tasks the newest, or change its state."""
         self.attempts = [one for one in self.attempts if one["attempt"] != number]
-        self.attempts.append(
-            {"tasks": "0-2", "attempt": number, "state": state, "node_id": node_id}
-        )
+        self.attempts.append({"attempt": number, "state": state, "node_id": node_id})
         is_live = state in ("leased", "running")
         self.node = {"node_id": node_id, "attempt": number, "state": "up"} if is_live else None
+
+    def told(self, task: int) -> dict[str, Any]:
+        """A task as `GET /jobs/{id}/tasks` tells it: of its attempts the one that counts."""
+        is_settled = task in ranges.numbers(self.settled)
+        attempts = sorted(
+            self.attempts,
+            key=lambda one: (is_settled and one["state"] == "succeeded", one["attempt"]),
+        )
+        newest = attempts[-1] if attempts else {"attempt": None, "node_id": None, "state": "queued"}
+        is_live = newest["state"] in ("leased", "running")
+        state = "succeeded" if is_settled else newest["state"] if is_live else "queued"
+        return {"task": task, "state": state} | {k: newest[k] for k in ("attempt", "node_id")}
 
     def step(
         self, inputs: list[Input], *, wall_ms: int, mono_ms: int, build: Sequence[Any]
@@ -69,11 +80,14 @@ class JobEngine:
                 row = (self.last_seq, 1, str(self.last_seq), zeros, zeros, 0, b"{}", (JOB,))
                 step.rows.append(row)
                 step.replies.append((token, 200, b"{}"))
-            elif verb == "job" and fields["job_id"] == JOB:
+            elif verb == "tasks" and fields["job_id"] == JOB:
                 self.asked += 1
-                settled = [{"tasks": self.settled}] if self.settled else []
-                data = {"tasks": "0-2", "settled": settled, "attempts": self.attempts}
+                after = int(fields.get("after", -1))
+                page = [self.told(task) for task in range(3) if task > after]
+                data = page[: int(fields["limit"])]
                 step.replies.append((token, 200, json.dumps({"data": data}).encode()))
+            elif verb == "job" and fields["job_id"] == JOB:
+                step.replies.append((token, 200, b'{"data":{"tasks":"0-2"}}'))
             elif verb == "tail" and self.node is not None:
                 self.tails.append(fields)
                 self.watched.add(fields["watch"])
@@ -168,7 +182,7 @@ def test_a_settled_task_is_read_whole_and_without_a_note(run: Run) -> None:
 
 
 def test_a_follower_of_a_busy_job_asks_now_and_then(run: Run) -> None:
-    """The whole job is not told at every end of another task; output comes at once all the same."""
+    """It does not ask at every end of another task; output comes at once all the same."""
 
     async def test(rig: Rig) -> None:
         loop = asyncio.get_running_loop()
@@ -447,6 +461,9 @@ def test_no_such_job_or_task_is_404(run: Run, job_id: str, task: int) -> None:
 
         assert isinstance(answer, Answer)
         assert (answer.status, json.loads(answer.body)["code"]) == (404, "not_found")
+        if job_id == JOB:
+            told = json.loads(answer.body)["detail"]
+            assert told == "job `fit-1` has no task 3; its tasks are 0-2"
 
     run(test)
 
@@ -461,7 +478,7 @@ def test_a_task_that_ends_before_it_is_watched_ends_its_follower(run: Run) -> No
 
         def ends_after_the_first_question(inputs: list[Input], **more: Any) -> Step:
             answered = step(inputs, **more)
-            if any(verb == "job" for _, verb, _, _ in inputs):
+            if any(verb == "tasks" for _, verb, _, _ in inputs):
                 rig.engine.attempt(1, "succeeded")
                 rig.engine.settled = "0-2"
             return answered

@@ -28,36 +28,37 @@ from hpc.hub.turn import Turns
 from hpc.ports import LogQuery, LogReading, StreamBroken
 from hpc.problems import problem
 from hpc.protocols import Answer
+from hpc.states import SETTLED
 
 TAIL_WAIT_S: Final = 5.0
 """How long a reader waits for the relay before it is answered with what the Hub has, and for each
 further piece of what it was promised."""
 
 ASK_S_MIN: Final = 0.2
-"""How soon a follower asks for the job again. The answer grows with the job, and in a big array
-something changes all the time; output that has come is passed on meanwhile."""
+"""How soon a follower asks for its task again. In a big array something changes all the time;
+output that has come is passed on meanwhile."""
 
 READ_BYTES: Final = 256 * 1024
 """Bytes read and sent at a time."""
 
 GAPS_TOLD_MAX: Final = 4
 
-
-class _Attempt(msgspec.Struct):
-    tasks: str
-    attempt: int
-    node_id: str = ""
-    state: str = ""
+_OK: Final = 200
 
 
-class _Settled(msgspec.Struct):
-    tasks: str
+class _Task(msgspec.Struct):
+    task: int
+    state: str
+    attempt: int | None = None
+    node_id: str | None = None
+
+
+class _TaskPage(msgspec.Struct):
+    data: list[_Task]
 
 
 class _Job(msgspec.Struct):
     tasks: str
-    settled: list[_Settled] = []
-    attempts: list[_Attempt] = []
 
 
 class _JobAnswer(msgspec.Struct):
@@ -70,6 +71,7 @@ class _TailAnswer(msgspec.Struct):
     state: str = "up"
 
 
+_page = msgspec.json.Decoder(_TaskPage)
 _job = msgspec.json.Decoder(_JobAnswer)
 _tail = msgspec.json.Decoder(_TailAnswer)
 
@@ -78,15 +80,20 @@ class TaskState(NamedTuple):
     """What the engine says of one task.
 
     Attributes:
-        attempt: Number of the newest attempt; None before the first.
+        attempt: Number of the newest attempt, or of the one that succeeded; None before the first.
         node_id: Where that is or was.
-        state: Of that attempt, as the read routes tell it.
+        state: Of the task, as the read routes tell it.
     """
 
     is_settled: bool
     attempt: int | None = None
     node_id: str = ""
     state: str = ""
+
+
+class _Found(NamedTuple):
+    task: int
+    state: TaskState
 
 
 class LogReader:
@@ -99,29 +106,52 @@ class LogReader:
 
     async def open(self, job_id: str, query: LogQuery) -> LogReading | Answer:
         """Open a task's output, or refuse with a problem document."""
-        answer = await self._turns.ask("job", urlencode({"job_id": job_id}))
-        if answer.status != 200:  # noqa: PLR2004 - OK
-            return answer
-        job = _job.decode(answer.body).data
-        task = first_of(job.tasks) if query.task is None else query.task
-        if task is None or not holds(job.tasks, task):
-            return problem(
-                404,
-                "not_found",
-                "Nothing has this name",
-                f"job `{job_id}` has no task {query.task}; its tasks are {job.tasks}",
-                "`GET /jobs/{job_id}` lists its tasks",
-            )
+        found = await _ask(self._turns, job_id, query.task)
+        if isinstance(found, Answer):
+            return found
+        if found is None:
+            return await self._no_task(job_id, query.task)
+        task, state = found
         stream: Stream = "stderr" if query.stream == "stderr" else "stdout"
         reading = _Reading(
             self._turns, self._outputs, self._watches, (job_id, task, stream), query.follow
         )
         try:
-            note = await reading.begin(task_state(job, task))
+            note = await reading.begin(state)
         except BaseException:
             reading.close()
             raise
         return LogReading(note, reading)
+
+    async def _no_task(self, job_id: str, task: int | None) -> Answer:
+        """Return the 404 that says which tasks the job has."""
+        answer = await self._turns.ask("job", urlencode({"job_id": job_id}))
+        if answer.status != _OK:
+            return answer
+        tasks = _job.decode(answer.body).data.tasks
+        return problem(
+            404,
+            "not_found",
+            "Nothing has this name",
+            f"job `{job_id}` has no task {task}; its tasks are {tasks}",
+            "`GET /jobs/{job_id}/tasks` lists its tasks",
+        )
+
+
+async def _ask(turns: Turns, job_id: str, task: int | None) -> Answer | _Found | None:
+    """Ask for a task of a job, None being its first; a refusal, or None where it has no such."""
+    query: dict[str, str | int] = {"job_id": job_id, "limit": 1}
+    if task:
+        query["after"] = task - 1
+    answer = await turns.ask("tasks", urlencode(query))
+    if answer.status != _OK:
+        return answer
+    for one in _page.decode(answer.body).data:
+        if task in (None, one.task):
+            is_settled = one.state in SETTLED
+            state = TaskState(is_settled, one.attempt, one.node_id or "", one.state)
+            return _Found(one.task, state)
+    return None
 
 
 class _Reading:
@@ -177,7 +207,7 @@ class _Reading:
                 return None
             self._skips_gaps = True
             return (
-                f"attempt {state.attempt} on node {state.node_id} is {state.state}; "
+                f"the task is {state.state} after attempt {state.attempt} on node {state.node_id}; "
                 "these are the bytes that the Hub has"
             )
         self._state = state._replace(attempt=running.attempt, node_id=running.node_id)
@@ -251,10 +281,8 @@ class _Reading:
             await self._tail()
 
     async def _asked(self) -> TaskState | None:
-        answer = await self._turns.ask("job", urlencode({"job_id": self._job_id}))
-        if answer.status != 200:  # noqa: PLR2004 - OK
-            return None
-        return task_state(_job.decode(answer.body).data, self._task)
+        found = await _ask(self._turns, self._job_id, self._task)
+        return found.state if isinstance(found, _Found) else None
 
     def _tail_key(self) -> tuple[int | None, str, int]:
         # A relay forgets its tails with its claim, the engine with a rebuild.
@@ -301,7 +329,7 @@ class _Reading:
             "watch": self._watch_id,
         }
         answer = await self._turns.ask("tail", urlencode(query))
-        return _tail.decode(answer.body) if answer.status == 200 else None  # noqa: PLR2004 - OK
+        return _tail.decode(answer.body) if answer.status == _OK else None
 
     async def _heard(self, count: int) -> bool:
         """Wait until the relay has said once more that this is all, or the task has ended."""
@@ -396,35 +424,3 @@ def gaps_between(start: int, segments: list[Segment]) -> list[str]:
             gaps.append(f"{start} to {segment.offset - 1}")
         start = segment.end
     return gaps
-
-
-def task_state(job: _Job, task: int) -> TaskState:
-    """Return what a job's answer says of one of its tasks.
-
-    Of a settled task the attempt that succeeded counts, else the newest: a late success may
-    settle a task of which another attempt was leased since.
-    """
-    is_settled = any(holds(one.tasks, task) for one in job.settled)
-    newest = max(
-        (one for one in job.attempts if holds(one.tasks, task)),
-        key=lambda one: (is_settled and one.state == "succeeded", one.attempt),
-        default=None,
-    )
-    if newest is None:
-        return TaskState(is_settled)
-    return TaskState(is_settled, newest.attempt, newest.node_id, newest.state)
-
-
-def holds(tasks: str, task: int) -> bool:
-    """Return whether a range list such as `0-41,43` holds a task."""
-    for part in filter(None, tasks.split(",")):
-        low, _, high = part.partition("-")
-        if int(low) <= task <= int(high or low):
-            return True
-    return False
-
-
-def first_of(tasks: str) -> int | None:
-    """Return the first task of a range list, or None of an empty one."""
-    head = tasks.partition(",")[0].partition("-")[0]
-    return int(head) if head else None
