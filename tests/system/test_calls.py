@@ -298,6 +298,25 @@ def test_a_call_that_has_not_begun_can_be_cancelled_and_never_runs(
     assert marks(folder) == {"begun": 1, **{f"m{n}": 1 for n in (0, 1, 5, 6, 7, 8, 9)}}
 
 
+def test_shutdown_cancels_all_that_has_not_begun(local: LocalCluster, tmp_path: Path) -> None:
+    """What a worker has ahead is asked back; what runs is not interrupted."""
+    gate = tmp_path / "gate"
+    folder = tmp_path / "marks"
+    folder.mkdir()
+    executor = local.executor(1)
+    running = executor.submit(called.begin_and_wait_for, str(folder), str(gate))
+    until((folder / "begun").exists)
+    waiting = [executor.submit(called.mark, str(folder), f"m{n}") for n in range(20)]
+    executor.shutdown(wait=False, cancel_futures=True)
+    assert wait(waiting, timeout=SOON_S).not_done == set()
+    assert all(future.cancelled() for future in waiting)
+    assert not running.done()
+    gate.touch()
+    executor.shutdown()
+    assert running.result(0) == str(gate)
+    assert marks(folder) == {"begun": 1}
+
+
 def test_what_waits_behind_a_long_call_goes_to_a_worker_that_is_free(
     local: LocalCluster, tmp_path: Path
 ) -> None:
