@@ -239,7 +239,8 @@ def test_a_program_submits_a_graph_by_one_request(client: Client, hub: CannedHub
         a = graph.submit(["a"], key="a", cpu=2, memory="1G")
         b = graph.submit("b", after=[a, "elsewhere"], tasks="0-9", name="B")
         graph.submit("c", key="c", after_any=[b], after_fail=["a"], entries=["x"], expand=True)
-        assert [job.id for job in graph.jobs.values()] == ["k.a", "k.1", "k.c"]
+        graph.submit("d", after=["1", "k.1"])
+        assert [job.id for job in graph.jobs.values()] == ["k.a", "k.1", "k.c", "k.3"]
         assert hub.asked == []
     (request,) = hub.asked
     payloads = [event["payload"] for event in request.body["events"]]
@@ -249,9 +250,40 @@ def test_a_program_submits_a_graph_by_one_request(client: Client, hub: CannedHub
          "after": ["k.a", "elsewhere"]},
         {"ns_id": "batch", "job_id": "k.c", "tasks": "0", "entries": ["x"],
          "after_any": ["k.1"], "after_fail": ["k.a"]},
+        # A job without a name takes nothing from the Hub's job 1.
+        {"ns_id": "batch", "job_id": "k.3", "after": ["1", "k.1"]},
     ]  # fmt: skip
     assert (payloads[0]["spec"]["cpu"], payloads[0]["spec"]["memory"]) == (2, 1024)
-    assert list(graph.jobs) == ["a", "1", "c"]
+    assert list(graph.jobs) == ["a", "1", "c", "3"]
+
+
+def test_a_number_is_taken_once(client: Client) -> None:
+    """Whoever calls a job `1` keeps that name."""
+    with client.graph("k") as graph:
+        graph.submit("a", key="1")
+        graph.submit("b")
+        graph.submit("c")
+    assert [job.id for job in graph.jobs.values()] == ["k.1", "k.2", "k.3"]
+
+
+def test_a_text_that_is_no_text_is_refused_by_whoever_reads_it(client: Client) -> None:
+    """It must not end the measuring of the batch."""
+    plan = planned({"id": "a", "command": "a", "name": "\ud800"})
+    assert len(plan.events()) == 1
+
+
+def test_what_is_for_a_failure_that_did_not_come_had_nothing_to_do() -> None:
+    """And so had what comes after it; a job whose work failed before it had."""
+    plan = planned(
+        {"id": "told", "command": "x", "after": ["alarm"]},
+        {"id": "later", "command": "x", "after": ["told"]},
+        {"id": "alarm", "command": "x", "after_fail": ["work"]},
+        {"id": "vain", "command": "x", "after": ["work"]},
+        {"id": "work", "command": "x"},
+    )
+    assert plan.not_needed({"k.alarm", "k.later", "k.told"}) == {"k.alarm", "k.later", "k.told"}
+    assert plan.not_needed({"k.vain", "k.alarm"}) == {"k.alarm"}
+    assert plan.not_needed({"k.vain"}) == set()
 
 
 def test_a_block_that_raises_sends_nothing(client: Client, hub: CannedHub) -> None:

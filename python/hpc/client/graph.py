@@ -87,8 +87,8 @@ class Graph:
 
         Args:
             command: A text for the shell, or the program and its arguments.
-            key: Its name within the graph; its id is the graph's key, a dot and this. None is its
-                number, from 0.
+            key: Its name within the graph; its id is the graph's key, a dot and this. None is a
+                number.
             name: A label.
             priority: Higher runs first.
             tasks: Ranges.

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping, Set
+from itertools import count
 from typing import Any, Final, NamedTuple
 
 from hpc import submission
@@ -50,6 +51,8 @@ class Plan:
         self.ids: dict[str, str] = {}
         self.tasks = 0
         self._jobs: dict[str, _Job] = {}
+        self._named: dict[str, str] = {}
+        """Those of `ids` that were given a name: a number of ours hides no job of the Hub's."""
 
     def add(
         self,
@@ -64,7 +67,7 @@ class Plan:
         """Add a job of the namespace `batch` and return its id.
 
         Args:
-            name: Within the graph; None is its number, from 0.
+            name: Within the graph; None is a number, by which no other job can name it.
             spec: As `submission.batch_spec` makes it.
             tasks: Which.
             gate: As `submission.gate_of` makes it, of names and of ids of other jobs.
@@ -74,13 +77,17 @@ class Plan:
         Raises:
             UsageError: The name is taken, or makes no id; nothing was added.
         """
-        name = str(len(self.ids)) if name is None else name
+        is_named = name is not None
+        if name is None:
+            name = next(n for n in map(str, count(len(self.ids))) if n not in self.ids)
         job_id = self._new_id(name)
         sent = submission.submission_of(
             "batch", spec, tasks, job_id=job_id, name=label, priority=priority, gate=gate
         )
         self._jobs[name] = _Job([event for batch in sent.batches for event in batch], gate)
         self.ids[name] = job_id
+        if is_named:
+            self._named[name] = job_id
         self.tasks += sent.total
         return job_id
 
@@ -111,7 +118,8 @@ class Plan:
         events = [self._resolved(event) for job in self._jobs.values() for event in job.events]
         if len(events) > EVENTS_MAX:
             raise _too_large(f"{len(events):,} events")
-        size = sum(len(json.dumps(event, ensure_ascii=False).encode()) for event in events)
+        texts = (json.dumps(event, ensure_ascii=False) for event in events)
+        size = sum(len(text.encode("utf-8", "surrogatepass")) for text in texts)
         if size > BYTES_MAX:
             raise _too_large(f"{size / (1 << 20):.1f} MiB")
         return events
@@ -122,7 +130,7 @@ class Plan:
         ctx = dict(payload["ctx"])
         for field in AFTER:
             if field in ctx:
-                ctx[field] = [self.ids.get(one, one) for one in ctx[field]]
+                ctx[field] = [self._named.get(one, one) for one in ctx[field]]
         return {**event, "payload": {**payload, "ctx": ctx}}
 
     def in_order(self) -> list[str]:
@@ -135,15 +143,11 @@ class Plan:
         from graphlib import CycleError, TopologicalSorter  # noqa: PLC0415
 
         names = {job_id: name for name, job_id in self.ids.items()}
-        graph = {
-            name: [names.get(one, one) for field in AFTER for one in job.gate.get(field, ())]
-            for name, job in self._jobs.items()
-        }
+        graph = {self.ids[name]: self._before(job) for name, job in self._jobs.items()}
         try:
-            order = TopologicalSorter(graph).static_order()
-            return [self.ids[name] for name in order if name in self.ids]
+            return [one for one in TopologicalSorter(graph).static_order() if one in names]
         except CycleError as error:
-            circle = " after ".join(f"`{name}`" for name in reversed(error.args[1]))
+            circle = " after ".join(f"`{names[one]}`" for one in reversed(error.args[1]))
             raise UsageError(
                 f"Jobs of a graph come after one another in a circle: {circle}",
                 field="after",
@@ -160,11 +164,15 @@ class Plan:
         found: set[str] = set()
         for job_id in self.in_order():
             if job_id in unmet:
-                gate = self._jobs[names[job_id]].gate
-                before = {self.ids.get(one, one) for field in AFTER for one in gate.get(field, ())}
-                if "after_fail" in gate or before & found:
+                job = self._jobs[names[job_id]]
+                if "after_fail" in job.gate or self._before(job) & found:
                     found.add(job_id)
         return found
+
+    def _before(self, job: _Job) -> set[str]:
+        """Return the ids of what a job comes after, of whatever kind."""
+        named = (one for field in AFTER for one in job.gate.get(field, ()))
+        return {self._named.get(one, one) for one in named}
 
     def put_names(self, error: HpcError) -> None:
         """Put jobs in the place of the numbers of events in what a refusal of the batch says."""
