@@ -86,6 +86,8 @@ class HubConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
         reclaim_s: How long its `finish` tasks stay its own after that; None is 10 leases.
         snapshot_events: After so many events a snapshot is due, so that the next start is quick.
         compact_s: How often the log is looked through for what is past its retention.
+        keep_output_s: How long the output of tasks is kept.
+        output_quota_bytes: How much of it; the oldest goes first.
     """
 
     home: Path
@@ -96,11 +98,15 @@ class HubConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     reclaim_s: float | None = None
     snapshot_events: int = 250_000
     compact_s: float = 3600.0
+    keep_output_s: float = 30 * 86_400.0
+    output_quota_bytes: int = 10 << 30
 
     def __post_init__(self) -> None:
         _between("port", self.port, 0, _PORT_MAX, "")
         _between("snapshot-events", self.snapshot_events, 1, 10**9, "")
         _between("compact-every", self.compact_s, 0.1, 366 * 86_400, " s")
+        _between("keep-output", self.keep_output_s, 1, 100 * 366 * 86_400, " s")
+        _between("output-quota", self.output_quota_bytes, 1 << 20, 1 << 60, " bytes")
         _between("lease", self.lease_s, 0.5, 86_400, " s")
         if self.reclaim_s is not None:
             _between("reclaim", self.reclaim_s, 0, 366 * 86_400, " s")

@@ -104,6 +104,33 @@ def test_the_log_of_a_running_job_can_be_followed(cluster: Cluster, tmp_path: Pa
     pieces.close()
 
 
+def test_the_last_lines_of_a_log_are_printed_and_followed(
+    cluster: Cluster, tmp_path: Path
+) -> None:
+    """`-n` as of `tail`: of what there is the last lines; with `-f` then all that comes."""
+    cluster.relay()
+    gate = tmp_path / "gate"
+    os.mkfifo(gate)
+    job = cluster.client().submit(f"seq 5; seq 7 9 >&2; cat {gate}", memory=64)
+    until(lambda: b"".join(job.log()) == b"1\n2\n3\n4\n5\n")
+    until(lambda: b"".join(job.log(stream="stderr")) == b"7\n8\n9\n")
+    command = [sys.executable, "-m", "hpc", "job", "log", job.id]
+
+    def run(*more: str) -> subprocess.Popen[str]:
+        pipe = subprocess.PIPE
+        return subprocess.Popen(
+            [*command, *more], env=cluster.env, stdout=pipe, stderr=pipe, text=True
+        )
+
+    assert run("-n", "2").communicate(timeout=30) == ("4\n5\n", "8\n9\n")
+    assert run("--stderr", "-n", "1").communicate(timeout=30) == ("", "9\n")
+    following = run("-f", "-n", "1")
+    assert following.stdout is not None
+    assert following.stdout.readline() == "5\n"
+    gate.write_text("6\n")
+    assert following.communicate(timeout=30) == ("6\n", "9\n")
+
+
 LONG = "head -c 700000 /dev/urandom | tee {copy}"
 
 

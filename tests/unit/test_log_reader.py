@@ -181,6 +181,31 @@ def test_a_settled_task_is_read_whole_and_without_a_note(run: Run) -> None:
     run(test)
 
 
+def test_output_that_may_have_been_removed_is_told(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of a job from before the oldest pack; no output at all would look the same."""
+
+    async def test(rig: Rig) -> None:
+        rig.engine.settled = "0-2"
+        rig.engine.attempt(1, "succeeded")
+        rig.engine.node = None
+        reading = await rig.open()
+        assert (reading.note, await whole(reading)) == (None, b"")
+        day_ms = 1_700_000_000_000
+        monkeypatch.setattr(OutputStore, "removed_before_ms", day_ms)
+        reading = await rig.open()
+        assert reading.note == "the Hub keeps no output from before 2023-11-14T22:13:20Z; " + (
+            "node n1 may have it"
+        )
+        assert await whole(reading) == b""
+        await rig.put(0, b"here", end=True)
+        reading = await rig.open()
+        assert (reading.note, await whole(reading)) == (None, b"here")
+
+    run(test)
+
+
 def test_a_follower_of_a_busy_job_asks_now_and_then(run: Run) -> None:
     """It does not ask at every end of another task; output comes at once all the same."""
 

@@ -252,7 +252,7 @@ def test_a_page_reads_the_rows_of_its_tasks_alone() -> None:
 
 
 def test_events_that_are_no_reports_are_not_read() -> None:
-    """A worker says thousands of things under its job, task and attempt; none of them is a report."""
+    """A worker says thousands of things under its job, task and attempt, and none is a report."""
 
     async def test(rig: Rig) -> None:
         await rig.register(schema={"Said": []})

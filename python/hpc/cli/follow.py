@@ -10,6 +10,7 @@ import codecs
 import json
 import sys
 import threading
+from collections import deque
 from collections.abc import Callable
 from queue import SimpleQueue
 from typing import Final, Protocol
@@ -51,6 +52,32 @@ class JsonLines:
             sys.stdout.buffer.flush()
 
 
+class LastLines:
+    """Keeps the last lines of what is written; a last one without its end counts as one.
+
+    Args:
+        count: How many.
+    """
+
+    def __init__(self, count: int) -> None:
+        self._lines: deque[bytes] = deque(maxlen=count)
+        self._open = b""
+
+    def write(self, piece: bytes) -> None:
+        """Take some bytes."""
+        *whole, rest = piece.split(b"\n")
+        for line in whole:
+            self._lines.append(self._open + line + b"\n")
+            self._open = b""
+        self._open += rest
+
+    def bytes(self) -> bytes:
+        """Return the lines as they stood."""
+        lines = [*self._lines, *filter(None, (self._open,))]
+        count = self._lines.maxlen or 0
+        return b"".join(lines[max(len(lines) - count, 0) :])
+
+
 class _Broken(Unanswered):
     """A stream ended in its middle; opened again it goes on."""
 
@@ -82,6 +109,16 @@ class Output:
             HpcError: The Hub does not have it, or is away for longer than the client's patience.
         """
         self._print(client, follow=False)
+
+    def show_last(self, client: Client, count: int) -> None:
+        """Print the last lines of what there is; `follow` goes on behind them."""
+        out, last = self._out, LastLines(count)
+        self._out = last
+        try:
+            self.show(client)
+        finally:
+            self._out = out
+        out.write(last.bytes())
 
     def follow(self, client: Client) -> None:
         """Print until the task is settled, or `leave` is called; raises as `show` does."""
@@ -132,6 +169,7 @@ class Followers:
         task: int | None = None,
         out: Callable[[str], Writes] = screen,
         *,
+        last: int | None = None,
         on_reader_gone: Callable[[], None] | None = None,
     ) -> None:
         """Start to print.
@@ -141,9 +179,11 @@ class Followers:
             job_id: The job.
             task: Its task; None is the first.
             out: Where each stream goes.
+            last: Of what there is already, only so many lines.
             on_reader_gone: Called on another thread where nobody reads what is printed any more.
         """
         self._hub_url = hub_url
+        self._last = last
         self._outputs = [Output(job_id, task, stream, out(stream)) for stream in STREAMS]
         self._ended: SimpleQueue[Exception | None] = SimpleQueue()
         self._on_reader_gone = on_reader_gone
@@ -181,6 +221,8 @@ class Followers:
         outcome: Exception | None = None
         try:
             with Client(self._hub_url) as client:
+                if self._last is not None:
+                    output.show_last(client, self._last)
                 output.follow(client)
         except Exception as error:  # raised again by whoever joins
             outcome = error

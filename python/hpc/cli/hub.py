@@ -9,7 +9,7 @@ import typer
 
 from hpc.access import home
 from hpc.cli import output
-from hpc.units import parse_duration
+from hpc.units import parse_duration, parse_memory
 
 
 def add(app: typer.Typer, _verb: str | None) -> None:
@@ -41,6 +41,14 @@ def hub(
         str,
         typer.Option("--compact-every", metavar="TIME", help="What is past its retention goes."),
     ] = "1h",
+    keep_output: Annotated[
+        str,
+        typer.Option("--keep-output", metavar="TIME", help="Older output of tasks goes."),
+    ] = "30d",
+    output_quota: Annotated[
+        str,
+        typer.Option("--output-quota", metavar="SIZE", help="Of more the oldest goes."),
+    ] = "10G",
     storage: Annotated[
         str, typer.Option("--storage", metavar="NAME", help="The plugin of the log.")
     ] = "sqlite",
@@ -63,6 +71,8 @@ def hub(
         reclaim_s=None if reclaim is None else parse_duration(reclaim, field="reclaim"),
         snapshot_events=snapshot_events,
         compact_s=parse_duration(compact_every, field="compact-every"),
+        keep_output_s=parse_duration(keep_output, field="keep-output"),
+        output_quota_bytes=parse_memory(output_quota, field="output-quota") << 20,
     )
     from hpc.hub.process import check_loopback, run_hub  # noqa: PLC0415 - it takes a while
 

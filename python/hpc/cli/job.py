@@ -146,6 +146,11 @@ def log(
     stream: Annotated[
         str | None, typer.Option("--stream", metavar="stdout|stderr", help="Only this one.")
     ] = None,
+    stderr: Annotated[bool, typer.Option("--stderr", help="Only stderr.")] = False,
+    last: Annotated[
+        int | None,
+        typer.Option("--lines", "-n", metavar="N", min=0, help="Only the last lines of each."),
+    ] = None,
     follow: Annotated[
         bool, typer.Option("--follow", "-f", help="Go on until the task has ended.")
     ] = False,
@@ -157,10 +162,12 @@ def log(
     With --json one object with both as text; with --follow too, a line of JSON for each piece.
     """
     # Imported here: threads are of no use to the other commands of this noun.
-    import io  # noqa: PLC0415
-
     from hpc.cli import follow as following  # noqa: PLC0415
 
+    if stderr:
+        if stream == "stdout":
+            raise UsageError("`--stderr` and `--stream stdout` exclude each other", field="stderr")
+        stream = "stderr"
     if stream is not None and stream not in following.STREAMS:
         raise UsageError(f"`--stream` must be stdout or stderr, got {stream!r}", field="stream")
     with client(hub_url) as hub:
@@ -168,17 +175,34 @@ def log(
         out = following.JsonLines if as_json else output.screen
         names = following.STREAMS if stream is None else (stream,)
         if follow and stream is None:
-            following.Followers(hub_url, job_id, task, out).join()
+            following.Followers(hub_url, job_id, task, out, last=last).join()
         elif as_json and not follow:
-            texts = {name: io.BytesIO() for name in names}
-            for name in names:
-                following.Output(job_id, task, name, texts[name]).show(hub)
-            data = {name: texts[name].getvalue().decode(errors="replace") for name in names}
-            output.put_json("job.log", {"job_id": job_id, **data}, cursor=hub.cursor)
+            texts = {name: _text(hub, (job_id, task, name), last) for name in names}
+            output.put_json("job.log", {"job_id": job_id, **texts}, cursor=hub.cursor)
         else:
             for name in names:
-                output_of = following.Output(job_id, task, name, out(name))
-                output_of.follow(hub) if follow else output_of.show(hub)
+                of = following.Output(job_id, task, name, out(name))
+                if last is not None:
+                    of.show_last(hub, last)
+                if follow:
+                    of.follow(hub)
+                elif last is None:
+                    of.show(hub)
+
+
+def _text(hub: Client, of: tuple[str, int | None, str], last: int | None) -> str:
+    """Return a stream of a task, or its last lines, as text; what is no UTF-8 as U+FFFD."""
+    import io  # noqa: PLC0415 - for --json alone
+
+    from hpc.cli import follow as following  # noqa: PLC0415 - see `log`
+
+    buffer = io.BytesIO()
+    stream = following.Output(*of, buffer)
+    if last is None:
+        stream.show(hub)
+    else:
+        stream.show_last(hub, last)
+    return buffer.getvalue().decode(errors="replace")
 
 
 def wait_for(

@@ -14,6 +14,7 @@ half-way the answer breaks, since an answer that ends well says that this was al
 from __future__ import annotations
 
 import asyncio
+import datetime
 import itertools
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator
 from typing import Final, NamedTuple
@@ -59,6 +60,7 @@ class _TaskPage(msgspec.Struct):
 
 class _Job(msgspec.Struct):
     tasks: str
+    submitted_at: int = 0
 
 
 class _JobAnswer(msgspec.Struct):
@@ -221,11 +223,23 @@ class _Reading:
 
     async def _begin_settled(self, state: TaskState) -> str | None:
         """Of a stream with holes: have the node send them, or say that they are missing."""
-        note = await self._gaps_note(state)
+        note = await self._gaps_note(state) or await self._removed_note(state)
         if note is not None and not await self._asked_for_more():
             self._skips_gaps = True
             return note
         return None
+
+    async def _removed_note(self, state: TaskState) -> str | None:
+        """Say where nothing is known of an ended attempt because it may be too old."""
+        before_ms = self._outputs.removed_before_ms
+        if before_ms is None or await self._view(state.attempt) is not None:
+            return None
+        answer = await self._turns.ask("job", urlencode({"job_id": self._job_id}))
+        if answer.status != _OK or _job.decode(answer.body).data.submitted_at >= before_ms:
+            return None
+        day = datetime.datetime.fromtimestamp(before_ms / 1000, datetime.UTC)
+        where = f"; node {state.node_id} may have it" if state.node_id else ""
+        return f"the Hub keeps no output from before {day:%Y-%m-%dT%H:%M:%SZ}{where}"
 
     async def _chunks(self) -> AsyncGenerator[bytes, None]:
         while True:

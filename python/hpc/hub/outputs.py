@@ -3,9 +3,10 @@
     outputs/000001.pack     records of frames, append-only (packs.py)
     outputs/index.sqlite3   which bytes of which stream lie where; rebuilt from the packs at need
 
-Frames come again and overlap: a relay sends pieces while somebody reads, and whole streams at a
-task's end. Each byte of a stream is kept once, as it was first told. An answer of 200 means that
-the bytes are on disk. Used by the turn thread alone.
+Packs are kept for a time and up to a quota; the oldest go as a whole, a little at a time, as new
+output comes. Frames come again and overlap: a relay sends pieces while somebody reads, and whole
+streams at a task's end. Each byte of a stream is kept once, as it was first told. An answer of 200
+means that the bytes are on disk. Used by the turn thread alone.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from typing import Any, Final, NamedTuple
 import apsw
 import msgspec
 
+from hpc.clock import Clock, SystemClock
 from hpc.errors import (
     NotFound,
     Refused,
@@ -38,6 +40,18 @@ NOW_MARKS_MAX: Final = 10_000
 """Streams of which it is remembered that a relay has sent all there was."""
 
 SEGMENTS_MAX: Final = 1024
+
+KEEP_MS: Final = 30 * 86_400_000
+"""How long output is kept where nothing else is said."""
+
+QUOTA_BYTES: Final = 10 << 30
+"""How much of it, likewise."""
+
+FORGET_STREAMS: Final = 2_000
+"""Streams that are forgotten at a time, so that no turn waits for it long."""
+
+ROTATIONS: Final = 16
+"""A pack is filled for this part of the time that output is kept, so that it can go as a whole."""
 
 Key = tuple[str, int, int, str]
 
@@ -71,12 +85,23 @@ class StreamView(NamedTuple):
 class OutputStore:
     """The output of tasks in the folder `outputs` of a Hub's data folder."""
 
-    def __init__(self, data: Path, *, pack_bytes_max: int = PACK_BYTES_MAX) -> None:
+    def __init__(
+        self,
+        data: Path,
+        *,
+        pack_bytes_max: int = PACK_BYTES_MAX,
+        keep_ms: int = KEEP_MS,
+        quota_bytes: int = QUOTA_BYTES,
+        clock: Clock | None = None,
+    ) -> None:
         """Open the store, finishing or cutting off what a crash has left.
 
         Args:
             data: The Hub's data folder, which this process has locked.
             pack_bytes_max: Size at which a new pack is begun.
+            keep_ms: A pack that is older goes, when the next output comes.
+            quota_bytes: The oldest packs go while all but the last have more.
+            clock: Where time comes from; None is the machine's.
 
         Raises:
             StorageFull: There is no space to create or repair it.
@@ -85,6 +110,8 @@ class OutputStore:
         self._folder = data / FOLDER
         self._failed: StorageError | None = None
         self._marks: dict[Key, tuple[int, int]] = {}
+        self._keep_ms, self._quota_bytes = keep_ms, quota_bytes
+        self._wall_ms = (clock or SystemClock()).wall_ms
         with self._translated("opened"):
             if not self._folder.exists():
                 self._folder.mkdir(mode=0o700)
@@ -95,6 +122,14 @@ class OutputStore:
             except (apsw.CorruptError, apsw.NotADBError, UnicodeDecodeError, _Ahead):
                 remove(self._folder)
                 self._index = self._recovered()
+            self._begun_ms = self._index.begun_ms()
+            self._sizes = {number: self._packs.size(number) for number in self._packs.numbers}
+
+    @property
+    def removed_before_ms(self) -> int | None:
+        """Output that is older may have been removed, in ms since 1970; None: none was."""
+        oldest = next(iter(self._packs.numbers), 1)
+        return self._begun_ms.get(oldest) if oldest > 1 else None
 
     def append(self, packs: Sequence[bytes]) -> list[Stored]:
         """Store the frames of some bodies and sync them once.
@@ -153,7 +188,9 @@ class OutputStore:
                 if attempt is not None and now_count == 0:
                     return None
                 return StreamView(number, [], None, now_bytes, now_count)
-            segments = self._index.segments(stream_id, offset, limit)
+            oldest = next(iter(self._packs.numbers), 0)
+            found = self._index.segments(stream_id, offset, limit)
+            segments = [segment for segment in found if segment.place.pack >= oldest]
             total = self._index.total(stream_id)
             return StreamView(number, segments, total, now_bytes, now_count)
 
@@ -188,17 +225,47 @@ class OutputStore:
         if not any(frame.header.length or frame.header.end for frame in frames):
             return
         with self._translated("written"):
+            now_ms = self._wall_ms()
             try:
                 self._index.begin()
+                self._rotate(now_ms)
                 for frame in frames:
                     self._take(frame)
                 for number, size in self._packs.write().items():
-                    self._index.set_indexed(number, size)
+                    self._index.set_indexed(number, size, now_ms)
+                    self._sizes[number] = size
+                    self._begun_ms.setdefault(number, now_ms)
+                gone = self._forget_some(now_ms)
                 self._index.commit()
             except BaseException:
                 self._packs.drop()
                 self._index.rollback()
                 raise
+            if gone is not None:
+                # After the commit: an index never speaks of bytes that are not there.
+                self._packs.remove(gone)
+                del self._sizes[gone], self._begun_ms[gone]
+
+    def _rotate(self, now_ms: int) -> None:
+        """Begin another pack where the last was begun long ago: packs go as a whole."""
+        last = self._packs.numbers[-1:]
+        begun_ms = [self._begun_ms.get(number, now_ms) for number in last]
+        if begun_ms and now_ms - begun_ms[0] > self._keep_ms / ROTATIONS:
+            self._packs.begin_anew()
+
+    def _forget_some(self, now_ms: int) -> int | None:
+        """Forget some streams of the oldest pack, if that may go; returns it where that was all."""
+        if len(self._packs.numbers) < 2:  # noqa: PLR2004 - the last one stays
+            return None
+        oldest = self._packs.numbers[0]
+        full_bytes = sum(self._sizes[number] for number in self._packs.numbers[:-1])
+        is_old = now_ms - self._packs.mtime_ms(oldest) > self._keep_ms
+        if not (is_old or full_bytes > self._quota_bytes):
+            return None
+        if self._index.forget_streams(oldest, FORGET_STREAMS) == FORGET_STREAMS:
+            return None
+        self._index.forget_pack(oldest)
+        return oldest
 
     def _take(self, frame: Frame) -> None:
         """Collect what of a frame is not known yet."""
@@ -213,11 +280,13 @@ class OutputStore:
             )
             place = self._packs.add(piece, data[low - start : high - start])
             self._index.add(stream_id, low, high - low, place)
+            self._index.reach(stream_id, place.pack)
         total = self._index.total(stream_id)
         if header.end and (total is None or total < end):
             last = msgspec.structs.replace(header, offset=end, length=0, end=True, now=False)
-            self._packs.add(last, b"")
+            place = self._packs.add(last, b"")
             self._index.set_total(stream_id, end)
+            self._index.reach(stream_id, place.pack)
 
     def _mark(self, frame: Frame) -> None:
         header = frame.header
@@ -252,10 +321,11 @@ class OutputStore:
         for number, size in sizes.items():
             if indexed.get(number) == size:
                 continue
+            written_ms = self._packs.mtime_ms(number)
             end = _index_rest(index, self._packs, number, indexed.get(number, 0))
             if number == self._packs.numbers[-1] and end < size:
                 self._packs.cut(number, end)
-            index.set_indexed(number, self._packs.size(number))
+            index.set_indexed(number, self._packs.size(number), written_ms)
 
     @contextlib.contextmanager
     def _translated(self, verb: str) -> Iterator[None]:
@@ -302,6 +372,7 @@ def _index_rest(index: OutputsIndex, packs: Packs, number: int, start: int) -> i
         for low, high in index.gaps(stream_id, header.offset, header.offset + header.length):
             position = place.position + low - header.offset
             index.add(stream_id, low, high - low, place._replace(position=position))
+        index.reach(stream_id, place.pack)
         if header.end:
             index.set_total(stream_id, header.offset + header.length)
         end = ends

@@ -17,10 +17,14 @@ from hpc.hub.packs import Place
 
 INDEX: Final = "index.sqlite3"
 APPLICATION_ID: Final = 0x6870696F  # "hpio"
-VERSION: Final = 1
+VERSION: Final = 2
 
 SCHEMA: Final = """
-CREATE TABLE packs (number INTEGER PRIMARY KEY, indexed_bytes INTEGER NOT NULL);
+CREATE TABLE packs (
+    number        INTEGER PRIMARY KEY,
+    indexed_bytes INTEGER NOT NULL,
+    begun_ms      INTEGER NOT NULL
+);
 CREATE TABLE streams (
     id      INTEGER PRIMARY KEY,
     job_id  TEXT NOT NULL,
@@ -28,8 +32,10 @@ CREATE TABLE streams (
     attempt INTEGER NOT NULL,
     stream  TEXT NOT NULL,
     total   INTEGER,
+    pack    INTEGER NOT NULL, -- the last that has something of it
     UNIQUE (job_id, task, attempt, stream)
 );
+CREATE INDEX streams_by_pack ON streams (pack);
 CREATE TABLE segments (
     stream_id INTEGER NOT NULL,
     offset    INTEGER NOT NULL,
@@ -86,13 +92,14 @@ class OutputsIndex:
             self._db.execute("ROLLBACK")
 
     def stream_id(self, header: Header) -> int:
-        """Return the number of a frame's stream, given to it now if it is new."""
+        """Return the number of a frame's stream, given to it now if it is new; see `reach`."""
         key = (header.job_id, header.task, header.attempt, header.stream)
         where = "job_id = ? AND task = ? AND attempt = ? AND stream = ?"
         for (found,) in self._all(f"SELECT id FROM streams WHERE {where}", key):  # noqa: S608
             return int(found)
         self._db.execute(
-            "INSERT INTO streams (job_id, task, attempt, stream) VALUES (?, ?, ?, ?)", key
+            "INSERT INTO streams (job_id, task, attempt, stream, pack) VALUES (?, ?, ?, ?, 0)",
+            key,
         )
         return self._db.last_insert_rowid()
 
@@ -117,6 +124,12 @@ class OutputsIndex:
         self._db.execute(
             "INSERT OR IGNORE INTO segments VALUES (?, ?, ?, ?, ?)",
             (stream_id, offset, length, *place),
+        )
+
+    def reach(self, stream_id: int, pack: int) -> None:
+        """Note that a pack has something of a stream, which is forgotten with the last of them."""
+        self._db.execute(
+            "UPDATE streams SET pack = ?2 WHERE id = ?1 AND pack < ?2", (stream_id, pack)
         )
 
     def total(self, stream_id: int) -> int | None:
@@ -162,13 +175,28 @@ class OutputsIndex:
         """Return how many bytes of each pack the index speaks of."""
         return dict(self._all("SELECT number, indexed_bytes FROM packs", ()))
 
-    def set_indexed(self, number: int, size: int) -> None:
-        """Note that a pack is indexed up to `size`."""
-        self._db.execute("INSERT OR REPLACE INTO packs VALUES (?, ?)", (number, size))
+    def set_indexed(self, number: int, size: int, begun_ms: int) -> None:
+        """Note that a pack is indexed up to `size`; `begun_ms` counts where it is new."""
+        self._db.execute(
+            "INSERT INTO packs VALUES (?1, ?2, ?3) "
+            "ON CONFLICT (number) DO UPDATE SET indexed_bytes = ?2",
+            (number, size, begun_ms),
+        )
+
+    def begun_ms(self) -> dict[int, int]:
+        """Return when each pack was begun, in ms since 1970."""
+        return dict(self._all("SELECT number, begun_ms FROM packs", ()))
+
+    def forget_streams(self, pack: int, limit: int) -> int:
+        """Drop at most `limit` streams of which no later pack has anything; returns how many."""
+        sql = "SELECT id FROM streams WHERE pack <= ? LIMIT ?"
+        found = self._all(sql, (pack, limit))
+        self._db.executemany("DELETE FROM segments WHERE stream_id = ?", found)
+        self._db.executemany("DELETE FROM streams WHERE id = ?", found)
+        return len(found)
 
     def forget_pack(self, number: int) -> None:
-        """Drop what the index says of a pack that is gone."""
-        self._db.execute("DELETE FROM segments WHERE pack = ?", (number,))
+        """Drop a pack that is gone; segments of streams that later packs have too may stay."""
         self._db.execute("DELETE FROM packs WHERE number = ?", (number,))
 
     def close(self) -> None:

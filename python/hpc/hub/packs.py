@@ -69,6 +69,22 @@ class Packs:
         """Return the bytes of a pack."""
         return os.fstat(self._file(number)).st_size
 
+    def mtime_ms(self, number: int) -> int:
+        """Return when a pack was last written, in ms since 1970."""
+        return os.fstat(self._file(number)).st_mtime_ns // 1_000_000
+
+    def remove(self, number: int) -> None:
+        """Remove a pack that is not the last."""
+        if (fd := self._files.pop(number, None)) is not None:
+            os.close(fd)
+        self._path(number).unlink(missing_ok=True)
+        self.numbers.remove(number)
+
+    def begin_anew(self) -> None:
+        """Have the next record begin another pack."""
+        if self._end == self._durable and self._end.position:
+            self._end = Place(self._end.pack, self._pack_bytes_max)
+
     def add(self, header: Header, data: bytes | memoryview) -> Place:
         """Collect one record; returns where its data will lie."""
         frame = encode(header, data)

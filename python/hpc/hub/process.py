@@ -159,7 +159,11 @@ class _Process:
 
     def _open_outputs(self) -> OutputStore:
         self._config.data.mkdir(mode=0o700, parents=True, exist_ok=True)
-        return OutputStore(self._config.data)
+        return OutputStore(
+            self._config.data,
+            keep_ms=round(self._config.keep_output_s * 1000),
+            quota_bytes=self._config.output_quota_bytes,
+        )
 
     def _committer(self, outputs: OutputStore) -> Committer:
         config = self._config
