@@ -9,7 +9,8 @@
 /// Places of the smallest index that is not empty.
 const PLACES_MIN: usize = 8;
 
-/// Which rows have which hash. No row is ever taken out.
+/// Which rows have which hash. No row is ever taken out: one that is gone is no longer what is found,
+/// until its owner makes the index anew.
 #[derive(Clone, Debug, Default)]
 pub struct Index {
     /// The hash in the upper half, the row and 1 in the lower; 0 is free. As many as a power of two.

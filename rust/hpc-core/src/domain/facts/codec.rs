@@ -36,7 +36,8 @@ impl Facts {
                 put_bytes(name.as_bytes(), out);
                 out.push(*kind as u8);
             }
-            put_uint(table.base(), out);
+            // 0 is none: a base that depended on rows which are gone would not be the log's.
+            put_uint(table.base().map_or(0, |base| base.saturating_add(1)), out);
             put_uint(table.rows.len() as u64, out);
             for row in table.rows.ids() {
                 put_bytes(table.rows.key(row).as_bytes(), out);
@@ -68,9 +69,13 @@ impl Facts {
             let table = tables.iter_mut().find(|known| known.name == name);
             let table = table.ok_or_else(|| reader.refuse(DecodeReason::OutOfRange))?;
             decode_columns(table, reader)?;
-            let base = reader.uint()?;
+            let base = reader.uint()?.checked_sub(1);
             table.restoring(base);
-            for _ in 0..reader.length()? {
+            let rows = reader.length()?;
+            let Some(base) = base.or((rows == 0).then_some(0)) else {
+                return Err(reader.refuse(DecodeReason::OutOfRange));
+            };
+            for _ in 0..rows {
                 let key = reader.text()?;
                 let found = table.rows.find(key);
                 if found.row.is_some() {

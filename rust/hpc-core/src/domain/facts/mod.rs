@@ -60,6 +60,14 @@ pub struct RowRef<'k> {
     found: Found,
 }
 
+impl RowRef<'_> {
+    /// Whether there is such a row.
+    #[must_use]
+    pub fn is_there(&self) -> bool {
+        self.found.row.is_some()
+    }
+}
+
 impl Facts {
     /// No tables yet.
     #[must_use]
@@ -83,6 +91,14 @@ impl Facts {
         }
     }
 
+    /// Has the table of a column told to whoever asks for another one: it says which of its rows are
+    /// gone.
+    pub fn tell_beside(&mut self, column: Column, other: &str) {
+        if let Some(table) = self.tables.get_mut(usize::from(column.table)) {
+            table.beside = Some(other.to_owned());
+        }
+    }
+
     /// Looks the row of a column's table up; it need not be there.
     #[must_use]
     #[inline]
@@ -93,6 +109,26 @@ impl Facts {
             key,
             found,
         })
+    }
+
+    /// Takes the row of a column's table out, with all its cells; whether it was there. Nobody who
+    /// pulls is told of it: whoever does this says it by another cell.
+    pub fn take_out(&mut self, column: Column, key: &str) -> bool {
+        let Self { tables, store } = self;
+        let Some(table) = tables.get_mut(usize::from(column.table)) else {
+            return false;
+        };
+        let Some(row) = table.rows.find(key).row else {
+            return false;
+        };
+        for index in 0..table.kinds.len() {
+            if let Some(word) = table.rows.cell(row, index) {
+                store.release(word);
+            }
+        }
+        table.rows.take_out(row);
+        table.tidy();
+        true
     }
 
     /// Begins to write what one event says of the cells of a row; [`RowWriter::end`] must follow.

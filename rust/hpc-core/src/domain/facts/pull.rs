@@ -72,7 +72,7 @@ impl Facts {
         table: Option<&str>,
     ) -> Changed<'_> {
         let tables = self.tables.iter().enumerate();
-        let tables = tables.filter(|(_, known)| table.is_none_or(|name| known.name == name));
+        let tables = tables.filter(|(_, known)| known.is_asked_for(table));
         // Where each table's log is read on.
         let mut reading: Vec<(usize, &Table, usize)> = tables
             .map(|(t, table)| (t, table, table.changes.after(table.cursor(cursor))))

@@ -2,7 +2,8 @@
 //!
 //! A row is so many 64-bit words: where its key lies, a word for each cell, then for each cell the
 //! seq at which it last changed, two to a word. Rows and keys lie in segments that never move, so
-//! that growing copies nothing.
+//! that growing copies nothing. A row that was taken out leaves a hole; holes are squeezed out once
+//! they are more than half, and the order of the others stays.
 
 use crate::domain::index::{Index, hash};
 
@@ -14,6 +15,10 @@ const KEY_SEGMENT: usize = 1 << 16;
 const LENGTH_BITS: u32 = 28;
 /// A seq from the table's base on takes so many bits of a word.
 const SEQ_BITS: usize = 32;
+/// Stands in place of a row's key where the row was taken out.
+const HOLE: u64 = u64::MAX;
+/// Fewer holes than these are let be.
+const HOLES_MIN: usize = 1024;
 
 /// The id of a row: its place in the order in which the rows were made.
 pub type RowId = u32;
@@ -58,7 +63,9 @@ pub struct Rows {
     /// Words of a row.
     stride: usize,
     segments: Vec<Vec<u64>>,
+    /// Places of rows, holes among them.
     len: usize,
+    holes: usize,
     keys: Vec<Vec<u8>>,
     index: Index,
 }
@@ -71,6 +78,7 @@ impl Rows {
             stride: 1 + columns + columns.div_ceil(2),
             segments: Vec::new(),
             len: 0,
+            holes: 0,
             keys: Vec::new(),
             index: Index::default(),
         }
@@ -78,7 +86,7 @@ impl Rows {
 
     /// How many.
     pub fn len(&self) -> usize {
-        self.len
+        self.len - self.holes
     }
 
     /// Looks a key up.
@@ -86,8 +94,43 @@ impl Rows {
         let hash = hash(key.as_bytes()) as u32;
         let row = self
             .index
-            .find(hash, |row| self.key_bytes(row) == key.as_bytes());
+            .find(hash, |row| self.key_bytes(row) == Some(key.as_bytes()));
         Found { hash, row }
+    }
+
+    /// Takes a row out; whoever calls has released what its words speak of.
+    pub fn take_out(&mut self, row: RowId) {
+        let words = self.row_mut(row).row;
+        if let Some((key, rest)) = words.split_first_mut()
+            && *key != HOLE
+        {
+            *key = HOLE;
+            rest.fill(0);
+            self.holes += 1;
+        }
+    }
+
+    /// Whether more than half of it are holes.
+    pub fn is_sparse(&self) -> bool {
+        self.holes > HOLES_MIN && 2 * self.holes > self.len
+    }
+
+    /// The same rows without holes, and the new id of each row.
+    pub fn squeezed(&self) -> (Self, Vec<Option<RowId>>) {
+        let mut squeezed = Self::new(self.columns);
+        let ids = 0..RowId::try_from(self.len).unwrap_or(RowId::MAX);
+        let moved = ids.map(|id| {
+            let key = std::str::from_utf8(self.key_bytes(id)?).ok()?;
+            let found = squeezed.find(key);
+            let moved = squeezed.make(key, found);
+            let to = squeezed.row_mut(moved).row.iter_mut();
+            for (to, from) in to.zip(self.row(id)).skip(1) {
+                *to = *from;
+            }
+            Some(moved)
+        });
+        let moved = moved.collect();
+        (squeezed, moved)
     }
 
     /// Makes the row of a key that was looked up and not found.
@@ -129,22 +172,27 @@ impl Rows {
 
     /// The key of a row.
     pub fn key(&self, row: RowId) -> &str {
-        std::str::from_utf8(self.key_bytes(row)).unwrap_or_default()
+        std::str::from_utf8(self.key_bytes(row).unwrap_or_default()).unwrap_or_default()
     }
 
-    fn key_bytes(&self, row: RowId) -> &[u8] {
+    /// The key of a row; `None` of a hole.
+    fn key_bytes(&self, row: RowId) -> Option<&[u8]> {
         let word = self.row(row).first().copied().unwrap_or_default();
+        if word == HOLE {
+            return None;
+        }
         let start = usize::try_from(word >> LENGTH_BITS).unwrap_or(usize::MAX);
         let length = (word & ((1 << LENGTH_BITS) - 1)) as usize;
         let from = start % KEY_SEGMENT;
         let keys = self.keys.get(start / KEY_SEGMENT);
         let bytes = keys.and_then(|keys| keys.get(from..from + length));
-        bytes.unwrap_or_default()
+        Some(bytes.unwrap_or_default())
     }
 
     /// The ids of all rows.
-    pub fn ids(&self) -> impl Iterator<Item = RowId> + use<> {
-        0..RowId::try_from(self.len).unwrap_or(RowId::MAX)
+    pub fn ids(&self) -> impl Iterator<Item = RowId> {
+        let ids = 0..RowId::try_from(self.len).unwrap_or(RowId::MAX);
+        ids.filter(|row| self.row(*row).first() != Some(&HOLE))
     }
 
     fn row(&self, row: RowId) -> &[u64] {

@@ -18,6 +18,8 @@ const REBASED: u64 = 1 << 31;
 pub struct Table {
     /// Its name.
     pub name: String,
+    /// The table that is not told without this one.
+    pub beside: Option<String>,
     /// The names of its columns.
     pub columns: Vec<String>,
     /// Their lattices.
@@ -27,6 +29,8 @@ pub struct Table {
     /// When which row changed.
     pub changes: Changes,
     base: u64,
+    /// Whether something has ever changed: from then on the base stays, whichever rows are taken out.
+    is_based: bool,
     /// Length of the change log at which it is squeezed again.
     squeeze_at: usize,
 }
@@ -36,13 +40,20 @@ impl Table {
     pub fn new(name: &str) -> Self {
         Self {
             name: name.to_owned(),
+            beside: None,
             columns: Vec::new(),
             kinds: Vec::new(),
             rows: Rows::new(0),
             changes: Changes::default(),
             base: 0,
+            is_based: false,
             squeeze_at: 0,
         }
+    }
+
+    /// Whether who asks for one table, or for all, is told this one.
+    pub fn is_asked_for(&self, asked: Option<&str>) -> bool {
+        asked.is_none_or(|asked| self.name == asked || self.beside.as_deref() == Some(asked))
     }
 
     /// The index of a column; made if it is not there. All are made before the first row.
@@ -59,7 +70,7 @@ impl Table {
     /// A seq as cells keep it; at least 1. What is before the base comes out as the first after it.
     #[inline]
     pub fn number(&mut self, seq: u64) -> u32 {
-        if self.changes.len() == 0 {
+        if !self.is_based {
             self.base = seq.saturating_sub(1);
         }
         if let Ok(number) = u32::try_from(seq.saturating_sub(self.base)) {
@@ -82,6 +93,7 @@ impl Table {
     /// Notes in the change log that cells of a row changed.
     #[inline]
     pub fn note(&mut self, row: RowId, number: u32) {
+        self.is_based = true;
         if !self.changes.ends_with((number, row)) {
             self.changes.push((number, row));
             if self.changes.len() >= self.squeeze_at.max(SQUEEZE_MIN) {
@@ -90,18 +102,30 @@ impl Table {
         }
     }
 
-    /// From where seqs are counted; 0 where nothing has changed.
-    pub fn base(&self) -> u64 {
-        if self.changes.len() == 0 {
-            0
-        } else {
-            self.base
-        }
+    /// From where seqs are counted; `None` where nothing has ever changed.
+    pub fn base(&self) -> Option<u64> {
+        self.is_based.then_some(self.base)
     }
 
     /// Before cells are put back: from where their seqs are counted.
-    pub fn restoring(&mut self, base: u64) {
-        self.base = base;
+    pub fn restoring(&mut self, base: Option<u64>) {
+        self.is_based = base.is_some();
+        self.base = base.unwrap_or_default();
+    }
+
+    /// After a row was taken out: squeezes holes out once they are many. What the log has of rows
+    /// that are gone is stale, as what has changed since is.
+    pub fn tidy(&mut self) {
+        if !self.rows.is_sparse() {
+            return;
+        }
+        let (rows, moved) = self.rows.squeezed();
+        let former = std::mem::replace(&mut self.rows, rows);
+        self.changes.squeeze(|(at, row)| {
+            let moved = moved.get(row as usize).copied().flatten()?;
+            former.has_changed(row, at).then_some((at, moved))
+        });
+        self.squeeze_at = 2 * self.changes.len().max(self.rows.len());
     }
 
     /// Puts back when a cell changed, by its number; [`Table::restored`] must follow.
@@ -197,5 +221,51 @@ mod tests {
         }
         assert_eq!(told.last(), Some(&far));
         assert_eq!(table.changes.len(), last.len() + 1, "one is stale");
+    }
+
+    #[test]
+    fn rows_that_are_taken_out_leave_the_others_as_they_are() {
+        let mut table = Table::new("t");
+        table.column("a", LatticeKind::Max);
+        let rows = 20_000_u32;
+        for n in 0..rows {
+            let name = n.to_string();
+            let found = table.rows.find(&name);
+            let row = table.rows.make(&name, found);
+            if let Some(word) = table.rows.row_mut(row).cell(0) {
+                *word = u64::from(n);
+            }
+            change(&mut table, row, 0, 10 + u64::from(n));
+        }
+        let bytes = table.rows.bytes();
+        let is_kept = |n: u32| n.is_multiple_of(7);
+        for n in (0..rows).filter(|n| !is_kept(*n)) {
+            if let Some(row) = table.rows.find(&n.to_string()).row {
+                table.rows.take_out(row);
+                table.tidy();
+            }
+        }
+        assert_eq!(table.rows.len(), rows.div_ceil(7) as usize);
+        assert!(table.rows.bytes() < bytes / 2, "squeezed");
+        let mut told = Vec::new();
+        for at in 0..table.changes.len() {
+            let Some((number, row)) = table.changes.get(at) else {
+                continue;
+            };
+            if table.rows.has_changed(row, number) {
+                told.push((table.seq(number), table.rows.key(row).to_owned()));
+            }
+        }
+        let kept: Vec<u32> = (0..rows).filter(|n| is_kept(*n)).collect();
+        let expected: Vec<_> = kept
+            .iter()
+            .map(|n| (10 + u64::from(*n), n.to_string()))
+            .collect();
+        assert_eq!(told, expected);
+        for n in 0..rows {
+            let row = table.rows.find(&n.to_string()).row;
+            let cell = row.and_then(|row| table.rows.cell(row, 0));
+            assert_eq!(cell, is_kept(n).then_some(u64::from(n)));
+        }
     }
 }
