@@ -134,8 +134,8 @@ def test_calls_leave_the_log_after_an_hour(tmp_path: Path) -> None:
         engine = recover(log, lease_ms=1000, reclaim_ms=1000, clock=SystemClock())
         now_ms = int(time.time() * 1000)
         rows = log.read(1, 10_000)
-        assert engine.expired(rows, wall_ms=now_ms + 3_000_000)[0] == []
-        gone = set(engine.expired(rows, wall_ms=now_ms + 4_000_000)[0])
+        assert engine.expired(rows, wall_ms=now_ms + 3_000_000, below=0)[0] == []
+        gone = set(engine.expired(rows, wall_ms=now_ms + 4_000_000, below=0)[0])
         log.close()
     of_calls = {"CallsSent", "CallsReturned", "CallsRecalled"}
     of_calls |= {"WorkerStarted", "WorkerDismissed", "WorkerStopped"}

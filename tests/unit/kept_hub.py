@@ -49,9 +49,15 @@ class KeptHub:
     """One Hub; `close` leaves as a clean stop does."""
 
     def __init__(
-        self, log: EventLog, clock: HandClock | None = None, *, snapshot_events: int = 250_000
+        self,
+        log: EventLog,
+        clock: HandClock | None = None,
+        *,
+        snapshot_events: int = 250_000,
+        keep_jobs_ms: int | None = None,
     ) -> None:
         self.log = log
+        self._keep_jobs_ms = keep_jobs_ms
         self.clock = clock or HandClock()
         self.upkeep = Upkeep(log, self.clock, snapshot_events=snapshot_events)
         self.engines: list[Hub] = []
@@ -66,7 +72,13 @@ class KeptHub:
         self._numbers = itertools.count(1)
 
     def _recovered(self) -> Hub:
-        engine = recover(self.log, lease_ms=30_000, reclaim_ms=300_000, clock=self.clock)
+        engine = recover(
+            self.log,
+            lease_ms=30_000,
+            reclaim_ms=300_000,
+            clock=self.clock,
+            keep_jobs_ms=self._keep_jobs_ms,
+        )
         self.engines.append(engine)
         return engine
 
@@ -124,6 +136,11 @@ class KeptHub:
         assert status == 200, told
         return told
 
+    def request(self, kind: str, job_id: str) -> tuple[int, Json]:
+        """A request about a job of `keep`, such as `CancelJob`."""
+        event = {"kind": kind, "payload": {"ctx": {"job_id": job_id}, "spec": {}}}
+        return self.ask("ingest", body={"events": [event]})
+
     def pulls(self) -> Json:
         """Every answer to every cursor of every generator, and what else can be read."""
         gids = [gid for gid in ("kernel", "g", "k") if self.ask("pull", f"gid={gid}")[0] == 200]
@@ -142,11 +159,12 @@ def kept(
     clock: HandClock | None = None,
     *,
     snapshot_events: int = 250_000,
+    keep_jobs_ms: int | None = None,
 ) -> Iterator[KeptHub]:
     """A Hub over a log that is opened for it; killed at the end, unless it was closed."""
     log = open_log()
     try:
-        yield KeptHub(log, clock, snapshot_events=snapshot_events)
+        yield KeptHub(log, clock, snapshot_events=snapshot_events, keep_jobs_ms=keep_jobs_ms)
     finally:
         log.close()
 

@@ -136,8 +136,10 @@ pub fn kernel_facts(texts: &[String]) -> Cost {
     cost(ns, calls, bytes, texts.len(), jobs)
 }
 
-/// Four events for each job of one task: facts, live jobs, queue, nodes.
-pub fn kernel(texts: &[String]) -> Cost {
+/// Four events for each job of one task: facts, live jobs, queue, nodes; and how many bytes are left of
+/// each once all are forgotten.
+#[expect(clippy::cast_precision_loss, reason = "figures for people")]
+pub fn kernel(texts: &[String]) -> (Cost, f64) {
     let batch = r#"{"type":"RegisterNamespace","ns_id":"batch","spec":{"handler_type":"process","resources":{"cpus":"$spec.cpu","memory_mib":"$spec.memory"},"schema":{"SubmitJob":[{"key":"command","expected_type":"String"},{"key":"cpu","expected_type":"Int","required":true},{"key":"memory","expected_type":"Int","required":true}]}}}"#;
     let desk = Desk::with(&[batch]);
     let mut state: State = desk.0.state().clone();
@@ -164,7 +166,26 @@ pub fn kernel(texts: &[String]) -> Cost {
     assert_eq!(state.jobs.len(), jobs);
     assert!(state.jobs.iter().all(|(_, job)| job.is_settled()));
     assert_eq!(state.jobs.whole().count(), 0, "all are over");
-    cost(ns, calls, bytes, texts.len(), jobs)
+    for job in 0..jobs {
+        let ctx = format!(r#"{{"ns_id":"batch","job_id":"job-{job:013}"}}"#);
+        let (ctx, spec) = (decode(ctx.as_bytes()), decode(br#"{"outcome":"succeeded"}"#));
+        let (ctx, spec) = (ctx.expect("JSON"), spec.expect("JSON"));
+        let seq = (texts.len() + 3 + job) as u64;
+        let event = LogEvent {
+            seq,
+            stamp: Stamp { at: 1_700_000_000_000 + seq.cast_signed(), counter: 0 },
+            kind: "ForgetJob",
+            kernel: Some(KernelKind::ForgetJob),
+            ctx: ctx.as_map().expect("a map"),
+            spec: spec.as_map().expect("a map"),
+            settles: &none,
+        };
+        grew.clear();
+        state.apply(&event, &mut grew).expect("one lattice a column");
+    }
+    assert_eq!(state.jobs.forgotten_len(), jobs);
+    let left = (live_bytes() - before) as f64 / jobs as f64;
+    (cost(ns, calls, bytes, texts.len(), jobs), left)
 }
 
 #[expect(clippy::cast_precision_loss, reason = "figures for people")]

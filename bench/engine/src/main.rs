@@ -55,8 +55,9 @@ fn joins(events: usize) {
     let texts = workload::kernel_events(events / 4);
     let facts = joins::kernel_facts(&texts);
     println!("kernel's facts, jobs of one task, {events} events: {:.0} ns/event, {:.0} B/job, {:.2} allocations/event", facts.ns, facts.bytes, facts.allocations);
-    let all = joins::kernel(&texts);
+    let (all, left) = joins::kernel(&texts);
     println!("  with jobs, queue, nodes, attempts: {:.0} ns/event, {:.0} B/job, {:.2} allocations/event", all.ns, all.bytes, all.allocations);
+    println!("  of that, once all are forgotten: {left:.0} B/job");
 }
 
 fn ingest(events: usize) {

@@ -23,11 +23,25 @@ REPLAY_EVENTS: Final = 5000
 """Events that are read and replayed at a time."""
 
 
-def recover(log: EventLog, *, lease_ms: int, reclaim_ms: int, clock: Clock) -> Hub:
+def recover(
+    log: EventLog,
+    *,
+    lease_ms: int,
+    reclaim_ms: int,
+    clock: Clock,
+    keep_jobs_ms: int | None = None,
+) -> Hub:
     """Rebuild the engine from a log.
 
     Leases of nodes that were live count anew from now, so that a Hub that was away costs nobody
     a lease.
+
+    Args:
+        log: Nobody else writes to it.
+        lease_ms: What nodes are promised.
+        reclaim_ms: How long leases of a lost node stay its own.
+        clock: Where time comes from.
+        keep_jobs_ms: The engine forgets jobs that ended so long ago; None: it keeps them.
 
     Raises:
         StorageDamaged: The chain does not match, and the message names the batch; or the log was
@@ -37,7 +51,12 @@ def recover(log: EventLog, *, lease_ms: int, reclaim_ms: int, clock: Clock) -> H
     began_s = time.perf_counter()
 
     def new() -> Hub:
-        return Hub(hub_id=log.hub_id, lease_ms=lease_ms, reclaim_ms=reclaim_ms)
+        return Hub(
+            hub_id=log.hub_id,
+            lease_ms=lease_ms,
+            reclaim_ms=reclaim_ms,
+            keep_jobs_ms=keep_jobs_ms,
+        )
 
     engine = restore_newest(log, new) or _empty(log, new)
     begun_at = engine.last_seq

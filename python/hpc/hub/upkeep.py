@@ -7,8 +7,9 @@ connection would make the turns wait for its lock. It bounds how much of the log
 replays, so one is due after so many events (250,000 are about a second of replay), but not before
 fifty times as long has passed as the last one took: it costs at most 2 % of the time.
 
-Compaction drops bodies that are past their namespace's retention. It looks through the log in
-pieces; if it finds any, it writes a snapshot and reads it again before it drops what lies below the
+Compaction drops bodies that are past their namespace's retention, or speak of forgotten jobs only.
+It looks through the log in pieces, from its beginning where a job was forgotten meanwhile; if it
+finds any, it writes a snapshot and reads it again before it drops what lies below the
 older of the two. What it cannot do now (a generator is being built, or was registered since the
 older snapshot; the disk is full) it leaves to the next time.
 
@@ -55,7 +56,12 @@ class Engine(Protocol):
 
     @property
     def has_retention(self) -> bool:
-        """Whether a namespace has a retention."""
+        """Whether a namespace has a retention, or a job was forgotten."""
+        ...
+
+    @property
+    def forgotten(self) -> int:
+        """How many jobs were forgotten."""
         ...
 
     @property
@@ -67,8 +73,16 @@ class Engine(Protocol):
         """Return the state."""
         ...
 
-    def expired(self, rows: Sequence[Any], *, wall_ms: int) -> tuple[list[int], int | None]:
-        """Return which batches may go, and the first that is only too young."""
+    def expired(
+        self, rows: Sequence[Any], *, wall_ms: int, below: int
+    ) -> tuple[list[int], int | None]:
+        """Return which batches may go, and the first that is only too young.
+
+        Args:
+            rows: Of the log.
+            wall_ms: Now.
+            below: Seq of the oldest snapshot that will be kept.
+        """
         ...
 
 
@@ -118,6 +132,7 @@ class Upkeep:
         self._steps: Iterator[None] | None = None
         self._look_from = 1
         self._namespace_seq = 0
+        self._forgotten = 0
         self.wake_ms: int | None = None
         self.snapshots = 0
         self.dropped = 0
@@ -186,6 +201,8 @@ class Upkeep:
             return
         if namespace_seq != self._namespace_seq:
             self._namespace_seq, self._look_from = namespace_seq, 1
+        if engine.forgotten != self._forgotten:
+            self._forgotten, self._look_from = engine.forgotten, 1
         below = newest[0].seq
         expired, pending = [], below + 1
         next_seq = self._look_from
@@ -193,7 +210,7 @@ class Upkeep:
             rows = self._log.read(next_seq, LOOK_EVENTS)
             next_seq = rows[-1].first_seq + rows[-1].count
             rows = [row for row in rows if row.first_seq + row.count - 1 <= below]
-            found, waits = engine.expired(rows, wall_ms=self._clock.wall_ms())
+            found, waits = engine.expired(rows, wall_ms=self._clock.wall_ms(), below=below)
             expired += found
             pending = min(pending, waits or pending)
             yield

@@ -14,6 +14,8 @@ mod decoders;
 mod diagrams;
 #[path = "laws/elements.rs"]
 mod elements;
+#[path = "laws/forgotten.rs"]
+mod forgotten;
 #[path = "laws/irreducibles.rs"]
 mod irreducibles;
 #[path = "laws/json_decoding.rs"]

@@ -24,6 +24,8 @@ mod snapshots;
 mod traces_batches;
 #[path = "protocol/traces_facts.rs"]
 mod traces_facts;
+#[path = "protocol/traces_forget.rs"]
+mod traces_forget;
 #[path = "protocol/traces_gate.rs"]
 mod traces_gate;
 #[path = "protocol/traces_leases.rs"]

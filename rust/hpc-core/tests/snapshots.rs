@@ -84,6 +84,11 @@ fn full() -> Desk {
         json!({"job_id": "k"}),
         json!({"reason": "enough"}),
     );
+    desk.offer("SubmitJob", json!({"job_id": "f"}), json!({"i": 1}));
+    for kind in ["CancelJob", "ForgetJob"] {
+        let answer = desk.offer(kind, json!({"job_id": "f"}), json!({}));
+        assert_eq!(answer.status, 200, "{}", answer.body);
+    }
     for n in 1..=3 {
         let event = json!({"kind": "Said", "payload": {"ctx": {"ns_id": "ns"}, "spec": {}}});
         let batch = json!({"id": format!("abcdefghijklmnopqrstuvwxyz/{n}"), "events": [event]});
@@ -356,19 +361,24 @@ fn compacted(log: &[LogRow], dropped: &[u64]) -> Vec<LogRow> {
 
 /// What may be dropped a week later.
 fn all_expired(desk: &Desk) -> Vec<u64> {
-    let expired = desk.hub.expired(&desk.log, WALL + 7 * DAY_MS).unwrap();
+    let expired = desk.hub.expired(&desk.log, WALL + 7 * DAY_MS, 0).unwrap();
     expired.first_seqs
 }
 
 #[test]
 fn only_what_is_past_its_retention_may_be_dropped() {
     let desk = full();
-    let expired = |days: i64| desk.hub.expired(&desk.log, WALL + days * DAY_MS).unwrap();
+    let expired = |days: i64| {
+        desk.hub
+            .expired(&desk.log, WALL + days * DAY_MS, 0)
+            .unwrap()
+    };
     let now = expired(0);
     assert!(now.first_seqs.is_empty());
     let dropped = expired(2).first_seqs;
     assert_eq!(now.pending, Some(dropped[0]));
-    assert_eq!(expired(2).pending, None);
+    let first_of_forgotten = about(&desk, "f")[0];
+    assert_eq!(expired(2).pending, Some(first_of_forgotten));
     let kinds = |row: &LogRow| {
         let body: Value = serde_json::from_slice(&row.body).unwrap();
         let events = body["events"].as_array().unwrap().clone();
@@ -386,11 +396,45 @@ fn only_what_is_past_its_retention_may_be_dropped() {
     let rest = compacted(&desk.log, &dropped);
     assert!(
         desk.hub
-            .expired(&rest, WALL + 9 * DAY_MS)
+            .expired(&rest, WALL + 9 * DAY_MS, 0)
             .unwrap()
             .first_seqs
             .is_empty()
     );
+}
+
+/// The first seqs of the batches that speak of a job.
+fn about(desk: &Desk, job: &str) -> Vec<u64> {
+    let rows = desk.log.iter();
+    let rows = rows.filter(|row| row.job_ids.iter().any(|id| id == job));
+    rows.map(|row| row.first_seq).collect()
+}
+
+/// Once every snapshot that is kept knows that a job is forgotten, only the event that says so need
+/// be in the log.
+#[test]
+fn what_speaks_of_forgotten_jobs_alone_may_be_dropped() {
+    let mut desk = full();
+    let event = |kind: &str, job: &str| json!({"kind": kind, "payload": {"ctx": {"ns_id": "ns", "job_id": job}, "spec": {"reason": "x"}}});
+    desk.ingest(&[event("CancelJob", "f"), event("CancelJob", "j")]);
+    let [submit, cancel, forget, mixed] = about(&desk, "f")[..] else {
+        panic!("{:?}", about(&desk, "f"));
+    };
+    assert!(cancel < forget && forget < mixed);
+    let expired = |below| desk.hub.expired(&desk.log, WALL, below).unwrap();
+    assert_eq!(expired(forget).first_seqs, [submit, cancel]);
+    let early = expired(forget - 1);
+    assert!(early.first_seqs.is_empty(), "a snapshot holds it whole");
+    let said = desk.hub.expired(&desk.log, WALL - 9 * DAY_MS, forget - 1);
+    assert!(
+        said.unwrap().pending.unwrap() <= submit,
+        "it is looked at again"
+    );
+    let bytes = desk.hub.snapshot();
+    let rest = compacted(&desk.log, &[submit, cancel]);
+    assert_eq!(verify(&rest, &[0; 32], 1).1, []);
+    assert_eq!(restored(&bytes).snapshot(), bytes);
+    assert!(desk.hub.has_retention() && desk.hub.forgotten() == 1);
 }
 
 /// A mixed batch is kept whole: half a body is none.
@@ -405,7 +449,7 @@ fn a_batch_with_a_kernel_event_is_kept() {
     let last = desk.log.last().unwrap().clone();
     assert!(
         desk.hub
-            .expired(&[last], WALL + 9 * DAY_MS)
+            .expired(&[last], WALL + 9 * DAY_MS, 0)
             .unwrap()
             .first_seqs
             .is_empty()

@@ -61,15 +61,16 @@ pub(crate) fn guarded<T>(work: impl FnOnce() -> Result<T, Fault>) -> Result<T, F
 #[pymethods]
 impl Hub {
     #[new]
-    #[pyo3(signature = (*, hub_id, lease_ms, reclaim_ms))]
-    fn new(hub_id: String, lease_ms: i64, reclaim_ms: i64) -> Self {
-        let config = Config {
+    #[pyo3(signature = (*, hub_id, lease_ms, reclaim_ms, keep_jobs_ms = None))]
+    fn new(hub_id: String, lease_ms: i64, reclaim_ms: i64, keep_jobs_ms: Option<i64>) -> Self {
+        let mut hub = CoreHub::new(Config {
             hub_id,
             lease_ms,
             reclaim_ms,
-        };
+        });
+        hub.keep_jobs(keep_jobs_ms);
         Self {
-            inner: Mutex::new(CoreHub::new(config)),
+            inner: Mutex::new(hub),
         }
     }
 
@@ -104,9 +105,15 @@ impl Hub {
             .map_err(|fault| engine_fault(py, &fault))
     }
 
-    #[pyo3(signature = (rows, *, wall_ms))]
-    fn expired(&self, py: Python<'_>, rows: Vec<RowIn>, wall_ms: i64) -> PyResult<ExpiredOut> {
-        py.detach(|| self.guarded(|hub| hub.expired(&core_rows(&rows)?, wall_ms)))
+    #[pyo3(signature = (rows, *, wall_ms, below))]
+    fn expired(
+        &self,
+        py: Python<'_>,
+        rows: Vec<RowIn>,
+        wall_ms: i64,
+        below: u64,
+    ) -> PyResult<ExpiredOut> {
+        py.detach(|| self.guarded(|hub| hub.expired(&core_rows(&rows)?, wall_ms, below)))
             .map(|expired| (expired.first_seqs, expired.pending))
             .map_err(|fault| damaged(py, &fault))
     }
@@ -171,6 +178,11 @@ impl Hub {
     #[getter]
     fn has_retention(&self) -> bool {
         self.lock().has_retention()
+    }
+
+    #[getter]
+    fn forgotten(&self) -> u64 {
+        self.lock().forgotten()
     }
 
     #[getter]

@@ -51,6 +51,8 @@ pub enum KernelKind {
     RetryJob,
     /// By a relay: a report was refused for a reason that no retry mends.
     ReportRefused,
+    /// A job that is over leaves the Hub: what became of it is all that is kept.
+    ForgetJob,
 }
 
 /// Who may send a kind.
@@ -70,7 +72,7 @@ pub enum Sender {
 
 impl KernelKind {
     /// All kinds with their names on the wire.
-    pub const ALL: [(&'static str, Self); 17] = [
+    pub const ALL: [(&'static str, Self); 18] = [
         ("SubmitJob", Self::SubmitJob),
         ("CancelJob", Self::CancelJob),
         ("JobClaimed", Self::JobClaimed),
@@ -88,10 +90,8 @@ impl KernelKind {
         ("SetPriority", Self::SetPriority),
         ("RetryJob", Self::RetryJob),
         ("ReportRefused", Self::ReportRefused),
+        ("ForgetJob", Self::ForgetJob),
     ];
-
-    /// Kinds of the design that this version does not take yet.
-    pub const NOT_BUILT: [&'static str; 1] = ["ForgetJob"];
 
     /// The kind of this name.
     #[must_use]
@@ -119,7 +119,8 @@ impl KernelKind {
             | Self::HoldJob
             | Self::ReleaseJob
             | Self::SetPriority
-            | Self::RetryJob => Sender::Submit,
+            | Self::RetryJob
+            | Self::ForgetJob => Sender::Submit,
             Self::NodeDrained | Self::NodeUndrained | Self::NodeLost => Sender::Admin,
             Self::JobStarted
             | Self::JobFinished
@@ -130,12 +131,29 @@ impl KernelKind {
         }
     }
 
+    /// Whether it speaks of a node, and of a job at most by the way.
+    #[must_use]
+    pub fn is_about_node(self) -> bool {
+        matches!(
+            self,
+            Self::NodeJoined
+                | Self::NodeLeft
+                | Self::NodeLost
+                | Self::NodeDrained
+                | Self::NodeUndrained
+        )
+    }
+
     /// The fields of `ctx` that it must have.
     #[must_use]
     pub fn required_ctx(self) -> &'static [&'static str] {
         match self {
             Self::SubmitJob => &["ns_id"],
-            Self::CancelJob | Self::HoldJob | Self::ReleaseJob | Self::RetryJob => &["job_id"],
+            Self::CancelJob
+            | Self::HoldJob
+            | Self::ReleaseJob
+            | Self::RetryJob
+            | Self::ForgetJob => &["job_id"],
             Self::SetPriority => &["job_id", "priority"],
             Self::JobClaimed
             | Self::JobStarted

@@ -316,10 +316,8 @@ fn parse_kinds(schema: &Map<'_>, errors: &mut Vec<FieldError>) -> Vec<(String, K
             errors.push(FieldError::new(&path, ID_EXPECTED, kind));
         }
         let is_registration = matches!(kind, REGISTER_NAMESPACE | REGISTER_GENERATOR);
-        let reserved = kind != "SubmitJob"
-            && (KernelKind::from_wire(kind).is_some()
-                || KernelKind::NOT_BUILT.contains(&kind)
-                || is_registration);
+        let reserved =
+            kind != "SubmitJob" && (KernelKind::from_wire(kind).is_some() || is_registration);
         if reserved {
             errors.push(FieldError::new(
                 &path,

@@ -74,6 +74,17 @@ impl Settled {
         self.0.iter().all(TaskSet::is_empty)
     }
 
+    /// What became of a job that is settled so: the worst that became of a task.
+    #[must_use]
+    pub fn outcome(&self) -> Outcome {
+        let [_, failed, cancelled] = &self.0;
+        match () {
+            () if !failed.is_empty() => Outcome::Failed,
+            () if !cancelled.is_empty() => Outcome::Cancelled,
+            () => Outcome::Succeeded,
+        }
+    }
+
     /// All tasks that are settled.
     #[must_use]
     pub fn all(&self) -> TaskSet {

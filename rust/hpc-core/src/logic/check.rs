@@ -4,6 +4,7 @@ use std::borrow::Cow;
 
 use super::check_after::{Submitted, after_text};
 use super::columns;
+use super::forget;
 use super::hub::NewEvent;
 use super::job::Job;
 use super::placement;
@@ -175,11 +176,6 @@ fn kernel_kind(
     ctx: &Map<'_>,
     errors: &mut Vec<FieldError>,
 ) -> Result<Option<KernelKind>, Box<Problem>> {
-    if KernelKind::NOT_BUILT.contains(&kind) {
-        let got = Value::text(kind).shown();
-        errors.push(FieldError::new("kind", "another kind: not built yet", got));
-        return Ok(None);
-    }
     let kernel = KernelKind::from_wire(kind);
     let ns_id = ctx.str("ns_id");
     let Some(ns_id) = ns_id else {
@@ -332,7 +328,11 @@ fn check_submit(
     }
     let ns_id = ctx.str("ns_id").unwrap_or_default();
     let text = spec.to_text();
-    let job = state.jobs.find(job_id).and_then(|ix| state.jobs.get(ix));
+    let ix = state.jobs.find(job_id);
+    if let Some(left) = ix.and_then(|ix| state.jobs.forgotten(ix)) {
+        return forget::check_resubmit(&left, ns_id, &text, ctx);
+    }
+    let job = ix.and_then(|ix| state.jobs.get(ix));
     let known = match &job {
         Some(job) => Some((job.ns_id.as_str(), job.spec.as_str())),
         None => submitted
@@ -425,10 +425,13 @@ fn check_report(
     errors: &mut Vec<FieldError>,
 ) {
     if let Some(job_id) = ctx.str("job_id") {
-        let job = state.jobs.find(job_id).and_then(|ix| state.jobs.get(ix));
-        let ns_id = job
-            .map(|job| job.ns_id.clone())
+        let ix = state.jobs.find(job_id);
+        let ns_id = ix
+            .and_then(|ix| state.jobs.namespace(ix))
             .or_else(|| submitted.get(job_id).map(|job| job.ns_id.clone()));
+        if ns_id.is_some() {
+            forget::check_request(state, kernel, ctx, errors);
+        }
         match (ns_id, ctx.str("ns_id")) {
             (None, _) => {
                 let got = Value::text(job_id).shown();
@@ -443,14 +446,9 @@ fn check_report(
             (Some(_), Some(_)) => {}
         }
     }
-    let is_about_node = matches!(
-        kernel,
-        KernelKind::NodeLost
-            | KernelKind::NodeLeft
-            | KernelKind::NodeDrained
-            | KernelKind::NodeUndrained
-    );
-    if is_about_node && let Some(node_id) = ctx.str("node_id") {
+    if kernel.is_about_node()
+        && let Some(node_id) = ctx.str("node_id")
+    {
         let node = state.nodes.find(node_id).and_then(|ix| state.nodes.get(ix));
         match node {
             None => {

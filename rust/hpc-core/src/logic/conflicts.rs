@@ -1,7 +1,7 @@
 //! Conflicts: which cells hold more than one value that was to be said only once.
 //!
 //! Listing them costs what is listed: whoever joins notes the cell whenever one that could contradict
-//! itself has grown. A cell leaves the list where a later epoch has begun, and by nothing else.
+//! itself has grown. A cell leaves the list where a later epoch has begun, or its row is gone, and by nothing else.
 //! Facts that come from elsewhere than joins, as a snapshot's do, are looked through once.
 
 use std::collections::BTreeSet;
@@ -49,6 +49,14 @@ impl Conflicts {
             self.0.insert(name());
         } else if !self.0.is_empty() {
             self.0.remove(&name());
+        }
+    }
+
+    /// Takes a cell out whose row is gone.
+    pub fn drop(&mut self, table: &str, key: &str, column: &str) {
+        if !self.0.is_empty() {
+            let name = (table.to_owned(), key.to_owned(), column.to_owned());
+            self.0.remove(&name);
         }
     }
 

@@ -3,6 +3,7 @@
 //! Whoever comes after a job is found by that job's id, so a report costs its dependents and no more.
 //! What can never be met is settled by an entry of the Hub's own in the same commit (protocol R6).
 
+use super::attempts::Settled;
 use super::gate::{After, Condition, Standing};
 use super::hub::{Fault, Hub, NewEvent, map};
 use super::job::Job;
@@ -22,8 +23,13 @@ struct Meaning {
     whole: Standing,
 }
 
-fn meaning(of: &Job, condition: Condition, by_task: bool, tasks: &TaskSet) -> Meaning {
-    let whole = of.standing(condition);
+/// What a job means that has these tasks, so many of them settled, and has come so far as a whole.
+fn meaning(
+    (all, settled, whole): (&TaskSet, &Settled, Standing),
+    condition: Condition,
+    by_task: bool,
+    tasks: &TaskSet,
+) -> Meaning {
     if !by_task {
         let all_if = |is: bool| if is { tasks.clone() } else { TaskSet::new() };
         return Meaning {
@@ -32,16 +38,16 @@ fn meaning(of: &Job, condition: Condition, by_task: bool, tasks: &TaskSet) -> Me
             whole,
         };
     }
-    let [succeeded, failed, cancelled] = super::attempts::Outcome::ALL.map(|o| of.settled.of(o));
+    let [succeeded, failed, cancelled] = super::attempts::Outcome::ALL.map(|o| settled.of(o));
     let (met, never) = match condition {
         Condition::Succeeded => (succeeded.clone(), failed.union(cancelled)),
-        Condition::Settled => (of.settled.all(), TaskSet::new()),
+        Condition::Settled => (settled.all(), TaskSet::new()),
         Condition::Failed => (failed.clone(), succeeded.union(cancelled)),
     };
     let mut free = tasks.intersection(&met);
     let mut doomed = tasks.intersection(&never);
     // A task that the other does not have comes after the whole of it.
-    let alone = tasks.difference(&of.tasks);
+    let alone = tasks.difference(all);
     match whole {
         Standing::Met => free.join(&alone),
         Standing::Never => doomed.join(&alone),
@@ -141,9 +147,18 @@ impl State {
 
     /// What a job that comes first means for one after it; `None` before it is there.
     fn meaning_of(&self, after: &After, job: &Job) -> Option<Meaning> {
-        let of = self.jobs.get(self.jobs.find(&after.job_id)?)?;
+        let ix = self.jobs.find(&after.job_id)?;
         let by_task = job.gate.as_ref().is_some_and(|gate| gate.by_task);
-        Some(meaning(&of, after.condition, by_task, &job.tasks))
+        let (condition, tasks) = (after.condition, &job.tasks);
+        // One that was forgotten had settled all its tasks.
+        if let Some(of) = self.jobs.forgotten(ix) {
+            let whole = of.settled.standing(condition, true);
+            let of = (&of.settled.all(), &of.settled, whole);
+            return Some(meaning(of, condition, by_task, tasks));
+        }
+        let of = self.jobs.get(ix)?;
+        let of = (&of.tasks, &of.settled, of.standing(condition));
+        Some(meaning(of, condition, by_task, tasks))
     }
 
     /// The tasks of a job that wait in vain, and for which job.

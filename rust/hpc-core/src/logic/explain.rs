@@ -50,6 +50,9 @@ impl Hub {
         let is_whole = generator.is_none_or(|g| self.state.namespaces.keep_all(g.namespaces()));
         // To ask why nothing came of what was said, something need not have come of it.
         let cell = match found(facts, table, key, column)? {
+            None if spec.is_empty() && table == "jobs" && self.state.kernel.is_forgotten(key) => {
+                return self.known_job(key).map(|_| Vec::new());
+            }
             None if !why_not => return Err(unsaid(table, key, column)),
             cell => cell,
         };
@@ -74,7 +77,7 @@ impl Hub {
             .str("key", key)
             .str("column", column)
             // The log has an index of what speaks of a job.
-            .bool("job", spec.is_empty() && table == "jobs");
+            .bool("job", spec.is_empty() && table != "nodes");
         write_own_kinds(&mut object, &self.state.namespaces);
         object.end();
         Ok(out)

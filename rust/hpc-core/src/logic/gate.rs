@@ -392,8 +392,14 @@ impl Job {
     /// How far this job has come, for one that comes after it.
     #[must_use]
     pub fn standing(&self, condition: Condition) -> Standing {
-        let [_, failed, cancelled] = super::attempts::Outcome::ALL.map(|o| self.settled.of(o));
-        let is_settled = self.is_settled();
+        self.settled.standing(condition, self.is_settled())
+    }
+}
+
+impl super::attempts::Settled {
+    /// How far a job has come of which so much is settled, be that all or not.
+    pub(super) fn standing(&self, condition: Condition, is_settled: bool) -> Standing {
+        let [_, failed, cancelled] = super::attempts::Outcome::ALL.map(|o| self.of(o));
         match condition {
             Condition::Succeeded if !failed.is_empty() || !cancelled.is_empty() => Standing::Never,
             Condition::Failed if is_settled && failed.is_empty() => Standing::Never,

@@ -116,6 +116,10 @@ pub struct Hub {
     pub(super) advanced: Vec<String>,
     /// How much the last turn wrote.
     recorded_bytes: usize,
+    /// How long jobs are kept that have ended, ms; `None`: for ever.
+    pub(super) keep_ms: Option<i64>,
+    /// Before this none is forgotten for its age, monotonic ms.
+    pub(super) forget_from: i64,
 }
 
 /// A batch that is being recorded.
@@ -147,6 +151,8 @@ impl Hub {
             builder: Builder::default(),
             advanced: Vec::new(),
             recorded_bytes: 0,
+            keep_ms: None,
+            forget_from: 0,
         }
     }
 
@@ -201,6 +207,7 @@ impl Hub {
         self.expire_leases()?;
         self.settle_doomed()?;
         self.schedule()?;
+        self.forget_old()?;
         self.answer_pulls();
         let (build_from, is_fed) = self.build_needs();
         self.turn.build_from = build_from;
@@ -426,7 +433,9 @@ impl Hub {
             let left = until.saturating_sub(self.now.wall).max(0);
             self.now.mono.saturating_add(left)
         });
-        pulls.chain(nodes.flatten()).chain(back_off).min()
+        let forgotten = self.next_forgotten();
+        let others = back_off.into_iter().chain(forgotten);
+        pulls.chain(nodes.flatten()).chain(others).min()
     }
 
     /// Makes ready what failed long enough ago.

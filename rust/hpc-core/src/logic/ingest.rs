@@ -199,6 +199,9 @@ impl Hub {
             if event.kernel == Some(KernelKind::RetryJob) {
                 self.name_round(&mut event);
             }
+            if event.kernel == Some(KernelKind::ForgetJob) {
+                self.name_outcome(&mut event);
+            }
             ended.extend(self.node_ended_by(&event));
             self.record(row, &event.to_record())?;
         }

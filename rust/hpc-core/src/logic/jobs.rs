@@ -1,10 +1,13 @@
 //! All jobs: those that something can still happen to as they are, the others sealed.
 //!
 //! A settled job without a lease is only looked at, or spoken to late. It is kept as its bytes
-//! (`sealed.rs`), read where it is asked for, and made whole again where it changes.
+//! (`sealed.rs`), read where it is asked for, and made whole again where it changes. Of one that was
+//! forgotten its place stays, with what is left of it (`forgotten.rs`): it is none that can be read or
+//! changed, and its id is nobody else's.
 
 use std::borrow::Cow;
 
+use super::forgotten::{Forgotten, Grave, Graves, digest_of};
 use super::job::Job;
 use super::queue::JobIx;
 use super::sealed::{Place, Sealed};
@@ -14,6 +17,18 @@ use crate::domain::index::{Index, hash};
 enum Slot {
     Whole(Box<Job>),
     Sealed(Place),
+    Forgotten(Grave),
+}
+
+/// In which form a job is kept; the number is its tag in a snapshot.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Form {
+    /// As it is.
+    Whole = 0,
+    /// As its bytes.
+    Sealed = 1,
+    /// As what is left of it.
+    Forgotten = 2,
 }
 
 /// All jobs.
@@ -22,6 +37,8 @@ pub struct Jobs {
     slots: Vec<Slot>,
     by_id: Index,
     sealed: Sealed,
+    graves: Graves,
+    forgotten: usize,
     /// Those that may have changed since [`Jobs::seal`].
     changed: Vec<JobIx>,
     numbered: u64,
@@ -41,22 +58,50 @@ impl Jobs {
         match self.slots.get(ix as usize)? {
             Slot::Whole(job) => Some(&job.id),
             Slot::Sealed(place) => self.sealed.id(*place),
+            Slot::Forgotten(grave) => self.graves.id(*grave),
         }
     }
 
-    /// The job of an index.
+    /// The job of an index, unless it was forgotten.
     #[must_use]
     pub fn get(&self, ix: JobIx) -> Option<Cow<'_, Job>> {
         match self.slots.get(ix as usize)? {
             Slot::Whole(job) => Some(Cow::Borrowed(job)),
             Slot::Sealed(place) => self.sealed.open(*place).map(Cow::Owned),
+            Slot::Forgotten(_) => None,
         }
     }
 
-    /// Whether the job of an index is sealed.
+    /// What is left of the job of an index, where it was forgotten.
     #[must_use]
-    pub fn is_sealed(&self, ix: JobIx) -> bool {
-        matches!(self.slots.get(ix as usize), Some(Slot::Sealed(_)))
+    pub fn forgotten(&self, ix: JobIx) -> Option<Forgotten<'_>> {
+        match self.slots.get(ix as usize)? {
+            Slot::Forgotten(grave) => self.graves.get(*grave),
+            _ => None,
+        }
+    }
+
+    /// How many were forgotten.
+    #[must_use]
+    pub fn forgotten_len(&self) -> usize {
+        self.forgotten
+    }
+
+    /// The namespace of the job of an index, forgotten or not.
+    #[must_use]
+    pub fn namespace(&self, ix: JobIx) -> Option<String> {
+        let forgotten = self.forgotten(ix).map(|left| left.ns_id.to_owned());
+        forgotten.or_else(|| Some(self.get(ix)?.ns_id.clone()))
+    }
+
+    /// In which form the job of an index is kept.
+    #[must_use]
+    pub fn form(&self, ix: JobIx) -> Form {
+        match self.slots.get(ix as usize) {
+            Some(Slot::Sealed(_)) => Form::Sealed,
+            Some(Slot::Forgotten(_)) => Form::Forgotten,
+            _ => Form::Whole,
+        }
     }
 
     /// The job of an index, where it is not sealed: what is leased or queued never is.
@@ -64,11 +109,11 @@ impl Jobs {
     pub fn live(&self, ix: JobIx) -> Option<&Job> {
         match self.slots.get(ix as usize)? {
             Slot::Whole(job) => Some(job),
-            Slot::Sealed(_) => None,
+            Slot::Sealed(_) | Slot::Forgotten(_) => None,
         }
     }
 
-    /// The job of an index, to be changed; [`Jobs::seal`] must follow.
+    /// The job of an index, to be changed, unless it was forgotten; [`Jobs::seal`] must follow.
     pub fn get_mut(&mut self, ix: JobIx) -> Option<&mut Job> {
         let slot = self.slots.get_mut(ix as usize)?;
         if let Slot::Sealed(place) = slot {
@@ -76,13 +121,38 @@ impl Jobs {
             self.sealed.forget(*place);
             *slot = Slot::Whole(Box::new(job));
         }
+        let Slot::Whole(job) = slot else {
+            return None;
+        };
         if self.changed.last() != Some(&ix) {
             self.changed.push(ix);
         }
-        match slot {
-            Slot::Whole(job) => Some(job),
-            Slot::Sealed(_) => None,
+        Some(job)
+    }
+
+    /// Forgets a job that is at rest, by the event of a seq, said at a time; whether it did.
+    pub fn forget(&mut self, ix: JobIx, seq: u64, at: i64) -> bool {
+        let job = self.get(ix).filter(|job| job.is_at_rest());
+        let Some(job) = job.map(Cow::into_owned) else {
+            return false;
+        };
+        let left = Forgotten {
+            id: &job.id,
+            ns_id: &job.ns_id,
+            spec: digest_of(&job.spec),
+            seq,
+            at,
+            settled: job.settled.clone(),
+        };
+        let grave = self.graves.put(&left);
+        let Some(slot) = self.slots.get_mut(ix as usize) else {
+            return false;
+        };
+        if let Slot::Sealed(place) = std::mem::replace(slot, Slot::Forgotten(grave)) {
+            self.sealed.forget(place);
         }
+        self.forgotten += 1;
+        true
     }
 
     /// Seals what has changed and come to rest.
@@ -97,19 +167,19 @@ impl Jobs {
         }
         if self.sealed.is_sparse() {
             let places = self.slots.iter_mut().filter_map(|slot| match slot {
-                Slot::Whole(_) => None,
+                Slot::Whole(_) | Slot::Forgotten(_) => None,
                 Slot::Sealed(place) => Some(place),
             });
             self.sealed.squeeze(places);
         }
     }
 
-    /// All jobs in the order of their submits.
+    /// All jobs that were not forgotten, in the order of their submits.
     pub fn iter(&self) -> impl DoubleEndedIterator<Item = (JobIx, Cow<'_, Job>)> {
         self.indexes().filter_map(|ix| Some((ix, self.get(ix)?)))
     }
 
-    /// The indexes of all jobs, in the order of their submits.
+    /// The indexes of all jobs, in the order of their submits, those that were forgotten among them.
     pub fn indexes(&self) -> impl DoubleEndedIterator<Item = JobIx> + use<> {
         0..JobIx::try_from(self.slots.len()).unwrap_or(JobIx::MAX)
     }
@@ -120,11 +190,11 @@ impl Jobs {
             .zip(&self.slots)
             .filter_map(|(ix, slot)| match slot {
                 Slot::Whole(job) => Some((ix, job.as_ref())),
-                Slot::Sealed(_) => None,
+                Slot::Sealed(_) | Slot::Forgotten(_) => None,
             })
     }
 
-    /// How many there are.
+    /// How many there are, or were.
     #[must_use]
     pub fn len(&self) -> usize {
         self.slots.len()
@@ -152,10 +222,13 @@ impl Jobs {
     pub fn only<'i>(&self, ids: impl Iterator<Item = &'i str>) -> Self {
         let mut few = Self::default();
         for id in ids {
-            if let Some(job) = self.find(id).and_then(|ix| self.get(ix))
-                && few.find(id).is_none()
-            {
+            let Some(ix) = self.find(id).filter(|_| few.find(id).is_none()) else {
+                continue;
+            };
+            if let Some(job) = self.get(ix) {
                 few.push(job.into_owned());
+            } else if let Some(left) = self.forgotten(ix) {
+                few.push_left(&left);
             }
         }
         few.numbered = self.numbered;
@@ -184,6 +257,11 @@ impl Jobs {
         match self.slots.get(ix as usize) {
             Some(Slot::Whole(job)) => job.write(out),
             Some(Slot::Sealed(place)) => self.sealed.copy(*place, out),
+            Some(Slot::Forgotten(grave)) => {
+                if let Some(left) = self.graves.get(*grave) {
+                    left.write(out);
+                }
+            }
             None => {}
         }
     }
@@ -195,5 +273,19 @@ impl Jobs {
         let ix = self.note(&id);
         self.slots.push(Slot::Sealed(place));
         Some(ix)
+    }
+
+    /// Adds what is left of a job.
+    fn push_left(&mut self, left: &Forgotten<'_>) -> JobIx {
+        let ix = self.note(left.id);
+        let grave = self.graves.put(left);
+        self.slots.push(Slot::Forgotten(grave));
+        self.forgotten += 1;
+        ix
+    }
+
+    /// Adds what is left of a job, of its canonical bytes; `None` where they are none.
+    pub fn push_forgotten(&mut self, bytes: &[u8]) -> Option<JobIx> {
+        Some(self.push_left(&Forgotten::read(bytes).ok()?))
     }
 }

@@ -1,10 +1,14 @@
-//! The kernel's own facts: generator `kernel`, tables `jobs` and `nodes`.
+//! The kernel's own facts: generator `kernel`, tables `jobs`, `nodes` and `forgotten`.
 //!
 //! Each is a join of what one log entry says, its `settles` included, so no reader repeats a
 //! verdict. The first round has the columns `submitted`, `started`, `succeeded`, `failed` and
 //! `cancelled`; what further rounds were begun for and came to stands in `rounds`, under `1/tasks`,
 //! `1/succeeded` and so on. `held` says of a range of tasks, `*` being all, whether they are held; for a
 //! task the word with the greatest stamp holds.
+//!
+//! What is forgotten is the top of its row: once `forgotten` has a row of a job, `jobs` has none, and
+//! nothing that is said of the job, before or after, makes one. With a top a lattice is one still, so
+//! these facts too are the same in whatever order entries come.
 
 use std::borrow::Cow;
 
@@ -25,6 +29,10 @@ use crate::lattice::{Atom, Cell, KindMismatch, LatticeKind};
 
 /// Id of the kernel's generator.
 pub const KERNEL_GID: &str = "kernel";
+
+/// The table of jobs that were forgotten, and its column.
+pub const FORGOTTEN: &str = "forgotten";
+const OUTCOME: &str = "outcome";
 
 /// Submitted.
 pub const PHASE_SUBMITTED: i64 = 1;
@@ -57,6 +65,8 @@ pub struct KernelFacts {
     conflicts: Conflicts,
     jobs: [Column; JOB_COLUMNS.len()],
     nodes: [Column; NODE_COLUMNS.len()],
+    /// What became of a job that was forgotten.
+    outcome: Column,
 }
 
 /// The columns of `jobs`, in the order of their places.
@@ -108,8 +118,11 @@ impl Default for KernelFacts {
         let mut facts = Facts::new();
         let jobs = JOB_COLUMNS.map(|(name, kind)| facts.column("jobs", name, kind));
         let nodes = NODE_COLUMNS.map(|(name, kind)| facts.column("nodes", name, kind));
+        let outcome = facts.column(FORGOTTEN, OUTCOME, LatticeKind::Once);
+        facts.tell_beside(outcome, "jobs");
         Self {
             facts,
+            outcome,
             conflicts: Conflicts::default(),
             jobs,
             nodes,
@@ -156,6 +169,26 @@ impl KernelFacts {
         }
     }
 
+    /// When a task of a job was settled last, ms since 1970.
+    #[must_use]
+    pub fn finished_at(&self, job_id: &str) -> Option<i64> {
+        let column = self.jobs.get(JobColumn::FinishedAt as usize)?;
+        match self.facts.get(*column, job_id)? {
+            Cell::Max(max) => match max.value()? {
+                Atom::Int(at) => Some(*at),
+                _ => None,
+            },
+            _ => None,
+        }
+    }
+
+    /// Whether a job was forgotten.
+    #[must_use]
+    pub fn is_forgotten(&self, job_id: &str) -> bool {
+        let row = self.facts.row(self.outcome, job_id);
+        row.is_some_and(|row| row.is_there())
+    }
+
     /// The settled tasks of a job that is over, by outcome; they take no more memory than they must.
     #[must_use]
     pub fn settled(&mut self, job_id: &str) -> [TaskSet; 3] {
@@ -182,16 +215,21 @@ impl KernelFacts {
         tasks: &TaskSet,
         finished: bool,
     ) -> Result<bool, KindMismatch> {
-        let mut grew = false;
+        let mut grew = self.forget(entry)?;
         let Self {
             facts,
             conflicts,
             jobs,
             nodes,
+            outcome,
         } = self;
         if let Some(job_id) = entry.ctx.job_id() {
             let [first, ..] = jobs;
-            let row = facts.row(*first, job_id);
+            // Beside the row of a forgotten job there is none, so only a new one is looked for there.
+            let row = facts.row(*first, job_id).filter(|row| {
+                let left = || facts.row(*outcome, job_id);
+                row.is_there() || !left().is_some_and(|left| left.is_there())
+            });
             if let Some(mut writer) = row.and_then(|row| facts.write(&row, entry.seq)) {
                 say_job(entry, tasks, finished, &mut |place, delta| {
                     let Some(column) = jobs.get(place as usize) else {
@@ -227,6 +265,22 @@ impl KernelFacts {
         Ok(grew)
     }
 
+    /// Puts the row of `forgotten` in place of the one of `jobs`, where an entry says so; whether it is
+    /// new.
+    fn forget(&mut self, entry: &Entry<'_>) -> Result<bool, KindMismatch> {
+        let (Some(job_id), Some(outcome)) = (entry.ctx.job_id(), outcome_said(entry)) else {
+            return Ok(false);
+        };
+        let grew = self.facts.join(self.outcome, job_id, &outcome, entry.seq)?;
+        let [first, ..] = self.jobs;
+        if self.facts.take_out(first, job_id) {
+            for (column, _) in JOB_COLUMNS {
+                self.conflicts.drop("jobs", job_id, column);
+            }
+        }
+        Ok(grew)
+    }
+
     /// What one entry says of a column, whatever is known; `None` where it says nothing of it.
     pub(super) fn said(
         entry: &Entry<'_>,
@@ -255,10 +309,19 @@ impl KernelFacts {
                     join(cell)?;
                 }
             }
+            FORGOTTEN if column == OUTCOME => {
+                outcome_said(entry).map(join).transpose()?.unwrap_or(())
+            }
             _ => {}
         }
         Ok(said)
     }
+}
+
+/// What an entry says that became of a job which is forgotten by it.
+fn outcome_said(entry: &Entry<'_>) -> Option<Cell> {
+    let said = (entry.kind == KernelKind::ForgetJob).then_some(entry.spec)?;
+    Some(Cell::Once(Once::of(atom(said.get(OUTCOME)?)?)))
 }
 
 impl JobColumn {

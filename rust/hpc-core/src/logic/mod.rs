@@ -12,6 +12,7 @@
 //! | `verdict`       | what it settles, decided once                                           |
 //! | `state`, `state_nodes` | the one function that applies it, live and in replay             |
 //! | `jobs`, `job`, `sealed` | all jobs; one; those that are over, as bytes                   |
+//! | `forget`, `forgotten` | jobs that are forgotten, and what is left of them                 |
 //! | `attempts`, `columns` | attempts, and how reports say what became of them                 |
 //! | `gate`, `dependencies`, `requests` | what keeps tasks from being ready; jobs after jobs; what people ask of them |
 //! | `nodes`         | live nodes: epochs, deadlines, what they hold                           |
@@ -49,6 +50,8 @@ mod dry_run;
 pub mod evidence;
 mod explain;
 mod few;
+mod forget;
+pub mod forgotten;
 pub mod gate;
 mod gate_codec;
 pub mod generator;

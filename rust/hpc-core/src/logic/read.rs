@@ -4,8 +4,10 @@ use std::borrow::Cow;
 
 use super::attempts::{AttemptKey, AttemptState, Outcome};
 use super::columns::Figures;
+use super::forget::forgotten_job;
 use super::hub::Hub;
 use super::job::Job;
+use super::jobs::Form;
 use super::nodes::Node;
 use super::query::Query;
 use super::queue::JobIx;
@@ -67,35 +69,23 @@ impl Hub {
                     .get("name")
                     .is_none_or(|n| job.name.as_deref() == Some(n))
         };
-        let all: Box<dyn Iterator<Item = (JobIx, Cow<'_, Job>)>> = if newest_first {
-            Box::new(
-                self.state
-                    .jobs
-                    .iter()
-                    .rev()
-                    .filter(|(ix, _)| after.is_none_or(|a| *ix < a)),
-            )
+        let all = self.state.jobs.indexes();
+        let all: Box<dyn Iterator<Item = JobIx>> = if newest_first {
+            Box::new(all.rev().filter(|ix| after.is_none_or(|a| *ix < a)))
         } else {
-            Box::new(
-                self.state
-                    .jobs
-                    .iter()
-                    .filter(|(ix, _)| after.is_none_or(|a| *ix > a)),
-            )
+            Box::new(all.filter(|ix| after.is_none_or(|a| *ix > a)))
         };
         let mut page: Vec<Cow<'_, Job>> = Vec::new();
         let mut next = None;
         let mut last = None;
         // A filter that few jobs pass must not hold up the turn: such a page is short, and goes on.
-        for (looked, (ix, job)) in all.enumerate() {
+        for (looked, ix) in all.enumerate() {
             if page.len() == limit || looked == LOOKED_AT_MAX {
                 next = last.and_then(|ix| self.state.jobs.id(ix));
                 break;
             }
             last = Some(ix);
-            if wanted(&job) {
-                page.push(job);
-            }
+            page.extend(self.state.jobs.get(ix).filter(|job| wanted(job)));
         }
         let mut lookout = self.lookout_of_page();
         Ok(self.render_list(&page, next, |out, job| {
@@ -145,13 +135,18 @@ impl Hub {
     /// The job of an id, or the 404.
     pub(super) fn known_job(&self, id: &str) -> Result<Cow<'_, Job>, Box<Problem>> {
         let jobs = &self.state.jobs;
-        let job = jobs.find(id).and_then(|ix| jobs.get(ix));
-        job.ok_or_else(|| Box::new(self.unknown_job(id)))
+        let ix = jobs.find(id);
+        let job = ix.and_then(|ix| jobs.get(ix));
+        job.ok_or_else(|| {
+            let left = ix.and_then(|ix| jobs.forgotten(ix));
+            Box::new(left.map_or_else(|| self.unknown_job(id), |left| forgotten_job(&left)))
+        })
     }
 
     fn unknown_job(&self, id: &str) -> Problem {
         let jobs = &self.state.jobs;
         let newest = jobs.indexes().rev().take(1000);
+        let newest = newest.filter(|ix| jobs.form(*ix) != Form::Forgotten);
         let newest = newest.filter_map(|ix| jobs.id(ix));
         let problem = Problem::not_found(format!("Job `{id}` is not known"));
         match nearest(id, newest) {
@@ -393,7 +388,7 @@ fn counts(job: &Job) -> [u64; STATES.len()] {
 }
 
 /// The state of a job: the first of [`STATES`] that some task has, while any is unsettled.
-fn state_of(job: &Job) -> &'static str {
+pub(super) fn state_of(job: &Job) -> &'static str {
     let counts = STATES.into_iter().zip(counts(job));
     let mut has = counts.filter(|(_, count)| *count > 0);
     has.next().map_or("queued", |(state, _)| state)

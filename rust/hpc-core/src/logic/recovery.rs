@@ -180,6 +180,7 @@ impl Hub {
         self.state.is_replay = false;
         self.now = now;
         self.renew_all();
+        self.start_ages();
         self.wake = self.next_wake();
     }
 }

@@ -18,7 +18,8 @@ pub struct Registered {
     pub version: u64,
     /// Seq of the registration that made it so.
     pub seq: u64,
-    /// Whether it has, or ever had, a retention: events of its own may be gone.
+    /// Whether it has, or ever had, a retention, or a job of it was forgotten: events of its own may
+    /// be gone.
     pub forgets: bool,
 }
 
@@ -68,6 +69,13 @@ impl Namespaces {
             seq,
         };
         self.0.insert(ns_id.to_owned(), registered);
+    }
+
+    /// Says that a job of a namespace was forgotten: events about it may be dropped.
+    pub fn note_forgets(&mut self, ns_id: &str) {
+        if let Some(known) = self.0.get_mut(ns_id) {
+            known.forgets = true;
+        }
     }
 
     /// Whether no event of these namespaces was ever dropped from the log.

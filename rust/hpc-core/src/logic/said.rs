@@ -8,7 +8,7 @@
 use std::sync::Arc;
 
 use super::attempts::Settles;
-use super::kernel::{Entry, KernelFacts};
+use super::kernel::{Entry, FORGOTTEN, KernelFacts};
 use super::plan::OwnKinds;
 use super::readings::said;
 use super::rules::{Compiled, EventView, Rules};
@@ -160,7 +160,7 @@ impl Witness {
         let Some(entry) = self.entry(event, &settles, seq, place) else {
             return Ok(None);
         };
-        let is_job = place.table == "jobs";
+        let is_job = place.table != "nodes";
         if let Some(node_id) = entry.ctx.node_id().filter(|_| is_job) {
             // Of its joining the entries of a job do not tell; what it was given they do.
             self.state.nodes.find_or_make(node_id);
@@ -207,7 +207,7 @@ impl Witness {
     ) -> Option<Entry<'e>> {
         let ctx = Ctx::new(event.ctx);
         let row = match place.table.as_str() {
-            "jobs" => ctx.job_id(),
+            "jobs" | FORGOTTEN => ctx.job_id(),
             _ => ctx.node_id(),
         };
         if row != Some(&place.key) {

@@ -12,7 +12,7 @@
 use super::generator::Generators;
 use super::hub::{Fault, Hub};
 use super::job::Job;
-use super::jobs::Jobs;
+use super::jobs::{Form, Jobs};
 use super::kernel::KernelFacts;
 use super::nodes::{Node, Nodes};
 use super::placement::Placement;
@@ -143,10 +143,10 @@ fn encode_jobs(jobs: &Jobs, out: &mut Vec<u8>) {
     put_uint(jobs.len() as u64, out);
     let mut job = Vec::with_capacity(512);
     for ix in jobs.indexes() {
-        // Whether it is sealed and its length first: what is sealed need not be read to be put back.
+        // Its form and length first: what is sealed need not be read to be put back.
         job.clear();
         jobs.encode(ix, &mut job);
-        jobs.is_sealed(ix).encode(out);
+        out.push(jobs.form(ix) as u8);
         put_bytes(&job, out);
     }
 }
@@ -314,19 +314,22 @@ fn decode_nodes(reader: &mut Reader<'_>) -> Result<Nodes, DecodeError> {
 fn decode_jobs(reader: &mut Reader<'_>, nodes: usize, shapes: usize) -> Result<Jobs, DecodeError> {
     let mut jobs = Jobs::default();
     for _ in 0..reader.length()? {
-        let is_sealed = reader.flag()?;
+        let form = reader.byte()?;
         let bytes = reader.bytes()?;
-        if is_sealed {
-            let pushed = jobs.push_sealed(bytes);
-            pushed.ok_or_else(|| reader.refuse(DecodeReason::NotCanonical))?;
-            continue;
-        }
-        let mut inner = Reader::new(bytes);
-        let job = Job::read(&mut inner)?;
-        if !job.refers_to(nodes, shapes) || inner.remaining() > 0 {
-            return Err(reader.refuse(DecodeReason::OutOfRange));
-        }
-        jobs.push(job);
+        let pushed = match form {
+            form if form == Form::Sealed as u8 => jobs.push_sealed(bytes),
+            form if form == Form::Forgotten as u8 => jobs.push_forgotten(bytes),
+            form if form == Form::Whole as u8 => {
+                let mut inner = Reader::new(bytes);
+                let job = Job::read(&mut inner)?;
+                if !job.refers_to(nodes, shapes) || inner.remaining() > 0 {
+                    return Err(reader.refuse(DecodeReason::OutOfRange));
+                }
+                Some(jobs.push(job))
+            }
+            form => return Err(reader.refuse(DecodeReason::UnknownTag(form))),
+        };
+        pushed.ok_or_else(|| reader.refuse(DecodeReason::NotCanonical))?;
     }
     Ok(jobs)
 }

@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use super::attempts::{Causes, NodeIx, Outcome, Settles};
 use super::columns;
+use super::forget::Ages;
 use super::gate::{Gate, HoldSaid};
 use super::generator::Generators;
 use super::job::{Job, NewJob};
@@ -73,6 +74,8 @@ pub struct State {
     pub(super) doomed: Vec<JobIx>,
     /// When the back-off of tasks of a job ends, ms since 1970.
     pub(super) delayed: BTreeSet<(i64, JobIx)>,
+    /// When jobs ended, where they are kept for a time only.
+    pub(super) ages: Option<Ages>,
 }
 
 impl State {
@@ -92,6 +95,7 @@ impl State {
             dependents: HashMap::new(),
             doomed: Vec::new(),
             delayed: BTreeSet::new(),
+            ages: None,
         }
     }
 
@@ -134,6 +138,7 @@ impl State {
             };
             if finished {
                 self.share(&entry);
+                self.note_age(entry.ctx.job_id(), entry.stamp.at);
             }
             if has_grown && !grew.iter().any(|g| g == KERNEL_GID) {
                 grew.push(KERNEL_GID.to_owned());
@@ -227,6 +232,7 @@ impl State {
             KernelKind::NodeDrained | KernelKind::NodeUndrained => self.node_drained(entry),
             KernelKind::SubmitJob => self.submit(entry),
             KernelKind::ReportRefused => {}
+            KernelKind::ForgetJob => self.forget(entry),
             KernelKind::HoldJob
             | KernelKind::ReleaseJob
             | KernelKind::SetPriority
@@ -250,6 +256,12 @@ impl State {
             KernelKind::NodeLeft | KernelKind::NodeLost => {
                 let node = self.nodes.get(node?)?;
                 (entry.ctx.epoch() <= node.epoch).then(TaskSet::new)
+            }
+            kind if kind != KernelKind::ForgetJob
+                && !kind.is_about_node()
+                && self.is_about_forgotten(entry) =>
+            {
+                None
             }
             _ => Some(entry.ctx.tasks().unwrap_or_else(|| TaskSet::one(0))),
         }

@@ -296,6 +296,7 @@ pub fn kernel_fields(kind: KernelKind) -> &'static [&'static str] {
         KernelKind::CancelJob
         | KernelKind::HoldJob
         | KernelKind::ReleaseJob
+        | KernelKind::ForgetJob
         | KernelKind::TasksReturned
         | KernelKind::AttemptLost
         | KernelKind::NodeLeft

@@ -116,6 +116,8 @@ struct NodeTimes {
 pub struct Ledger {
     jobs: BTreeMap<String, BTreeMap<u32, Task>>,
     terms: BTreeMap<String, Terms>,
+    /// Nothing can happen to these any more.
+    forgotten: BTreeSet<String>,
     nodes: BTreeMap<String, NodeTimes>,
     batch_ids: BTreeSet<String>,
     /// Newest claim that was served, by node.
@@ -202,6 +204,7 @@ impl Ledger {
                 self.check_loss(ctx, spec, events, claims, now);
             }
             self.apply_to_node(kind, ctx, spec, now, row.batch_id.starts_with("hub"));
+            self.check_forgotten(kind, ctx, spec);
             let expected = self.apply(kind, ctx, spec);
             self.free_tasks();
             let stamped = event["settles"].as_object();
@@ -249,6 +252,58 @@ impl Ledger {
             on_request || is_stop || is_due,
             "finish: {ctx} is given up before its time"
         );
+    }
+
+    /// A job may be forgotten once all its tasks are decided and none is active; from then on it is
+    /// neither leased nor begun anew.
+    fn check_forgotten(&mut self, kind: &str, ctx: &Value, spec: &Value) {
+        let id = text(ctx, "job_id");
+        if kind == "ForgetJob" && !spec["outcome"].is_null() {
+            let decided = self.jobs[id].values().map(|task| {
+                assert_eq!(task.active, None, "{id} is forgotten, and leased");
+                task.decided.unwrap()
+            });
+            // The worst that became of a task, as the order of these words has it.
+            let worst = |outcome: &&str| {
+                ["succeeded", "cancelled", "failed"]
+                    .iter()
+                    .position(|known| known == outcome)
+            };
+            assert_eq!(spec["outcome"], decided.max_by_key(worst).unwrap(), "{id}");
+            let is_first = self.forgotten.insert(id.to_owned());
+            assert!(is_first, "{id} is forgotten twice");
+        } else if self.forgotten.contains(id) {
+            let is_begun = kind == "JobClaimed" || spec["round"].is_u64();
+            assert!(!is_begun, "{kind} of {id}, which is forgotten");
+        }
+    }
+
+    /// What the Hub has left of forgotten jobs is what became of each task.
+    fn check_left(&self, hub: &Hub) {
+        let (jobs, kernel) = (&hub.state().jobs, &hub.state().kernel);
+        assert_eq!(jobs.forgotten_len(), self.forgotten.len());
+        for (id, tasks) in &self.jobs {
+            let Some(ix) = jobs.find(id) else {
+                continue;
+            };
+            let is_forgotten = self.forgotten.contains(id);
+            assert_eq!(kernel.is_forgotten(id), is_forgotten, "{id}");
+            assert_eq!(jobs.get(ix).is_none(), is_forgotten, "{id}");
+            let has_row = kernel.facts().find("jobs", id, "phase").is_some();
+            assert_eq!(has_row, !is_forgotten, "{id} has a row");
+            let Some(left) = jobs.forgotten(ix) else {
+                continue;
+            };
+            assert_eq!(left.id, id);
+            assert_eq!(left.settled.all().len(), tasks.len() as u64);
+            for (number, task) in tasks {
+                let outcome = Outcome::from_wire(task.decided.unwrap()).unwrap();
+                assert!(
+                    left.settled.of(outcome).contains(*number),
+                    "P3: {number} of {id}"
+                );
+            }
+        }
     }
 
     fn apply_to_node(&mut self, kind: &str, ctx: &Value, spec: &Value, now: i64, is_own: bool) {
@@ -431,6 +486,7 @@ impl Ledger {
         // By node: jobs, and what their leases take.
         let mut leased: BTreeMap<&str, (BTreeSet<u32>, Vec<i64>, i64)> = BTreeMap::new();
         let mut waiting = BTreeSet::new();
+        self.check_left(hub);
         for (ix, job) in state.jobs.iter() {
             self.check_job(hub, &job);
             if job.is_ready() {

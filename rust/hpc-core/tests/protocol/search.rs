@@ -30,6 +30,8 @@ struct Terms {
     is_held: bool,
     /// Begun anew towards the end.
     has_retry: bool,
+    /// Forgotten, as soon as it can be, from so many tenths of the course on.
+    forget: Option<usize>,
     /// How a second job comes after the first, and whether task by task.
     after: Option<(&'static str, bool)>,
 }
@@ -38,12 +40,16 @@ fn terms() -> impl Strategy<Value = Terms> {
     let conditions = prop::sample::select(vec!["after", "after_any", "after_fail"]);
     let after = prop::option::weighted(0.4, (conditions, any::<bool>()));
     let seldom = || prop::bool::weighted(0.2);
-    (0_u32..=1, seldom(), seldom(), after).prop_map(|(retries, is_held, has_retry, after)| Terms {
-        retries,
-        is_held,
-        has_retry,
-        after,
-    })
+    let forget = prop::option::weighted(0.4, 0_usize..10);
+    (0_u32..=1, seldom(), seldom(), forget, after).prop_map(
+        |(retries, is_held, has_retry, forget, after)| Terms {
+            retries,
+            is_held,
+            has_retry,
+            forget,
+            after,
+        },
+    )
 }
 
 fn plans() -> impl Strategy<Value = Plan> {
@@ -123,6 +129,12 @@ fn run(plan: &Plan, is_shown: bool) {
         }
         if terms.has_retry && number == plan.choices.len() * 3 / 4 {
             cluster.want("5-retry", about_j("RetryJob"));
+        }
+        if terms
+            .forget
+            .is_some_and(|tenth| number == plan.choices.len() * tenth / 10)
+        {
+            cluster.want("6-forget", about_j("ForgetJob"));
         }
         let steps = cluster.steps(faults > 0);
         let Some(step) = choose(&steps, *choice) else {

@@ -97,3 +97,24 @@ fn a_dry_run_refuses_as_the_batch_would_be() {
     let answer = desk.send("ingest", "dry_run=true", bad.to_string().as_bytes());
     assert_eq!((answer.status, answer.error()[0]), (422, "spec.i"));
 }
+
+/// A job is forgotten in no trial, and one that was forgotten is not made anew.
+#[test]
+fn a_dry_run_knows_what_is_forgotten() {
+    let mut desk = desk();
+    let about = |kind: &str| json!({"kind": kind, "payload": {"ctx": {"job_id": "j"}, "spec": {}}});
+    desk.ingest(&[submit(Some("j"))]);
+    desk.ingest(&[about("CancelJob")]);
+    let trial = tried(&mut desk, &[about("ForgetJob")]);
+    assert_eq!(trial["pokes"], json!(["kernel"]));
+    let delta = json!({"forgotten": {"j": {"outcome": ["cancelled"]}}});
+    assert_eq!(trial["deltas"], json!({"kernel": delta}));
+    assert_eq!(desk.ingest(&[about("ForgetJob")]).status, 200);
+    for again in [submit(Some("j")), about("CancelJob"), about("ForgetJob")] {
+        let trial = tried(&mut desk, &[again]);
+        assert_eq!(
+            (&trial["pokes"], &trial["deltas"]),
+            (&json!([]), &json!({}))
+        );
+    }
+}

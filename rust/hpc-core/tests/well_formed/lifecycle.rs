@@ -53,15 +53,55 @@ fn what_only_the_hub_writes_is_403() {
 }
 
 #[test]
-fn what_is_not_built_yet_says_so() {
+fn only_a_whole_job_that_is_over_is_forgotten() {
     let mut desk = desk();
+    let said = |answer: &crate::desk::Answer| (answer.status, answer.error().map(str::to_owned));
     let answer = desk.offer("ForgetJob", json!({"job_id": "j"}), json!({}));
-    assert_eq!(answer.status, 422);
-    assert!(
-        answer.error().concat().contains("not built yet"),
-        "{:?}",
-        answer.error()
+    let expected = [
+        "ctx.job_id",
+        "the id of a job whose tasks have all ended",
+        "\"j\", queued",
+        "cancel it first: hpc job cancel j",
+    ];
+    assert_eq!(said(&answer), (422, expected.map(str::to_owned)));
+    desk.offer("CancelJob", json!({"job_id": "j"}), json!({}));
+    let answer = desk.offer("ForgetJob", json!({"job_id": "j", "tasks": "0"}), json!({}));
+    let [field, expected, ..] = answer.error();
+    assert_eq!((answer.status, field), (422, "ctx.tasks"));
+    assert!(expected.contains("as a whole"), "{expected}");
+    let outcome = json!({"outcome": "succeeded"});
+    let answer = desk.offer("ForgetJob", json!({"job_id": "j"}), outcome);
+    assert_eq!((answer.status, answer.error()[0]), (422, "spec.outcome"));
+    let answer = desk.offer("ForgetJob", json!({"job_id": "never"}), json!({}));
+    assert_eq!((answer.status, answer.error()[0]), (422, "ctx.job_id"));
+    let reason = json!({"reason": "tidy"});
+    assert_eq!(
+        desk.offer("ForgetJob", json!({"job_id": "j"}), reason)
+            .status,
+        200
     );
+    assert_eq!(
+        desk.stored(),
+        json!({"outcome": "cancelled", "reason": "tidy"})
+    );
+    assert_eq!(
+        desk.offer("ForgetJob", json!({"job_id": "j"}), json!({}))
+            .status,
+        200
+    );
+    assert_eq!(desk.stored(), json!({}), "it was forgotten already");
+}
+
+/// What stands beside it in its batch can have opened the job again: then it has no effect.
+#[test]
+fn a_job_that_its_own_batch_opens_again_is_not_forgotten() {
+    let mut desk = desk();
+    desk.offer("CancelJob", json!({"job_id": "j"}), json!({}));
+    let event = |kind: &str| json!({"kind": kind, "payload": {"ctx": {"job_id": "j"}, "spec": {}}});
+    let answer = desk.ingest(&[event("RetryJob"), event("ForgetJob")]);
+    assert_eq!(answer.status, 200, "{}", answer.body);
+    let job = desk.send("job", "job_id=j", b"");
+    assert_eq!(job.body["data"]["state"], "queued", "{}", job.body);
 }
 
 #[test]
