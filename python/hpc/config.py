@@ -84,6 +84,7 @@ class HubConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
         port: 0 picks a free one.
         lease_s: How long a relay may be silent before its node counts as unreachable.
         reclaim_s: How long its `finish` tasks stay its own after that; None is 10 leases.
+        keep_jobs_s: How long jobs are kept that have ended; None is for ever.
         snapshot_events: After so many events a snapshot is due, so that the next start is quick.
         compact_s: How often the log is looked through for what is past its retention.
         keep_output_s: How long the output of tasks is kept.
@@ -96,6 +97,7 @@ class HubConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     port: int = 8080
     lease_s: float = 30.0
     reclaim_s: float | None = None
+    keep_jobs_s: float | None = None
     snapshot_events: int = 250_000
     compact_s: float = 3600.0
     keep_output_s: float = 30 * 86_400.0
@@ -110,6 +112,8 @@ class HubConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
         _between("lease", self.lease_s, 0.5, 86_400, " s")
         if self.reclaim_s is not None:
             _between("reclaim", self.reclaim_s, 0, 366 * 86_400, " s")
+        if self.keep_jobs_s is not None:
+            _between("keep-jobs", self.keep_jobs_s, 1, 100 * 366 * 86_400, " s")
 
     @property
     def lease_ms(self) -> int:
@@ -121,6 +125,11 @@ class HubConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
         """The reclaim time in milliseconds."""
         reclaim_s = self.lease_s * RECLAIM_LEASES if self.reclaim_s is None else self.reclaim_s
         return round(reclaim_s * 1000)
+
+    @property
+    def keep_jobs_ms(self) -> int | None:
+        """How long jobs are kept that have ended, in milliseconds."""
+        return None if self.keep_jobs_s is None else round(self.keep_jobs_s * 1000)
 
 
 class RelayConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -65,10 +65,26 @@ class NoHub(HpcError):
 
 
 class NotFound(HpcError):
-    """An id, name or selector that names nothing."""
+    """An id, name or selector that names nothing, or a job that was forgotten (code `forgotten`).
+
+    Attributes:
+        outcome: What became of a job that was forgotten: `succeeded`, `failed` or `cancelled`.
+    """
 
     exit_code = 4
     default_code = "not_found"
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        code: str | None = None,
+        field: str | None = None,
+        hint: str | None = None,
+        outcome: str | None = None,
+    ) -> None:
+        super().__init__(message, code=code, field=field, hint=hint)
+        self.outcome = outcome
 
 
 class Refused(HpcError):

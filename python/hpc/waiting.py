@@ -15,7 +15,7 @@ from typing import Any, TypeVar, overload
 
 from hpc.client import AWAY_S_MAX, Client, Job
 from hpc.client.ending import PHASE_FINISHED, WAIT_S_MAX, look, may_be_over
-from hpc.errors import TimedOut
+from hpc.errors import NotFound, TimedOut
 from hpc.states import SETTLED
 
 T = TypeVar("T")
@@ -125,7 +125,9 @@ class _Watch:
                 cursor = min(cursor, self._look(list(self._jobs)))
                 continue
             known = self._jobs.keys() & rows.keys()
-            self._look([job_id for job_id in known if self._may_be_over(job_id, rows[job_id])])
+            over = [job_id for job_id in known if self._may_be_over(job_id, rows[job_id])]
+            forgotten = self._jobs.keys() & page["facts"].get("forgotten", {}).keys()
+            self._look([*over, *forgotten])
 
     def _begin(self) -> int:
         """Ask about those of which nothing is known; returns where the pulls begin."""
@@ -146,7 +148,14 @@ class _Watch:
         """Put those that are over; returns the least cursor at which one was not."""
         cursor = self._client.cursor
         for number, job_id in enumerate(job_ids):
-            info, seen = look(self._client, job_id)
+            try:
+                info, seen = look(self._client, job_id)
+            except NotFound as error:
+                if error.outcome is None:
+                    raise
+                for job in self._jobs.pop(job_id):  # it was over when it was forgotten
+                    self._ended.put(job)
+                continue
             if number == 0:
                 cursor = seen
             if info["state"] in SETTLED:

@@ -129,6 +129,7 @@ def read(client: Client) -> None:
     job.release(tasks="3", reason="now")
     job.prioritise(5)
     job.retry(tasks="3", reason="the disk was full")
+    job.forget(reason="nobody asks for it any more")
     assert_type(client.request("HoldJob", "sim-4", tasks="3"), dict[str, Any])
     later = client.submit("true", after=[job, "fit"], after_any=["a"], after_fail=["b"], hold=True)
     assert_type(later, Job)

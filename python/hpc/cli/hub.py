@@ -29,6 +29,14 @@ def hub(
         str | None,
         typer.Option("--reclaim", metavar="TIME", help="And keep its tasks for so long."),
     ] = None,
+    keep_jobs: Annotated[
+        str | None,
+        typer.Option(
+            "--keep-jobs",
+            metavar="TIME",
+            help="Forget jobs that ended so long ago, such as 90d; without it none.",
+        ),
+    ] = None,
     data: Annotated[
         str | None,
         typer.Option("--data", metavar="DIR", help="Of the log; $HPC_HOME/hub without it."),
@@ -69,6 +77,7 @@ def hub(
         port=port,
         lease_s=parse_duration(lease, field="lease"),
         reclaim_s=None if reclaim is None else parse_duration(reclaim, field="reclaim"),
+        keep_jobs_s=None if keep_jobs is None else parse_duration(keep_jobs, field="keep-jobs"),
         snapshot_events=snapshot_events,
         compact_s=parse_duration(compact_every, field="compact-every"),
         keep_output_s=parse_duration(keep_output, field="keep-output"),

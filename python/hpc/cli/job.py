@@ -11,7 +11,7 @@ import typer
 from hpc.cli import job_requests, output, selectors, wording
 from hpc.cli.options import HubUrl, Json, Selectors, client, noun
 from hpc.client import Client
-from hpc.errors import TimedOut, UsageError
+from hpc.errors import NotFound, TimedOut, UsageError
 from hpc.states import STATES
 from hpc.units import parse_duration, show_duration
 
@@ -245,6 +245,8 @@ def ended(
             took = show_duration(timeout_s or 0.0)
             text = f"Job `{job_id}` is not finished after {took}"
             raise TimedOut(text, hint=error.hint) from error
+        except NotFound as error:
+            found = _forgotten(job_id, error)
         except KeyboardInterrupt:
             output.say(f"detached; job {job_id} goes on. cancel it: hpc job cancel {job_id}")
             raise
@@ -254,12 +256,20 @@ def ended(
     return rows
 
 
+def _forgotten(job_id: str, error: NotFound) -> dict[str, Any]:
+    """Return what there is to say of a job that was forgotten."""
+    if error.outcome is None:
+        raise error
+    why = "its attempts and output were forgotten"
+    return {"job_id": job_id, "state": error.outcome, "why": why, "forgotten": True}
+
+
 def as_data(row: Mapping[str, Any]) -> dict[str, Any]:
     """Return a job as `--json` shows it: times in RFC 3339, memory in bytes, how it ended."""
     data = output.with_times(row)
     data["attempts"] = [output.with_times(attempt) for attempt in row.get("attempts") or []]
     spec = dict(row.get("spec") or {})
-    if row["ns_id"] == "batch" and isinstance(spec.get("memory"), int):
+    if row.get("ns_id") == "batch" and isinstance(spec.get("memory"), int):
         data["memory_bytes"] = spec["memory"] << 20
     data["reason"] = wording.how_it_ended(row)
     return data

@@ -1,4 +1,4 @@
-"""`hpc job cancel|hold|release|priority|retry`: what people ask of jobs that are there."""
+"""`hpc job cancel|hold|release|priority|retry|forget`: what people ask of jobs that are there."""
 
 from __future__ import annotations
 
@@ -10,6 +10,9 @@ import typer
 from hpc.cli import output, selectors, wording
 from hpc.cli.options import HubUrl, Json, client
 from hpc.submission import request_event
+
+BATCH_EVENTS: Final = 10_000
+"""More requests than these go as several batches."""
 
 Jobs = Annotated[
     list[str], typer.Argument(metavar="JOB...", help="Ids, names, ranges, states, `last`.")
@@ -61,6 +64,24 @@ def retry(
     _ask("retry", "RetryJob", jobs, as_json, hub_url, tasks=tasks, reason=reason)
 
 
+def forget(
+    jobs: Jobs, reason: Reason = None, as_json: Json = False, hub_url: HubUrl = None
+) -> None:
+    """Forget jobs that are over: only what became of them is kept. There is no way back."""
+    with client(hub_url) as hub:
+        found = selectors.several(hub, jobs)
+        events = [
+            request_event("ForgetJob", row["ns_id"], row["job_id"], reason=reason) for row in found
+        ]
+        for start in range(0, len(events), BATCH_EVENTS):
+            hub.ingest(events[start : start + BATCH_EVENTS])
+    if as_json:
+        data = [{"job_id": row["job_id"], "state": row["state"]} for row in found]
+        output.put_json("job.forget", data, cursor=hub.cursor)
+        return
+    output.say("1 job is forgotten" if len(found) == 1 else f"{len(found)} jobs are forgotten")
+
+
 VERBS: Final[dict[str, Callable[..., Any]]] = {
     "cancel": _about_tasks("cancel", "CancelJob", "Cancel what is not finished of jobs."),
     "hold": _about_tasks(
@@ -69,6 +90,7 @@ VERBS: Final[dict[str, Callable[..., Any]]] = {
     "release": _about_tasks("release", "ReleaseJob", "Let what was held of jobs start."),
     "priority": priority,
     "retry": retry,
+    "forget": forget,
 }
 
 

@@ -85,8 +85,11 @@ def _found(client: Client, selector: str) -> list[dict[str, Any]]:
 
 
 def _by_id_name_or_prefix(client: Client, selector: str) -> list[dict[str, Any]]:
-    with contextlib.suppress(NotFound):
+    try:
         return [client.info(selector)]
+    except NotFound as error:
+        if error.outcome is not None:  # its id is not free: nothing else is meant by it
+            raise
     if named := list(client.jobs(name=selector)):
         return named
     begun = (info for info in client.jobs(order="desc") if info["job_id"].startswith(selector))

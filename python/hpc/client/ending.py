@@ -67,7 +67,9 @@ def wait(
         )
         row = page["facts"].get("jobs", {}).get(job_id, {})
         cursor, hub = page["cursor"], page.get("hub")
-        if may_be_over(row, was_finished=was_finished) or page.get("snapshot"):
+        is_forgotten = job_id in page["facts"].get("forgotten", {})
+        may_be = may_be_over(row, was_finished=was_finished) or is_forgotten
+        if may_be or page.get("snapshot"):
             # Whole answers may come from another Hub, which need not know the job.
             cursor = None
 

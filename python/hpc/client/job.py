@@ -41,7 +41,8 @@ class Job:
 
         Raises:
             TimedOut: `timeout_s` is over; the job goes on.
-            NotFound: The Hub does not know the job.
+            NotFound: The Hub does not know the job, or has forgotten it: then `outcome` says what
+                became of it.
             NoHub: The Hub is away for longer than the client's patience.
         """
         return self.client.wait(self.id, timeout_s=timeout_s, cursor=self._cursor)
@@ -87,6 +88,15 @@ class Job:
         """Run again what has failed or was cancelled, or some tasks of that: a further round."""
         self.client.request("RetryJob", self.id, tasks=tasks, reason=reason)
         self._cursor = None
+
+    def forget(self, *, reason: str | None = None) -> None:
+        """Have the Hub forget it, which must be over: only what became of it is kept.
+
+        Raises:
+            Refused: It is not over; nothing was changed.
+            NotFound: The Hub does not know the job, or has forgotten it before.
+        """
+        self.client.request("ForgetJob", self.id, reason=reason)
 
 
 def ids(jobs: Sequence[Job | str]) -> list[str]:

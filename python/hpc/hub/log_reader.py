@@ -45,6 +45,7 @@ READ_BYTES: Final = 256 * 1024
 GAPS_TOLD_MAX: Final = 4
 
 _OK: Final = 200
+_NOT_FOUND: Final = 404
 
 
 class _Task(msgspec.Struct):
@@ -296,6 +297,9 @@ class _Reading:
 
     async def _asked(self) -> TaskState | None:
         found = await _ask(self._turns, self._job_id, self._task)
+        if isinstance(found, Answer) and found.status == _NOT_FOUND:
+            # It was there, and is forgotten: it had ended.
+            return self._state._replace(is_settled=True)
         return found.state if isinstance(found, _Found) else None
 
     def _tail_key(self) -> tuple[int | None, str, int]:

@@ -174,6 +174,7 @@ class _Process:
                 self._log,
                 lease_ms=config.lease_ms,
                 reclaim_ms=config.reclaim_ms,
+                keep_jobs_ms=config.keep_jobs_ms,
                 clock=self._clock,
             ),
             lease_ms=config.lease_ms,

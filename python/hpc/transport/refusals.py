@@ -43,6 +43,8 @@ def error_of(status: int, body: bytes) -> HpcError:
         return Refused(message, code=code, field=field, hint=hint, errors=errors)
     if kind is Conflict:
         return Conflict(message, code=code, field=field, hint=hint, problem=problem)
+    if kind is NotFound:
+        return NotFound(message, code=code, field=field, hint=hint, outcome=problem.get("outcome"))
     return kind(message, code=code, field=field, hint=hint)
 
 
