@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from marks import marking, starts
 
+from hpc import as_completed
 from hpc.client import Client, Job
 from hpc.errors import Conflict, NotFound, Refused
 from hpc.testing.processes import Cluster, until
@@ -50,6 +51,8 @@ def check_forgotten(cluster: Cluster, client: Client, key: str, command: str) ->
     with pytest.raises(NotFound) as caught:
         client.job(key).wait(30)
     assert (caught.value.code, caught.value.outcome) == ("forgotten", "succeeded")
+    job = client.job(key)
+    assert list(as_completed([job], timeout=30)) == [job], "it was over"
     with pytest.raises(Conflict) as conflict:
         client.submit("true", memory=64, key=key)
     assert (conflict.value.code, conflict.value.field) == ("job_conflict", "spec")

@@ -186,7 +186,7 @@ NOT_WELL_FORMED = [
     Case("an env name with NUL", INGEST, batch(submit({"env": {"A\0": "x"}})), 422, "spec.env"),
     Case("a cancel of no job", INGEST, batch(cancel("nobody")), 422, "ctx.job_id"),
     Case("one bad of three", INGEST, batch(submit(), submit({"cpu": -1}), submit()), 422),
-    Case("a later kind", INGEST, batch(event("ForgetJob", {"job_id": "fit-1"}, {})), 422),
+    Case("a forget too soon", INGEST, batch(event("ForgetJob", {"job_id": "fit-1"}, {})), 422),
     Case("after a job of nobody", INGEST, batch(submit(after=["nobody"])), 422, "ctx.after"),
     Case("a callback", CONTROL, generator(callback_url="http://169.254.169.254/"), 422),
     Case("rules of no field", CONTROL, generator(rules=[{"on": "SubmitJob"}]), 422),
