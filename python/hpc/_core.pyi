@@ -148,4 +148,5 @@ def supervise(
     node_id: str,
     cpus: list[int],
     memory_mib: int,
+    output_limit: int,
 ) -> None: ...

@@ -28,6 +28,7 @@ from hpc.access import (
     write_private,
 )
 from hpc.errors import UsageError
+from hpc.limits import OUTPUT_BYTES_DEFAULT, checked_bytes
 from hpc.resources import Stock, check_labels, check_offers, check_values
 from hpc.units import parse_duration, parse_memory
 
@@ -146,6 +147,7 @@ class RelayConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
         grace_s: How long running tasks may go on after SIGTERM.
         takeover: Take the node id from another place that is alive.
         port: Where `POST /poke` is served on loopback; None is nowhere, 0 picks a free one.
+        output_limit: Bytes of captured output of each task that sets no limit of its own.
     """
 
     home: Path
@@ -160,6 +162,7 @@ class RelayConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     grace_s: float = 30.0
     takeover: bool = False
     port: int | None = None
+    output_limit: int = OUTPUT_BYTES_DEFAULT
 
     def __post_init__(self) -> None:
         check_id(self.node_id, "node-id")
@@ -182,6 +185,7 @@ class RelayConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
         check_offers(self.resources)
         check_labels(self.labels, "label")
         _between("grace", self.grace_s, 0, 366 * 86_400, " s")
+        checked_bytes(self.output_limit, field="output-limit")
         if self.port is not None:
             _between("port", self.port, 0, _PORT_MAX, "")
 

@@ -142,6 +142,11 @@ class Work(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         reserve_mib: What the task takes from the offer.
         resources: What else it takes, by name.
         time_limit_s: Wall time; None is unlimited.
+        warn_signal: Number of a signal that comes before the time limit; None is none.
+        warn_s: How long before it; at once where the limit is shorter.
+        output_limit: Bytes of captured output; None is the relay's default.
+        umask: None is the relay's.
+        ulimits: Soft limits by name (limits.py), in the kernel's units; None is unlimited.
         grace_s: Between SIGTERM and SIGKILL.
         on_cut_off: At the fence: `finish` goes on, `stop` is ended.
         entries: One value per task, by task number.
@@ -165,6 +170,11 @@ class Work(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     reserve_mib: int = 0
     resources: dict[str, int] = {}
     time_limit_s: float | None = None
+    warn_signal: int | None = None
+    warn_s: float = 0.0
+    output_limit: int | None = None
+    umask: int | None = None
+    ulimits: dict[str, int | None] = {}
     grace_s: float = 5.0
     on_cut_off: Literal["finish", "stop"] = "finish"
     entries: dict[str, Any] | None = None

@@ -13,6 +13,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from hpc.errors import UsageError
+from hpc.limits import checked_bytes, checked_ulimits, parse_bytes, umask_text, warned
 from hpc.resources import check_amounts, check_ids, check_labels
 from hpc.units import MEMORY_MIB_MAX, parse_duration, parse_memory
 
@@ -73,6 +74,10 @@ def batch_spec(
     stdout: str | None = None,
     stderr: str | None = None,
     time_limit: float | str | None = None,
+    warn_signal: str | None = None,
+    output_limit: int | str | None = None,
+    umask: int | str | None = None,
+    ulimits: Mapping[str, int | str] | None = None,
     grace: float | str | None = None,
     on_cut_off: str | None = None,
     retries: int | None = None,
@@ -101,6 +106,11 @@ def batch_spec(
         stdout: Where output goes, with %j, %a and %N for job, task and node; None: to the Hub.
         stderr: Likewise.
         time_limit: Seconds, or a text such as `1h30m`.
+        warn_signal: Sent to the task before its time limit: `USR1@60` is SIGUSR1, 60 s before.
+        output_limit: Bytes that it may write to what is captured of stdout and stderr, together;
+            or a text such as `10M`. None is the relay's default.
+        umask: Such as `0o027` or `"027"`; None is the relay's.
+        ulimits: Soft limits of its processes, such as `{"nofile": 4096, "core": "unlimited"}`.
         grace: Between SIGTERM and SIGKILL, likewise; None is 5 s.
         on_cut_off: `finish` or `stop`, when the relay is cut off from the Hub.
         retries: How often a task that has failed is tried again, each time after twice the pause.
@@ -126,6 +136,15 @@ def batch_spec(
     for field, time_s in (("time_limit", time_limit), ("grace", grace)):
         if time_s is not None:
             spec[field] = _seconds(time_s, field)
+    warning = warned(warn_signal, spec.get("time_limit"))
+    if warning is not None:
+        spec["warn_signal"] = warning.text
+    if output_limit is not None:
+        spec["output_limit"] = _bytes(output_limit, "output_limit")
+    if umask is not None:
+        spec["umask"] = umask_text(umask)
+    if ulimits:
+        spec["ulimits"] = checked_ulimits(ulimits)
     more = {
         "on_cut_off": on_cut_off,
         "retries": retries,
@@ -443,6 +462,12 @@ def new_batch_id() -> str:
 
 def _seconds(time_s: float | str, field: str) -> float:
     return parse_duration(time_s, field=field) if isinstance(time_s, str) else float(time_s)
+
+
+def _bytes(size: int | str, field: str) -> int:
+    if isinstance(size, str):
+        return parse_bytes(size, field=field)
+    return checked_bytes(size, field=field)
 
 
 def _mib(memory: int | str) -> int:

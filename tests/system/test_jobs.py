@@ -104,9 +104,7 @@ def test_the_log_of_a_running_job_can_be_followed(cluster: Cluster, tmp_path: Pa
     pieces.close()
 
 
-def test_the_last_lines_of_a_log_are_printed_and_followed(
-    cluster: Cluster, tmp_path: Path
-) -> None:
+def test_the_last_lines_of_a_log_are_printed_and_followed(cluster: Cluster, tmp_path: Path) -> None:
     """`-n` as of `tail`: of what there is the last lines; with `-f` then all that comes."""
     cluster.relay()
     gate = tmp_path / "gate"

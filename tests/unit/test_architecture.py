@@ -31,8 +31,9 @@ PURE = RUST / "hpc-core"
 LEVELS: tuple[frozenset[str], ...] = (
     frozenset({"_core", "errors", "placeholders", "ranges", "states"}),
     frozenset({"arrays", "clock", "domain", "machine", "resources", "units"}),
-    frozenset({"access", "gpus", "protocols", "submission"}),
-    frozenset({"config", "graphs", "ports", "problems"}),
+    frozenset({"access", "gpus", "limits", "protocols"}),
+    frozenset({"config", "ports", "problems", "submission"}),
+    frozenset({"graphs"}),
     frozenset({"handlers", "namespaces", "plugins", "storage", "transport"}),
     frozenset({"client", "hub", "monitor", "relay"}),
     frozenset({"calls", "waiting"}),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 from typing import Any
 
@@ -261,3 +262,39 @@ def test_what_no_worker_can_be_made_of_is_refused(odd: dict[str, Any]) -> None:
     """As for any process: with the reason, before the supervisor is asked."""
     with pytest.raises(Refused):
         worker({"memory": 64, **odd})
+
+
+def test_limits_become_what_the_kernel_takes() -> None:
+    """Numbers of signals and masks are those of the machine that executes."""
+    spec = {
+        "command": "true",
+        "time_limit": 600.0,
+        "warn_signal": "USR1@60",
+        "output_limit": 4096,
+        "umask": "027",
+        "ulimits": {"nofile": 64, "core": "unlimited"},
+    }
+    work = planned(spec)
+    assert (work.warn_signal, work.warn_s) == (signal.SIGUSR1, 60.0)
+    assert (work.output_limit, work.umask) == (4096, 0o27)
+    assert work.ulimits == {"nofile": 64, "core": None}
+    bare = planned({"command": "true"})
+    assert (bare.warn_signal, bare.output_limit, bare.umask, bare.ulimits) == (None, None, None, {})
+
+
+@pytest.mark.parametrize(
+    ("fields", "field"),
+    [
+        ({"warn_signal": "USR1@60"}, "warn_signal"),
+        ({"warn_signal": "KILL@6", "time_limit": 9.0}, "warn_signal"),
+        ({"umask": "9"}, "umask"),
+        ({"ulimits": {"rss": 1}}, "ulimits.rss"),
+    ],
+)
+def test_limits_that_are_none_are_refused_by_their_field(
+    fields: dict[str, Any], field: str
+) -> None:
+    """Whoever speaks HTTP has no command line that would have said so."""
+    with pytest.raises(Refused) as refused:
+        planned({"command": "true", **fields})
+    assert refused.value.field == field

@@ -8,6 +8,7 @@ import typer
 
 from hpc.access import home
 from hpc.cli.options import HubUrl, this_node
+from hpc.limits import parse_bytes
 from hpc.units import parse_duration, parse_memory
 
 NodeId = Annotated[
@@ -56,6 +57,12 @@ def relay(
     takeover: Annotated[
         bool, typer.Option("--takeover", help="Take the node id from whoever has it.")
     ] = False,
+    output_limit: Annotated[
+        str,
+        typer.Option(
+            "--output-limit", metavar="SIZE", help="Of each task's captured output, by default."
+        ),
+    ] = "1G",
     port: Annotated[
         int | None, typer.Option("--port", help="Serve POST /poke there, on loopback.")
     ] = None,
@@ -76,6 +83,7 @@ def relay(
         labels=parse_labels(label or (), "label"),
         grace_s=parse_duration(grace, field="grace"),
         takeover=takeover,
+        output_limit=parse_bytes(output_limit, field="output-limit"),
         port=port,
     )
     from hpc.relay.process import run_relay  # noqa: PLC0415 - after all that may be refused

@@ -17,6 +17,7 @@ from hpc.cli import gate, job, output, placement, selectors
 from hpc.cli.options import HubUrl, Json, client
 from hpc.client import Client
 from hpc.errors import NoHub, UsageError
+from hpc.limits import parse_ulimits
 from hpc.units import parse_memory, show_duration, show_memory
 
 Words = Annotated[
@@ -35,6 +36,22 @@ Memory = Annotated[
 ]
 TimeLimit = Annotated[
     str | None, typer.Option("--time-limit", metavar="TIME", help="Such as 90s, 10m or 1h30m.")
+]
+WarnSignal = Annotated[
+    str | None,
+    typer.Option(
+        "--warn-signal", metavar="SIG@TIME", help="Such as USR1@60: so long before the time limit."
+    ),
+]
+OutputLimit = Annotated[
+    str | None,
+    typer.Option("--output-limit", metavar="SIZE", help="Of captured output, such as 10M or 1G."),
+]
+Ulimit = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--ulimit", metavar="NAME=N", help="Such as nofile=4096 or core=unlimited. Repeatable."
+    ),
 ]
 Grace = Annotated[
     str | None,
@@ -88,6 +105,9 @@ def submit(
     each_line: arrays_typed.EachLine = None,
     from_json: arrays_typed.FromJson = None,
     time_limit: TimeLimit = None,
+    warn_signal: WarnSignal = None,
+    output_limit: OutputLimit = None,
+    ulimit: Ulimit = None,
     grace: Grace = None,
     env: Env = None,
     env_all: EnvAll = False,
@@ -124,6 +144,8 @@ def submit(
         "cpu": cpu,
         "memory": memory,
         "time_limit": time_limit,
+        "warn_signal": warn_signal,
+        "output_limit": output_limit,
         "grace": grace,
         "stdout": stdout,
         "stderr": stderr,
@@ -159,6 +181,8 @@ def submit(
             "env": job_env(env or [], env_all=env_all, environ=os.environ),
             "cwd": folder,
             "stdin": None if stdin is None else str(Path(folder, stdin)),
+            "umask": own_umask(),
+            "ulimits": parse_ulimits(ulimit or []),
             "name": name,
             "priority": priority,
             "after_task": after_task,
@@ -185,6 +209,7 @@ def submit(
             stdin=stdin,
             expand=asked.expands,
             throttle=asked.throttle,
+            ulimit=ulimit,
             **typed,
         )
     )
@@ -268,6 +293,7 @@ def command_spec(  # noqa: D417 - the flags say what they are
     env_all: bool,
     cwd: str | None,
     stdin: str | None,
+    ulimit: list[str] | None = None,
     **more: Any,  # noqa: ANN401 - checked by batch_spec
 ) -> dict[str, Any]:
     """Return the spec of what was typed.
@@ -282,8 +308,17 @@ def command_spec(  # noqa: D417 - the flags say what they are
         env=job_env(env, env_all=env_all, environ=os.environ),
         cwd=folder,
         stdin=None if stdin is None else Path(folder, stdin),
+        umask=own_umask(),
+        ulimits=parse_ulimits(ulimit or []),
         **more,
     )
+
+
+def own_umask() -> int:
+    """Return this process's umask: a job's files get the modes that they would get here."""
+    umask = os.umask(0o077)  # there is no asking without setting
+    os.umask(umask)
+    return umask
 
 
 _PASSED_ON = ("PATH", "VIRTUAL_ENV", "CONDA_PREFIX", "LANG")

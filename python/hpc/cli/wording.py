@@ -69,12 +69,14 @@ def ending(attempt: Info, spec: Info, *, cause: str | None = None) -> str:
     cause = attempt.get("cause") or cause
     where = attempt.get("node_id") or "its node"
     limit_mib, limit_s = spec.get("memory"), spec.get("time_limit")
+    limit_bytes = spec.get("output_limit")
     words = {
         "oom": "over its memory limit"
         + (f" of {show_memory(limit_mib * _MIB)}" if isinstance(limit_mib, int) else ""),
         "time limit": "over its time limit"
         + (f" of {show_duration(limit_s)}" if isinstance(limit_s, int | float) else ""),
-        "output limit": "over its output limit",
+        "output limit": "over its output limit"
+        + (f" of {show_memory(limit_bytes)}" if isinstance(limit_bytes, int) else ""),
         "lost": "lost with its relay three times while it ran",
         "cancelled": "cancelled",
         "not found": f"command `{spec.get('command')}` was not found on {where}",

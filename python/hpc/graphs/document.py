@@ -68,6 +68,10 @@ _KINDS: Final[dict[str, Any]] = {
     "exclude": ((list,), "a List of node ids"),
     "exclusive": _FLAG,
     "max_per_node": _WHOLE,
+    "warn_signal": _TEXT,
+    "output_limit": ((int, str), "bytes, or a text such as 10M"),
+    "umask": ((int, str), "an octal text such as 027"),
+    "ulimits": ((dict,), "an object of limits by name"),
 }
 """What a field takes; one of a spec that is not here is looked at by the Hub alone."""
 

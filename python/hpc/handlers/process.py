@@ -16,9 +16,9 @@ from typing import Literal
 
 import msgspec
 
-from hpc import ranges
+from hpc import limits, ranges
 from hpc.domain import Grant, NodeOffer, Work
-from hpc.errors import Refused
+from hpc.errors import Refused, UsageError
 from hpc.placeholders import Template
 from hpc.resources import CUDA_VARIABLE, GPUS, named
 
@@ -51,6 +51,10 @@ class _Spec(msgspec.Struct, frozen=True):
     stdout: str | None = None
     stderr: str | None = None
     time_limit: float | None = None
+    warn_signal: str | None = None
+    output_limit: int | None = None
+    umask: str | None = None
+    ulimits: dict[str, int | str] = {}
     grace: float = 5.0
     on_cut_off: Literal["finish", "stop"] = "finish"
     expand: bool = False
@@ -83,6 +87,12 @@ class ProcessHandler:
         argv, args = _argv(spec), None
         if spec.expand and grant.entries is not None:
             argv, args = _expanded(spec, grant)
+        try:
+            warned = limits.warned(spec.warn_signal, spec.time_limit)
+            umask = None if spec.umask is None else int(limits.umask_text(spec.umask), 8)
+            ulimits = limits.kernel_ulimits(spec.ulimits)
+        except UsageError as error:
+            raise Refused(error.message, field=error.field) from error
         memory_mib = grant.resources.get("memory_mib", spec.memory or 0)
         # A task that has the node to itself has all of its memory, and the limit that it asked for.
         limit_mib = spec.memory if spec.exclusive and spec.memory else memory_mib
@@ -105,6 +115,11 @@ class ProcessHandler:
             reserve_mib=memory_mib,
             resources=named(grant.resources),
             time_limit_s=spec.time_limit,
+            warn_signal=warned.signal if warned else None,
+            warn_s=warned.before_s if warned else 0.0,
+            output_limit=spec.output_limit,
+            umask=umask,
+            ulimits=ulimits,
             grace_s=spec.grace,
             on_cut_off=spec.on_cut_off,
             entries=grant.entries,

@@ -7,11 +7,13 @@ executed directly with these arguments. `args` has no default for this reason.
 from __future__ import annotations
 
 from hpc.domain import FieldSpec, GeneratorSpec, NamespaceSpec
+from hpc.limits import OUTPUT_BYTES_MAX
 from hpc.namespaces import Module
 from hpc.units import DURATION_S_MAX, MEMORY_MIB_MAX
 
 _PATH_CHARS_MAX = 4096
 _CPUS_MAX = 65_536
+_ULIMITS_MAX = 64
 _RETRIES_MAX = 1_000_000
 _GPUS_MAX = 65_536
 _NAMES_MAX = 64
@@ -34,6 +36,10 @@ SUBMIT_JOB = [
     _path("stdout"),
     _path("stderr"),
     FieldSpec(key="time_limit", expected_type="Float", min=0.001, max=DURATION_S_MAX),
+    FieldSpec(key="warn_signal", expected_type="String", min=3, max=32, format="text"),
+    FieldSpec(key="output_limit", expected_type="Int", min=1, max=OUTPUT_BYTES_MAX),
+    FieldSpec(key="umask", expected_type="String", min=1, max=4, format="text"),
+    FieldSpec(key="ulimits", expected_type="Map", max=_ULIMITS_MAX),
     FieldSpec(key="grace", expected_type="Float", min=0, max=86_400, default=5.0),
     FieldSpec(
         key="on_cut_off", expected_type="String", one_of=["finish", "stop"], default="finish"

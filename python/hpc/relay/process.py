@@ -99,6 +99,7 @@ class _Relay:
             cpus=self._resources.cpus,
             memory_mib=self._resources.memory_mib,
             stock=self._resources.stock(),
+            output_limit=self._config.output_limit,
         )
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):

@@ -21,6 +21,7 @@ from typing import Any, NamedTuple, TypeVar, cast
 import msgspec
 
 from hpc.domain import Work
+from hpc.limits import OUTPUT_BYTES_DEFAULT
 from hpc.resources import Stock
 
 STOP_S = 10.0
@@ -92,6 +93,7 @@ class SupervisorLink:
         cpus: list[int],
         memory_mib: int,
         stock: Mapping[str, Stock] | None = None,
+        output_limit: int = OUTPUT_BYTES_DEFAULT,
     ) -> SupervisorLink:
         """Start a supervisor and wait until it has swept and takes orders.
 
@@ -104,6 +106,7 @@ class SupervisorLink:
             cpus: Cores that tasks are pinned to, each to its own.
             memory_mib: Memory that tasks may reserve.
             stock: What else there is for tasks, by name.
+            output_limit: Bytes of captured output of each task that sets no limit of its own.
 
         Raises:
             ConnectionResetError: It ended instead; stderr says why.
@@ -122,6 +125,7 @@ class SupervisorLink:
                     node_id,
                     ",".join(map(str, cpus)),
                     str(memory_mib),
+                    str(output_limit),
                 ],
                 pass_fds=[theirs.fileno()],
                 stdin=subprocess.DEVNULL,

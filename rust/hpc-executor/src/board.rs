@@ -52,6 +52,7 @@ pub struct Board {
     pub(crate) serial: u32,
     pub(crate) newborns: Vec<u32>,
     pub(crate) is_patrolled: bool,
+    pub(crate) output_limit: u64,
     /// The outbox of this session.
     pub outbox: Outbox,
     /// What is due.
@@ -80,6 +81,8 @@ pub struct Parts {
     pub janitor: Janitor,
     /// The outbox of this session.
     pub outbox: Outbox,
+    /// Bytes of captured output of a task that sets no limit of its own.
+    pub output_limit: u64,
 }
 
 impl Board {
@@ -104,6 +107,7 @@ impl Board {
             serial: 0,
             newborns: Vec::new(),
             is_patrolled: false,
+            output_limit: parts.output_limit,
             outbox: parts.outbox,
             timers: Timers::new()?,
             holds: Holds::default(),

@@ -4,8 +4,8 @@
 //! |--------------------------|------------------------------------------------------------|
 //! | [`supervisor`]           | the loop: relay, children, time                            |
 //! | [`board`], [`life`]      | which tasks wait and run; the life of one                  |
-//! | [`work`], [`spawn`]      | what is executed, and how one task of it starts            |
-//! | [`slots`], [`limits`]    | cores and memory: taken, watched                           |
+//! | [`work`], [`ulimits`], [`spawn`] | what is executed, and how one task of it starts      |
+//! | [`slots`], [`limits`], [`flood`] | cores and memory: taken, watched; output watched   |
 //! | [`reap`], [`orphans`], [`sweep`] | whose process is this; nothing is left behind              |
 //! | [`capture`], [`tail`]    | output: captured, reported, followed                       |
 //! | [`outbox`], [`record`], [`report`], [`holds`] | what happened, until the Hub has it   |
@@ -26,6 +26,7 @@ macro_rules! say {
 
 pub mod board;
 pub mod capture;
+pub mod flood;
 pub mod holds;
 pub mod janitor;
 pub mod life;
@@ -42,5 +43,6 @@ pub mod sweep;
 pub mod sys;
 pub mod tail;
 pub mod timers;
+pub mod ulimits;
 pub mod wire;
 pub mod work;

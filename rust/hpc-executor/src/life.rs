@@ -41,6 +41,7 @@ pub(crate) enum Why {
     Cancelled,
     TimeLimit,
     Oom,
+    Flood,
     Fence,
     Drain,
 }
@@ -57,15 +58,18 @@ pub(crate) struct Task {
     pub pid: i32,
     cpus: CpuSet,
     taken: Taken,
-    captures: [Option<Capture>; 2],
+    pub captures: [Option<Capture>; 2],
     own_folder: Option<PathBuf>,
     started_at: u64,
     ending: Option<Ending>,
-    over: Option<(Reaped, u64)>,
+    pub over: Option<(Reaped, u64)>,
     is_haunted: bool,
     peak_bytes: u64,
     seen_bytes: u64,
     look_ms: u64,
+    pub output_limit: u64,
+    pub output_seen: u64,
+    pub output_look_ms: u64,
 }
 
 const STREAMS: [Stream; 2] = [Stream::Stdout, Stream::Stderr];
@@ -105,6 +109,7 @@ impl Board {
         }
         self.serial = self.serial.wrapping_add(1);
         let serial = self.serial;
+        let output_limit = lot.work.output_limit.unwrap_or(self.output_limit);
         let mut task = Task {
             lot,
             number,
@@ -120,6 +125,9 @@ impl Board {
             peak_bytes: 0,
             seen_bytes: 0,
             look_ms: 0,
+            output_limit,
+            output_seen: 0,
+            output_look_ms: 0,
         };
         match self.spawn(&mut task, serial) {
             Ok(pid) => {
@@ -180,7 +188,13 @@ impl Board {
         if let Some(limit_s) = task.lot.work.time_limit_s {
             let at_ms = now_ms.saturating_add(seconds_to_ms(limit_s));
             self.timers.set(at_ms, Timer::TimeLimit(serial));
+            if task.lot.work.warn_signal.is_some() {
+                let early_ms = seconds_to_ms(task.lot.work.warn_s);
+                let at_ms = at_ms.saturating_sub(early_ms).max(now_ms);
+                self.timers.set(at_ms, Timer::Warn(serial));
+            }
         }
+        self.watch_output(serial, task, now_ms);
         if let Some(limit) = task.limit_bytes() {
             // As if it had just grown to half of its limit: nothing is known of its pace yet.
             task.look_ms = limits::next_look_ms(limit / 2, 0, limit, 0);
@@ -244,6 +258,16 @@ impl Board {
         if let Some(task) = self.running.get(&serial) {
             let grace_ms = seconds_to_ms(task.lot.work.grace_s);
             self.end(serial, Why::TimeLimit, grace_ms);
+        }
+    }
+
+    /// Tells a task, by the signal that it has asked for, that its time will be over.
+    pub(crate) fn warn_due(&mut self, serial: u32) {
+        let task = self.running.get(&serial).filter(|task| task.over.is_none());
+        if let Some(task) = task.filter(|task| task.ending.is_none())
+            && let Some(signal) = task.lot.work.warn_signal
+        {
+            sys::signal_group(task.pid, signal);
         }
     }
 
@@ -397,13 +421,19 @@ impl Board {
     }
 
     fn conclude(&mut self, serial: u32, is_swept: bool) {
-        let Some(task) = self.running.remove(&serial) else {
+        let Some(mut task) = self.running.remove(&serial) else {
             return;
         };
         let Some((reaped, finished_at)) = task.over else {
             self.running.insert(serial, task);
             return;
         };
+        if is_swept && task.is_flooded() {
+            task.cut_output(); // nobody writes to it any more
+            // Who has passed the limit between two looks has passed it all the same.
+            let why = Why::Flood;
+            task.ending.get_or_insert(Ending { why, kill_ms: 0 });
+        }
         let outcome = verdict(&task, &reaped, finished_at, is_swept);
         self.settle(task, outcome, is_swept);
         if self.timers.len() > TIMERS_MIN + TIMERS_PER_TASK * self.running.len() {
@@ -481,6 +511,7 @@ fn verdict(task: &Task, reaped: &Reaped, finished_at: u64, is_swept: bool) -> Op
         Some(Why::Cancelled) => Some(Cause::Cancelled),
         Some(Why::TimeLimit) => Some(Cause::TimeLimit),
         Some(Why::Oom) => Some(Cause::Oom),
+        Some(Why::Flood) => Some(Cause::OutputLimit),
         // Who ends on SIGTERM may exit 0 with its work half done: after the signal nothing that it
         // says of itself is a result.
         Some(Why::Fence | Why::Drain) => return None,

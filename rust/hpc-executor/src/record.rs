@@ -41,6 +41,8 @@ pub enum Cause {
     Oom,
     #[serde(rename = "time limit")]
     TimeLimit,
+    #[serde(rename = "output limit")]
+    OutputLimit,
     #[serde(rename = "cancelled")]
     Cancelled,
     #[serde(rename = "not found")]

@@ -15,6 +15,7 @@ use serde_json::Value;
 use crate::capture::{PRIVATE_MODE, private_folder};
 use crate::record::Cause;
 use crate::sys::launch::{Launch, Launcher, Sink, Stage};
+use crate::ulimits;
 use crate::work::Lot;
 
 /// Children are the first that the kernel ends when memory is short, not the relay.
@@ -137,6 +138,8 @@ pub fn spawn(launcher: &mut Launcher, lot: &Lot, place: &Place<'_>) -> Result<i3
         },
         marker: place.marker,
         oom_score_adj: CHILD_OOM_SCORE_ADJ,
+        umask: work.umask,
+        limits: &lot.limits,
     };
     launcher
         .launch(&launch)
@@ -223,6 +226,10 @@ fn explain(lot: &Lot, task: u32, cwd: &CStr, stage: Stage, error: &io::Error) ->
         Stage::Stdin => Failed::refused(format!("stdin `{}`: {reason}", name(&lot.work.stdin))),
         Stage::Stdout => Failed::refused(format!("stdout `{}`: {reason}", name(&lot.work.stdout))),
         Stage::Stderr => Failed::refused(format!("stderr `{}`: {reason}", name(&lot.work.stderr))),
+        Stage::Ulimit => Failed::refused(
+            ulimits::refused(&lot.limits)
+                .unwrap_or_else(|| format!("its ulimits cannot be set: {reason}")),
+        ),
         Stage::Clone => Failed::ours(format!("no process could be made: {reason}")),
     }
 }

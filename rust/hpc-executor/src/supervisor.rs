@@ -67,6 +67,8 @@ pub struct Settings {
     pub cpus: Vec<u32>,
     /// Memory that tasks may reserve.
     pub memory_mib: u64,
+    /// Bytes of captured output of each task that sets no limit of its own.
+    pub output_limit: u64,
 }
 
 /// Runs until the relay says stop or is gone; ends every descendant before it returns.
@@ -143,6 +145,7 @@ impl Supervisor {
                 has_gpus: false,
             },
             janitor,
+            output_limit: settings.output_limit,
         })?;
         let old = old_outboxes(&outbox_folder, &session)?;
         hold_ended(&mut board.holds, &board.outbox);
@@ -218,9 +221,11 @@ impl Supervisor {
                 Timer::Fence => self.board.fence_due(),
                 Timer::Drain => self.board.drain_due(),
                 Timer::TimeLimit(serial) => self.board.time_limit_due(serial),
+                Timer::Warn(serial) => self.board.warn_due(serial),
                 Timer::Kill(serial) => self.board.kill_due(serial),
                 Timer::Swept(serial) => self.board.swept_due(serial),
                 Timer::Memory(serial) => looks.push(serial),
+                Timer::Output(serial) => self.board.output_due(serial),
                 Timer::Confine => self.board.confine_due(),
                 Timer::Patrol => self.board.patrol_due(),
                 Timer::News => self.news_due(),

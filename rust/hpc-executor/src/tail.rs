@@ -85,9 +85,9 @@ impl Follow {
             stream,
             ..
         } = self.asked.clone();
-        if let Some((attempt, file)) = board.running_capture(&job_id, task, stream) {
+        if let Some((attempt, file, most)) = board.running_capture(&job_id, task, stream) {
             self.take_attempt(attempt);
-            self.copy(file, attempt, false, frames);
+            self.copy(file, most, attempt, false, frames);
             return;
         }
         if self.kept.is_none() {
@@ -100,7 +100,7 @@ impl Follow {
             self.kept = Some(file);
         }
         if let (Some(file), Some(attempt)) = (self.kept.take(), self.attempt) {
-            self.copy(Some(&file), attempt, true, frames);
+            self.copy(Some(&file), u64::MAX, attempt, true, frames);
             self.kept = Some(file);
         }
     }
@@ -114,7 +114,15 @@ impl Follow {
         self.attempt = Some(attempt);
     }
 
-    fn copy(&mut self, file: Option<&File>, attempt: u64, is_kept: bool, frames: &mut Vec<u8>) {
+    /// Copies what is new, of the first `most` bytes: what is beyond will be cut off.
+    fn copy(
+        &mut self,
+        file: Option<&File>,
+        most: u64,
+        attempt: u64,
+        is_kept: bool,
+        frames: &mut Vec<u8>,
+    ) {
         let source = Source {
             job_id: self.asked.job_id.clone(),
             task: self.asked.task,
@@ -123,7 +131,7 @@ impl Follow {
         };
         let length = file
             .and_then(|file| file.metadata().ok())
-            .map_or(0, |meta| meta.len());
+            .map_or(0, |meta| meta.len().min(most));
         loop {
             let left = length.saturating_sub(self.position);
             if left == 0 && !self.is_new && !is_kept {
@@ -152,19 +160,20 @@ impl Follow {
 }
 
 impl Board {
-    /// The attempt of a task that runs, and the file of its stream where that is captured.
+    /// The attempt of a task that runs, the file of its stream where that is captured, and how
+    /// much of it may be kept.
     fn running_capture(
         &self,
         job_id: &str,
         number: u32,
         stream: Stream,
-    ) -> Option<(u64, Option<&File>)> {
+    ) -> Option<(u64, Option<&File>, u64)> {
         let task = self
             .running
             .values()
             .find(|task| task.number == number && task.lot.lease.job_id == job_id)?;
         let file = task.capture(stream).map(|capture| capture.file());
-        Some((task.lot.lease.attempt, file))
+        Some((task.lot.lease.attempt, file, task.output_limit))
     }
 
     fn kept_capture(&self, job_id: &str, number: u32, stream: Stream) -> Option<(u64, File)> {

@@ -17,12 +17,16 @@ pub enum Timer {
     Drain,
     /// A task's wall time is over.
     TimeLimit(u32),
+    /// A task is told that its wall time will soon be over.
+    Warn(u32),
     /// A task was asked to end and has had its grace.
     Kill(u32),
     /// A task's orphans should be gone.
     Swept(u32),
     /// A task's memory is looked at.
     Memory(u32),
+    /// How much a task has written is looked at.
+    Output(u32),
     /// Tasks that have just started are pinned whole.
     Confine,
     /// Starts have waited for company long enough.
@@ -92,9 +96,11 @@ impl Timers {
     pub fn forget(&mut self, is_gone: impl Fn(u32) -> bool) {
         self.heap.retain(|Reverse((_, timer))| match timer {
             Timer::TimeLimit(serial)
+            | Timer::Warn(serial)
             | Timer::Kill(serial)
             | Timer::Swept(serial)
-            | Timer::Memory(serial) => !is_gone(*serial),
+            | Timer::Memory(serial)
+            | Timer::Output(serial) => !is_gone(*serial),
             _ => true,
         });
     }

@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::slots::Asked;
+use crate::ulimits::{self, Limit};
 
 /// The lease under which tasks were granted; stands in the ctx of their reports.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -83,6 +84,16 @@ pub struct Work {
     pub resources: BTreeMap<String, u64>,
     #[serde(default)]
     pub time_limit_s: Option<f64>,
+    #[serde(default)]
+    pub warn_signal: Option<i32>,
+    #[serde(default)]
+    pub warn_s: f64,
+    #[serde(default)]
+    pub output_limit: Option<u64>,
+    #[serde(default)]
+    pub umask: Option<u32>,
+    #[serde(default)]
+    pub ulimits: HashMap<String, Option<u64>>,
     #[serde(default = "five")]
     pub grace_s: f64,
     #[serde(default)]
@@ -126,6 +137,8 @@ pub struct Lot {
     pub cwd: Option<CString>,
     /// stdin, or `/dev/null`.
     pub stdin: CString,
+    /// Limits of its processes.
+    pub limits: Vec<Limit>,
 }
 
 /// Who runs the tasks: what the environment tells them beside the work.
@@ -268,6 +281,7 @@ impl Lot {
             env,
             asked: asked_of(&work),
             cwd: work.cwd.as_deref().map(|p| text("cwd", p)).transpose()?,
+            limits: ulimits::limits(&work.ulimits)?,
             stdin: text("stdin", work.stdin.as_deref().unwrap_or("/dev/null"))?,
             work,
         })

@@ -23,6 +23,8 @@ fn launch<'a>(programs: &'a [CString], argv: &'a [&'a CStr]) -> Launch<'a> {
         stderr: Sink::SameAsStdout,
         marker: 1 << 62,
         oom_score_adj: b"300",
+        umask: None,
+        limits: &[],
     }
 }
 
@@ -70,6 +72,36 @@ fn a_failure_names_its_stage() {
     assert_eq!(stage(&["/etc/passwd", "/x"], c"/", null), (Stage::Exec, 13));
     let nowhere = Sink::Create(c"/nowhere/out");
     assert_eq!(stage(&["/bin/true"], c"/", nowhere), (Stage::Stdout, 2));
+}
+
+/// The program finds them set; a limit that nobody may have stops it, and is told from the rest.
+#[test]
+fn umask_and_limits_hold_from_the_first_instruction() {
+    let file = temporary("limits");
+    let path = CString::new(file.to_str().unwrap()).unwrap();
+    let programs = strings(&["/bin/sh"]);
+    let argv = [c"sh", c"-c", c"umask; ulimit -n; ulimit -c"];
+    let mut launcher = Launcher::new();
+    let mut asked = Launch {
+        stdout: Sink::Create(&path),
+        umask: Some(0o077),
+        limits: &[(libc::RLIMIT_NOFILE, 17), (libc::RLIMIT_CORE, 0)],
+        ..launch(&programs, &argv)
+    };
+    assert!(ended(launcher.launch(&asked).unwrap()));
+    assert_eq!(fs::read_to_string(&file).unwrap(), "0077\n17\n0\n");
+    let mode = fs::metadata(&file).unwrap().permissions();
+    assert_eq!(
+        std::os::unix::fs::PermissionsExt::mode(&mode) & 0o777,
+        0o600
+    );
+    fs::remove_file(&file).unwrap();
+
+    // Not even a superuser has more files than the kernel has numbers for.
+    asked.limits = &[(libc::RLIMIT_NOFILE, u64::MAX)];
+    let (stage, error) = launcher.launch(&asked).unwrap_err();
+    assert_eq!((stage, error.raw_os_error()), (Stage::Ulimit, Some(1)));
+    fs::remove_file(&file).unwrap();
 }
 
 /// Two streams into one new file follow each other; a pipe without a reader stops nobody.

@@ -49,6 +49,10 @@ pub struct Launch<'a> {
     pub marker: u64,
     /// Its `oom_score_adj`, as text.
     pub oom_score_adj: &'a [u8],
+    /// Its umask; ours without one.
+    pub umask: Option<u32>,
+    /// Soft limits to set, by the kernel's number.
+    pub limits: &'a [(u32, u64)],
 }
 
 /// What could not be done; the child is gone and reaped.
@@ -67,6 +71,8 @@ pub enum Stage {
     Stderr = 5,
     /// No program of that name can be executed.
     Exec = 6,
+    /// One of its limits cannot be set.
+    Ulimit = 7,
 }
 
 /// Starts children; holds what is made once and used for each.
@@ -155,6 +161,7 @@ impl Launcher {
             4 => Stage::Stdout,
             5 => Stage::Stderr,
             6 => Stage::Exec,
+            7 => Stage::Ulimit,
             _ => Stage::Clone,
         };
         Err((stage, io::Error::from_raw_os_error(orders.errno)))
@@ -204,7 +211,11 @@ fn obey(orders: &Orders<'_>) -> Result<Never, Stage> {
         if libc::chdir(launch.cwd.as_ptr()) != 0 {
             return Err(Stage::Cwd);
         }
+        if let Some(umask) = launch.umask {
+            libc::umask(umask); // before its files are made
+        }
         redirect(launch)?;
+        limit(launch.limits)?; // after all files are open: the limit may be on these
         let mut none: libc::sigset_t = std::mem::zeroed();
         libc::sigemptyset(&raw mut none);
         libc::sigprocmask(libc::SIG_SETMASK, &raw const none, ptr::null_mut());
@@ -225,6 +236,28 @@ unsafe fn mark(marker: u64) {
             libc::setrlimit64(libc::RLIMIT_RSS, &raw const limit);
         }
     }
+}
+
+unsafe fn limit(limits: &[(u32, u64)]) -> Result<(), Stage> {
+    for (resource, soft) in limits {
+        // SAFETY: reads and writes one struct of our own.
+        unsafe {
+            let mut limit = libc::rlimit64 {
+                rlim_cur: 0,
+                rlim_max: 0,
+            };
+            if libc::getrlimit64(*resource, &raw mut limit) != 0 {
+                return Err(Stage::Ulimit);
+            }
+            limit.rlim_cur = *soft;
+            // Who may raise the hard limit does; for everybody else this is an error.
+            limit.rlim_max = limit.rlim_max.max(*soft);
+            if libc::setrlimit64(*resource, &raw const limit) != 0 {
+                return Err(Stage::Ulimit);
+            }
+        }
+    }
+    Ok(())
 }
 
 unsafe fn write_oom_score(score: &[u8]) {

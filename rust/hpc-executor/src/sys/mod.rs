@@ -350,6 +350,20 @@ pub fn marker_of(pid: i32) -> Option<u64> {
         .map(|_| old.rlim_cur)
 }
 
+/// The greatest that a limit of this process, and so of its children, may be raised to; `None`
+/// where the kernel does not know it.
+#[must_use]
+pub fn hard_limit(resource: u32) -> Option<u64> {
+    let mut limit = libc::rlimit64 {
+        rlim_cur: 0,
+        rlim_max: 0,
+    };
+    // SAFETY: writes one struct of ours.
+    check(unsafe { libc::getrlimit64(resource, &raw mut limit) })
+        .ok()
+        .map(|_| limit.rlim_max)
+}
+
 /// A process held by a descriptor: it cannot become another one while this lives.
 pub struct Handle(OwnedFd);
 
