@@ -149,4 +149,6 @@ def supervise(
     cpus: list[int],
     memory_mib: int,
     output_limit: int,
+    cgroup: str,
 ) -> None: ...
+def memory_cgroup(*, root: str | PathLike[str], pids: list[int]) -> tuple[str, str]: ...

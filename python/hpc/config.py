@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Final
+from typing import Final, Literal, get_args
 
 import msgspec
 
@@ -52,6 +52,9 @@ RECLAIM_LEASES: Final = 10.0
 
 _ID: Final = r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}"
 _PORT_MAX: Final = 65535
+
+
+Cgroup = Literal["auto", "off", "require"]
 
 
 def check_id(text: str, field: str) -> str:
@@ -148,6 +151,7 @@ class RelayConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
         takeover: Take the node id from another place that is alive.
         port: Where `POST /poke` is served on loopback; None is nowhere, 0 picks a free one.
         output_limit: Bytes of captured output of each task that sets no limit of its own.
+        cgroup: Whether memory limits are kept by cgroups: where they can be made, never, or always.
     """
 
     home: Path
@@ -163,6 +167,7 @@ class RelayConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     takeover: bool = False
     port: int | None = None
     output_limit: int = OUTPUT_BYTES_DEFAULT
+    cgroup: Cgroup = "auto"
 
     def __post_init__(self) -> None:
         check_id(self.node_id, "node-id")
@@ -186,6 +191,10 @@ class RelayConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
         check_labels(self.labels, "label")
         _between("grace", self.grace_s, 0, 366 * 86_400, " s")
         checked_bytes(self.output_limit, field="output-limit")
+        if self.cgroup not in get_args(Cgroup):
+            raise UsageError(
+                f"`cgroup` must be auto, off or require, got {self.cgroup!r}", field="cgroup"
+            )
         if self.port is not None:
             _between("port", self.port, 0, _PORT_MAX, "")
 

@@ -171,6 +171,7 @@ async def relay(
     memory_mib: int = 4096,
     stock: Mapping[str, Stock] | None = None,
     acknowledges: bool = True,
+    cgroup: str = "off",
 ) -> AsyncIterator[Relay]:
     """Start a supervisor in a folder and take its reports; it ends with the block."""
     cores = sorted(os.sched_getaffinity(0)) if cpus is None else cpus
@@ -181,6 +182,7 @@ async def relay(
         cpus=cores,
         memory_mib=memory_mib,
         stock=stock,
+        cgroup=cgroup,
     )
     taken = Relay(link, acknowledges=acknowledges)
     listener = asyncio.create_task(taken.listen())

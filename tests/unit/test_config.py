@@ -114,6 +114,11 @@ def test_the_reclaim_time_is_ten_leases_unless_given(tmp_path: Path) -> None:
         (lambda p: RelayConfig(home=p, node_id="n", namespaces=["../x"]), "ns"),
         (lambda p: RelayConfig(home=p, node_id="n", namespaces=["b"], cpus=0), "cpus"),
         (lambda p: RelayConfig(home=p, node_id="n", namespaces=["b"], hub_url="x"), "hub_url"),
+        (lambda p: RelayConfig(home=p, node_id="n", namespaces=["b"], cgroup="v2"), "cgroup"),
+        (
+            lambda p: RelayConfig(home=p, node_id="n", namespaces=["b"], output_limit=0),
+            "output-limit",
+        ),
         (lambda p: MonitorConfig(home=p, node_id="n", interval_s=0), "interval"),
     ],
 )

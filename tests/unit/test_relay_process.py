@@ -11,9 +11,13 @@ from pathlib import Path
 from typing import Any
 
 import psutil
+import pytest
 from relay_scripted import Request, Response, ScriptedHub, run
 
 from hpc.access import Access, write_access
+from hpc.config import RelayConfig
+from hpc.errors import HpcError
+from hpc.relay import process
 
 LEASE_S = 2.0
 START = """
@@ -286,3 +290,22 @@ def test_without_its_supervisor_a_relay_ends_every_task_and_says_so(tmp_path: Pa
         assert not Path(f"/proc/{int((tmp_path / 'pid').read_text())}").exists()
 
     run(scenario())
+
+
+def test_a_cgroup_that_is_required_and_cannot_be_made_stops_the_start(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Whoever asks for it gets no relay that is less strict, and reads what is missing."""
+    asked: list[dict[str, Any]] = []
+
+    def missing(**given: Any) -> tuple[str, str]:
+        asked.append(given)
+        return "", "other processes share /sys/fs/cgroup/user.slice"
+
+    monkeypatch.setattr(process, "memory_cgroup", missing)
+    config = RelayConfig(home=tmp_path, node_id="n1", namespaces=["batch"], cgroup="require")
+    with pytest.raises(HpcError, match="other processes share") as refused:
+        process.run_relay(config)
+    assert "Delegate=yes" in (refused.value.hint or "")
+    assert asked[0]["root"] == "/"
+    assert not (tmp_path / "relays").exists()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, cast
 
 import typer
 
@@ -63,12 +63,18 @@ def relay(
             "--output-limit", metavar="SIZE", help="Of each task's captured output, by default."
         ),
     ] = "1G",
+    cgroup: Annotated[
+        str,
+        typer.Option(
+            "--cgroup", metavar="auto|off|require", help="Memory limits by cgroup, if it can be."
+        ),
+    ] = "auto",
     port: Annotated[
         int | None, typer.Option("--port", help="Serve POST /poke there, on loopback.")
     ] = None,
 ) -> int:
     """Be a relay until a signal ends it; prints a line when it has joined."""
-    from hpc.config import RelayConfig  # noqa: PLC0415 - `hpc --help` does without
+    from hpc.config import Cgroup, RelayConfig  # noqa: PLC0415 - `hpc --help` does without
     from hpc.resources import parse_gpus, parse_labels, parse_offers  # noqa: PLC0415 - likewise
 
     config = RelayConfig(
@@ -83,6 +89,7 @@ def relay(
         labels=parse_labels(label or (), "label"),
         grace_s=parse_duration(grace, field="grace"),
         takeover=takeover,
+        cgroup=cast("Cgroup", cgroup),  # checked there
         output_limit=parse_bytes(output_limit, field="output-limit"),
         port=port,
     )

@@ -24,6 +24,7 @@ import msgspec
 import uvloop
 
 from hpc import plugins
+from hpc._core import memory_cgroup
 from hpc.clock import Clock, SystemClock
 from hpc.config import RelayConfig, read_access
 from hpc.errors import Conflict, HpcError, NoHub, NotFound
@@ -56,6 +57,8 @@ def run_relay(config: RelayConfig) -> int:
     if config.hub_url is not None:
         # Tasks that speak to the Hub, workers above all, find it where this relay does.
         os.environ["HPC_HUB_URL"] = config.hub_url
+    if config.cgroup == "require":
+        require_cgroup()
     wait = None if config.takeover else _say_waiting(config.node_id)
     folder = NodeFolder.open(config.home, config.node_id, on_wait=wait)
     try:
@@ -65,6 +68,20 @@ def run_relay(config: RelayConfig) -> int:
     finally:
         folder.close()
     return 0
+
+
+def require_cgroup() -> None:
+    """Refuse to be a relay where tasks can have no memory cgroup.
+
+    Raises:
+        HpcError: What is missing.
+    """
+    version, missing = memory_cgroup(root="/", pids=[os.getpid()])
+    if not version:
+        raise HpcError(
+            f"No memory cgroup can be made, and `--cgroup require` asks for one: {missing}",
+            hint="systemd-run --user --scope -p Delegate=yes hpc relay --cgroup require",
+        )
 
 
 class _Relay:
@@ -100,6 +117,7 @@ class _Relay:
             memory_mib=self._resources.memory_mib,
             stock=self._resources.stock(),
             output_limit=self._config.output_limit,
+            cgroup=self._config.cgroup,
         )
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):

@@ -11,7 +11,7 @@ from hpc._core import supervise
 
 def main(arguments: list[str]) -> int:
     """Run a supervisor; the arguments are those that `supervisor_link` gives."""
-    socket, folder, session, node_id, cpus, memory_mib, output_limit = arguments
+    socket, folder, session, node_id, cpus, memory_mib, output_limit, cgroup = arguments
     try:
         supervise(
             int(socket),
@@ -21,6 +21,7 @@ def main(arguments: list[str]) -> int:
             cpus=[int(cpu) for cpu in cpus.split(",")],
             memory_mib=int(memory_mib),
             output_limit=int(output_limit),
+            cgroup=cgroup,
         )
     except OSError as error:
         print(f"supervisor of node {node_id}: {error}", file=sys.stderr)

@@ -94,6 +94,7 @@ class SupervisorLink:
         memory_mib: int,
         stock: Mapping[str, Stock] | None = None,
         output_limit: int = OUTPUT_BYTES_DEFAULT,
+        cgroup: str = "auto",
     ) -> SupervisorLink:
         """Start a supervisor and wait until it has swept and takes orders.
 
@@ -107,6 +108,7 @@ class SupervisorLink:
             memory_mib: Memory that tasks may reserve.
             stock: What else there is for tasks, by name.
             output_limit: Bytes of captured output of each task that sets no limit of its own.
+            cgroup: `auto`, `off` or `require`: whether memory limits are kept by cgroups.
 
         Raises:
             ConnectionResetError: It ended instead; stderr says why.
@@ -126,6 +128,7 @@ class SupervisorLink:
                     ",".join(map(str, cpus)),
                     str(memory_mib),
                     str(output_limit),
+                    cgroup,
                 ],
                 pass_fds=[theirs.fileno()],
                 stdin=subprocess.DEVNULL,

@@ -11,6 +11,7 @@ use std::sync::Arc;
 use hpc_core::lattice::tasks::TaskSet;
 
 use crate::capture::Captures;
+use crate::cgroup::Cgroups;
 use crate::holds::Holds;
 use crate::janitor::Janitor;
 use crate::life::{Task, Why};
@@ -53,6 +54,8 @@ pub struct Board {
     pub(crate) newborns: Vec<u32>,
     pub(crate) is_patrolled: bool,
     pub(crate) output_limit: u64,
+    pub(crate) groups: Option<Cgroups>,
+    pub(crate) are_groups_required: bool,
     /// The outbox of this session.
     pub outbox: Outbox,
     /// What is due.
@@ -83,6 +86,10 @@ pub struct Parts {
     pub outbox: Outbox,
     /// Bytes of captured output of a task that sets no limit of its own.
     pub output_limit: u64,
+    /// What makes groups for tasks whose memory is limited, where that is possible.
+    pub groups: Option<Cgroups>,
+    /// Whether such a task may not run without.
+    pub are_groups_required: bool,
 }
 
 impl Board {
@@ -108,6 +115,8 @@ impl Board {
             newborns: Vec::new(),
             is_patrolled: false,
             output_limit: parts.output_limit,
+            groups: parts.groups,
+            are_groups_required: parts.are_groups_required,
             outbox: parts.outbox,
             timers: Timers::new()?,
             holds: Holds::default(),

@@ -9,12 +9,16 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread::JoinHandle;
 
+use crate::cgroup::Group;
+
 /// Work for the thread.
 pub enum Chore {
     /// Make what was written durable.
     Sync(Arc<File>),
     /// Remove a folder and what is in it.
     Remove(PathBuf),
+    /// Remove the group of a task that is over.
+    RemoveGroup(Group),
 }
 
 /// The thread's owner.
@@ -57,12 +61,18 @@ impl Janitor {
 }
 
 fn work(inbox: &Receiver<Chore>) {
+    // The last process of a group may be on its way out: then it is tried again after the next.
+    let mut groups: Vec<Group> = Vec::new();
     for chore in inbox {
         match chore {
             Chore::Sync(file) => {
                 if let Err(error) = file.sync_data() {
                     crate::say!("supervisor: the outbox could not be synced: {error}");
                 }
+            }
+            Chore::RemoveGroup(group) => {
+                groups.push(group);
+                groups.retain(|group| group.remove().is_err());
             }
             Chore::Remove(folder) => {
                 if let Err(error) = std::fs::remove_dir_all(&folder)

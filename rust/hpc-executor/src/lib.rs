@@ -6,6 +6,7 @@
 //! | [`board`], [`life`]      | which tasks wait and run; the life of one                  |
 //! | [`work`], [`ulimits`], [`spawn`] | what is executed, and how one task of it starts      |
 //! | [`slots`], [`limits`], [`flood`] | cores and memory: taken, watched; output watched   |
+//! | [`memory`], [`cgroup`]   | memory limits: kept by the kernel, else by looking        |
 //! | [`reap`], [`orphans`], [`sweep`] | whose process is this; nothing is left behind              |
 //! | [`capture`], [`tail`]    | output: captured, reported, followed                       |
 //! | [`outbox`], [`record`], [`report`], [`holds`] | what happened, until the Hub has it   |
@@ -26,11 +27,13 @@ macro_rules! say {
 
 pub mod board;
 pub mod capture;
+pub mod cgroup;
 pub mod flood;
 pub mod holds;
 pub mod janitor;
 pub mod life;
 pub mod limits;
+pub mod memory;
 pub mod orphans;
 pub mod outbox;
 pub mod reap;

@@ -4,7 +4,7 @@
 //! output is taken, its end is written, and its slot is free. Being asked to end (cancel, limits,
 //! fence, drain) is SIGTERM to its group, its grace, then SIGKILL to everything of it.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -12,6 +12,7 @@ use hpc_core::lattice::tasks::TaskSet;
 
 use crate::board::Board;
 use crate::capture::{Capture, Source, Stream};
+use crate::cgroup::Group;
 use crate::janitor::Chore;
 use crate::limits;
 use crate::reap;
@@ -64,9 +65,10 @@ pub(crate) struct Task {
     ending: Option<Ending>,
     pub over: Option<(Reaped, u64)>,
     is_haunted: bool,
-    peak_bytes: u64,
-    seen_bytes: u64,
-    look_ms: u64,
+    pub peak_bytes: u64,
+    pub seen_bytes: u64,
+    pub look_ms: u64,
+    pub group: Option<Group>,
     pub output_limit: u64,
     pub output_seen: u64,
     pub output_look_ms: u64,
@@ -82,10 +84,6 @@ impl Task {
             Stream::Stdout => stdout.as_ref(),
             Stream::Stderr => stderr.as_ref(),
         }
-    }
-
-    fn limit_bytes(&self) -> Option<u64> {
-        self.lot.work.memory_mib.map(|mib| mib << 20)
     }
 }
 
@@ -125,6 +123,7 @@ impl Board {
             peak_bytes: 0,
             seen_bytes: 0,
             look_ms: 0,
+            group: None,
             output_limit,
             output_seen: 0,
             output_look_ms: 0,
@@ -164,6 +163,19 @@ impl Board {
             let folder = self.folders.take();
             task.own_folder = Some(folder.map_err(|error| told("no folder of its own", error))?);
         }
+        task.group = self.make_group(task, serial)?;
+        let started = self.spawn_in(task, serial);
+        match started {
+            Err(failed) if failed.is_group => {
+                self.without_groups(&failed.detail)?;
+                self.leave_group(task.group.take());
+                self.spawn_in(task, serial)
+            }
+            started => started,
+        }
+    }
+
+    fn spawn_in(&mut self, task: &Task, serial: u32) -> Result<i32, Failed> {
         let [stdout, stderr] = &task.captures;
         let place = Place {
             node_id: &self.site.node_id,
@@ -175,8 +187,9 @@ impl Board {
                 stderr.as_ref().map(Capture::path),
             ),
             marker: self.markers.of(serial),
+            group: task.group.as_ref().map(Group::procs),
         };
-        spawn::spawn(&mut self.launcher, &lot, &place)
+        spawn::spawn(&mut self.launcher, &task.lot, &place)
     }
 
     fn watch(&mut self, serial: u32, task: &mut Task) {
@@ -195,12 +208,7 @@ impl Board {
             }
         }
         self.watch_output(serial, task, now_ms);
-        if let Some(limit) = task.limit_bytes() {
-            // As if it had just grown to half of its limit: nothing is known of its pace yet.
-            task.look_ms = limits::next_look_ms(limit / 2, 0, limit, 0);
-            self.timers
-                .set(now_ms + task.look_ms, Timer::Memory(serial));
-        }
+        self.watch_memory(serial, task, now_ms);
     }
 
     /// Pins what a task has started in the moment before it was pinned itself.
@@ -250,6 +258,9 @@ impl Board {
             };
             sys::signal_group(task.pid, signal);
             sys::signal_group(task.pid, libc::SIGCONT); // a stopped one could not hear it
+            if grace_ms == 0 {
+                task.kill_group();
+            }
         }
         self.timers.set(kill_ms, Timer::Kill(serial));
     }
@@ -279,42 +290,10 @@ impl Board {
         let is_due = task.ending.as_ref().is_some_and(|e| e.kill_ms <= now_ms);
         if is_due && task.over.is_none() {
             sys::signal_group(task.pid, libc::SIGKILL);
+            task.kill_group();
         } else if is_due {
             self.sweep_orphans(now_ms);
         }
-    }
-
-    /// Looks at the memory of these tasks; what they have set free counts too.
-    pub(crate) fn memory_due(&mut self, serials: &[u32]) {
-        let mut orphans: HashMap<u32, Vec<i32>> = HashMap::new();
-        for pid in self.orphans() {
-            if let Some(serial) = self.owner(pid) {
-                orphans.entry(serial).or_default().push(pid);
-            }
-        }
-        for serial in serials {
-            self.look_at_memory(*serial, orphans.remove(serial).unwrap_or_default());
-        }
-    }
-
-    fn look_at_memory(&mut self, serial: u32, mut roots: Vec<i32>) {
-        let Some(task) = self.running.get_mut(&serial).filter(|t| t.over.is_none()) else {
-            return;
-        };
-        let Some(limit) = task.limit_bytes() else {
-            return;
-        };
-        roots.push(task.pid);
-        let look = limits::look(&roots, limit);
-        task.peak_bytes = task.peak_bytes.max(look.bytes);
-        if look.is_over {
-            self.end(serial, Why::Oom, 0);
-            return;
-        }
-        task.look_ms = limits::next_look_ms(look.bytes, task.seen_bytes, limit, task.look_ms);
-        task.seen_bytes = look.bytes;
-        let at_ms = limits::look_at_ms(sys::boottime_ms(), task.look_ms);
-        self.timers.set(at_ms, Timer::Memory(serial));
     }
 
     /// Reaps every child that has ended and brings the tasks to their end whose last it was.
@@ -434,6 +413,10 @@ impl Board {
             let why = Why::Flood;
             task.ending.get_or_insert(Ending { why, kill_ms: 0 });
         }
+        if task.was_oom() {
+            let why = Why::Oom;
+            task.ending.get_or_insert(Ending { why, kill_ms: 0 });
+        }
         let outcome = verdict(&task, &reaped, finished_at, is_swept);
         self.settle(task, outcome, is_swept);
         if self.timers.len() > TIMERS_MIN + TIMERS_PER_TASK * self.running.len() {
@@ -491,6 +474,7 @@ impl Board {
             // The patrol before this one may have seen this task run, and so have trimmed nothing.
             self.patrol_soon(sys::boottime_ms());
         }
+        self.leave_group(task.group);
         self.slots.give(task.taken);
         frames
     }
@@ -524,7 +508,9 @@ fn verdict(task: &Task, reaped: &Reaped, finished_at: u64, is_swept: bool) -> Op
         cause,
         started_at: Some(task.started_at),
         finished_at: finished_at.max(task.started_at), // the clock may have been set back
-        peak_memory_bytes: peak_bytes(task.peak_bytes, reaped.peak_bytes),
+        peak_memory_bytes: (task.group.as_ref())
+            .and_then(Group::peak_bytes)
+            .or_else(|| peak_bytes(task.peak_bytes, reaped.peak_bytes)),
         cpu_us: Some(reaped.cpu_us),
         detail,
     })

@@ -41,6 +41,8 @@ pub struct Place<'a> {
     pub captures: (Option<&'a CStr>, Option<&'a CStr>),
     /// Its marker.
     pub marker: u64,
+    /// The file that moves a process into its group, where it has one.
+    pub group: Option<&'a CStr>,
 }
 
 /// Why a task could not be started, as its report says it.
@@ -54,6 +56,8 @@ pub struct Failed {
     pub detail: String,
     /// Whether it is this machine's trouble, not the task's: then the task may run later.
     pub is_ours: bool,
+    /// Whether only its group kept it from starting.
+    pub is_group: bool,
 }
 
 impl Failed {
@@ -65,6 +69,7 @@ impl Failed {
             exit_code: None,
             detail,
             is_ours: false,
+            is_group: false,
         }
     }
 
@@ -138,6 +143,7 @@ pub fn spawn(launcher: &mut Launcher, lot: &Lot, place: &Place<'_>) -> Result<i3
         },
         marker: place.marker,
         oom_score_adj: CHILD_OOM_SCORE_ADJ,
+        group: place.group,
         umask: work.umask,
         limits: &lot.limits,
     };
@@ -204,9 +210,7 @@ fn explain(lot: &Lot, task: u32, cwd: &CStr, stage: Stage, error: &io::Error) ->
     match stage {
         Stage::Cwd => Failed {
             cause: Cause::CwdNotFound,
-            exit_code: None,
-            detail: format!("`{}`: {reason}", cwd.to_string_lossy()),
-            is_ours: false,
+            ..Failed::refused(format!("`{}`: {reason}", cwd.to_string_lossy()))
         },
         Stage::Exec => {
             let own = lot.work.args_of(task).unwrap_or_default().first();
@@ -219,8 +223,7 @@ fn explain(lot: &Lot, task: u32, cwd: &CStr, stage: Stage, error: &io::Error) ->
                 } else {
                     EXIT_NOT_EXECUTABLE
                 }),
-                detail: format!("`{program}`: {reason}"),
-                is_ours: false,
+                ..Failed::refused(format!("`{program}`: {reason}"))
             }
         }
         Stage::Stdin => Failed::refused(format!("stdin `{}`: {reason}", name(&lot.work.stdin))),
@@ -230,6 +233,10 @@ fn explain(lot: &Lot, task: u32, cwd: &CStr, stage: Stage, error: &io::Error) ->
             ulimits::refused(&lot.limits)
                 .unwrap_or_else(|| format!("its ulimits cannot be set: {reason}")),
         ),
+        Stage::Group => Failed {
+            is_group: true,
+            ..Failed::ours(format!("its cgroup cannot be entered: {reason}"))
+        },
         Stage::Clone => Failed::ours(format!("no process could be made: {reason}")),
     }
 }

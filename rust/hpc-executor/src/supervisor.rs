@@ -17,6 +17,7 @@ use hpc_core::lattice::tasks::TaskSet;
 
 use crate::board::{Board, Parts};
 use crate::capture::{Captures, private_folder};
+use crate::cgroup::{Cgroups, Wanted};
 use crate::holds::Holds;
 use crate::janitor::{Chore, Janitor};
 use crate::outbox::{News, Outbox};
@@ -69,6 +70,8 @@ pub struct Settings {
     pub memory_mib: u64,
     /// Bytes of captured output of each task that sets no limit of its own.
     pub output_limit: u64,
+    /// Whether memory limits are kept by cgroups.
+    pub cgroup: Wanted,
 }
 
 /// Runs until the relay says stop or is gone; ends every descendant before it returns.
@@ -96,6 +99,9 @@ pub fn supervise(settings: Settings) -> io::Result<()> {
     }
     supervisor.leave_syncs();
     supervisor.board.janitor.finish();
+    if let Some(groups) = &supervisor.board.groups {
+        groups.sweep();
+    }
     result
 }
 
@@ -129,6 +135,7 @@ impl Supervisor {
         let lock = lock(&folder)?;
         let place = sweep::place_of(&folder)?;
         let swept = sweep::sweep(&place);
+        let groups = Cgroups::open(&folder, &place, settings.cgroup)?;
         let janitor = Janitor::start()?;
         clear_runs(&folder, &janitor);
         let run = run_folder(&folder, &session);
@@ -146,6 +153,8 @@ impl Supervisor {
             },
             janitor,
             output_limit: settings.output_limit,
+            groups,
+            are_groups_required: settings.cgroup == Wanted::Require,
         })?;
         let old = old_outboxes(&outbox_folder, &session)?;
         hold_ended(&mut board.holds, &board.outbox);

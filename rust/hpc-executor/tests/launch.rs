@@ -23,6 +23,7 @@ fn launch<'a>(programs: &'a [CString], argv: &'a [&'a CStr]) -> Launch<'a> {
         stderr: Sink::SameAsStdout,
         marker: 1 << 62,
         oom_score_adj: b"300",
+        group: None,
         umask: None,
         limits: &[],
     }

@@ -2,7 +2,9 @@
 
 use std::path::PathBuf;
 
+use hpc_executor::cgroup::{self, Wanted};
 use hpc_executor::supervisor::{self, Settings};
+use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 
 /// Runs the supervisor of a relay in this process, without the GIL, until the relay lets go.
@@ -13,7 +15,7 @@ use pyo3::prelude::*;
     reason = "what a supervisor is told, each by name"
 )]
 #[pyfunction]
-#[pyo3(signature = (socket, *, folder, session, node_id, cpus, memory_mib, output_limit))]
+#[pyo3(signature = (socket, *, folder, session, node_id, cpus, memory_mib, output_limit, cgroup))]
 pub fn supervise(
     py: Python<'_>,
     socket: i32,
@@ -23,7 +25,10 @@ pub fn supervise(
     cpus: Vec<u32>,
     memory_mib: u64,
     output_limit: u64,
+    cgroup: &str,
 ) -> PyResult<()> {
+    let cgroup = Wanted::parse(cgroup)
+        .ok_or_else(|| PyValueError::new_err("`cgroup` must be auto, off or require"))?;
     py.detach(|| {
         let settings = Settings {
             socket: supervisor::socket(socket)?,
@@ -33,8 +38,20 @@ pub fn supervise(
             cpus,
             memory_mib,
             output_limit,
+            cgroup,
         };
         supervisor::supervise(settings)
     })
     .map_err(PyErr::from)
+}
+
+/// Where a memory cgroup can be made for a task: (`v1` or `v2`, the folder), or ("", what is
+/// missing). Changes nothing.
+#[pyfunction]
+#[pyo3(signature = (*, root, pids))]
+pub fn memory_cgroup(root: PathBuf, pids: Vec<i32>) -> (&'static str, String) {
+    match cgroup::find(&root, &pids) {
+        Ok(home) => (home.version.name(), home.folder.display().to_string()),
+        Err(missing) => ("", missing),
+    }
 }

@@ -49,6 +49,8 @@ pub struct Launch<'a> {
     pub marker: u64,
     /// Its `oom_score_adj`, as text.
     pub oom_score_adj: &'a [u8],
+    /// The file that moves who writes `0` to it into a cgroup.
+    pub group: Option<&'a CStr>,
     /// Its umask; ours without one.
     pub umask: Option<u32>,
     /// Soft limits to set, by the kernel's number.
@@ -73,6 +75,8 @@ pub enum Stage {
     Exec = 6,
     /// One of its limits cannot be set.
     Ulimit = 7,
+    /// Its cgroup cannot be entered.
+    Group = 8,
 }
 
 /// Starts children; holds what is made once and used for each.
@@ -162,6 +166,7 @@ impl Launcher {
             5 => Stage::Stderr,
             6 => Stage::Exec,
             7 => Stage::Ulimit,
+            8 => Stage::Group,
             _ => Stage::Clone,
         };
         Err((stage, io::Error::from_raw_os_error(orders.errno)))
@@ -206,6 +211,9 @@ fn obey(orders: &Orders<'_>) -> Result<Never, Stage> {
         if libc::getppid() != orders.parent {
             libc::_exit(127); // the parent died before the line above could take hold
         }
+        if let Some(procs) = launch.group {
+            enter(procs)?;
+        }
         mark(launch.marker);
         write_oom_score(launch.oom_score_adj);
         if libc::chdir(launch.cwd.as_ptr()) != 0 {
@@ -236,6 +244,19 @@ unsafe fn mark(marker: u64) {
             libc::setrlimit64(libc::RLIMIT_RSS, &raw const limit);
         }
     }
+}
+
+/// Moves this process, and nothing that it was cloned from, into a cgroup.
+unsafe fn enter(procs: &CStr) -> Result<(), Stage> {
+    // SAFETY: a path and a constant that live; the descriptor is the child's own.
+    unsafe {
+        let fd = libc::open(procs.as_ptr(), libc::O_WRONLY | libc::O_CLOEXEC);
+        if fd < 0 || libc::write(fd, c"0".as_ptr().cast::<c_void>(), 1) != 1 {
+            return Err(Stage::Group);
+        }
+        libc::close(fd);
+    }
+    Ok(())
 }
 
 unsafe fn limit(limits: &[(u32, u64)]) -> Result<(), Stage> {

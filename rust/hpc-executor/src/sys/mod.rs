@@ -350,6 +350,23 @@ pub fn marker_of(pid: i32) -> Option<u64> {
         .map(|_| old.rlim_cur)
 }
 
+/// Whether this process may write to a file or a folder.
+#[must_use]
+pub fn is_writable(path: &std::path::Path) -> bool {
+    use std::os::unix::ffi::OsStrExt;
+    std::ffi::CString::new(path.as_os_str().as_bytes()).is_ok_and(|path| {
+        // SAFETY: a string that lives; nothing is changed.
+        unsafe { libc::access(path.as_ptr(), libc::W_OK) == 0 }
+    })
+}
+
+/// The process that started this one, or has inherited it.
+#[must_use]
+pub fn parent() -> i32 {
+    // SAFETY: takes nothing and cannot fail.
+    unsafe { libc::getppid() }
+}
+
 /// The greatest that a limit of this process, and so of its children, may be raised to; `None`
 /// where the kernel does not know it.
 #[must_use]
