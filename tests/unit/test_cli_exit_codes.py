@@ -13,6 +13,7 @@ import pytest
 from canned_hub import TOKEN, Canned, CannedHub, Request, answer, ended, job, problem
 
 from hpc.cli import selectors, tree
+from hpc.cli.submit import own_umask
 
 RECEIPT = answer({"id": "b", "first_seq": 4, "count": 1, "duplicate": False, "jobs": ["7"]})
 
@@ -117,7 +118,8 @@ def test_every_flag_of_submit_reaches_its_field(hub: CannedHub, tmp_path: Path) 
         "submit", "--key", "k", "--priority", "-3", "--array", "0-9", "--time-limit", "10m",
         "--grace", "2", "--env", "A=b=c", "--cwd", str(tmp_path), "--stdin", "in.txt",
         "--stdout", "o/%j.%a", "--stderr", "e", "--on-cut-off", "stop", "--batch-id", "mine",
-        "--", "make all && make check",
+        "--warn-signal", "SIGUSR1@1m", "--output-limit", "10M", "--ulimit", "nofile=64",
+        "--ulimit", "core=unlimited", "--", "make all && make check",
     ]  # fmt: skip
     assert tree.main(words) == 0
     ctx, spec = sent(hub)["ctx"], sent(hub)["spec"]
@@ -125,10 +127,13 @@ def test_every_flag_of_submit_reaches_its_field(hub: CannedHub, tmp_path: Path) 
     assert spec["env"]["A"] == "b=c"
     assert hub.asked[0].body["id"] == "mine"
     del spec["env"]
+    assert int(spec.pop("umask"), 8) == own_umask()
     assert spec == {
         "command": "make all && make check", "cpu": 1, "memory": 1024, "enforce_memory": False,
         "time_limit": 600.0, "grace": 2.0, "cwd": str(tmp_path),
         "stdin": str(tmp_path / "in.txt"), "stdout": "o/%j.%a", "stderr": "e", "on_cut_off": "stop",
+        "warn_signal": "USR1@60", "output_limit": 10 << 20,
+        "ulimits": {"nofile": 64, "core": "unlimited"},
     }  # fmt: skip
 
 

@@ -14,6 +14,7 @@ from pathlib import Path
 import apsw
 import pytest
 
+from hpc import file_systems
 from hpc.errors import (
     StorageDamaged,
     StorageError,
@@ -306,8 +307,8 @@ def test_the_innermost_and_latest_mount_decides() -> None:
     )
     kinds = {"/": "ext4", "/homes": "ext4", "/home/me": "nfs4", "/home/me/my disk/x": "xfs"}
     for path, kind in kinds.items():
-        assert folder.type_in_mounts(mounts, Path(path)) == kind
-    assert folder.type_in_mounts(mounts, Path("/mnt/x")) == "fuse.sshfs"
+        assert file_systems.type_in_mounts(mounts, Path(path)) == kind
+    assert file_systems.type_in_mounts(mounts, Path("/mnt/x")) == "fuse.sshfs"
 
 
 def test_a_missing_row_is_named(data: Path) -> None:

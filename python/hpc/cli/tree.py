@@ -44,6 +44,7 @@ NOUNS: Final = (
     "hub",
     "relay",
     "monitor",
+    "doctor",
 )
 """Each is a module beside this one with a function `add(app, verb)`."""
 

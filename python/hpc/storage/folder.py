@@ -16,7 +16,6 @@ import contextlib
 import errno
 import fcntl
 import os
-import re
 import stat
 from pathlib import Path
 from typing import Final
@@ -24,19 +23,10 @@ from typing import Final
 import msgspec
 
 from hpc.errors import StorageError, StorageForeign, StorageFull, StorageLocked
+from hpc.file_systems import file_system, is_network
 
 LOCK: Final = "lock"
 MARKER: Final = "hub.json"
-
-# SQLite's shared memory and locks need a file system that only this machine writes to.
-NETWORK_TYPES: Final = frozenset({
-    "9p", "afs", "beegfs", "ceph", "cifs", "coda", "davfs", "gfs2", "glusterfs", "gpfs", "lustre",
-    "ncpfs", "nfs", "nfs4", "ocfs2", "orangefs", "panfs", "pvfs2", "smb3", "smbfs", "wekafs",
-})  # fmt: skip
-NETWORK_FUSE: Final = frozenset({
-    "beegfs", "ceph", "davfs", "gcsfuse", "glusterfs", "goofys", "juicefs", "lustre", "mfs",
-    "quobyte", "rclone", "s3fs", "sshfs",
-})  # fmt: skip
 
 MARKER_BYTES_MAX: Final = 4096
 
@@ -69,7 +59,7 @@ def prepare(data: Path, *, allow_network: bool = False) -> None:
             hint=f"give a folder of your own with --data, or run: chmod 700 {data}",
         )
     kind = file_system(data)
-    if not allow_network and _is_network(kind):
+    if not allow_network and is_network(kind):
         raise StorageForeign(
             f"Log folder `{data}` lies on a network file system ({kind}), where a log can be lost",
             hint=f"give a folder on a local disk, for example --data /var/tmp/hpc-{os.getuid()}",
@@ -199,34 +189,3 @@ def free_bytes(folder: Path) -> int:
     except OSError as error:
         raise cannot("read", folder, error) from error
     return room.f_bavail * room.f_frsize
-
-
-def file_system(path: Path) -> str:
-    """Return the type of the file system under `path`, such as `ext4`; empty where unknown."""
-    try:
-        text = Path("/proc/self/mounts").read_text(errors="surrogateescape")
-    except OSError:
-        return ""
-    return type_in_mounts(text, path.resolve())
-
-
-def type_in_mounts(mounts: str, path: Path) -> str:
-    """Return the type of the innermost mount over `path` in the text of /proc/mounts.
-
-    Of two mounts at one point the later lies on top.
-    """
-    best, depth = "", -1
-    for line in mounts.splitlines():
-        fields = line.split(" ")
-        if len(fields) < 3:  # noqa: PLR2004 - device, mount point, type
-            continue
-        point = Path(re.sub(r"\\([0-7]{3})", lambda m: chr(int(m[1], 8)), fields[1]))
-        if len(point.parts) >= depth and path.is_relative_to(point):
-            best, depth = fields[2], len(point.parts)
-    return best
-
-
-def _is_network(kind: str) -> bool:
-    if kind.startswith("fuse."):
-        return kind.removeprefix("fuse.") in NETWORK_FUSE
-    return kind in NETWORK_TYPES

@@ -6,7 +6,8 @@ route here changes anything.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
+from email.utils import formatdate
 from typing import Final
 from urllib.parse import quote
 
@@ -102,12 +103,17 @@ def read_handlers(ports: HubPorts) -> list[HTTPRouteHandler]:
 class _Bytes:
     """A constant answer."""
 
-    def __init__(self, body: bytes, kind: bytes) -> None:
+    def __init__(self, body: bytes, kind: bytes, headers: Iterable[Header] = ()) -> None:
         self._body = body
         self._kind = kind
+        self._headers = headers
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        headers = [(b"content-type", self._kind), (b"content-length", b"%d" % len(self._body))]
+        headers = [
+            (b"content-type", self._kind),
+            (b"content-length", b"%d" % len(self._body)),
+            *self._headers,
+        ]
         await send({"type": "http.response.start", "status": 200, "headers": headers})
         await send({"type": "http.response.body", "body": self._body, "more_body": False})
 
@@ -128,7 +134,9 @@ class _Reads:
             body = msgspec.json.encode({**data, **self._ports.figures()})
             await send_answer(send, Answer(200, body))
         else:
-            await _Bytes(b"ok\n", b"text/plain")(scope, receive, send)
+            # The one answer that says what time it is here: `hpc doctor` compares.
+            date = (b"date", formatdate(usegmt=True).encode("ascii"))
+            await _Bytes(b"ok\n", b"text/plain", [date])(scope, receive, send)
 
     async def jobs(self, scope: Scope, receive: Receive, send: Send) -> None:
         """A page of jobs."""
