@@ -112,7 +112,9 @@ def test_flags_after_the_command_are_the_commands(hub: CannedHub) -> None:
     assert sent(hub)["spec"]["cpu"] == 2
 
 
-def test_every_flag_of_submit_reaches_its_field(hub: CannedHub, tmp_path: Path) -> None:
+def test_every_flag_of_submit_reaches_its_field(
+    hub: CannedHub, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     """What was typed is what is sent."""
     words = [
         "submit", "--key", "k", "--priority", "-3", "--array", "0-9", "--time-limit", "10m",
@@ -122,6 +124,7 @@ def test_every_flag_of_submit_reaches_its_field(hub: CannedHub, tmp_path: Path) 
         "--ulimit", "core=unlimited", "--", "make all && make check",
     ]  # fmt: skip
     assert tree.main(words) == 0
+    assert "at most 10 min, USR1 1 min before, output 10 MiB" in capsys.readouterr().err
     ctx, spec = sent(hub)["ctx"], sent(hub)["spec"]
     assert ctx == {"ns_id": "batch", "job_id": "k", "tasks": "0-9", "priority": -3}
     assert spec["env"]["A"] == "b=c"

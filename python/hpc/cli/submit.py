@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import sys
@@ -17,7 +18,7 @@ from hpc.cli import gate, job, output, placement, selectors
 from hpc.cli.options import HubUrl, Json, client
 from hpc.client import Client
 from hpc.errors import NoHub, UsageError
-from hpc.limits import parse_ulimits
+from hpc.limits import parse_ulimits, warned
 from hpc.units import parse_memory, show_duration, show_memory
 
 Words = Annotated[
@@ -418,6 +419,13 @@ def say_submitted(
         parts.append(f"memory {show_memory(spec['memory'] * (1 << 20))}")
     if "time_limit" in spec and isinstance(spec["time_limit"], float):
         parts.append(f"at most {show_duration(spec['time_limit'])}")
+        # A spec that was given as JSON may say anything.
+        with contextlib.suppress(UsageError):
+            warning = warned(str(spec["warn_signal"]), 1.0) if "warn_signal" in spec else None
+            if warning is not None:
+                parts.append(f"{warning.name} {show_duration(warning.before_s)} before")
+    if isinstance(spec.get("output_limit"), int):
+        parts.append(f"output {show_memory(spec['output_limit'])}")
     again = " again: nothing changed" if receipt.get("duplicate") else ""
     about = f" ({', '.join(parts)})" if parts else ""
     follow = f"follow it: hpc job log --follow {job_id}"
