@@ -20,6 +20,7 @@ from typing import Any, NamedTuple, TypeVar, cast
 
 import msgspec
 
+from hpc._core import sweep_cgroups
 from hpc.domain import Work
 from hpc.limits import OUTPUT_BYTES_DEFAULT
 from hpc.resources import Stock
@@ -69,8 +70,9 @@ class SupervisorLink:
         old: Former sessions that had reports left at its start.
     """
 
-    def __init__(self, process: subprocess.Popen[bytes]) -> None:
+    def __init__(self, process: subprocess.Popen[bytes], folder: Path) -> None:
         self._process = process
+        self._folder = folder.absolute()
         self.pid = process.pid
         self.swept = 0
         self.old: Sequence[str] = ()
@@ -137,7 +139,7 @@ class SupervisorLink:
                 env={name: value for name, value in os.environ.items() if name != "HPC_TOKEN"},
                 start_new_session=True,
             )
-        link = cls(process)
+        link = cls(process, folder)
         loop = asyncio.get_running_loop()
         await loop.create_connection(lambda: _Wire(link), sock=ours)
         try:
@@ -238,6 +240,8 @@ class SupervisorLink:
             self._transport.close()
         # It has closed its socket or was killed: this does not take long.
         await asyncio.to_thread(self._process.wait)
+        # One that was killed has left the groups of its tasks.
+        await asyncio.to_thread(sweep_cgroups, self._folder)
 
     def _order(self, order: dict[str, Any]) -> None:
         if self._transport is None or self._is_gone:

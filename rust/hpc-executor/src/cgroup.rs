@@ -22,6 +22,7 @@ use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
+use crate::sweep::place_of;
 use crate::sys::{self, Handle};
 
 /// Most rounds of killing: who forks while we look is caught in the next.
@@ -187,6 +188,24 @@ pub struct Cgroups {
     prefix: String,
 }
 
+/// Ends and removes every group that the last start of a relay folder may have left.
+pub fn sweep(folder: &Path) {
+    if let Ok(place) = place_of(folder) {
+        sweep_former(folder, &prefix_of(&place));
+    }
+}
+
+fn sweep_former(folder: &Path, prefix: &str) {
+    if let Some(home) = recorded(&folder.join(RECORD)) {
+        let prefix = prefix.to_owned();
+        Cgroups { home, prefix }.sweep();
+    }
+}
+
+fn prefix_of(place: &str) -> String {
+    format!("hpc.{}.", place.replace(':', "."))
+}
+
 impl Cgroups {
     /// Ends and removes what former starts left, then makes ready where groups are wanted and can
     /// be made; `None` where they are not.
@@ -194,12 +213,8 @@ impl Cgroups {
     /// # Errors
     /// They are required and cannot be made; the error says what is missing.
     pub fn open(folder: &Path, place: &str, wanted: Wanted) -> io::Result<Option<Self>> {
-        let prefix = format!("hpc.{}.", place.replace(':', "."));
-        let record = folder.join(RECORD);
-        if let Some(home) = recorded(&record) {
-            let prefix = prefix.clone();
-            Self { home, prefix }.sweep();
-        }
+        let prefix = prefix_of(place);
+        sweep_former(folder, &prefix);
         let found = match wanted {
             Wanted::Off => Err("--cgroup off".to_owned()),
             Wanted::Auto | Wanted::Require => found_and_ready(&prefix),
@@ -208,7 +223,7 @@ impl Cgroups {
             Ok(home) => format!("{} {}\n", home.version.name(), home.folder.display()),
             Err(why) => format!("none {why}\n"),
         };
-        fs::write(&record, told)?;
+        fs::write(folder.join(RECORD), told)?;
         match found {
             Ok(home) => {
                 let groups = Self { home, prefix };

@@ -55,3 +55,10 @@ pub fn memory_cgroup(root: PathBuf, pids: Vec<i32>) -> (&'static str, String) {
         Err(missing) => ("", missing),
     }
 }
+
+/// Ends and removes every memory cgroup that a supervisor of a relay's folder has left.
+#[pyfunction]
+#[pyo3(signature = (folder))]
+pub fn sweep_cgroups(py: Python<'_>, folder: PathBuf) {
+    py.detach(|| cgroup::sweep(&folder));
+}
