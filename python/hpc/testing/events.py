@@ -57,6 +57,7 @@ class Maker(NamedTuple):
         kernel: The kernel's kind that it is, or None.
         fields: Its schema; empty for reports, whose schema is the kernel's.
         is_open: Whether it takes other fields too.
+        placed: Fields by which the Hub places tasks, with what it takes beyond their types.
     """
 
     ns_id: str
@@ -64,6 +65,7 @@ class Maker(NamedTuple):
     kernel: str | None
     fields: Sequence[FieldSpec]
     is_open: bool
+    placed: Mapping[str, Strategy] = {}
 
     @property
     def is_submit(self) -> bool:
@@ -77,13 +79,32 @@ def makers(namespace: NamespaceSpec, generators: Sequence[GeneratorSpec]) -> lis
     for kind, fields in namespace.schema.items():
         kernel = "SubmitJob" if kind == "SubmitJob" else namespace.acts_as.get(kind)
         if kernel in {None, "SubmitJob"}:
-            found.append(Maker(namespace.ns_id, kind, kernel, fields, kind in namespace.open))
+            placed = _placed(namespace) if kernel == "SubmitJob" else {}
+            is_open = kind in namespace.open
+            found.append(Maker(namespace.ns_id, kind, kernel, fields, is_open, placed))
     if any(maker.is_submit for maker in found):
         own = {kind: kernel for kind, kernel in namespace.acts_as.items() if kernel in REPORTS}
         read = {kind for generator in generators for kind in kinds_read(generator)}
         reports = own | {kind: kind for kind in REPORTS if kind in read}
         found += [Maker(namespace.ns_id, kind, as_, (), False) for kind, as_ in reports.items()]
     return found
+
+
+def _placed(namespace: NamespaceSpec) -> dict[str, Strategy]:
+    """Return what the Hub takes of the fields by which it places tasks."""
+    names = st.sampled_from([name for name in ("A", "fpgas") if name not in namespace.resources])
+    placed = {
+        "*": st.dictionaries(names, st.integers(1, 2), max_size=2),
+        "require": st.dictionaries(st.sampled_from(["zone", "A"]), st.sampled_from(WORDS)),
+        "nodes": st.lists(st.sampled_from(NODES), max_size=2),
+        "exclude": st.lists(st.sampled_from(NODES), max_size=2),
+    }
+    read = {"*": namespace.resources.get("*"), **namespace.placement}
+    return {
+        str(expression).removeprefix("$spec."): placed[what]
+        for what, expression in read.items()
+        if what in placed and expression is not None
+    }
 
 
 def kinds_read(generator: GeneratorSpec) -> set[str]:
@@ -224,7 +245,9 @@ def specs(maker: Maker, hinted: Hints) -> Strategy:
     if not maker.fields and maker.kernel in REPORTS:
         return _REPORT_SPECS[maker.kernel]
     made = {
-        field.key: values(field, hinted.get(f"$spec.{field.key}", ())) for field in maker.fields
+        field.key: maker.placed.get(field.key)
+        or values(field, hinted.get(f"$spec.{field.key}", ()))
+        for field in maker.fields
     }
     required = {field.key for field in maker.fields if field.required}
     optional = {key: made[key] for key in made if key not in required}

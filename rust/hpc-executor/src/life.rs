@@ -181,7 +181,7 @@ impl Board {
             node_id: &self.site.node_id,
             task: task.number,
             own_folder: task.own_folder.as_deref(),
-            own_env: lot.own_env(&self.slots.shown(&task.taken)),
+            own_env: task.lot.own_env(&self.slots.shown(&task.taken)),
             captures: (
                 stdout.as_ref().map(Capture::path),
                 stderr.as_ref().map(Capture::path),
