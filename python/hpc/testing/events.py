@@ -245,10 +245,8 @@ def specs(maker: Maker, hinted: Hints) -> Strategy:
     if not maker.fields and maker.kernel in REPORTS:
         return _REPORT_SPECS[maker.kernel]
     made = {
-        field.key: maker.placed.get(field.key)
-        or values(field, hinted.get(f"$spec.{field.key}", ()))
-        for field in maker.fields
-    }
+        field.key: values(field, hinted.get(f"$spec.{field.key}", ())) for field in maker.fields
+    } | dict(maker.placed)
     required = {field.key for field in maker.fields if field.required}
     optional = {key: made[key] for key in made if key not in required}
     if maker.is_open:
