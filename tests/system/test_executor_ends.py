@@ -248,6 +248,22 @@ def test_a_drain_lets_finish_then_ends_and_returns(tmp_path: Path) -> None:
     asyncio.run(scenario())
 
 
+def test_what_the_hub_drains_goes_back_and_the_rest_goes_on(tmp_path: Path) -> None:
+    """The deadline of a drained node: ended as in a drain of its own, by name, and no failure."""
+
+    async def scenario() -> None:
+        async with relay(tmp_path, cpus=[0, 1]) as taken:
+            taken.link.run([work("sleep", "600", tasks="1-3"), work("true", job_id="other")])
+            await taken.has_started(2)
+            taken.link.cancel("job", 1, "1,3", "drain")
+            assert [await taken.returned(1), await taken.returned(3)] == ["drain", "drain"]
+            assert (await taken.end(0, job="other"))["exit_code"] == 0
+            taken.link.cancel("job", 1, "2", "cancelled")
+            assert (await taken.end(2))["cause"] == "cancelled"
+
+    asyncio.run(scenario())
+
+
 @pytest.mark.parametrize("reason", ["fence", "drain"])
 def test_who_is_interrupted_and_exits_0_has_no_result(tmp_path: Path, reason: str) -> None:
     """A program that ends politely on SIGTERM has not done its work; it must run again."""

@@ -1,4 +1,4 @@
-"""`hpc node`: list, info."""
+"""`hpc node`: list, info, drain, undrain, lost."""
 
 from __future__ import annotations
 
@@ -7,20 +7,19 @@ from typing import Annotated, Any
 
 import typer
 
-from hpc.cli import output
+from hpc.cli import node_requests, node_words, output
 from hpc.cli.options import HubUrl, Json, client, noun, this_node
 from hpc.client import Client
 from hpc.errors import NotFound
 from hpc.resources import GPUS, named
 from hpc.units import show_duration, show_memory
 
-_MIB = 1 << 20
 _KIB = 1 << 10
 
 
 def add(app: typer.Typer, verb: str | None) -> None:
     """Add the noun."""
-    noun(app, "node", "Nodes.", {"list": list_, "info": info}, verb)
+    noun(app, "node", "Nodes.", {"list": list_, "info": info, **node_requests.VERBS}, verb)
 
 
 def list_(as_json: Json = False, hub_url: HubUrl = None) -> None:
@@ -28,7 +27,7 @@ def list_(as_json: Json = False, hub_url: HubUrl = None) -> None:
     with client(hub_url) as hub:
         rows = list(hub.nodes())
     if as_json:
-        output.put_json("node.list", [_as_data(row) for row in rows], cursor=hub.cursor)
+        output.put_json("node.list", [node_words.as_data(row) for row in rows], cursor=hub.cursor)
         return
     heads = ["NODE", "STATE", "CPUS", "MEMORY", "NAMESPACES", "RUNS", "HOST"]
     output.put_table(
@@ -36,7 +35,7 @@ def list_(as_json: Json = False, hub_url: HubUrl = None) -> None:
         (
             [
                 row["node_id"],
-                _state(row),
+                node_words.state(row),
                 _share(row, "cpus"),
                 _memory(row),
                 ",".join(row.get("namespaces") or []),
@@ -66,7 +65,7 @@ def info(
         known = ", ".join(rows) or "none"
         raise NotFound(f"Node `{node}` is not known; known: {known}", hint="hpc node list")
     if as_json:
-        data = {**(_as_data(row) if row else {"node_id": node}), "figures": figures}
+        data = {**(node_words.as_data(row) if row else {"node_id": node}), "figures": figures}
         output.put_json("node.info", data, cursor=hub.cursor)
     else:
         output.put_fields([*_fields(node, row), *_figure_fields(figures)])
@@ -78,7 +77,8 @@ def _fields(node: str, row: Mapping[str, Any] | None) -> list[tuple[str, object]
     leases = [f"{lease['job_id']} ({lease['tasks']})" for lease in row.get("leases") or []]
     return [
         ("node", node),
-        ("state", _state(row)),
+        ("state", node_words.state(row)),
+        ("deadline", node_words.deadline(row)),
         ("host", row.get("host")),
         ("namespaces", ", ".join(row.get("namespaces") or [])),
         ("cpus", _share(row, "cpus")),
@@ -131,10 +131,6 @@ def _figures(hub: Client, node: str) -> dict[str, Any]:
     return found
 
 
-def _state(row: Mapping[str, Any]) -> str:
-    return f"{row['state']}, drained" if row.get("drained") else str(row["state"])
-
-
 def _share(row: Mapping[str, Any], resource: str) -> str:
     used = (row.get("used") or {}).get(resource, 0)
     return f"{used}/{(row.get('resources') or {}).get(resource, 0)}"
@@ -143,14 +139,4 @@ def _share(row: Mapping[str, Any], resource: str) -> str:
 def _memory(row: Mapping[str, Any]) -> str:
     used = (row.get("used") or {}).get("memory_mib", 0)
     total = (row.get("resources") or {}).get("memory_mib", 0)
-    return f"{show_memory(used * _MIB)}/{show_memory(total * _MIB)}"
-
-
-def _as_data(row: Mapping[str, Any]) -> dict[str, Any]:
-    data = output.with_times(row)
-    for field in ("resources", "used"):
-        amounts = dict(row.get(field) or {})
-        if "memory_mib" in amounts:
-            amounts["memory_bytes"] = amounts.pop("memory_mib") * _MIB
-        data[field] = amounts
-    return data
+    return f"{show_memory(used * node_words.MIB)}/{show_memory(total * node_words.MIB)}"

@@ -214,21 +214,30 @@ impl Board {
     }
 
     /// Ends tasks that the Hub has decided otherwise: waiting ones go back, running ones are ended.
-    pub fn cancel(&mut self, job_id: &str, attempt: u64, tasks: &TaskSet) {
-        self.give_back(job_id, attempt, tasks);
+    /// Where the Hub drains this node they go back too, as in a drain of our own.
+    pub fn cancel(&mut self, job_id: &str, attempt: u64, tasks: &TaskSet, is_drain: bool) {
+        let (reason, why, grace_ms_max) = match is_drain {
+            true => (Reason::Drain, Why::Drain, DRAIN_GRACE_MS),
+            false => (Reason::GivenBack, Why::Cancelled, u64::MAX),
+        };
+        self.return_named(reason, job_id, attempt, tasks);
         let chosen = self.serials(|task| {
             let lease = &task.lot.lease;
             lease.job_id == job_id && lease.attempt == attempt && tasks.contains(task.number)
         });
         for serial in chosen {
-            let grace_ms = self.grace_ms(serial);
-            self.end(serial, Why::Cancelled, grace_ms);
+            let grace_ms = self.grace_ms(serial).min(grace_ms_max);
+            self.end(serial, why, grace_ms);
         }
     }
 
     /// Returns those of the tasks that have not started.
     pub fn give_back(&mut self, job_id: &str, attempt: u64, tasks: &TaskSet) {
-        self.return_waiting(Reason::GivenBack, |lot| {
+        self.return_named(Reason::GivenBack, job_id, attempt, tasks);
+    }
+
+    fn return_named(&mut self, reason: Reason, job_id: &str, attempt: u64, tasks: &TaskSet) {
+        self.return_waiting(reason, |lot| {
             let lease = &lot.lease;
             (lease.job_id == job_id && lease.attempt == attempt).then_some(tasks)
         });

@@ -41,6 +41,9 @@ const SYNC_MS: u64 = 1_000;
 /// How long the last processes may take to die when the supervisor goes.
 const END_MS_MAX: u64 = 5_000;
 
+/// Why the Hub has tasks ended that shall run elsewhere; whatever else it says, it has settled them.
+const DRAIN: &str = "drain";
+
 /// What others send is the relay's to answer; what a write raises, its error tells.
 const IGNORED: [i32; 5] = [
     libc::SIGINT,
@@ -256,9 +259,11 @@ impl Supervisor {
                 job_id,
                 attempt,
                 tasks,
+                reason,
             } => {
                 if let Some(tasks) = ranges(&tasks) {
-                    self.board.cancel(&job_id, attempt, &tasks);
+                    let is_drain = reason == DRAIN;
+                    self.board.cancel(&job_id, attempt, &tasks, is_drain);
                 }
             }
             Order::GiveBack {

@@ -62,6 +62,7 @@ pub enum Order {
         job_id: String,
         attempt: u64,
         tasks: String,
+        reason: String,
     },
     GiveBack {
         job_id: String,

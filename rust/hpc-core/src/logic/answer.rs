@@ -74,6 +74,7 @@ impl Hub {
                 job_id: order.job_id.clone(),
                 attempt: order.attempt,
                 tasks: order.tasks.clone(),
+                reason: order.reason,
                 at: now,
             })
             .collect();
@@ -86,10 +87,15 @@ impl Hub {
     fn was_told(&self, ix: NodeIx, order: &Order) -> bool {
         let told = self.state.nodes.get(ix).map_or(&[][..], |node| &node.told);
         let key = (order.job_id.as_str(), order.attempt);
-        // Told is what was ordered, which follows the order of the holds.
-        let found = told.binary_search_by(|told| (told.job_id.as_str(), told.attempt).cmp(&key));
-        found.ok().and_then(|at| told.get(at)).is_some_and(|told| {
-            order.tasks.is_subset(&told.tasks) && told.at > self.now.mono - RETELL_MS
+        // Told is what was ordered, which follows the order of the holds; of each there are two at
+        // most.
+        let first = told.partition_point(|told| (told.job_id.as_str(), told.attempt) < key);
+        let found = told.get(first..).unwrap_or_default().iter().take(2);
+        let mut found = found.filter(|told| (told.job_id.as_str(), told.attempt) == key);
+        found.any(|told| {
+            told.reason == order.reason
+                && order.tasks.is_subset(&told.tasks)
+                && told.at > self.now.mono - RETELL_MS
         })
     }
 
@@ -128,11 +134,26 @@ impl Hub {
         grants
     }
 
-    /// What a node holds and must end (R21): settled, unknown, or `stop` and no longer its own.
+    /// What a node holds and must end (R21): settled, unknown, or `stop` and no longer its own; and
+    /// what it must give back, since the deadline of its drain has passed.
     fn orders(&self, ix: NodeIx) -> Vec<Order> {
         let holds = self.state.nodes.get(ix).map(|node| node.holds.as_slice());
         let holds = holds.unwrap_or_default().iter();
-        holds.filter_map(|hold| self.order(ix, hold)).collect()
+        let orders = holds.map(|hold| [self.order(ix, hold), self.drain_order(ix, hold)]);
+        orders.flatten().flatten().collect()
+    }
+
+    /// What is leased to a node still after the deadline of its drain.
+    fn drain_order(&self, ix: NodeIx, hold: &Hold) -> Option<Order> {
+        self.state.nodes.get(ix).filter(|node| node.is_drain_due)?;
+        let (_, job) = self.job_of(hold)?;
+        let tasks = job.lease(hold.attempt, ix)?.tasks.intersection(&hold.tasks);
+        (!tasks.is_empty()).then(|| Order {
+            job_id: hold.job_id.clone(),
+            attempt: hold.attempt,
+            tasks,
+            reason: "drain",
+        })
     }
 
     fn order(&self, ix: NodeIx, hold: &Hold) -> Option<Order> {

@@ -48,6 +48,7 @@ impl Hub {
                 job_id,
                 attempt,
                 tasks,
+                reason: "wanted elsewhere",
                 at: now,
             });
         }

@@ -286,6 +286,12 @@ fn check_kernel_spec(kernel: KernelKind, spec: &Map<'_>, errors: &mut Vec<FieldE
             ));
         }
     }
+    if let Some(deadline) = spec.get("deadline")
+        && !matches!(deadline, Value::Int(at) if *at >= 0)
+    {
+        let expected = "Int from 0, ms since 1970";
+        errors.push(FieldError::new("spec.deadline", expected, deadline.shown()));
+    }
     if let Some(started) = spec.get("started_at") {
         let is_time = |value: &Value<'_>| matches!(value, Value::Int(_) | Value::Null);
         let fits = match started {

@@ -206,6 +206,7 @@ impl Hub {
         }
         self.expire_leases()?;
         self.settle_doomed()?;
+        self.end_drains();
         self.schedule()?;
         self.forget_old()?;
         self.answer_pulls();
@@ -433,8 +434,12 @@ impl Hub {
             let left = until.saturating_sub(self.now.wall).max(0);
             self.now.mono.saturating_add(left)
         });
+        let drains = self.next_drain_end().map(|at| {
+            let left = at.saturating_sub(self.now.wall).max(0);
+            self.now.mono.saturating_add(left)
+        });
         let forgotten = self.next_forgotten();
-        let others = back_off.into_iter().chain(forgotten);
+        let others = back_off.into_iter().chain(forgotten).chain(drains);
         pulls.chain(nodes.flatten()).chain(others).min()
     }
 

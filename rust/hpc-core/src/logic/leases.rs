@@ -115,6 +115,25 @@ impl Hub {
         Ok(())
     }
 
+    /// Has those looked at whose drain's deadline has passed: they are told to give back what they
+    /// still run. The deadline is a time of day, so it is judged anew in every turn.
+    pub(super) fn end_drains(&mut self) {
+        let now = self.now.wall;
+        for (_, node) in self.state.nodes.iter_mut() {
+            let is_due = node.drain_deadline.is_some_and(|at| at <= now);
+            node.attention |= is_due && !node.is_drain_due;
+            node.is_drain_due = is_due;
+        }
+    }
+
+    /// The next deadline of a drain, ms since 1970; of what has nothing to give back none is waited
+    /// for.
+    pub(super) fn next_drain_end(&self) -> Option<i64> {
+        let nodes = self.state.nodes.iter().map(|(_, node)| node);
+        let waited_for = nodes.filter(|node| !node.is_drain_due && !node.leases.is_empty());
+        waited_for.filter_map(|node| node.drain_deadline).min()
+    }
+
     /// A claim that waits is answered 409: its epoch is over.
     fn close_claim(&mut self, ix: NodeIx) {
         let Some(node) = self.state.nodes.get_mut(ix) else {

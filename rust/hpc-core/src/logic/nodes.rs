@@ -3,6 +3,7 @@
 //! An epoch belongs to one place and session (protocol R22, R23). What is durable of a node comes
 //! from events; deadlines, open claims and holds are volatile and rebuilt by the next claims.
 
+use std::cmp::Ordering;
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
@@ -67,6 +68,8 @@ pub struct Told {
     pub attempt: u32,
     /// Tasks.
     pub tasks: TaskSet,
+    /// Why.
+    pub reason: &'static str,
     /// When, monotonic ms.
     pub at: i64,
 }
@@ -120,6 +123,8 @@ pub struct Node {
     pub lease_ms: i64,
     /// Newest word on draining.
     pub drained: (Stamp, bool),
+    /// When what it still runs is given back, ms since 1970, where it is drained with a deadline.
+    pub drain_deadline: Option<i64>,
     /// When it joined, ms since 1970.
     pub joined_at: i64,
     /// Jobs with a lease here.
@@ -144,6 +149,8 @@ pub struct Node {
     pub asked: Vec<Told>,
     /// Volatile: whether it was not told yet of all that it is asked to give back.
     pub must_ask: bool,
+    /// Volatile: whether the deadline of its drain has passed.
+    pub is_drain_due: bool,
     /// Volatile: whether more may fit than at the last match.
     pub dirty: bool,
     /// Volatile: whether something may have to be told.
@@ -168,6 +175,7 @@ impl Node {
             exclusive: 0,
             lease_ms: 0,
             drained: (Stamp::default(), false),
+            drain_deadline: None,
             joined_at: 0,
             leases: BTreeSet::new(),
             deadline: None,
@@ -180,6 +188,7 @@ impl Node {
             told: Vec::new(),
             asked: Vec::new(),
             must_ask: false,
+            is_drain_due: false,
             dirty: false,
             attention: false,
         }
@@ -189,6 +198,22 @@ impl Node {
     #[must_use]
     pub fn takes_work(&self) -> bool {
         self.state == NodeState::Up && !self.drained.1
+    }
+
+    /// Takes the newest word on draining. Of two with one stamp, a drain holds, and the sooner
+    /// deadline: whichever comes first, the other changes nothing.
+    pub fn say_drained(&mut self, said: (Stamp, bool), deadline: Option<i64>) {
+        match said.cmp(&self.drained) {
+            Ordering::Greater => {
+                self.drained = said;
+                self.drain_deadline = deadline;
+            }
+            Ordering::Equal => {
+                let deadlines = [self.drain_deadline, deadline];
+                self.drain_deadline = deadlines.into_iter().flatten().min();
+            }
+            Ordering::Less => {}
+        }
     }
 
     /// Whether it is a place for tasks of a shape, full or not.

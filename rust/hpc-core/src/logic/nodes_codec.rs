@@ -38,6 +38,7 @@ impl Codec for Node {
         self.labels.encode(out);
         self.lease_ms.encode(out);
         self.drained.encode(out);
+        self.drain_deadline.encode(out);
         self.joined_at.encode(out);
     }
 
@@ -53,6 +54,7 @@ impl Codec for Node {
         node.labels = Codec::decode(reader)?;
         node.lease_ms = Codec::decode(reader)?;
         node.drained = Codec::decode(reader)?;
+        node.drain_deadline = Codec::decode(reader)?;
         node.joined_at = Codec::decode(reader)?;
         // As after a replay: whatever may have to be looked at or told is.
         node.dirty = true;

@@ -276,6 +276,10 @@ impl Hub {
             .str("node_id", &node.id)
             .str("state", node.state.wire())
             .bool("drained", node.drained.1)
+            .value(
+                "drain_deadline",
+                &node.drain_deadline.map_or(Value::Null, Value::Int),
+            )
             .int("epoch", node.epoch)
             .str("host", &node.host)
             .str("place", &node.place)

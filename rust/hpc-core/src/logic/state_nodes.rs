@@ -74,8 +74,9 @@ impl State {
         };
         let ix = self.nodes.find_or_make(id);
         if let Some(node) = self.nodes.get_mut(ix) {
-            let said = (entry.stamp, entry.kind == KernelKind::NodeDrained);
-            node.drained = node.drained.max(said);
+            let is_drain = entry.kind == KernelKind::NodeDrained;
+            let deadline = entry.spec.int("deadline").filter(|_| is_drain);
+            node.say_drained((entry.stamp, is_drain), deadline);
             node.dirty = true;
         }
     }

@@ -301,8 +301,8 @@ pub fn kernel_fields(kind: KernelKind) -> &'static [&'static str] {
         | KernelKind::AttemptLost
         | KernelKind::NodeLeft
         | KernelKind::NodeLost
-        | KernelKind::NodeDrained
         | KernelKind::NodeUndrained => &["reason"],
+        KernelKind::NodeDrained => &["reason", "deadline"],
         KernelKind::ReportRefused => &["origin", "count", "detail"],
         KernelKind::SubmitJob => &[],
     }

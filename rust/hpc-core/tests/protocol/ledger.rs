@@ -111,6 +111,13 @@ struct NodeTimes {
     lost: Option<(i64, bool)>,
 }
 
+/// The newest word on draining of a node, by its stamp.
+#[derive(Clone, Debug, Default)]
+struct Drain {
+    stamp: (i64, i64),
+    deadline: Option<i64>,
+}
+
 /// What must be so, by the log.
 #[derive(Clone, Debug, Default)]
 pub struct Ledger {
@@ -119,6 +126,7 @@ pub struct Ledger {
     /// Nothing can happen to these any more.
     forgotten: BTreeSet<String>,
     nodes: BTreeMap<String, NodeTimes>,
+    drains: BTreeMap<String, Drain>,
     batch_ids: BTreeSet<String>,
     /// Newest claim that was served, by node.
     pub last_claims: BTreeMap<String, Value>,
@@ -205,6 +213,7 @@ impl Ledger {
             }
             self.apply_to_node(kind, ctx, spec, now, row.batch_id.starts_with("hub"));
             self.check_forgotten(kind, ctx, spec);
+            self.note_drain(event);
             let expected = self.apply(kind, ctx, spec);
             self.free_tasks();
             let stamped = event["settles"].as_object();
@@ -334,6 +343,56 @@ impl Ledger {
             }
             "NodeLeft" if epoch == node.epoch => node.lost = Some((now, true)),
             _ => {}
+        }
+    }
+
+    /// Whether a node has ever joined.
+    pub fn has_joined(&self, node: &str) -> bool {
+        self.nodes.get(node).is_some_and(|node| node.epoch > 0)
+    }
+
+    fn note_drain(&mut self, event: &Value) {
+        let deadline = match text(event, "kind") {
+            "NodeDrained" => event["payload"]["spec"]["deadline"].as_i64(),
+            "NodeUndrained" => None,
+            _ => return,
+        };
+        let stamp = (
+            event["at"].as_i64().unwrap(),
+            event["counter"].as_i64().unwrap_or_default(),
+        );
+        let node = text(&event["payload"]["ctx"], "node_id").to_owned();
+        let drain = self.drains.entry(node).or_default();
+        if drain.stamp < stamp {
+            *drain = Drain { stamp, deadline };
+        }
+    }
+
+    /// A node is told to give back, for its drain, only what it has active, and only from the
+    /// deadline on.
+    pub fn check_drains(&self, inputs: &[Input<'_>], turn: &Turn, wall: i64) {
+        for reply in turn.replies.iter().filter(|reply| reply.status == 200) {
+            let input = inputs.iter().find(|input| input.token == reply.token);
+            if input.is_some_and(|input| input.verb != "claim") {
+                continue;
+            }
+            let answer: Value = serde_json::from_slice(&reply.body).unwrap();
+            let cancels = answer["cancels"].as_array().cloned().unwrap_or_default();
+            for order in cancels.iter().filter(|order| order["reason"] == "drain") {
+                let named = tasks(text(order, "tasks"));
+                let attempt = order["attempt"].as_u64().unwrap();
+                let job = &self.jobs[text(order, "job_id")];
+                for task in named {
+                    let active = job[&task].active.as_ref();
+                    let (of, node) = active.unwrap_or_else(|| panic!("{order} is not active"));
+                    assert_eq!(*of, attempt, "{order}");
+                    let deadline = self.drains[node].deadline;
+                    assert!(
+                        deadline.is_some_and(|at| at <= wall),
+                        "{order} comes too soon"
+                    );
+                }
+            }
         }
     }
 

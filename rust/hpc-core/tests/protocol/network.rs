@@ -428,7 +428,8 @@ impl Cluster {
         );
     }
 
-    fn act_fairly(&mut self) {
+    /// Delivers what is on its way, and has each relay do what is due.
+    pub fn act_fairly(&mut self) {
         while !self.messages.is_empty() {
             let message = self.messages.remove(0);
             self.deliver(message);

@@ -152,13 +152,18 @@ impl Relay {
     fn take_grants(&mut self, body: &Value, now: i64) {
         self.was_answered = true;
         self.fence = self.sent_at + FENCE;
-        for cancel in list(body, "cancels") {
-            self.end_by_cancel(&cancel.0);
+        for (execution, _, reason) in list(body, "cancels") {
+            let held = self.held.get(&execution).map(|(held, _)| held);
+            if reason == "drain" && matches!(held, Some(Held::Queued | Held::Running)) {
+                self.give_back(&execution, "drain");
+            } else {
+                self.end_by_cancel(&execution);
+            }
         }
         if now >= self.fence {
             return;
         }
-        for (execution, spec) in list(body, "grants") {
+        for (execution, spec, _) in list(body, "grants") {
             let stops = spec["on_cut_off"] == "stop";
             self.held.entry(execution).or_insert((Held::Queued, stops));
         }
@@ -289,8 +294,8 @@ impl Relay {
     }
 }
 
-/// A list of an answer, task by task, each with the spec that came with it.
-fn list(body: &Value, key: &str) -> Vec<(Execution, Value)> {
+/// A list of an answer, task by task, each with the spec and the reason that came with it.
+fn list(body: &Value, key: &str) -> Vec<(Execution, Value, Value)> {
     let entries = body[key].as_array().cloned().unwrap_or_default();
     entries
         .iter()
@@ -302,7 +307,7 @@ fn list(body: &Value, key: &str) -> Vec<(Execution, Value)> {
                     attempt: entry["attempt"].as_u64().unwrap(),
                     task,
                 };
-                (execution, entry["spec"].clone())
+                (execution, entry["spec"].clone(), entry["reason"].clone())
             })
         })
         .collect()

@@ -9,6 +9,7 @@ use proptest::test_runner::{TestError, TestRunner};
 use serde_json::{Value, json};
 
 use crate::network::{Cluster, Step};
+use crate::world::LEASE;
 
 /// How one course begins.
 #[derive(Clone, Debug)]
@@ -17,6 +18,8 @@ struct Plan {
     tasks: &'static str,
     on_cut_off: &'static str,
     has_cancel: bool,
+    /// Whether the first node is drained on the way, to be empty so many ms later.
+    drain_ms: Option<i64>,
     terms: Terms,
     faults: usize,
     choices: Vec<u16>,
@@ -61,16 +64,18 @@ fn plans() -> impl Strategy<Value = Plan> {
         tasks,
         on_cut_off,
         prop::bool::weighted(0.2),
+        prop::option::weighted(0.3, prop::sample::select(vec![0, LEASE / 4, LEASE])),
         terms(),
         0_usize..=2,
         choices,
     )
         .prop_map(
-            |(relays, tasks, on_cut_off, has_cancel, terms, faults, choices)| Plan {
+            |(relays, tasks, on_cut_off, has_cancel, drain_ms, terms, faults, choices)| Plan {
                 relays,
                 tasks,
                 on_cut_off,
                 has_cancel,
+                drain_ms,
                 terms,
                 faults,
                 choices,
@@ -118,6 +123,8 @@ fn run(plan: &Plan, is_shown: bool) {
         cluster.want("2-second", event("SubmitJob", ctx, spec));
     }
     let about_j = |kind| event(kind, json!({"job_id": "j"}), json!({}));
+    let node_a = json!({"node_id": "a"});
+    let mut drain_ms = plan.drain_ms;
     let mut faults = plan.faults;
     let half = plan.choices.len() / 2;
     for (number, choice) in plan.choices.iter().enumerate() {
@@ -136,6 +143,14 @@ fn run(plan: &Plan, is_shown: bool) {
         {
             cluster.want("6-forget", about_j("ForgetJob"));
         }
+        if let Some(ms) = drain_ms
+            && number >= plan.choices.len() / 3
+            && cluster.world.ledger.has_joined("a")
+        {
+            drain_ms = None;
+            let deadline = json!({"deadline": cluster.world.now.wall + ms});
+            cluster.want("7-drain", event("NodeDrained", node_a.clone(), deadline));
+        }
         let steps = cluster.steps(faults > 0);
         let Some(step) = choose(&steps, *choice) else {
             continue;
@@ -145,6 +160,12 @@ fn run(plan: &Plan, is_shown: bool) {
             println!("{number}: {step:?}");
         }
         cluster.take(step.clone());
+    }
+    if plan.drain_ms.is_some() && drain_ms.is_none() {
+        // Whatever is on its way is told first: the newest word holds.
+        cluster.send_requests();
+        cluster.act_fairly();
+        cluster.want("7-undrain", event("NodeUndrained", node_a, json!({})));
     }
     cluster.settle();
     cluster.world.check_replay();

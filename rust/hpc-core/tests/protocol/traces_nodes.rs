@@ -1,6 +1,6 @@
 //! Fixed traces: places, epochs, drains, and what an open claim is told.
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::puppet::Puppet;
 use crate::world::{LEASE, World, entry, holds_through_restarts};
@@ -161,6 +161,93 @@ fn a_drained_node_gets_no_new_work_until_it_is_undrained() {
             world.poll(&mut again).unwrap().grants(),
             [entry("k", 1, "0")]
         );
+    });
+}
+
+/// At the deadline of its drain a node is told to give back what it still runs, which then runs
+/// elsewhere and counts for nothing; a claim that waits is told at that moment.
+#[test]
+fn a_drained_node_gives_back_at_the_deadline_what_it_still_runs() {
+    holds_through_restarts(|world| {
+        let (mut a, mut b) = (Puppet::new("a", 2), Puppet::new("b", 2));
+        world.submit("j", "0-1");
+        world.take(&mut a);
+        world.started(&mut a, ("j", 1, "0"));
+        let (ctx, deadline) = (json!({"node_id": "a"}), world.now.wall + 300);
+        world.ingest(
+            "drain",
+            "NodeDrained",
+            ctx.clone(),
+            json!({"deadline": deadline}),
+        );
+        assert_eq!(world.node("a")["drain_deadline"], deadline);
+        world.open(&mut a);
+        world.pass(299);
+        assert!(world.poll(&mut a).is_none(), "not before it is due");
+        world.pass(1);
+        let told = world.poll(&mut a).unwrap();
+        assert_eq!(told.cancels(), [entry("j", 1, "0-1")]);
+        assert_eq!(told.body["cancels"][0]["reason"], "drain");
+        world.open(&mut a);
+        assert!(
+            world
+                .poll(&mut a)
+                .is_none_or(|told| told.cancels().len() == 1)
+        );
+        world.returned(&mut a, ("j", 1, "0-1"), "drain");
+        assert_eq!(world.take(&mut a).grants(), []);
+        assert_eq!(world.take(&mut b).grants(), [entry("j", 2, "0-1")]);
+        world.succeeded(&mut b, ("j", 2, "0-1"), 5);
+        assert_eq!(world.state("j"), "succeeded");
+        world.ingest("undrain", "NodeUndrained", ctx, json!({}));
+        assert_eq!(world.node("a")["drain_deadline"], json!(null));
+    });
+}
+
+/// What is cancelled is told as cancelled also past the deadline: it must not run elsewhere.
+#[test]
+fn what_is_cancelled_is_not_given_back() {
+    holds_through_restarts(|world| {
+        let mut a = Puppet::new("a", 2);
+        world.submit("j", "0-1");
+        world.take(&mut a);
+        let deadline = json!({"deadline": world.now.wall});
+        world.ingest("drain", "NodeDrained", json!({"node_id": "a"}), deadline);
+        let ctx = json!({"job_id": "j", "tasks": "0"});
+        world.ingest("cancel", "CancelJob", ctx, json!({}));
+        let told = world.claim(&mut a);
+        assert_eq!(told.cancels(), [entry("j", 1, "0"), entry("j", 1, "1")]);
+        let reason = |number: usize| told.body["cancels"][number]["reason"].clone();
+        assert_eq!((reason(0), reason(1)), (json!("cancelled"), json!("drain")));
+    });
+}
+
+/// The newest word on draining holds, by its stamp, its deadline included; a deadline has a form.
+#[test]
+fn the_newest_drain_has_the_deadline() {
+    holds_through_restarts(|world| {
+        let mut a = Puppet::new("a", 1);
+        world.take(&mut a);
+        let wall = world.now.wall;
+        let drain = |world: &mut World, id: &str, at: i64, spec: Value| {
+            let payload = json!({"ctx": {"node_id": "a"}, "spec": spec});
+            let event = json!({"kind": "NodeDrained", "at": at, "payload": payload});
+            world.ask("ingest", "", &json!({"id": id, "events": [event]}))
+        };
+        drain(world, "first", wall, json!({"deadline": wall + 9_000}));
+        drain(world, "older", wall - 1, json!({"deadline": wall + 1_000}));
+        assert_eq!(world.node("a")["drain_deadline"], wall + 9_000);
+        // The same moment: the sooner one, in whatever order they come.
+        drain(world, "same", wall, json!({"deadline": wall + 5_000}));
+        drain(world, "also", wall, json!({"deadline": wall + 7_000}));
+        assert_eq!(world.node("a")["drain_deadline"], wall + 5_000);
+        drain(world, "newer", wall + 1, json!({}));
+        assert_eq!(world.node("a")["drain_deadline"], json!(null));
+        for deadline in [json!("soon"), json!(-1), json!(1.5)] {
+            let refused = drain(world, "wrong", wall + 2, json!({"deadline": deadline}));
+            assert_eq!(refused.status, 422, "{}", refused.body);
+            assert_eq!(refused.body["errors"][0]["field"], "spec.deadline");
+        }
     });
 }
 

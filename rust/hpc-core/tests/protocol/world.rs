@@ -229,6 +229,7 @@ impl World {
     fn commit(&mut self, inputs: &[Input<'_>], turn: &Turn) {
         self.log.extend(turn.rows.iter().cloned());
         self.ledger.check_turn(inputs, turn, self.now.mono);
+        self.ledger.check_drains(inputs, turn, self.now.wall);
         self.ledger.check_state(&self.hub);
         if !turn.rows.is_empty() {
             self.take_snapshot();
