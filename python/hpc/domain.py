@@ -104,6 +104,7 @@ class Grant(msgspec.Struct, frozen=True, kw_only=True):
         ctx: The submit's ctx without `tasks` and `entries`, which are told by task here.
         spec: The submit's spec, defaults filled in.
         resources: What each task takes.
+        needs: What each asks for, where it takes all that its node offers; else nothing.
         entries: The granted tasks' values of `ctx.entries`, by task number as text; None if the
             job has none.
     """
@@ -116,6 +117,7 @@ class Grant(msgspec.Struct, frozen=True, kw_only=True):
     ctx: dict[str, Any] = {}
     spec: dict[str, Any] = {}
     resources: dict[str, int] = {}
+    needs: dict[str, int] = {}
     entries: dict[str, Any] | None = None
 
 

@@ -405,14 +405,27 @@ def request_event(
     tasks: str | None = None,
     reason: str | None = None,
     priority: int | None = None,
+    resources: Mapping[str, int] | None = None,
 ) -> Event:
-    """Return a request about a job, or about some of its tasks, such as `CancelJob`."""
+    """Return a request about a job, or about some of its tasks, such as `CancelJob`.
+
+    Args:
+        kind: Which request.
+        ns_id: The job's namespace.
+        job_id: The job.
+        tasks: Only these; None is all.
+        reason: Kept with it.
+        priority: Of a `SetPriority`.
+        resources: Of a `RetryJob`: what tasks take from the next lease on, instead of the spec's.
+    """
     ctx: dict[str, Any] = {"ns_id": ns_id, "job_id": job_id}
     if tasks is not None:
         ctx["tasks"] = _range_list(tasks)
     if priority is not None:
         ctx["priority"] = priority
-    spec = {} if reason is None else {"reason": reason}
+    spec: dict[str, Any] = {} if reason is None else {"reason": reason}
+    if resources:
+        spec["resources"] = dict(resources)
     return {"kind": kind, "payload": {"ctx": ctx, "spec": spec}}
 
 

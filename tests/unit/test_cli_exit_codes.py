@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import re
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -273,6 +274,112 @@ def test_run_exits_with_the_tasks_own_code(
     assert (words or "") in capsys.readouterr().err
     tree.main(["job", "info", "7"])
     assert (words or "state") in capsys.readouterr().out
+
+
+def test_a_task_that_was_lost_names_the_relays_of_its_losses(
+    hub: CannedHub, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Each once, in order; what was lost before it began is not among them."""
+    lost = {**job()["attempts"][0], "state": "lost", "exit_code": None, "cause": "lost"}
+    nodes = [("n0", None), ("n2", 5), ("n1", 6), ("n2", 7)]
+    attempts = [
+        {**lost, "attempt": number, "node_id": node, "started_at": at, "finished_at": None}
+        for number, (node, at) in enumerate(nodes, 1)
+    ]
+    settled = [{"tasks": "0", "state": "failed", "cause": "lost"}]
+    knows(hub, job(state="failed", attempts=attempts, settled=settled))
+    assert tree.main(["job", "info", "7"]) == 0
+    shown = capsys.readouterr().out
+    assert "failed: lost with its relay three times while it ran: n2, n1\n" in shown
+
+
+def test_a_limit_is_named_while_it_is_known(
+    hub: CannedHub, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A retry with another memory leaves open which of the two an attempt had."""
+    row = ended(cause="oom")
+    for resources, words in (
+        ({"cpus": 1, "memory_mib": 64}, "over its memory limit of 64 MiB"),
+        ({"cpus": 1, "memory_mib": 128}, "failed: over its memory limit\n"),
+    ):
+        knows(hub, {**row, "resources": resources})
+        assert tree.main(["job", "info", "7"]) == 0
+        shown = capsys.readouterr().out
+        assert words in shown
+        assert f"1 cpu, {resources['memory_mib']} MiB" in shown
+
+
+def test_retry_with_memory_says_so(hub: CannedHub) -> None:
+    """In MiB, as the Hub books it; without it nothing of it is sent."""
+    assert tree.main(["job", "retry", "7", "--memory", "2G"]) == 0
+    assert sent(hub)["spec"] == {"resources": {"memory_mib": 2048}}
+    assert tree.main(["job", "retry", "7"]) == 0
+    assert hub.asked[-2].body["events"][0]["payload"]["spec"] == {}
+
+
+def test_why_tells_each_node_and_who_is_ahead(
+    hub: CannedHub, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """One line each; of a job that does not wait only how it is."""
+    told = {
+        "job_id": "7",
+        "why": "behind 3 tasks",
+        "ahead": {"higher": 1, "earlier": 2, "more": True},
+        "nodes": [{"node_id": "n1", "fits": False, "why": "is drained: hpc node undrain n1"}],
+    }
+    knows(hub, job(state="queued"))
+    hub.routes["GET", "/jobs/7/why"] = answer({"cursor": 4, "data": told})
+    assert tree.main(["job", "why", "7"]) == 0
+    assert capsys.readouterr().out.splitlines() == [
+        "job 7: behind 3 tasks",
+        "n1: is drained: hpc node undrain n1",
+        "ahead: at least 1 task of higher priority, 2 submitted earlier",
+    ]
+    assert tree.main(["job", "why", "7", "--json"]) == 0
+    shown = json.loads(capsys.readouterr().out)
+    assert (shown["schema"], shown["data"]) == ("hpc.job.why/1", {**told, "state": "queued"})
+    knows(hub, job())
+    hub.routes["GET", "/jobs/7/why"] = answer({"cursor": 4, "data": {**told, "why": None}})
+    assert tree.main(["job", "why", "7"]) == 0
+    assert capsys.readouterr().out == "job 7: succeeded\n"
+
+
+@pytest.mark.parametrize("verb", ["drain", "undrain", "lost"])
+def test_what_is_said_of_nodes_is_one_batch_and_their_state_is_told(
+    hub: CannedHub, capsys: pytest.CaptureFixture[str], verb: str
+) -> None:
+    """A node that nobody knows is told before anything is sent."""
+    row = {"node_id": "n1", "state": "up", "drained": False, "leases": [{"tasks": "0-2,5"}]}
+    left = {**row, "node_id": "n2", "drained": True, "drain_deadline": 0}
+    idle = {**row, "node_id": "n3", "state": "left", "leases": []}
+    hub.routes["GET", "/nodes"] = answer({"cursor": 4, "data": [row, left, idle], "next": None})
+    assert tree.main(["node", verb, "n9"]) == 4
+    assert not [request for request in hub.asked if request.path == "/ingest"]
+    assert "known: n1, n2, n3" in capsys.readouterr().err
+
+    assert tree.main(["node", verb, "n1", "n2", "n3", "n1", "--reason", "disk"]) == 0
+    (body,) = [request.body for request in hub.asked if request.path == "/ingest"]
+    kind = {"drain": "NodeDrained", "undrain": "NodeUndrained", "lost": "NodeLost"}[verb]
+    payloads = [(event["kind"], event["payload"]) for event in body["events"]]
+    spec = {"reason": "disk"}
+    assert payloads == [
+        (kind, {"ctx": {"node_id": node}, "spec": spec}) for node in ("n1", "n2", "n3")
+    ]
+    assert capsys.readouterr().err.splitlines() == [
+        "node n1 up; runs 4 tasks",
+        "node n2 up, drained; runs 4 tasks until 1970-01-01T00:00:00.000Z",
+        "node n3 left; runs nothing",
+    ]
+
+
+def test_a_deadline_is_counted_from_now(hub: CannedHub) -> None:
+    """And told as a time of day, in ms."""
+    row = {"node_id": "n1", "state": "up", "drained": True}
+    hub.routes["GET", "/nodes"] = answer({"cursor": 4, "data": [row], "next": None})
+    before = time.time_ns() // 1_000_000
+    assert tree.main(["node", "drain", "n1", "--deadline", "10m"]) == 0
+    deadline = sent(hub)["spec"]["deadline"]
+    assert before <= deadline - 600_000 <= time.time_ns() // 1_000_000
 
 
 def test_run_prints_both_streams_where_they_belong(

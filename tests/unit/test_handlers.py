@@ -106,6 +106,14 @@ def test_what_a_task_has_beside_cores_and_memory_is_passed_on() -> None:
     work = planned({"command": "x", "memory": 64, "exclusive": True}, resources=taken)
     assert (work.cpus, work.reserve_mib, work.resources) == (8, 900, {"gpus": 2, "fpgas": 1})
     assert work.memory_mib == 64  # what was said of it is still a limit
+    asked = {"command": "x", "memory": 64, "exclusive": True}
+    work = planned(asked, resources=taken, needs={"cpus": 1, "memory_mib": 128})
+    assert (work.memory_mib, work.reserve_mib) == (128, 900)  # a retry has asked for more
+    # What a retry gave is the limit where there is one, and no limit where there was none.
+    now = {"cpus": 1, "memory_mib": 256}
+    assert planned({"command": "x", "memory": 64}, resources=now).memory_mib == 256
+    free = planned({"command": "x", "memory": 64, "enforce_memory": False}, resources=now)
+    assert (free.memory_mib, free.reserve_mib) == (None, 256)
     assert planned({"command": "x"}).resources == {}
     calls = CallsHandler({}).work(grant({"memory": 64}, resources=taken), OFFER)
     assert calls.resources == {"gpus": 2, "fpgas": 1}

@@ -1,4 +1,4 @@
-"""`hpc job`: list, info, tasks, wait, log, cancel."""
+"""`hpc job`: list, info, why, tasks, wait, log, cancel."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from hpc.cli import job_requests, output, selectors, wording
+from hpc.cli import job_requests, job_why, output, selectors, wording
 from hpc.cli.options import HubUrl, Json, Selectors, client, noun
 from hpc.client import Client
 from hpc.errors import NotFound, TimedOut, UsageError
@@ -33,6 +33,7 @@ def add(app: typer.Typer, verb: str | None) -> None:
         {
             "list": list_,
             "info": info,
+            "why": job_why.why,
             "tasks": tasks,
             "wait": wait,
             "log": log,

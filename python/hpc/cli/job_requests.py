@@ -10,6 +10,7 @@ import typer
 from hpc.cli import output, selectors, wording
 from hpc.cli.options import HubUrl, Json, client
 from hpc.submission import request_event
+from hpc.units import parse_memory
 
 BATCH_EVENTS: Final = 10_000
 """More requests than these go as several batches."""
@@ -56,12 +57,28 @@ def retry(
     failed: Annotated[
         bool, typer.Option("--failed", help="What has failed or was cancelled; so it is without.")
     ] = True,
+    memory: Annotated[
+        str | None,
+        typer.Option(
+            "--memory", help="From now on, of all its tasks: such as 4G; enforced or not."
+        ),
+    ] = None,
     as_json: Json = False,
     hub_url: HubUrl = None,
 ) -> None:
     """Run again what has failed or was cancelled of jobs: a further round."""
     del failed  # there is nothing else that could be meant; scripts say it all the same
-    _ask("retry", "RetryJob", jobs, as_json, hub_url, tasks=tasks, reason=reason)
+    resources = None if memory is None else {"memory_mib": parse_memory(memory)}
+    _ask(
+        "retry",
+        "RetryJob",
+        jobs,
+        as_json,
+        hub_url,
+        tasks=tasks,
+        reason=reason,
+        resources=resources,
+    )
 
 
 def forget(

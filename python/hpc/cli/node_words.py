@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final
 
-from hpc.cli import output, wording
+from hpc import ranges
+from hpc.cli import output
 
 MIB: Final = 1 << 20
 
@@ -22,7 +23,7 @@ def deadline(row: Mapping[str, Any]) -> str | None:
 
 def runs(row: Mapping[str, Any]) -> str:
     """Return `runs nothing` or `runs 3 tasks`, and until when where it is drained."""
-    tasks = sum(wording.count(str(lease["tasks"])) for lease in row.get("leases") or [])
+    tasks = sum(ranges.count(str(lease["tasks"])) for lease in row.get("leases") or [])
     if not tasks:
         return "runs nothing"
     text = "runs 1 task" if tasks == 1 else f"runs {tasks} tasks"

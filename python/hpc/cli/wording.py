@@ -41,12 +41,14 @@ def outcome(info: Info) -> str:
 
 def how_it_ended(info: Info) -> str | None:
     """Return why tasks did not succeed, each reason once, or None where nothing says so."""
-    spec = info.get("spec") or {}
+    spec = limits(info)
     failed = [row for row in info.get("settled") or [] if row["state"] == "failed"]
     reasons: list[str] = []
     for row in failed:
         for attempt in _deciding(info, row):
             reason = ending(attempt, spec, cause=row.get("cause"))
+            if row.get("cause") == "lost":
+                reason += _lost_with(info, row)
             count = _shared(str(row["tasks"]), str(attempt.get("tasks", row["tasks"])))
             tasks = "1 task" if count == 1 else f"{count} tasks"
             text = f"{tasks}: {reason}" if _is_array(info) else reason
@@ -58,12 +60,24 @@ def how_it_ended(info: Info) -> str | None:
     return "; ".join(reasons) or None
 
 
+def limits(info: Info) -> Info:
+    """Return a job's spec without the memory limit, where a retry has set another since.
+
+    Which of the two an attempt has had its report does not tell.
+    """
+    spec: Info = info.get("spec") or {}
+    now = (info.get("resources") or {}).get("memory_mib", spec.get("memory"))
+    if now == spec.get("memory"):
+        return spec
+    return {name: value for name, value in spec.items() if name != "memory"}
+
+
 def ending(attempt: Info, spec: Info, *, cause: str | None = None) -> str:
     """Return how one attempt ended, in words.
 
     Args:
         attempt: A row of the job's `attempts`.
-        spec: The job's spec, whose limits are named.
+        spec: The job's spec, whose limits are named; see `limits`.
         cause: Why the task was settled so, where the attempt does not say.
     """
     cause = attempt.get("cause") or cause
@@ -125,6 +139,7 @@ def exit_code(info: Info) -> int:
 def fields(info: Info) -> list[tuple[str, object]]:
     """Return a job as `hpc job info` prints it."""
     spec = info.get("spec") or {}
+    named = limits(info)
     return [
         ("job", info["job_id"]),
         ("name", info.get("name")),
@@ -133,11 +148,11 @@ def fields(info: Info) -> list[tuple[str, object]]:
         ("namespace", info["ns_id"]),
         ("command", command(spec)),
         ("folder", spec.get("cwd")),
-        ("needs", _needs(spec)),
+        ("needs", _needs(spec, info.get("resources") or {})),
         ("priority", info.get("priority") or None),
         ("tasks", _tasks(info)),
         ("submitted", when(info.get("submitted_at"))),
-        *(("attempt", _attempt(row, spec)) for row in _attempts_shown(info)),
+        *(("attempt", _attempt(row, named)) for row in _attempts_shown(info)),
     ]
 
 
@@ -179,13 +194,14 @@ def _attempt(row: Info, spec: Info) -> str:
     return ", ".join(parts)
 
 
-def _needs(spec: Info) -> str | None:
+def _needs(spec: Info, resources: Info) -> str | None:
     if "cpu" not in spec:
         return None
     parts = [f"{spec['cpu']} cpu" + ("s" if spec["cpu"] != 1 else "")]
     if "memory" in spec:
         is_limit = spec.get("enforce_memory", True)
-        parts.append(show_memory(spec["memory"] * _MIB) + ("" if is_limit else " (no limit)"))
+        memory_mib = resources.get("memory_mib", spec["memory"])
+        parts.append(show_memory(memory_mib * _MIB) + ("" if is_limit else " (no limit)"))
     if spec.get("time_limit") is not None:
         parts.append(f"at most {show_duration(spec['time_limit'])}")
     return ", ".join(parts)
@@ -208,6 +224,19 @@ def _deciding(info: Info, row: Info) -> list[Info]:
     ]
     ended = [attempt for attempt in touching if attempt["state"] == row["state"]]
     return ended or touching[-1:] or [{}]
+
+
+def _lost_with(info: Info, row: Info) -> str:
+    """Return the relays that a row's tasks were lost with, once each, in their order."""
+    lost = (
+        str(attempt["node_id"])
+        for attempt in info.get("attempts") or []
+        if attempt["state"] == "lost"
+        and attempt.get("started_at") is not None
+        and _overlaps(str(attempt["tasks"]), str(row["tasks"]))
+    )
+    names = list(dict.fromkeys(lost))
+    return f": {', '.join(names)}" if names else ""
 
 
 def _overlaps(one: str, other: str) -> bool:

@@ -280,6 +280,11 @@ class Client:
         """Return what the Hub knows of a job."""
         return ending.look(self, job_id)[0]
 
+    def why(self, job_id: str) -> dict[str, Any]:
+        """Return why a job waits: `why` in a sentence, `nodes` one by one, `ahead` of it."""
+        told: dict[str, Any] = self.read(f"/jobs/{quote(job_id, safe='')}/why")["data"]
+        return told
+
     def jobs(self, **query: str | int) -> Iterator[dict[str, Any]]:
         """Yield jobs, oldest first; `order="desc"`, `state`, `ns` and `name` choose."""
         return self._rows("/jobs", query)

@@ -95,7 +95,9 @@ class ProcessHandler:
             raise Refused(error.message, field=error.field) from error
         memory_mib = grant.resources.get("memory_mib", spec.memory or 0)
         # A task that has the node to itself has all of its memory, and the limit that it asked for.
-        limit_mib = spec.memory if spec.exclusive and spec.memory else memory_mib
+        limit_mib = memory_mib
+        if spec.exclusive:
+            limit_mib = grant.needs.get("memory_mib") or spec.memory or memory_mib
         return Work(
             job_id=grant.job_id,
             ns_id=grant.ns_id,

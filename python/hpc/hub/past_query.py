@@ -13,7 +13,7 @@ from urllib.parse import parse_qsl, quote
 from hpc.problems import bad_query, problem
 from hpc.protocols import Answer
 
-VERBS: Final = frozenset({"pull", "jobs", "job", "tasks", "nodes", "explain", "conflicts"})
+VERBS: Final = frozenset({"pull", "jobs", "job", "why", "tasks", "nodes", "explain", "conflicts"})
 """What can be asked of the past; each changes nothing."""
 
 FIELDS_MAX: Final = 100

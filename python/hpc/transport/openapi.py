@@ -234,6 +234,13 @@ def _read_paths() -> dict[str, Any]:
                 parameters=tasks,
             )
         },
+        "/jobs/{job_id}/why": {
+            "get": _operation(
+                "Why a job waits: in a sentence, for each node, and how many tasks are ahead",
+                answer="Why",
+                parameters=[_path("job_id"), _at()],
+            )
+        },
         "/nodes": {"get": _operation("Nodes", answer="Page", parameters=[*paging, _at()])},
         "/namespaces": {"get": _operation("Registered namespaces and generators", answer="Page")},
         "/explain": {
@@ -412,10 +419,22 @@ def _schemas() -> dict[str, Any]:
             data=_list(_task()),
             next={"type": ["integer", "null"]},
         ),
+        "Why": _object(["cursor", "data"], cursor=INT, data=_why()),
         "Stored": _object(["bytes"], bytes=INT, dropped={"type": "boolean"}),
         "Page": _object(["cursor", "data"], closed=False, cursor=INT, data=_list(MAP)),
         "One": _object(["cursor", "data"], closed=False, cursor=INT, data=MAP),
     }
+
+
+def _why() -> dict[str, Any]:
+    yes_or_no = {"type": "boolean"}
+    return _object(
+        ["job_id", "why", "ahead", "nodes"],
+        job_id=ID,
+        why={"type": ["string", "null"]},
+        ahead=_object(["higher", "earlier", "more"], higher=INT, earlier=INT, more=yes_or_no),
+        nodes=_list(_object(["node_id", "fits", "why"], node_id=ID, fits=yes_or_no, why=TEXT)),
+    )
 
 
 def _task() -> dict[str, Any]:

@@ -64,6 +64,10 @@ def read_handlers(ports: HubPorts) -> list[HTTPRouteHandler]:
     async def job_tasks() -> App:
         return reads.tasks
 
+    @get("/jobs/{job_id:str}/why")
+    async def job_why() -> App:
+        return reads.why
+
     @get("/nodes")
     async def nodes() -> App:
         return reads.nodes
@@ -96,7 +100,7 @@ def read_handlers(ports: HubPorts) -> list[HTTPRouteHandler]:
     async def openapi() -> App:
         return schema
 
-    facts = [jobs, job, job_log, job_tasks, nodes, namespaces, events, pokes]
+    facts = [jobs, job, job_log, job_tasks, job_why, nodes, namespaces, events, pokes]
     return [healthz, readyz, *facts, explain, conflicts, diff, openapi]
 
 
@@ -165,6 +169,10 @@ class _Reads:
     async def job(self, scope: Scope, receive: Receive, send: Send) -> None:
         """One job."""
         await self._ask("job", f"job_id={quote(_job_id(scope), safe='')}", scope, send)
+
+    async def why(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Why a job waits, node by node."""
+        await self._ask("why", f"job_id={quote(_job_id(scope), safe='')}", scope, send)
 
     async def tasks(self, scope: Scope, receive: Receive, send: Send) -> None:
         """A page of a job's tasks."""

@@ -250,6 +250,9 @@ impl Hub {
             .raw("ctx", &job.ctx)
             .raw("spec", &job.spec)
             .value("resources", &Value::Map(self.resources_of(shape, node)));
+        if self.state.queue.shape_at(shape).is_exclusive() {
+            object.value("needs", &Value::Map(self.needs_of(shape)));
+        }
         if !job.entries.is_empty() {
             let inner = object.key("entries");
             let mut entries = ObjectWriter::new(inner);

@@ -274,17 +274,21 @@ impl Hub {
 
     /// What a task of a shape takes at a node, by name: all that it has, where it is alone there.
     pub(super) fn resources_of(&self, shape: u32, node: NodeIx) -> Map<'static> {
+        let is_exclusive = self.state.queue.shape_at(shape).is_exclusive();
+        let node = self.state.nodes.get(node).filter(|_| is_exclusive);
+        let Some(node) = node else {
+            return self.needs_of(shape);
+        };
+        let all = self.state.queue.resources().iter().zip(&node.total);
+        let all = all.filter(|(_, amount)| **amount > 0);
+        all.map(|(name, amount)| (name.clone(), Value::Int(*amount)))
+            .collect()
+    }
+
+    /// What a task of a shape asks for, by name.
+    pub(super) fn needs_of(&self, shape: u32) -> Map<'static> {
         let names = self.state.queue.resources();
-        let shape = self.state.queue.shape_at(shape);
-        let node = self.state.nodes.get(node).filter(|_| shape.is_exclusive());
-        if let Some(node) = node {
-            let all = names.iter().zip(&node.total);
-            let all = all.filter(|(_, amount)| **amount > 0);
-            return all
-                .map(|(name, amount)| (name.clone(), Value::Int(*amount)))
-                .collect();
-        }
-        let needs = shape.needs.iter();
+        let needs = self.state.queue.shape_at(shape).needs.iter();
         needs
             .filter_map(|(resource, need)| Some((names.get(*resource)?.clone(), Value::Int(*need))))
             .collect()

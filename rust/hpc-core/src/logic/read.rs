@@ -166,6 +166,7 @@ impl Hub {
             .int("phase", self.state.kernel.phase(&job.id))
             .int("priority", job.rank.priority.0)
             .raw("spec", &job.spec)
+            .value("resources", &Value::Map(self.needs_of(job.shape)))
             .str("tasks", &job.tasks.to_string());
         let inner = object.key("counts");
         let mut tallies = ObjectWriter::new(inner);
