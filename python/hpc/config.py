@@ -30,7 +30,7 @@ from hpc.access import (
 from hpc.errors import UsageError
 from hpc.limits import OUTPUT_BYTES_DEFAULT, checked_bytes
 from hpc.resources import Stock, check_labels, check_offers, check_values
-from hpc.units import parse_duration, parse_memory
+from hpc.units import DURATION_S_MAX, parse_duration, parse_memory, show_duration
 
 __all__ = [
     "Access",
@@ -148,6 +148,8 @@ class RelayConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
         resources: What else it offers, by name.
         labels: What jobs may require of it.
         grace_s: How long running tasks may go on after SIGTERM.
+        time_limit_s: When it ends by itself, from its start; None is never.
+        idle_timeout_s: It ends when nothing was leased to it for so long; None is never.
         takeover: Take the node id from another place that is alive.
         port: Where `POST /poke` is served on loopback; None is nowhere, 0 picks a free one.
         output_limit: Bytes of captured output of each task that sets no limit of its own.
@@ -164,6 +166,8 @@ class RelayConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     resources: dict[str, Stock] = {}
     labels: dict[str, str] = {}
     grace_s: float = 30.0
+    time_limit_s: float | None = None
+    idle_timeout_s: float | None = None
     takeover: bool = False
     port: int | None = None
     output_limit: int = OUTPUT_BYTES_DEFAULT
@@ -195,6 +199,17 @@ class RelayConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
             raise UsageError(
                 f"`cgroup` must be auto, off or require, got {self.cgroup!r}", field="cgroup"
             )
+        if self.time_limit_s is not None:
+            _between("time-limit", self.time_limit_s, 1, DURATION_S_MAX, " s")
+            if self.grace_s >= self.time_limit_s:
+                raise UsageError(
+                    f"`grace` ({show_duration(self.grace_s)}) must be shorter than `time-limit` "
+                    f"({show_duration(self.time_limit_s)}): nothing is leased in that time",
+                    field="grace",
+                    hint="hpc relay --time-limit 1h --grace 30s",
+                )
+        if self.idle_timeout_s is not None:
+            _between("idle-timeout", self.idle_timeout_s, 0.1, DURATION_S_MAX, " s")
         if self.port is not None:
             _between("port", self.port, 0, _PORT_MAX, "")
 

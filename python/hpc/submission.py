@@ -90,6 +90,7 @@ def batch_spec(
     exclude: Sequence[str] | None = None,
     exclusive: bool = False,
     max_per_node: int | None = None,
+    min_time: float | str | None = None,
 ) -> dict[str, Any]:
     """Return the spec of a job of the namespace `batch`.
 
@@ -123,6 +124,7 @@ def batch_spec(
         exclude: Ids of nodes that it may not run on.
         exclusive: A task has its node to itself, and all that the node offers.
         max_per_node: How many of its tasks may be on a node at a time.
+        min_time: Seconds, or a text such as `30m`, that its relay must still be there.
 
     Raises:
         UsageError: A value that makes no sense.
@@ -133,7 +135,11 @@ def batch_spec(
     for field, path in (("cwd", cwd), ("stdin", stdin), ("stdout", stdout), ("stderr", stderr)):
         if path is not None:
             spec[field] = os.fspath(path)
-    for field, time_s in (("time_limit", time_limit), ("grace", grace)):
+    for field, time_s in (
+        ("time_limit", time_limit),
+        ("grace", grace),
+        ("min_time", min_time),
+    ):
         if time_s is not None:
             spec[field] = _seconds(time_s, field)
     warning = warned(warn_signal, spec.get("time_limit"))

@@ -56,6 +56,7 @@ def write(client: Client) -> None:
         exclude=["n3"],
         exclusive=False,
         max_per_node=4,
+        min_time="30m",
         key="sim-4",
         name="a label",
         priority=3,

@@ -71,13 +71,13 @@ def test_what_a_task_takes_and_where_it_runs_reach_their_fields(
     """The same words for both."""
     words = [
         command, "--gpus", "1", "--resource", "fpgas=2", "--require", "zone=b", "--node", "n1,n2",
-        "--exclude", "n3", "--exclusive", "--max-per-node", "4", "--", "true",
+        "--exclude", "n3", "--exclusive", "--max-per-node", "4", "--min-time", "30m", "--", "true",
     ]  # fmt: skip
     assert tree.main(words) == 0
     spec = sent(hub)["spec"]
     assert (spec["gpus"], spec["resources"], spec["require"]) == (1, {"fpgas": 2}, {"zone": "b"})
     assert (spec["nodes"], spec["exclude"]) == (["n1", "n2"], ["n3"])
-    assert (spec["exclusive"], spec["max_per_node"]) == (True, 4)
+    assert (spec["exclusive"], spec["max_per_node"], spec["min_time"]) == (True, 4, 1800)
 
 
 def test_a_node_is_shown_with_what_it_offers_and_its_labels(

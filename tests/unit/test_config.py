@@ -119,6 +119,15 @@ def test_the_reclaim_time_is_ten_leases_unless_given(tmp_path: Path) -> None:
             lambda p: RelayConfig(home=p, node_id="n", namespaces=["b"], output_limit=0),
             "output-limit",
         ),
+        (lambda p: RelayConfig(home=p, node_id="n", namespaces=["b"], time_limit_s=30), "grace"),
+        (
+            lambda p: RelayConfig(home=p, node_id="n", namespaces=["b"], time_limit_s=0),
+            "time-limit",
+        ),
+        (
+            lambda p: RelayConfig(home=p, node_id="n", namespaces=["b"], idle_timeout_s=0),
+            "idle-timeout",
+        ),
         (lambda p: MonitorConfig(home=p, node_id="n", interval_s=0), "interval"),
     ],
 )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from random import Random
 from typing import Any
 
@@ -16,6 +16,7 @@ from hpc.domain import Grant, NodeOffer, Work
 from hpc.errors import NotAllowed, NotFound, Refused
 from hpc.handlers.none import NoneHandler
 from hpc.relay.claims import Claims, Identity, Replaced
+from hpc.relay.lifetime import Idleness, TimeLimit
 from hpc.relay.membership import Membership
 from hpc.transport.http_async import Problem
 
@@ -49,6 +50,8 @@ class Relay:
         self.hub = ScriptedHub(self._script)
         self._takeover = takeover
         self.labels: dict[str, str] = {}
+        self.time_left_s: Callable[[], float] | None = None
+        self.idleness = Idleness(self.clock)
         self.claims: Claims
 
     async def _script(self, request: Request) -> Response:
@@ -84,6 +87,8 @@ class Relay:
                 clock=self.clock,
                 random=Random(7),
                 say=self.said.append,
+                idleness=self.idleness,
+                time_left_s=self.time_left_s,
                 takeover=self._takeover,
             )
             task = asyncio.create_task(self.claims.run())
@@ -98,6 +103,18 @@ class Relay:
         while len(self.hub.seen("/claim")) < count:
             await asyncio.sleep(0.002)
         return [request.json() for request in self.hub.seen("/claim")]
+
+
+class Noted(Idleness):
+    """Notes what it is told."""
+
+    def __init__(self, clock: SetClock) -> None:
+        super().__init__(clock)
+        self.notes: list[bool] = []
+
+    def note(self, *, is_busy: bool) -> None:
+        self.notes.append(is_busy)
+        super().note(is_busy=is_busy)
 
 
 class Picky:
@@ -167,6 +184,44 @@ def test_labels_are_said_where_there_are_any() -> None:
         async with relay.running():
             first, second = await relay.claimed(2)
         assert first["labels"] == second["labels"] == {"zone": "b"}
+
+    run(scenario())
+
+
+def test_how_long_it_stays_is_said_where_that_is_known() -> None:
+    """Anew in each claim: until the moment when tasks would be ended."""
+
+    async def scenario() -> None:
+        relay = Relay(answer(1))
+        limit = TimeLimit(relay.clock, 60.0, 10.0)
+        relay.time_left_s = limit.left_s
+        relay.clock.advance(1500)
+        async with relay.running():
+            first, second = await relay.claimed(2)
+        assert first["time_left"] == second["time_left"] == 58.5
+        relay.clock.advance(90_000)
+        assert limit.left_s() == 0
+
+    run(scenario())
+
+
+def test_a_relay_is_busy_from_a_grant_until_it_holds_nothing() -> None:
+    """A task that has ended is held until its report is acknowledged."""
+
+    async def scenario() -> None:
+        def granting(_: Request) -> dict[str, Any]:
+            relay.link.held = [{"job_id": "j1", "attempt": 1, "tasks": "0-3"}]
+            return answer(1, grants=[GRANT])
+
+        def over(_: Request) -> dict[str, Any]:
+            relay.link.held = []
+            return answer(2)
+
+        relay = Relay(granting, over)
+        noted = relay.idleness = Noted(relay.clock)
+        async with relay.running():
+            await relay.claimed(3)
+        assert noted.notes == [False, True, True, False]
 
     run(scenario())
 

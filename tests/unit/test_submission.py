@@ -59,9 +59,16 @@ def test_one_plain_word_is_a_program(word: str) -> None:
 def test_what_tasks_take_and_where_they_run_is_sent_where_it_was_said() -> None:
     """A field that an older Hub does not know is left out unless it is meant."""
     plain = submission.batch_spec("x")
-    assert not {"gpus", "resources", "require", "nodes", "exclude", "exclusive", "max_per_node"} & (
-        plain.keys()
-    )
+    assert not {
+        "gpus",
+        "resources",
+        "require",
+        "nodes",
+        "exclude",
+        "exclusive",
+        "max_per_node",
+        "min_time",
+    } & (plain.keys())
     said = {
         "gpus": 0,
         "resources": {"fpgas": 2},
@@ -70,8 +77,10 @@ def test_what_tasks_take_and_where_they_run_is_sent_where_it_was_said() -> None:
         "exclude": ["n2", "n3"],
         "exclusive": True,
         "max_per_node": 3,
+        "min_time": 90.0,
     }
     assert submission.batch_spec("x", **said) == {**plain, **said}
+    assert submission.batch_spec("x", min_time="30m") == {**plain, "min_time": 1800.0}
 
 
 @pytest.mark.parametrize(
@@ -105,6 +114,7 @@ def test_flags_of_placement_become_fields() -> None:
         exclude=None,
         exclusive=False,
         max_per_node=None,
+        min_time=None,
     )
     spec = submission.batch_spec("x", **typed)
     assert spec["gpus"] == 2

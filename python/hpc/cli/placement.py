@@ -32,6 +32,10 @@ MaxPerNode = Annotated[
     int | None,
     typer.Option("--max-per-node", metavar="N", min=1, help="So many tasks at a time on a node."),
 ]
+MinTime = Annotated[
+    str | None,
+    typer.Option("--min-time", metavar="TIME", help="Only on relays that stay so long, as 30m."),
+]
 
 
 def fields(
@@ -43,6 +47,7 @@ def fields(
     exclude: list[str] | None,
     exclusive: bool,
     max_per_node: int | None,
+    min_time: str | None,
 ) -> dict[str, Any]:
     """Return what was typed, as `submission.batch_spec` takes it.
 
@@ -57,6 +62,7 @@ def fields(
         "exclude": _split(exclude),
         "exclusive": exclusive,
         "max_per_node": max_per_node,
+        "min_time": min_time,
     }
 
 

@@ -54,6 +54,14 @@ def relay(
     grace: Annotated[
         str, typer.Option("--grace", metavar="TIME", help="For running tasks after SIGTERM.")
     ] = "30s",
+    time_limit: Annotated[
+        str | None,
+        typer.Option("--time-limit", metavar="TIME", help="End by itself then; --grace before."),
+    ] = None,
+    idle_timeout: Annotated[
+        str | None,
+        typer.Option("--idle-timeout", metavar="TIME", help="End when it had no work so long."),
+    ] = None,
     takeover: Annotated[
         bool, typer.Option("--takeover", help="Take the node id from whoever has it.")
     ] = False,
@@ -73,7 +81,7 @@ def relay(
         int | None, typer.Option("--port", help="Serve POST /poke there, on loopback.")
     ] = None,
 ) -> int:
-    """Be a relay until a signal ends it; prints a line when it has joined."""
+    """Be a relay until a signal or its time ends it; prints a line when it has joined."""
     from hpc.config import Cgroup, RelayConfig  # noqa: PLC0415 - `hpc --help` does without
     from hpc.resources import parse_gpus, parse_labels, parse_offers  # noqa: PLC0415 - likewise
 
@@ -88,6 +96,8 @@ def relay(
         resources=parse_offers(resource or ()),
         labels=parse_labels(label or (), "label"),
         grace_s=parse_duration(grace, field="grace"),
+        time_limit_s=_seconds(time_limit, "time-limit"),
+        idle_timeout_s=_seconds(idle_timeout, "idle-timeout"),
         takeover=takeover,
         cgroup=cast("Cgroup", cgroup),  # checked there
         output_limit=parse_bytes(output_limit, field="output-limit"),
@@ -96,3 +106,7 @@ def relay(
     from hpc.relay.process import run_relay  # noqa: PLC0415 - after all that may be refused
 
     return run_relay(config)
+
+
+def _seconds(text: str | None, field: str) -> float | None:
+    return None if text is None else parse_duration(text, field=field)

@@ -79,6 +79,7 @@ def run(
     exclude: placement.Exclude = None,
     exclusive: placement.Exclusive = False,
     max_per_node: placement.MaxPerNode = None,
+    min_time: placement.MinTime = None,
     priority: Priority = None,
     time_limit: TimeLimit = None,
     warn_signal: WarnSignal = None,
@@ -121,6 +122,7 @@ def run(
             exclude=exclude,
             exclusive=exclusive,
             max_per_node=max_per_node,
+            min_time=min_time,
         ),
     )
     event = submission.submit_event(ns, spec, job_id=key, name=name, priority=priority)

@@ -101,6 +101,7 @@ def submit(
     exclude: placement.Exclude = None,
     exclusive: placement.Exclusive = False,
     max_per_node: placement.MaxPerNode = None,
+    min_time: placement.MinTime = None,
     priority: Priority = None,
     array: arrays_typed.Array = None,
     each_line: arrays_typed.EachLine = None,
@@ -162,6 +163,7 @@ def submit(
             exclude=exclude,
             exclusive=exclusive,
             max_per_node=max_per_node,
+            min_time=min_time,
         ),
     }
     if from_json is not None and not words and spec is None:

@@ -133,7 +133,7 @@ class Client:
             hold: Nothing starts until `Job.release`.
             more: `stdin`, `stdout`, `stderr`, `grace`, `on_cut_off`, `expand`, `retries`,
                 `retry_on`, `max_fails`, `throttle`, `nodes`, `exclude`, `exclusive`,
-                `max_per_node`, `warn_signal`, `output_limit`, `umask`, `ulimits`.
+                `max_per_node`, `min_time`, `warn_signal`, `output_limit`, `umask`, `ulimits`.
 
         Raises:
             HpcError: Nothing was recorded, except for `Unanswered`, which leaves it unknown: the

@@ -68,6 +68,7 @@ _KINDS: Final[dict[str, Any]] = {
     "exclude": ((list,), "a List of node ids"),
     "exclusive": _FLAG,
     "max_per_node": _WHOLE,
+    "min_time": _TIME,
     "warn_signal": _TEXT,
     "output_limit": ((int, str), "bytes, or a text such as 10M"),
     "umask": ((int, str), "an octal text such as 027"),

@@ -19,6 +19,7 @@ from hpc.clock import Clock
 from hpc.domain import Grant, NodeOffer, Work
 from hpc.errors import Conflict, HpcError, NoHub, NotAllowed, NotFound, Refused
 from hpc.protocols import Handler
+from hpc.relay.lifetime import Idleness
 from hpc.relay.link import Link
 from hpc.relay.membership import Membership
 from hpc.transport.backoff import Backoff
@@ -26,6 +27,7 @@ from hpc.transport.http_async import OtherHub, Problem, Reply, Rpc
 
 FENCE = 0.8  # of the lease, from when the answered claim was sent (R15)
 GRANTS_MAX = 1024
+NOTHING = b"[]"
 FIRST_DEADLINE_S = 10.0
 WAIT_S_MAX = 60.0
 SLACK_S_MIN = 0.5
@@ -106,6 +108,8 @@ class Claims:
         identify: Asks which Hub answers now; raises `NoHub` where none does.
         register: Registers the namespaces that are missing at the Hub; returns why it could not.
         say: Takes a line for people.
+        idleness: Told whether anything is leased.
+        time_left_s: How long it is until tasks are ended; None where nobody knows.
         takeover: Take the node's name from a live relay elsewhere.
     """
 
@@ -126,6 +130,8 @@ class Claims:
         clock: Clock,
         random: Random,
         say: Callable[[str], None],
+        idleness: Idleness | None = None,
+        time_left_s: Callable[[], float] | None = None,
         takeover: bool = False,
     ) -> None:
         self._rpc = rpc
@@ -141,6 +147,8 @@ class Claims:
         self._register = register
         self._clock = clock
         self._say = say
+        self._idleness = idleness or Idleness(clock)
+        self._time_left_s = time_left_s
         self._takeover = takeover
         self._backoff = Backoff(random)
         self._taken = Backoff(random, first_s=0.2, max_s=TAKEN_S_MAX)
@@ -186,6 +194,7 @@ class Claims:
             if not self._membership.joined.is_set():
                 await self._adopt()
             holds = await self._link.holds()
+            self._idleness.note(is_busy=holds != NOTHING)
             sent_ms = self._clock.boottime_ms()
             reply = await self._send(self._body(holds))
         except OtherHub as error:
@@ -235,6 +244,8 @@ class Claims:
         }
         if self._labels:  # an older Hub refuses what it does not know
             claim["labels"] = self._labels
+        if self._time_left_s is not None:  # likewise
+            claim["time_left"] = self._time_left_s()
         if self._takeover and not self._membership.joined.is_set():
             claim["takeover"] = True
         return msgspec.json.encode(claim)
@@ -322,6 +333,8 @@ class Claims:
                 fault = f"Handler `{grant.handler_type}` failed: {error!r}"
                 self._say(f"job {grant.job_id}: {fault}")
                 self._link.refuse(_unplanned(grant, self.epoch), fault)
+        if grants:
+            self._idleness.note(is_busy=True)
         if works:
             self._link.run(works)
 

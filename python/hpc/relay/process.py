@@ -2,8 +2,9 @@
 
 The supervisor is started before any thread and sweeps what earlier starts left before the first
 claim goes out (R26). SIGTERM and SIGINT drain: no new leases, `grace_s` for what runs, `NodeLeft`
-at the end; a second signal ends what runs at once. Results that the Hub has not got stay in the
-outbox and are delivered at the next start.
+at the end; a second signal ends what runs at once. The end of its time, and having had nothing to
+do for long, are as the first signal. Results that the Hub has not got stay in the outbox and are
+delivered at the next start.
 """
 
 from __future__ import annotations
@@ -30,6 +31,7 @@ from hpc.config import RelayConfig, read_access
 from hpc.errors import Conflict, HpcError, NoHub, NotFound
 from hpc.protocols import Handler
 from hpc.relay.claims import Claims, Identity, Replaced
+from hpc.relay.lifetime import Idleness, TimeLimit
 from hpc.relay.membership import Membership
 from hpc.relay.orphans import become_subreaper, end_descendants
 from hpc.relay.place import NodeFolder
@@ -40,6 +42,7 @@ from hpc.relay.supervisor_link import SupervisorLink
 from hpc.transport.backoff import Backoff
 from hpc.transport.http_async import AccessSource, Lane, OtherHub, Problem
 from hpc.transport.register import register
+from hpc.units import show_duration
 
 # After `grace_s` a task has its own grace between SIGTERM and SIGKILL, and its report must leave.
 END_S = 10.0
@@ -49,7 +52,7 @@ SESSION_LETTERS = string.ascii_lowercase + string.digits
 
 
 def run_relay(config: RelayConfig) -> int:
-    """Be a relay until a signal ends it; returns the exit code.
+    """Be a relay until a signal or its time ends it; returns the exit code.
 
     Raises:
         HpcError: The Hub refuses this relay, another one has its name, or the supervisor is gone.
@@ -102,6 +105,10 @@ class _Relay:
             say=self._say,
         )
         self._source = AccessSource(lambda: read_access(config.home, url=config.hub_url))
+        self._idleness = Idleness(self._clock)
+        self._time_limit: TimeLimit | None = None
+        if config.time_limit_s is not None:
+            self._time_limit = TimeLimit(self._clock, config.time_limit_s, config.grace_s)
         self._stop = asyncio.Event()
         self._hurry = asyncio.Event()
 
@@ -160,6 +167,8 @@ class _Relay:
         signals = {
             "stop": asyncio.create_task(self._stop.wait(), name="stop"),
             "stuck": asyncio.create_task(reports.stuck.wait(), name="stuck"),
+            "time": asyncio.create_task(self._time_over(), name="time"),
+            "idle": asyncio.create_task(self._idle_too_long(), name="idle"),
         }
         try:
             async with serving_pokes(self._config.port, claims.poke) as port:
@@ -193,6 +202,8 @@ class _Relay:
             return  # nothing was leased, nothing is to be told
         # Whoever has the name now has the tasks too: ours end at once.
         grace_s = 0.0 if replaced else self._config.grace_s
+        if self._time_limit is not None:  # it may be late: the machine may have slept
+            grace_s = min(grace_s, self._time_limit.left_s())
         is_drained = await self._drain(link, claims, grace_s=grace_s)
         loops["claims"].cancel()
         await asyncio.gather(loops["claims"], return_exceptions=True)
@@ -208,6 +219,25 @@ class _Relay:
                 hint="look at how far the Hub's log goes with `hpc events`; the outbox is kept in "
                 f"{self._folder.path / 'outbox'}",
             )
+
+    async def _time_over(self) -> None:
+        """Wait for the time limit, less the grace of what runs then; say so."""
+        if self._time_limit is None:
+            await asyncio.Future()
+            return
+        await self._time_limit.near()
+        left = show_duration(round(self._time_limit.left_s()))
+        self._say(
+            f"its time is nearly over: takes no more work; what runs has {left}, then it ends"
+        )
+
+    async def _idle_too_long(self) -> None:
+        """Wait until nothing was leased for as long as was said; say so."""
+        if self._config.idle_timeout_s is None:
+            await asyncio.Future()
+            return
+        await self._idleness.lasted(self._config.idle_timeout_s)
+        self._say(f"nothing was leased for {show_duration(self._config.idle_timeout_s)}: leaves")
 
     async def _drain(self, link: SupervisorLink, claims: Claims, *, grace_s: float) -> bool:
         """Let the tasks end; returns whether the Hub has every report."""
@@ -299,6 +329,8 @@ class _Relay:
             clock=self._clock,
             random=self._random,
             say=self._say,
+            idleness=self._idleness,
+            time_left_s=None if self._time_limit is None else self._time_limit.left_s,
             takeover=self._config.takeover,
         )
 

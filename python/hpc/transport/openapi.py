@@ -384,6 +384,7 @@ def _schemas() -> dict[str, Any]:
             holds=_list(held),
             takeover={"type": "boolean"},
             labels=MAP,
+            time_left={"type": "number", "minimum": 0},
         ),
         "Grants": _object(
             ["n", "lease_s", "grants", "cancels", "give_back", "tail"],
