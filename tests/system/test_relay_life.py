@@ -79,7 +79,7 @@ def test_a_drained_node_ends_what_it_runs_and_takes_nothing(
     gate.touch()
     assert running.wait(30)["state"] == "succeeded"
     assert later.info()["state"] == "queued"
-    assert hpc(cluster, "node", "undrain", "n1").stderr == "node n1 up; runs nothing\n"
+    assert hpc(cluster, "node", "undrain", "n1").stderr.startswith("node n1 up; runs ")
     assert later.wait(30)["state"] == "succeeded"
     then = hpc(cluster, "at", str(told["cursor"]), "job", "why", "later").stdout
     assert then.startswith("job later: ")
