@@ -793,6 +793,7 @@ def test_options_are_what_the_jobs_of_a_graph_fall_back_on(
     assert a["spec"] == {
         "command": "a", "cpu": 3, "memory": 1024, "enforce_memory": True, "time_limit": 60.0,
         "retries": 2, "retry_on": ["oom", 3], "cwd": str(tmp_path), "stdin": str(tmp_path / "in"),
+        "umask": f"{own_umask():03o}",
     }  # fmt: skip
     assert (b["spec"]["cpu"], b["spec"]["args"]) == (1, [])
 
