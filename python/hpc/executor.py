@@ -31,6 +31,7 @@ from hpc.calls.crew import CallFuture, Crew
 from hpc.calls.pickled import NotPickled, TooLarge, pack_call
 from hpc.client import Client
 from hpc.errors import NotFound, UsageError
+from hpc.resources import check_labels
 
 __all__ = ["BrokenWorker", "Executor"]
 
@@ -61,6 +62,8 @@ class Executor(futures.Executor):
         client: The Hub; None finds it as `Client()` does.
         cpu: Cores of each worker.
         memory: MiB of each worker, or a text such as `4G`; enforced. None reserves 1 GiB.
+        gpus: GPUs of each worker; its calls find theirs in `CUDA_VISIBLE_DEVICES`.
+        require: Labels of relays that workers may run on.
         env: Added to the relay's environment.
         cwd: Folder in which the workers run; None is the current one.
         python: Interpreter of the workers, with hpc in it; None is the relay's.
@@ -80,6 +83,8 @@ class Executor(futures.Executor):
         client: Client | None = None,
         cpu: int = 1,
         memory: int | str | None = None,
+        gpus: int = 0,
+        require: Mapping[str, str] | None = None,
         env: Mapping[str, str] | None = None,
         cwd: str | os.PathLike[str] | None = None,
         python: str | os.PathLike[str] | None = None,
@@ -107,6 +112,11 @@ class Executor(futures.Executor):
             "path": _paths(),
             "idle": float(idle),
         }
+        if gpus:
+            spec["gpus"] = gpus
+        if require:
+            check_labels(require, "require")
+            spec["require"] = dict(require)
         if env:
             spec["env"] = dict(env)
         if python is not None:
@@ -114,7 +124,7 @@ class Executor(futures.Executor):
         if initializer is not None:
             spec["initializer"] = messages.text_of(pack_call(initializer, (initargs, {})))
         hub = Client() if client is None else client.again()
-        size = max_workers or _workers(hub, cpu)
+        size = max_workers or _workers(hub, {"cpus": max(cpu, 1), "gpus": gpus}, require or {})
         self.job_id = submission.new_job_id()
         self._crew = Crew(hub, self.job_id, spec, name, size)
         _open.add(self._crew)
@@ -228,17 +238,22 @@ def _result(future: CallFuture, wait_s: float | None) -> Any:  # noqa: ANN401 - 
         del future
 
 
-def _workers(client: Client, cpu: int) -> int:
-    """Return how many workers the relays have room for."""
+def _workers(client: Client, needs: Mapping[str, int], labels: Mapping[str, str]) -> int:
+    """Return how many workers the relays have room for, at least one."""
     nodes = [n for n in client.nodes() if messages.NS_ID in n["namespaces"] and n["state"] == "up"]
     if not nodes:
         raise NotFound(
             f"No relay serves the namespace `{messages.NS_ID}`",
             code="no_relay",
-            hint="start one: hpc relay --ns batch --ns calls   or say how many workers shall wait "
+            hint="start one: hpc relay   or say how many workers shall wait "
             "for one: Executor(max_workers=4)",
         )
-    return max(sum(int(node["resources"].get("cpus", 0)) // max(cpu, 1) for node in nodes), 1)
+    places = [node for node in nodes if labels.items() <= (node.get("labels") or {}).items()]
+    room = (
+        min(int(node["resources"].get(name, 0)) // need for name, need in needs.items() if need)
+        for node in places
+    )
+    return max(sum(room), 1)
 
 
 def _paths() -> list[str]:

@@ -91,3 +91,8 @@ def settings() -> dict[str, str]:
 
 def fail_to_set_up() -> None:
     raise ValueError("no licence")
+
+
+def gpus(_: int) -> tuple[str, str]:
+    """Where this runs, and the GPUs that it may use."""
+    return os.environ["HPC_NODE_ID"], os.environ["CUDA_VISIBLE_DEVICES"]

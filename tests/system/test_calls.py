@@ -345,7 +345,21 @@ def test_an_executor_without_any_relay_says_how_to_start_one(tmp_path: Path) -> 
     """It would wait for ever, and look as if the calls took long."""
     with Cluster(tmp_path) as cluster, pytest.raises(NotFound) as found:
         Executor(client=cluster.client())
-    assert "hpc relay --ns batch --ns calls" in str(found.value.hint)
+    assert "start one: hpc relay " in str(found.value.hint)
+
+
+def test_each_worker_has_gpus_of_its_own(tmp_path: Path) -> None:
+    """And runs only where its labels are; a relay serves calls where nothing else is said."""
+    with Cluster(tmp_path) as cluster:
+        offers = ["--gpus", "3,5", "--cpus", "4", "--label", "zone=b"]
+        cluster.start("relay", "--node-id", "n1", *offers)
+        cluster.start("relay", "--node-id", "n2", "--cpus", "4", "--gpus", "none")
+        client = cluster.client()
+        until(lambda: sum(node["state"] == "up" for node in client.nodes()) == 2)
+        with Executor(client=client, gpus=1, require={"zone": "b"}) as executor:
+            seen = list(executor.map(called.gpus, range(8)))
+        assert set(seen) <= {("n1", "3"), ("n1", "5")}
+        assert len(client.info(executor.job_id)["attempts"]) <= 2
 
 
 def test_workers_find_the_hub_where_their_relay_does(tmp_path: Path) -> None:

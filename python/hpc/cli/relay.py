@@ -11,6 +11,9 @@ from hpc.cli.options import HubUrl, this_node
 from hpc.limits import parse_bytes
 from hpc.units import parse_duration, parse_memory
 
+NAMESPACES = ("batch", "calls")
+"""What is served where nothing is said: commands, and calls of Python functions."""
+
 NodeId = Annotated[
     str | None,
     typer.Option("--node-id", metavar="ID", help="This machine's name without it."),
@@ -25,7 +28,9 @@ def add(app: typer.Typer, _verb: str | None) -> None:
 def relay(
     ns: Annotated[
         list[str] | None,
-        typer.Option("--ns", metavar="NS", help="A namespace that it serves. Repeatable."),
+        typer.Option(
+            "--ns", metavar="NS", help="A namespace that it serves; else batch, calls. Repeatable."
+        ),
     ] = None,
     hub_url: HubUrl = None,
     node_id: NodeId = None,
@@ -89,7 +94,7 @@ def relay(
         home=home(),
         hub_url=hub_url,
         node_id=node_id or this_node(),
-        namespaces=ns or ["batch"],
+        namespaces=ns or list(NAMESPACES),
         cpus=cpus,
         memory_mib=None if memory is None else parse_memory(memory),
         gpus=parse_gpus(gpus),

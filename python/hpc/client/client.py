@@ -233,6 +233,7 @@ class Client:
         tasks: str | None = None,
         reason: str | None = None,
         priority: int | None = None,
+        resources: Mapping[str, int] | None = None,
     ) -> dict[str, Any]:
         """Send a request about a job, such as `HoldJob`, and return the receipt.
 
@@ -241,7 +242,13 @@ class Client:
         """
         ns_id = self.info(job_id)["ns_id"]
         event = submission.request_event(
-            kind, ns_id, job_id, tasks=tasks, reason=reason, priority=priority
+            kind,
+            ns_id,
+            job_id,
+            tasks=tasks,
+            reason=reason,
+            priority=priority,
+            resources=resources,
         )
         return self.ingest([event])
 

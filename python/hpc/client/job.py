@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
+from hpc.submission import memory_of
+
 if TYPE_CHECKING:
     from hpc.client.client import Client
 
@@ -84,10 +86,28 @@ class Job:
         """Let it run before what has a lower priority."""
         self.client.request("SetPriority", self.id, priority=priority)
 
-    def retry(self, *, tasks: str | None = None, reason: str | None = None) -> None:
-        """Run again what has failed or was cancelled, or some tasks of that: a further round."""
-        self.client.request("RetryJob", self.id, tasks=tasks, reason=reason)
+    def retry(
+        self,
+        *,
+        tasks: str | None = None,
+        reason: str | None = None,
+        memory: int | str | None = None,
+    ) -> None:
+        """Run again what has failed or was cancelled, or some tasks of that: a further round.
+
+        Args:
+            tasks: Only these, a range list.
+            reason: Kept with the request.
+            memory: MiB, or a text such as `4G`: what its tasks have from now on, enforced if the
+                job's was.
+        """
+        resources = None if memory is None else {"memory_mib": memory_of(memory)["memory"]}
+        self.client.request("RetryJob", self.id, tasks=tasks, reason=reason, resources=resources)
         self._cursor = None
+
+    def why(self) -> dict[str, Any]:
+        """Return why it waits: `why` in a sentence, `nodes` one by one, `ahead` of it."""
+        return self.client.why(self.id)
 
     def forget(self, *, reason: str | None = None) -> None:
         """Have the Hub forget it, which must be over: only what became of it is kept.

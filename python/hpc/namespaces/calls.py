@@ -23,6 +23,8 @@ _PATH_CHARS_MAX = 4096
 _PATHS_MAX = 1000
 _CALLS_MAX = 10_000
 _TEXT_BYTES_MAX = 1 << 20
+_GPUS_MAX = 65_536
+_LABELS_MAX = 64
 
 
 def _count(key: str) -> FieldSpec:
@@ -33,6 +35,8 @@ SUBMIT_JOB = [
     FieldSpec(key="cpu", expected_type="Int", min=1, max=_CPUS_MAX, default=1),
     FieldSpec(key="memory", expected_type="Int", required=True, min=1, max=MEMORY_MIB_MAX),
     FieldSpec(key="enforce_memory", expected_type="Bool", default=True),
+    FieldSpec(key="gpus", expected_type="Int", min=0, max=_GPUS_MAX),
+    FieldSpec(key="require", expected_type="Map", max=_LABELS_MAX),
     FieldSpec(key="env", expected_type="Map", format="env"),
     FieldSpec(key="cwd", expected_type="String", min=1, max=_PATH_CHARS_MAX, format="text"),
     FieldSpec(key="python", expected_type="String", min=1, max=_PATH_CHARS_MAX, format="text"),
@@ -76,11 +80,16 @@ WORKER_STARTED = [
 CALLS = Module(
     namespace=NamespaceSpec(
         ns_id="calls",
-        revision=1,
+        revision=2,
         preemptible=True,
         retention=HOUR_S,
         handler_type="calls",
-        resources={"cpus": "$spec.cpu", "memory_mib": "$spec.memory"},
+        resources={
+            "cpus": "$spec.cpu",
+            "memory_mib": "$spec.memory",
+            "gpus": "$spec.gpus",
+        },
+        placement={"require": "$spec.require"},
         schema={
             "SubmitJob": SUBMIT_JOB,
             "CallsSent": CALLS_SENT,
