@@ -4,6 +4,13 @@
 //! (R5 to R8, R30, poison) and which attempts are active; the Hub's stamps and its live state must
 //! say the same. What no single event shows, such as who may be given up when, it checks by time.
 
+#[path = "ledger/nodes.rs"]
+mod nodes;
+#[path = "ledger/state.rs"]
+mod state;
+#[path = "ledger/task.rs"]
+mod task;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use hpc_core::domain::entry::LogRow;
@@ -12,6 +19,8 @@ use hpc_core::logic::hub::{Hub, Input, Turn};
 use hpc_core::logic::job::Job;
 use serde_json::{Value, json};
 
+use self::nodes::{Drain, NodeTimes, served_claims};
+use self::task::{Task, Terms};
 use crate::world::tasks;
 
 /// A task lost this often while it ran is poison.
@@ -19,104 +28,6 @@ const POISON: u32 = 3;
 
 /// Who was leased a task: attempt and node.
 type Execution = (u64, String);
-
-#[derive(Clone, Debug, Default)]
-struct Task {
-    decided: Option<&'static str>,
-    active: Option<Execution>,
-    started: bool,
-    losses: u32,
-    /// Failures of active attempts that were not final, in this round.
-    failures: u64,
-    /// How often it was begun anew on request.
-    round: u64,
-    /// Executions that were leased, and whether a report says that they ended.
-    had: BTreeMap<Execution, Had>,
-}
-
-#[derive(Clone, Copy, Debug, Default)]
-struct Had {
-    started: bool,
-    ended: bool,
-    lost: bool,
-}
-
-/// What a submit says beyond its tasks, and what was said since.
-#[derive(Clone, Debug, Default)]
-struct Terms {
-    retries: u64,
-    /// Causes and exit codes.
-    retry_on: Option<Vec<Value>>,
-    max_fails: Option<usize>,
-    throttle: Option<usize>,
-    /// Condition and job.
-    after: Vec<(&'static str, String)>,
-    by_task: bool,
-    /// Who held and released which tasks; none is all.
-    holds: Vec<(bool, Option<BTreeSet<u32>>)>,
-    /// Tasks that need not wait any more: once free, always free.
-    freed: BTreeSet<u32>,
-}
-
-impl Terms {
-    fn of(ctx: &Value, spec: &Value) -> Self {
-        let mut after = Vec::new();
-        for condition in ["after", "after_any", "after_fail"] {
-            let ids = ctx[condition].as_array().cloned().unwrap_or_default();
-            after.extend(
-                ids.iter()
-                    .map(|id| (condition, id.as_str().unwrap().to_owned())),
-            );
-        }
-        let count = |key: &str| spec[key].as_u64().and_then(|n| usize::try_from(n).ok());
-        Self {
-            retries: spec["retries"].as_u64().unwrap_or_default(),
-            retry_on: spec["retry_on"].as_array().cloned(),
-            max_fails: count("max_fails"),
-            throttle: count("throttle"),
-            after,
-            by_task: ctx["after_task"] == json!(true),
-            holds: Vec::new(),
-            freed: BTreeSet::new(),
-        }
-    }
-
-    /// The reports of these tests end by an exit code or name a cause.
-    fn retries_on(&self, code: &Value, cause: &Value) -> bool {
-        let Some(listed) = &self.retry_on else {
-            let own = ["exit", "signal", "oom", "time limit", "output limit"];
-            return cause.as_str().is_none_or(|cause| own.contains(&cause));
-        };
-        let named = cause.as_str().unwrap_or("exit");
-        listed
-            .iter()
-            .any(|listed| *listed == named || !code.is_null() && listed == code)
-    }
-
-    fn is_held(&self, task: u32) -> bool {
-        let said = self.holds.iter().rev();
-        let mut said = said.filter(|(_, tasks)| tasks.as_ref().is_none_or(|t| t.contains(&task)));
-        said.next().is_some_and(|(is_held, _)| *is_held)
-    }
-}
-
-#[derive(Clone, Debug, Default)]
-struct NodeTimes {
-    epoch: u64,
-    lease: i64,
-    /// When the newest claim of the epoch came.
-    heard: i64,
-    newest_n: i64,
-    /// When it was committed as lost, and whether on request.
-    lost: Option<(i64, bool)>,
-}
-
-/// The newest word on draining of a node, by its stamp.
-#[derive(Clone, Debug, Default)]
-struct Drain {
-    stamp: (i64, i64),
-    deadline: Option<i64>,
-}
 
 /// What must be so, by the log.
 #[derive(Clone, Debug, Default)]
@@ -179,25 +90,6 @@ impl Ledger {
         assert_eq!(lost, None, "P1: an acknowledged batch is in the log");
     }
 
-    fn hear(&mut self, claim: &Value, now: i64) {
-        let node = self
-            .nodes
-            .entry(text(claim, "node_id").to_owned())
-            .or_default();
-        let (epoch, n) = (
-            claim["epoch"].as_u64().unwrap(),
-            claim["n"].as_i64().unwrap(),
-        );
-        if epoch > node.epoch || n > node.newest_n {
-            if epoch == node.epoch {
-                node.newest_n = n;
-            }
-            node.heard = now;
-            self.last_claims
-                .insert(text(claim, "node_id").to_owned(), claim.clone());
-        }
-    }
-
     fn check_row(&mut self, row: &LogRow, claims: &[Value], now: i64) {
         assert_eq!(row.first_seq, self.seq + 1, "seqs have no gaps");
         self.seq += u64::from(row.count);
@@ -226,43 +118,6 @@ impl Ledger {
         }
     }
 
-    /// P13: no attempt is given up while its relay holds it and its lease lives.
-    fn check_loss(&self, ctx: &Value, spec: &Value, row: &[Value], claims: &[Value], now: i64) {
-        let id = text(ctx, "node_id");
-        let joined = row.iter().find(|event| {
-            text(event, "kind") == "NodeJoined" && text(&event["payload"]["ctx"], "node_id") == id
-        });
-        if let Some(joined) = joined {
-            let epoch = &joined["payload"]["ctx"]["epoch"];
-            assert!(
-                epoch.as_u64() > ctx["epoch"].as_u64(),
-                "R19: only a newer epoch loses"
-            );
-            let same = |claim: &&Value| text(claim, "node_id") == id && claim["epoch"] == *epoch;
-            let claim = claims.iter().find(same).unwrap();
-            let holds = claim["holds"].as_array().unwrap();
-            let held = holds.iter().filter(|hold| {
-                hold["job_id"] == ctx["job_id"] && hold["attempt"] == ctx["attempt"]
-            });
-            let held: BTreeSet<u32> = held.flat_map(|hold| tasks(text(hold, "tasks"))).collect();
-            let lost = tasks(text(ctx, "tasks"));
-            assert!(
-                lost.is_disjoint(&held),
-                "R19: what a newer epoch holds passes over"
-            );
-            return;
-        }
-        let Some((at, on_request)) = self.nodes[id].lost else {
-            panic!("P13: {ctx} is given up, and the lease of {id} lives");
-        };
-        let is_due = now >= at.max(self.hub_started) + self.reclaim;
-        let is_stop = text(spec, "reason") == "its relay was silent";
-        assert!(
-            on_request || is_stop || is_due,
-            "finish: {ctx} is given up before its time"
-        );
-    }
-
     /// A job may be forgotten once all its tasks are decided and none is active; from then on it is
     /// neither leased nor begun anew.
     fn check_forgotten(&mut self, kind: &str, ctx: &Value, spec: &Value) {
@@ -284,115 +139,6 @@ impl Ledger {
         } else if self.forgotten.contains(id) {
             let is_begun = kind == "JobClaimed" || spec["round"].is_u64();
             assert!(!is_begun, "{kind} of {id}, which is forgotten");
-        }
-    }
-
-    /// What the Hub has left of forgotten jobs is what became of each task.
-    fn check_left(&self, hub: &Hub) {
-        let (jobs, kernel) = (&hub.state().jobs, &hub.state().kernel);
-        assert_eq!(jobs.forgotten_len(), self.forgotten.len());
-        for (id, tasks) in &self.jobs {
-            let Some(ix) = jobs.find(id) else {
-                continue;
-            };
-            let is_forgotten = self.forgotten.contains(id);
-            assert_eq!(kernel.is_forgotten(id), is_forgotten, "{id}");
-            assert_eq!(jobs.get(ix).is_none(), is_forgotten, "{id}");
-            let has_row = kernel.facts().find("jobs", id, "phase").is_some();
-            assert_eq!(has_row, !is_forgotten, "{id} has a row");
-            let Some(left) = jobs.forgotten(ix) else {
-                continue;
-            };
-            assert_eq!(left.id, id);
-            assert_eq!(left.settled.all().len(), tasks.len() as u64);
-            for (number, task) in tasks {
-                let outcome = Outcome::from_wire(task.decided.unwrap()).unwrap();
-                assert!(
-                    left.settled.of(outcome).contains(*number),
-                    "P3: {number} of {id}"
-                );
-            }
-        }
-    }
-
-    fn apply_to_node(&mut self, kind: &str, ctx: &Value, spec: &Value, now: i64, is_own: bool) {
-        let lease = self.lease;
-        let started = self.hub_started;
-        let node = self
-            .nodes
-            .entry(text(ctx, "node_id").to_owned())
-            .or_default();
-        let epoch = ctx["epoch"].as_u64().unwrap_or_default();
-        match kind {
-            "NodeJoined" => {
-                assert!(epoch > node.epoch, "R22: epochs rise");
-                *node = NodeTimes {
-                    epoch,
-                    lease: spec["lease_ms"].as_i64().unwrap_or(lease),
-                    heard: now,
-                    ..NodeTimes::default()
-                };
-            }
-            "NodeLost" if epoch == node.epoch => {
-                let silent = now - node.heard.max(started);
-                assert!(
-                    !is_own || silent >= node.lease,
-                    "R25: lost after {silent} ms of silence"
-                );
-                node.lost = Some((now, !is_own));
-            }
-            "NodeLeft" if epoch == node.epoch => node.lost = Some((now, true)),
-            _ => {}
-        }
-    }
-
-    /// Whether a node has ever joined.
-    pub fn has_joined(&self, node: &str) -> bool {
-        self.nodes.get(node).is_some_and(|node| node.epoch > 0)
-    }
-
-    fn note_drain(&mut self, event: &Value) {
-        let deadline = match text(event, "kind") {
-            "NodeDrained" => event["payload"]["spec"]["deadline"].as_i64(),
-            "NodeUndrained" => None,
-            _ => return,
-        };
-        let stamp = (
-            event["at"].as_i64().unwrap(),
-            event["counter"].as_i64().unwrap_or_default(),
-        );
-        let node = text(&event["payload"]["ctx"], "node_id").to_owned();
-        let drain = self.drains.entry(node).or_default();
-        if drain.stamp < stamp {
-            *drain = Drain { stamp, deadline };
-        }
-    }
-
-    /// A node is told to give back, for its drain, only what it has active, and only from the
-    /// deadline on.
-    pub fn check_drains(&self, inputs: &[Input<'_>], turn: &Turn, wall: i64) {
-        for reply in turn.replies.iter().filter(|reply| reply.status == 200) {
-            let input = inputs.iter().find(|input| input.token == reply.token);
-            if input.is_some_and(|input| input.verb != "claim") {
-                continue;
-            }
-            let answer: Value = serde_json::from_slice(&reply.body).unwrap();
-            let cancels = answer["cancels"].as_array().cloned().unwrap_or_default();
-            for order in cancels.iter().filter(|order| order["reason"] == "drain") {
-                let named = tasks(text(order, "tasks"));
-                let attempt = order["attempt"].as_u64().unwrap();
-                let job = &self.jobs[text(order, "job_id")];
-                for task in named {
-                    let active = job[&task].active.as_ref();
-                    let (of, node) = active.unwrap_or_else(|| panic!("{order} is not active"));
-                    assert_eq!(*of, attempt, "{order}");
-                    let deadline = self.drains[node].deadline;
-                    assert!(
-                        deadline.is_some_and(|at| at <= wall),
-                        "{order} comes too soon"
-                    );
-                }
-            }
         }
     }
 
@@ -539,98 +285,6 @@ impl Ledger {
         }
     }
 
-    /// Checks that the Hub's live state is what the log says, and keeps its own books.
-    pub fn check_state(&self, hub: &Hub) {
-        let state = hub.state();
-        // By node: jobs, and what their leases take.
-        let mut leased: BTreeMap<&str, (BTreeSet<u32>, Vec<i64>, i64)> = BTreeMap::new();
-        let mut waiting = BTreeSet::new();
-        self.check_left(hub);
-        for (ix, job) in state.jobs.iter() {
-            self.check_job(hub, &job);
-            if job.is_ready() {
-                waiting.insert(ix);
-            }
-            for lease in &job.leases {
-                let node = state.nodes.get(lease.node).unwrap();
-                let count = i64::try_from(lease.tasks.len()).unwrap();
-                let (jobs, used, exclusive) = leased.entry(&node.id).or_default();
-                jobs.insert(ix);
-                let shape = state.queue.shape_at(lease.shape);
-                *exclusive += count * i64::from(shape.is_exclusive());
-                for (resource, need) in &shape.needs {
-                    used.resize(used.len().max(resource + 1), 0);
-                    used[*resource] += need * count;
-                }
-            }
-        }
-        for (_, node) in state.nodes.iter() {
-            let none = Default::default();
-            let (jobs, used, exclusive) = leased.get(&*node.id).unwrap_or(&none);
-            let mut used = used.clone();
-            used.resize(node.used.len().max(used.len()), 0);
-            assert_eq!(
-                (&node.used, node.exclusive),
-                (&used, *exclusive),
-                "the book of {} is the sum of its leases",
-                node.id
-            );
-            assert_eq!(node.leases, *jobs, "jobs with a lease at {}", node.id);
-        }
-        let last = hpc_core::logic::queue::Rank {
-            priority: std::cmp::Reverse(i64::MIN),
-            seq: u64::MAX,
-        };
-        let namespaces = state.namespaces.ids();
-        let queued: BTreeSet<u32> = namespaces
-            .flat_map(|ns| state.queue.ahead(ns, last))
-            .collect();
-        assert_eq!(queued, waiting, "the queue holds the jobs with ready tasks");
-        assert_eq!(state.queue.is_empty(), waiting.is_empty());
-    }
-
-    fn check_job(&self, hub: &Hub, job: &Job) {
-        let known = &self.jobs[&*job.id];
-        assert_eq!(
-            job.tasks.iter().collect::<Vec<_>>(),
-            known.keys().copied().collect::<Vec<_>>()
-        );
-        for (number, task) in known {
-            let name = format!("task {number} of {}", job.id);
-            let outcomes = Outcome::ALL
-                .into_iter()
-                .filter(|o| job.settled.of(*o).contains(*number));
-            let outcomes: Vec<&str> = outcomes.map(Outcome::wire).collect();
-            assert_eq!(outcomes, task.decided.as_slice(), "P3: outcomes of {name}");
-            let leases = job
-                .leases
-                .iter()
-                .filter(|lease| lease.tasks.contains(*number));
-            let leases: Vec<Execution> = leases
-                .map(|lease| {
-                    let node = hub.state().nodes.get(lease.node).unwrap();
-                    assert_eq!(
-                        lease.epoch, node.epoch,
-                        "leases pass over to the newest epoch"
-                    );
-                    (u64::from(lease.attempt), node.id.to_string())
-                })
-                .collect();
-            assert_eq!(
-                leases,
-                task.active.as_slice(),
-                "P14: active attempts of {name}"
-            );
-            let open = job.open();
-            let queued = open.iter().filter(|(_, ready)| ready.contains(*number));
-            let queued: Vec<u64> = queued.map(|(attempt, _)| u64::from(*attempt)).collect();
-            let next = task.highest() + 1;
-            let is_ready = task.decided.is_none() && task.active.is_none();
-            let expected = if is_ready { vec![next] } else { vec![] };
-            assert_eq!(queued, expected, "R7: next attempts of {name}");
-        }
-    }
-
     /// Whether every task is settled and nothing is leased.
     pub fn unsettled(&self) -> Vec<String> {
         let jobs = self.jobs.iter();
@@ -652,125 +306,4 @@ impl Ledger {
     pub fn is_recorded(&self, batch_id: &str) -> bool {
         self.batch_ids.contains(batch_id)
     }
-}
-
-impl Task {
-    fn highest(&self) -> u64 {
-        self.had
-            .keys()
-            .map(|(attempt, _)| *attempt)
-            .max()
-            .unwrap_or(0)
-    }
-
-    /// Applies one event; what it settles the task as.
-    fn apply(
-        &mut self,
-        kind: &str,
-        execution: &Execution,
-        spec: &Value,
-        (place, terms): (usize, &Terms),
-    ) -> Option<&'static str> {
-        let is_active = self.active.as_ref() == Some(execution);
-        let had = self.had.get(execution).copied();
-        let outcome = match kind {
-            "CancelJob" => Some("cancelled"),
-            "JobClaimed" => {
-                self.check_claimed(execution, spec["adopted"] == json!(true));
-                self.active = Some(execution.clone());
-                let had = self.had.entry(execution.clone()).or_default();
-                had.lost = false;
-                self.started = had.started;
-                return None;
-            }
-            "JobStarted" if had.is_some() => {
-                let had = self.had.entry(execution.clone()).or_default();
-                // It ran when it was lost, as is known only now.
-                self.losses += u32::from(had.lost && !had.started && !had.ended);
-                had.started = true;
-                self.started |= is_active;
-                None
-            }
-            "JobFinished" if had.is_some() => {
-                self.had.entry(execution.clone()).or_default().ended = true;
-                let of = |key: &str| match &spec[key] {
-                    Value::Array(list) => list[place].clone(),
-                    value => value.clone(),
-                };
-                let is_ok = of("exit_code") == 0 && of("signal").is_null() && of("cause").is_null();
-                match (is_ok, is_active) {
-                    (true, _) => Some("succeeded"),
-                    (false, true)
-                        if self.decided.is_none()
-                            && self.failures < terms.retries
-                            && terms.retries_on(&of("exit_code"), &of("cause")) =>
-                    {
-                        self.failures += 1;
-                        None
-                    }
-                    (false, true) => Some("failed"),
-                    (false, false) => None,
-                }
-            }
-            "TasksReturned" if had.is_some() => {
-                self.had.entry(execution.clone()).or_default().ended = true;
-                None
-            }
-            "AttemptLost" if is_active => {
-                self.had.entry(execution.clone()).or_default().lost = true;
-                self.losses += u32::from(self.started);
-                (self.losses >= POISON).then_some("failed")
-            }
-            _ => return None,
-        };
-        let outcome = outcome.filter(|_| self.decided.is_none());
-        let ends = matches!(kind, "JobFinished" | "TasksReturned" | "AttemptLost");
-        if outcome.is_some() || is_active && ends {
-            self.active = None;
-            self.started = false;
-        }
-        self.decided = self.decided.or(outcome);
-        outcome
-    }
-
-    fn check_claimed(&self, execution: &Execution, is_adopted: bool) {
-        let (attempt, _) = execution;
-        assert_eq!(
-            self.decided, None,
-            "P4: a decided task is never granted: {execution:?}"
-        );
-        assert_eq!(
-            self.active, None,
-            "P14: {execution:?} beside an active attempt"
-        );
-        if is_adopted {
-            let had = self.had.get(execution);
-            assert!(
-                had.is_some_and(|had| !had.ended),
-                "R20: adopts what was leased and runs"
-            );
-        } else {
-            assert_eq!(*attempt, self.highest() + 1, "R7: the next attempt number");
-        }
-        let elsewhere = self
-            .had
-            .keys()
-            .find(|had| had.0 == *attempt && had.1 != execution.1);
-        assert_eq!(
-            elsewhere, None,
-            "P10: attempt {attempt} runs on one node only"
-        );
-    }
-}
-
-/// The claims of a turn that were not refused.
-fn served_claims(inputs: &[Input<'_>], turn: &Turn) -> Vec<Value> {
-    let claims = inputs.iter().filter(|input| input.verb == "claim");
-    let served = claims.filter(|input| {
-        let reply = turn.replies.iter().find(|reply| reply.token == input.token);
-        reply.is_none_or(|reply| reply.status == 200)
-    });
-    served
-        .map(|input| serde_json::from_slice(input.body).unwrap())
-        .collect()
 }
