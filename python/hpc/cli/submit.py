@@ -234,24 +234,15 @@ def submit(
             ),
         )
         receipt = send(hub, sent, batch_id)
-        job_ids: list[str] = receipt.get("jobs") or []
-        job_id = job_ids[-1] if job_ids else None
-        if job_id is not None:
-            selectors.remember(job_id)
         if as_json:
-            data = {
-                "job_id": job_id,
-                "batch_id": receipt["id"],
-                "duplicate": receipt.get("duplicate", False),
-                "tasks": sent.total,
-            }
-            output.put_json("submit", data, cursor=hub.cursor)
+            _tell_json(hub, sent, receipt)
         else:
-            say_submitted(
-                receipt, job_id, fields, memory, None if asked.tasks is None else sent.total
-            )
+            count = None if asked.tasks is None else sent.total
+            say_submitted(receipt, _job_id(receipt), fields, memory, count)
+        job_id = _job_id(receipt)
         if job_id is None:
             return 0
+        selectors.remember(job_id)
         if not as_json:
             output.put(job_id)
         if wait:
@@ -259,6 +250,22 @@ def submit(
         if not as_json:
             say_waiting(hub.info(job_id))
     return 0
+
+
+def _job_id(receipt: Mapping[str, Any]) -> str | None:
+    """Return the id of the job that was submitted; other kinds of events have none."""
+    job_ids: list[str] = receipt.get("jobs") or []
+    return job_ids[-1] if job_ids else None
+
+
+def _tell_json(hub: Client, sent: submission.Submission, receipt: Mapping[str, Any]) -> None:
+    data = {
+        "job_id": _job_id(receipt),
+        "batch_id": receipt["id"],
+        "duplicate": receipt.get("duplicate", False),
+        "tasks": sent.total,
+    }
+    output.put_json("submit", data, cursor=hub.cursor)
 
 
 def send(hub: Client, sent: submission.Submission, batch_id: str | None) -> dict[str, Any]:
