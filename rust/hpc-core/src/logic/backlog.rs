@@ -18,7 +18,10 @@ const SHORT_TASK_MS: f64 = 1000.0;
 impl Hub {
     /// Asks nodes with a backlog to give it back while another waits for work that would fit it, or
     /// higher priority waits for their room.
-    pub(super) fn take_back(&mut self, idle: &[NodeIx]) {
+    pub(super) fn take_back(&mut self, idle: &[NodeIx], may_be_urgent: bool) {
+        if idle.is_empty() && !may_be_urgent {
+            return;
+        }
         let crowded: Vec<NodeIx> = self
             .state
             .nodes
@@ -27,8 +30,10 @@ impl Hub {
             .map(|(ix, _)| ix)
             .collect();
         for from in crowded {
-            let urgent = self.backlog_before(from);
-            self.ask_back(from, urgent);
+            if may_be_urgent {
+                let asked = self.backlog_before(from);
+                self.ask_back(from, asked);
+            }
             for idle in idle {
                 let asked = self.backlog_for(from, *idle);
                 self.ask_back(from, asked);

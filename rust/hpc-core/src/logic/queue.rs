@@ -171,6 +171,12 @@ impl Queue {
         }
     }
 
+    /// Whether tasks have become ready since they were taken last.
+    #[must_use]
+    pub fn has_fresh(&self) -> bool {
+        !self.fresh.is_empty()
+    }
+
     /// The shapes of which tasks have become ready since this was asked last.
     pub fn take_fresh(&mut self) -> Fresh {
         std::mem::take(&mut self.fresh)

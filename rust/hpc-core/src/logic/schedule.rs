@@ -24,6 +24,8 @@ impl Hub {
             .collect();
         let mut grants: Vec<Granted> = vec![Granted::new(); open.len()];
         let mut something_changed = false;
+        // What is waiting already keeps a backlog from being filled; who comes anew may want it back.
+        let may_be_urgent = self.state.queue.has_fresh();
         // Who was kept a node for may have been granted all that it waited for: then others may fit
         // there.
         while self.end_reservations() | self.match_all(&open, &mut grants)? {
@@ -33,7 +35,7 @@ impl Hub {
             let empty_handed = open.iter().zip(&grants).filter(|(_, g)| g.is_empty());
             let idle = empty_handed.map(|(ix, _)| *ix);
             let idle: Vec<NodeIx> = idle.filter(|ix| self.is_idle(*ix)).collect();
-            self.take_back(&idle);
+            self.take_back(&idle, may_be_urgent);
         }
         for (ix, grants) in open.into_iter().zip(grants) {
             self.answer_claim(ix, grants);
