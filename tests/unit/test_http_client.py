@@ -283,7 +283,7 @@ def page(cursor: int, jobs: dict[str, object] | None = None, **more: object) -> 
 
 
 def test_waiting_is_a_pull_that_the_hub_holds(hub: CannedHub, client: Client) -> None:
-    """Nothing polls: a pull waits, and each goes on where the former ended."""
+    """Nothing polls: a pull waits for this job's phase, and goes on where the former ended."""
     hub.routes["POST", "/ingest"] = RECEIPT
     submitted = client.submit(["true"])
     phases = [
@@ -299,6 +299,7 @@ def test_waiting_is_a_pull_that_the_hub_holds(hub: CannedHub, client: Client) ->
     pulls = [request.query for request in hub.asked if request.path == "/pull"]
     assert [query["cursor"] for query in pulls] == ["4", "6", "9"]
     assert all(float(query["wait"]) > 1 and query["table"] == "jobs" for query in pulls)
+    assert all((query["row"], query["column"]) == (submitted.id, "phase") for query in pulls)
     assert hub.paths()[-1] == f"GET /jobs/{submitted.id}"
 
 
@@ -317,7 +318,8 @@ def test_a_finished_job_that_got_further_tasks_is_waited_for(
         page(12, {"k": {"succeeded": "0-4"}}),
     ]
     assert client.job("k").wait()["state"] == "succeeded"
-    assert [path for path in hub.paths() if path.startswith("GET /pull")] == ["GET /pull"] * 3
+    pulls = [request.query for request in hub.asked if request.path == "/pull"]
+    assert [(query["row"], query.get("column")) for query in pulls] == [("k", None)] * 3
 
 
 def test_an_empty_page_that_has_a_next_is_gone_on_from(hub: CannedHub, client: Client) -> None:

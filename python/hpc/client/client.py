@@ -337,6 +337,8 @@ class Client:
         cursor: int = 0,
         *,
         table: str | None = None,
+        row: str | None = None,
+        column: str | None = None,
         limit: int | None = None,
         wait_s: float = 0.0,
         hub: str | None = None,
@@ -348,13 +350,16 @@ class Client:
             gid: The generator.
             cursor: 0 is from the beginning.
             table: Only this one.
+            row: Only this one of the table.
+            column: Only this one of the row.
             limit: Rows of a page; `more` says whether there are others.
             wait_s: Wait so long for something to change; at most 60.
             hub: Of the former answer: another Hub answers whole, marked `snapshot`.
             patience_s: Instead of the client's.
         """
         query: list[tuple[str, str | int | float]] = [("gid", gid), ("cursor", cursor)]
-        for name, value in (("table", table), ("limit", limit), ("hub", hub)):
+        only = {"table": table, "row": row, "column": column, "limit": limit, "hub": hub}
+        for name, value in only.items():
             if value is not None:
                 query.append((name, value))
         if wait_s > 0:

@@ -61,6 +61,9 @@ def wait(
             "kernel",
             cursor,
             table="jobs",
+            row=job_id,
+            # Of a job that was finished before, more columns than its phase tell.
+            column=None if was_finished else "phase",
             wait_s=min(left_s, WAIT_S_MAX),
             hub=hub,
             patience_s=AWAY_S_MAX if until is None else min(left_s, AWAY_S_MAX),

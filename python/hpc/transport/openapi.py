@@ -153,6 +153,8 @@ def _hot_paths() -> dict[str, Any]:
                     _query("limit", {"type": "integer", "minimum": 1, "maximum": 100000}, "Rows"),
                     _query("wait", {"type": "number", "minimum": 0}, "Seconds to wait for news"),
                     _query("table", TEXT, "Only this table"),
+                    _query("row", TEXT, "Only this row of the table"),
+                    _query("column", TEXT, "Only this column of the row"),
                     _query("hub", TEXT, "The Hub that gave the cursor"),
                     _query("version", INT, "The generator's version that gave the cursor"),
                     _at(),

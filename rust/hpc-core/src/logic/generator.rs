@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use super::conflicts::Conflicts;
 use super::rules::{EventView, Rules};
-use crate::domain::facts::{Facts, Page};
+use crate::domain::facts::{Facts, Page, RowOf};
 use crate::domain::generator::GeneratorSpec;
 use crate::lattice::KindMismatch;
 
@@ -201,6 +201,12 @@ impl Generator {
         self.serving
             .facts
             .pull(cursor, self.head(head), limit, table)
+    }
+
+    /// Answers a pull of one row.
+    #[must_use]
+    pub fn pull_row(&self, cursor: u64, head: u64, of: RowOf<'_>) -> Page {
+        self.serving.facts.pull_row(cursor, self.head(head), of)
     }
 
     /// The spec of the version that pulls are answered from, canonical.

@@ -3,7 +3,7 @@
 use super::hub::Hub;
 use super::kernel::KERNEL_GID;
 use super::query::Query;
-use crate::domain::facts::Page;
+use crate::domain::facts::{Page, RowOf};
 use crate::domain::json::Value;
 use crate::domain::json_write::ObjectWriter;
 use crate::domain::problem::{Problem, nearest};
@@ -11,6 +11,9 @@ use crate::domain::problem::{Problem, nearest};
 /// The most rows of a page.
 pub const PULL_ROWS_MAX: u64 = 100_000;
 const PULL_ROWS_DEFAULT: u64 = 10_000;
+const KNOWN: [&str; 9] = [
+    "gid", "cursor", "limit", "wait", "table", "row", "column", "hub", "version",
+];
 /// The longest wait, in seconds.
 pub const WAIT_S_MAX: f64 = 60.0;
 
@@ -25,6 +28,8 @@ pub struct HeldPull {
     cursor: u64,
     limit: usize,
     table: Option<String>,
+    row: Option<String>,
+    column: Option<String>,
     /// The serving version when it came; another one ends the wait.
     version: u64,
     /// How far building had come, where what serves was being built.
@@ -42,8 +47,7 @@ impl Hub {
     }
 
     fn try_pull(&mut self, token: u64, query: &str) -> Result<Option<Vec<u8>>, Box<Problem>> {
-        let known = ["gid", "cursor", "limit", "wait", "table", "hub", "version"];
-        let query = Query::parse(query, &known)?;
+        let query = Query::parse(query, &KNOWN)?;
         let gid = query
             .get("gid")
             .ok_or_else(|| Problem::bad_query("gid", "Query parameter `gid` is missing"))?;
@@ -52,6 +56,12 @@ impl Hub {
         let limit = usize::try_from(limit.unwrap_or(PULL_ROWS_DEFAULT)).unwrap_or(usize::MAX);
         let wait = query.seconds("wait", WAIT_S_MAX)?.unwrap_or(0);
         let version = query.int("version", 0, u64::MAX)?;
+        for (part, whole) in [("row", "table"), ("column", "row")] {
+            if query.get(part).is_some() && query.get(whole).is_none() {
+                let detail = format!("Query parameter `{part}` needs `{whole}`");
+                return Err(Problem::bad_query(part, detail).into());
+            }
+        }
         let (serving, head) = self.serving(gid)?;
         let other_hub = query
             .get("hub")
@@ -65,6 +75,8 @@ impl Hub {
             cursor: if snapshot { 0 } else { cursor },
             limit,
             table: query.get("table").map(str::to_owned),
+            row: query.get("row").map(str::to_owned),
+            column: query.get("column").map(str::to_owned),
             version: serving,
             built: (head < self.last_seq()).then_some(head),
         };
@@ -135,12 +147,19 @@ impl Hub {
     fn page(&self, pull: &HeldPull) -> Page {
         let head = self.last_seq();
         let table = pull.table.as_deref();
-        match self.state.generators.get(&pull.gid) {
+        let generator = self.state.generators.get(&pull.gid);
+        let kernel = self.state.kernel.facts();
+        if let (Some(table), Some(row)) = (table, pull.row.as_deref()) {
+            let column = pull.column.as_deref();
+            let of = RowOf { table, row, column };
+            return match generator {
+                Some(generator) => generator.pull_row(pull.cursor, head, of),
+                None => kernel.pull_row(pull.cursor, head, of),
+            };
+        }
+        match generator {
             Some(generator) => generator.pull(pull.cursor, head, pull.limit, table),
-            None => {
-                let facts = self.state.kernel.facts();
-                facts.pull(pull.cursor, head, pull.limit, table)
-            }
+            None => kernel.pull(pull.cursor, head, pull.limit, table),
         }
     }
 

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use hpc_core::domain::facts::{Column, Facts};
+use hpc_core::domain::facts::{Column, Facts, RowOf};
 use hpc_core::domain::json::decode;
 use hpc_core::lattice::codec::Reader;
 use hpc_core::lattice::epoch::Epoch;
@@ -13,7 +13,7 @@ use hpc_core::lattice::once::Once;
 use hpc_core::lattice::tasks::TaskSet;
 use hpc_core::lattice::{Atom, Cell, LatticeKind};
 use proptest::prelude::*;
-use proptest::test_runner::TestRunner;
+use proptest::test_runner::{TestCaseError, TestRunner};
 
 use super::{config, elements};
 
@@ -87,6 +87,37 @@ fn read_all(facts: &Facts, head: u64, limit: usize) -> String {
     }
 }
 
+/// A pull of one row, and of one column of it, tells what the pull of everything tells of it.
+fn check_row(
+    facts: &Facts,
+    (cursor, head): (u64, u64),
+    (table, row): (&str, &str),
+) -> Result<(), TestCaseError> {
+    let whole = facts.pull(cursor, head, usize::MAX, None);
+    let whole = decode(whole.facts.as_bytes()).unwrap();
+    let rows = whole.as_map().unwrap().get(table);
+    let cells = rows.and_then(|rows| rows.as_map().unwrap().get(row));
+    let columns = LatticeKind::ALL.iter().map(|kind| Some(kind.wire()));
+    for column in columns.chain([None]) {
+        let page = facts.pull_row(cursor, head, RowOf { table, row, column });
+        let told = cells.and_then(|cells| match column {
+            None => Some(cells.to_text()),
+            Some(column) => {
+                let value = cells.as_map().unwrap().get(column)?;
+                Some(format!("{{\"{column}\":{}}}", value.to_text()))
+            }
+        });
+        let told = told.map_or("{}".to_owned(), |told| {
+            format!("{{\"{table}\":{{\"{row}\":{told}}}}}")
+        });
+        let canonical = decode(page.facts.as_bytes()).unwrap().to_text();
+        prop_assert_eq!(&canonical, &told);
+        prop_assert_eq!((page.cursor, page.more), (head, false));
+        prop_assert_eq!(page.rows, usize::from(told != "{}"));
+    }
+    Ok(())
+}
+
 #[test]
 fn packed_facts_are_the_cells_joined() {
     TestRunner::new(config())
@@ -140,6 +171,9 @@ fn packed_facts_are_the_cells_joined() {
                     facts.pull(cursor, head, limit, None),
                     again.pull(cursor, head, limit, None),
                 );
+                for (table, key) in plain.keys().map(|(table, key, _)| (names[*table], key)) {
+                    check_row(&facts, (cursor, head), (table, &key.to_string()))?;
+                }
                 prop_assert_eq!(a, b, "from {}", cursor);
             }
             Ok(())

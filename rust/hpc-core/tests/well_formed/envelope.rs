@@ -321,6 +321,8 @@ fn bad_query_values_are_400() {
         ("pull", "cursor=0"),
         ("pull", "gid=%ff"),
         ("pull", "gid=kernel&cusror=0"),
+        ("pull", "gid=kernel&row=1"),
+        ("pull", "gid=kernel&table=jobs&column=phase"),
         ("jobs", "limit=0"),
         ("jobs", "state=dancing"),
         ("jobs", "order=up"),

@@ -29,7 +29,7 @@ mod table;
 mod writer;
 
 pub use delta::Delta;
-pub use pull::{Changed, Page};
+pub use pull::{Changed, Page, RowOf};
 pub use scalar::Scalar;
 pub use writer::{Joined, RowWriter};
 

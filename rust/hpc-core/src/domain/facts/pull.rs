@@ -29,6 +29,17 @@ pub struct Page {
     pub rows: usize,
 }
 
+/// One row, or one cell of it.
+#[derive(Clone, Copy, Debug)]
+pub struct RowOf<'p> {
+    /// Its table.
+    pub table: &'p str,
+    /// Its key.
+    pub row: &'p str,
+    /// Only the cell of this column.
+    pub column: Option<&'p str>,
+}
+
 /// What changed in a span of the log, found and not yet written.
 #[derive(Debug)]
 pub struct Changed<'f> {
@@ -54,10 +65,41 @@ impl Facts {
         // Equal facts are told alike, whatever changed last.
         changed.rows.sort_unstable();
         Page {
-            facts: self.render(&changed),
-            overflow: self.render_overflow(&changed),
+            facts: self.render(&changed, |_, _| true),
+            overflow: self.render_overflow(&changed, |_, _| true),
             cursor: changed.end,
             more: changed.more,
+            rows: changed.rows.len(),
+        }
+    }
+
+    /// The cells of one row that changed after `cursor`, or of one column of it: one look at the row,
+    /// however much else has changed. Of a table that is told with the one that is named the whole row.
+    #[must_use]
+    pub fn pull_row(&self, cursor: u64, head: u64, of: RowOf<'_>) -> Page {
+        let tables = self.tables.iter().enumerate();
+        let tables = tables.filter(|(_, known)| known.is_asked_for(Some(of.table)));
+        let is_wanted = |table: &Table, name: &str| {
+            table.name != of.table || of.column.is_none_or(|column| column == name)
+        };
+        let rows = tables.filter_map(|(t, table)| {
+            let row = table.rows.find(of.row).row?;
+            let mut told = told(table, row, cursor, head);
+            let has_changed = told.any(|(name, ..)| is_wanted(table, name));
+            has_changed.then(|| (t, table.rows.key(row), row))
+        });
+        let mut changed = Changed {
+            rows: rows.collect(),
+            after: cursor,
+            end: head,
+            more: false,
+        };
+        changed.rows.sort_unstable();
+        Page {
+            facts: self.render(&changed, is_wanted),
+            overflow: self.render_overflow(&changed, is_wanted),
+            cursor: head,
+            more: false,
             rows: changed.rows.len(),
         }
     }
@@ -114,29 +156,36 @@ impl Facts {
         }
     }
 
-    fn render(&self, changed: &Changed<'_>) -> String {
+    fn render(&self, changed: &Changed<'_>, is_wanted: impl Fn(&Table, &str) -> bool) -> String {
         self.render_rows(changed, |out, table, row| {
             let mut object = ObjectWriter::new(out);
-            for (name, kind, word) in told(table, row, changed) {
+            let told = told(table, row, changed.after, changed.end);
+            for (name, kind, word) in told.filter(|(name, ..)| is_wanted(table, name)) {
                 write_cell(&self.store, kind, word, object.key(name));
             }
             object.end();
         })
     }
 
-    fn render_overflow(&self, changed: &Changed<'_>) -> Option<String> {
+    fn render_overflow(
+        &self,
+        changed: &Changed<'_>,
+        is_wanted: impl Fn(&Table, &str) -> bool,
+    ) -> Option<String> {
         let rows = changed.rows.iter().copied();
         let rows = rows.filter(|(t, _, row)| {
-            let table = self.tables.get(*t);
-            table.is_some_and(|table| self.overflowed(table, *row, changed).next().is_some())
+            self.tables.get(*t).is_some_and(|table| {
+                let mut names = self.overflowed(table, *row, changed);
+                names.any(|name| is_wanted(table, name))
+            })
         });
         let rows: Vec<_> = rows.collect();
         (!rows.is_empty()).then(|| {
             let only = Changed { rows, ..*changed };
             self.render_rows(&only, |out, table, row| {
-                write_list(out, self.overflowed(table, row, &only), &mut |out, name| {
-                    write_str(out, name);
-                });
+                let names = self.overflowed(table, row, &only);
+                let names = names.filter(|name| is_wanted(table, name));
+                write_list(out, names, &mut |out, name| write_str(out, name));
             })
         })
     }
@@ -147,7 +196,7 @@ impl Facts {
         row: RowId,
         span: &Changed<'_>,
     ) -> impl Iterator<Item = &'t str> {
-        told(table, row, span).filter_map(|(name, _, word)| {
+        told(table, row, span.after, span.end).filter_map(|(name, _, word)| {
             let cell = self.store.cell(word)?;
             cell.is_overflowed().then_some(name)
         })
@@ -187,13 +236,14 @@ impl Facts {
     }
 }
 
-/// The cells of a row that last changed within a span.
+/// The cells of a row that last changed after one seq and up to another.
 fn told<'t>(
     table: &'t Table,
     row: RowId,
-    span: &Changed<'_>,
-) -> impl Iterator<Item = (&'t str, LatticeKind, u64)> {
-    let (after, end) = (table.cursor(span.after), table.cursor(span.end));
+    after: u64,
+    end: u64,
+) -> impl Iterator<Item = (&'t str, LatticeKind, u64)> + use<'t> {
+    let (after, end) = (table.cursor(after), table.cursor(end));
     let columns = table.columns.iter().zip(&table.kinds).enumerate();
     columns.filter_map(move |(index, (name, kind))| {
         let at = table.rows.changed(row, index);
