@@ -7,10 +7,16 @@ import json
 import os
 import resource
 import signal
+import time
 from pathlib import Path
 
 import pytest
 from executor_kit import relay, shell, until, work
+
+from hpc.relay.link import Batch
+
+ENDS_MS = 10
+"""How long ends wait at most, by `supervisor.rs`."""
 
 
 def test_reports_survive_the_supervisor_with_a_torn_last_record(tmp_path: Path) -> None:
@@ -52,6 +58,27 @@ def test_reports_survive_the_supervisor_with_a_torn_last_record(tmp_path: Path) 
             )
             await until(lambda: not log.exists(), "the old session's file is gone")
             assert (tmp_path / "outbox" / "s2.log").exists()
+
+    asyncio.run(scenario())
+
+
+def test_an_end_waits_for_company_while_a_task_waits_for_its_slot(tmp_path: Path) -> None:
+    """Each report costs the Hub a commit; a relay that has more to run is in no hurry."""
+
+    async def scenario() -> None:
+        async with relay(tmp_path, cpus=[0]) as taken:
+            came_ms: list[float] = []
+            take = taken.take
+
+            def timed(batch: Batch) -> None:
+                if b"JobFinished" in batch.body:
+                    came_ms.append(1e3 * time.time())
+                take(batch)
+
+            taken.take = timed  # type: ignore[method-assign]
+            taken.link.run([shell("test $HPC_TASK_ID = 0 || sleep 60", tasks="0-2")])
+            end = await taken.end(0)
+            assert came_ms[0] - end["finished_at"] >= ENDS_MS - 1  # clocks of whole ms
 
     asyncio.run(scenario())
 

@@ -35,6 +35,10 @@ use crate::work::{Site, is_id, seconds_to_ms};
 /// How long a start waits for company before it is told.
 const NEWS_MS: u64 = 50;
 
+/// How long an end waits for company while others wait here for a slot: each report is a commit of
+/// the Hub and work of the relay, on cores that tasks could have. What is leased ahead lasts longer.
+const ENDS_MS: u64 = 10;
+
 /// How often the outbox is synced at most, and tried again where it could not be written.
 const SYNC_MS: u64 = 1_000;
 
@@ -121,6 +125,8 @@ struct Supervisor {
     are_chunks_taken: bool,
     is_tail_timed: bool,
     is_news_timed: bool,
+    /// Until when ends wait for company, if they do.
+    ends_ms: Option<u64>,
     is_sync_timed: bool,
     idle_questions: Vec<u64>,
     refused: PathBuf,
@@ -179,6 +185,7 @@ impl Supervisor {
             are_chunks_taken: true,
             is_tail_timed: false,
             is_news_timed: false,
+            ends_ms: None,
             is_sync_timed: false,
             idle_questions: Vec::new(),
             refused: folder.join("refused"),
@@ -241,6 +248,7 @@ impl Supervisor {
                 Timer::Confine => self.board.confine_due(),
                 Timer::Patrol => self.board.patrol_due(),
                 Timer::News => self.news_due(),
+                Timer::Ends => {} // `deliver` looks at the time
                 Timer::Tail => self.is_tail_timed = false, // `deliver` reads
                 Timer::Sync => self.sync_due(),
             }
@@ -392,7 +400,9 @@ impl Supervisor {
             outbox.make_batch()?;
         }
         match self.board.outbox.news() {
+            News::Ends if self.ends_may_wait() => {}
             News::Ends => {
+                self.ends_ms = None;
                 self.board.outbox.make_batch()?;
             }
             News::Starts if !self.is_news_timed => {
@@ -403,6 +413,20 @@ impl Supervisor {
             News::Starts | News::None => {}
         }
         self.board.outbox.flush()
+    }
+
+    /// Whether ends can be told later with others; the timer is set for the first of them.
+    fn ends_may_wait(&mut self) -> bool {
+        if self.board.queue.is_empty() {
+            return false;
+        }
+        let now_ms = sys::boottime_ms();
+        let until_ms = *self.ends_ms.get_or_insert_with(|| {
+            let until_ms = now_ms + ENDS_MS;
+            self.board.timers.set(until_ms, Timer::Ends);
+            until_ms
+        });
+        now_ms < until_ms
     }
 
     fn news_due(&mut self) {

@@ -31,6 +31,8 @@ pub enum Timer {
     Confine,
     /// Starts have waited for company long enough.
     News,
+    /// Ends have.
+    Ends,
     /// Tails are read.
     Tail,
     /// Orphans are looked for.
