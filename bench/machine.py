@@ -112,7 +112,8 @@ class Noise:
         at_s, busy_s, own_s = self._before
         took_s = max(time.perf_counter() - at_s, 1e-3)
         others_s = (_busy_s() - busy_s) - (self._own_s() - own_s)
-        self.cores = max(others_s, 0.0) / took_s
+        # Over a moment the ticks of the accounting say nothing.
+        self.cores = min(max(others_s, 0.0) / took_s, float(os.cpu_count() or 1))
 
     def _own_s(self) -> float:
         used = usage(descendants([os.getpid(), *self._beside]))

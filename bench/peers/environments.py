@@ -43,7 +43,6 @@ PEERS = {
     "dask": Peer("drive_dask", pypi=("dask[distributed]",)),
     "ray": Peer("drive_ray", pypi=("ray",)),
     "parsl": Peer("drive_parsl", pypi=("parsl",)),
-    "slurm": Peer("drive_slurm", command="slurmctld", debian="slurm-wlm"),
 }
 OURS = Peer("drive_ours")
 
@@ -104,8 +103,7 @@ def _unpacked(name: str, peer: Peer, cache: Path) -> list[str]:
     bins = [str(folder / "usr" / part) for part in ("bin", "sbin")]
     if shutil.which(peer.command, path=os.pathsep.join([os.environ.get("PATH", ""), *bins])):
         return bins
-    if shutil.which("apt-get") is None or name == "slurm":
-        # Slurm's parts look for each other where they are installed, and want root.
+    if shutil.which("apt-get") is None:
         raise NotThere(f"no `{peer.command}` on PATH; install it: {peer.debian} (Debian)")
     folder.mkdir(parents=True, exist_ok=True)
     _run(["apt-get", "download", "-q", peer.debian], cwd=folder)
