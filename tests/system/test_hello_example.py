@@ -9,53 +9,15 @@ from __future__ import annotations
 import json
 import os
 import subprocess
-import sysconfig
-import venv
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from elsewhere import EXAMPLES, Elsewhere
 
-import hpc
 from hpc.errors import NotFound, Refused
 from hpc.testing.processes import Cluster
-
-EXAMPLE = Path(__file__).resolve().parents[2] / "examples" / "hello"
-
-
-class Elsewhere:
-    """A fresh virtual environment that borrows what is installed here, but for the example."""
-
-    def __init__(self, folder: Path, env: dict[str, str]) -> None:
-        venv.create(folder, with_pip=False, symlinks=True)
-        self.python = folder / "bin" / "python"
-        self.env = env
-        # Copying hpc and its dependencies would take a network; links do not.
-        borrowed = folder / "borrowed"
-        borrowed.mkdir()
-        for entry in Path(sysconfig.get_path("purelib")).iterdir():
-            if not entry.name.startswith("hpc_hello"):
-                (borrowed / entry.name).symlink_to(entry)
-        (own,) = folder.glob("lib/python*/site-packages")
-        paths = [borrowed, Path(hpc.__file__).parents[1]]
-        (own / "borrowed.pth").write_text("".join(f"{path}\n" for path in paths))
-
-    def run(self, *words: str) -> str:
-        """Run Python there and return what it prints.
-
-        Raises:
-            CalledProcessError: It failed; its stderr is shown.
-        """
-        ran = subprocess.run(
-            [self.python, *words],
-            env=self.env,
-            stdout=subprocess.PIPE,
-            text=True,
-            check=True,
-            timeout=100,
-        )
-        return ran.stdout
 
 
 @pytest.fixture
@@ -70,10 +32,7 @@ def cluster(tmp_path: Path) -> Iterator[Cluster]:
 def elsewhere(cluster: Cluster, tmp_path: Path) -> Elsewhere:
     """An environment with the example installed, made after the Hub has started."""
     there = Elsewhere(tmp_path / "venv", cluster.env)
-    # Nothing is downloaded: the build backend is borrowed too.
-    alone = ["--no-index", "--no-deps", "--no-build-isolation", "--no-cache-dir"]
-    quiet = ["--quiet", "--disable-pip-version-check", "--no-input"]
-    there.run("-m", "pip", "install", *alone, *quiet, os.fspath(EXAMPLE))
+    there.install("hello")
     return there
 
 
@@ -133,5 +92,5 @@ def test_the_namespace_outlives_the_hub_that_was_told_of_it(
 
 def test_the_example_stays_small() -> None:
     """An example that has to be studied is none."""
-    lines = (EXAMPLE / "hpc_hello.py").read_text("utf-8").splitlines()
+    lines = (EXAMPLES / "hello" / "hpc_hello.py").read_text("utf-8").splitlines()
     assert len(lines) <= 60
