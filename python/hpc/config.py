@@ -28,7 +28,12 @@ from hpc.access import (
     write_private,
 )
 from hpc.errors import UsageError
-from hpc.limits import OUTPUT_BYTES_DEFAULT, checked_bytes
+from hpc.limits import (
+    KEEP_OUTPUT_S_DEFAULT,
+    OUTPUT_BYTES_DEFAULT,
+    OUTPUT_QUOTA_BYTES_DEFAULT,
+    checked_bytes,
+)
 from hpc.resources import Stock, check_labels, check_offers, check_values
 from hpc.units import DURATION_S_MAX, parse_duration, parse_memory, show_duration
 
@@ -79,6 +84,11 @@ def _between(field: str, value: float, least: float, greatest: float, unit: str)
         )
 
 
+def _check_retention(keep_output_s: float, output_quota_bytes: int) -> None:
+    _between("keep-output", keep_output_s, 1, 100 * 366 * 86_400, " s")
+    _between("output-quota", output_quota_bytes, 1 << 20, 1 << 60, " bytes")
+
+
 class HubConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Settings of one Hub.
 
@@ -104,15 +114,14 @@ class HubConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     keep_jobs_s: float | None = None
     snapshot_events: int = 250_000
     compact_s: float = 3600.0
-    keep_output_s: float = 30 * 86_400.0
-    output_quota_bytes: int = 10 << 30
+    keep_output_s: float = KEEP_OUTPUT_S_DEFAULT
+    output_quota_bytes: int = OUTPUT_QUOTA_BYTES_DEFAULT
 
     def __post_init__(self) -> None:
         _between("port", self.port, 0, _PORT_MAX, "")
         _between("snapshot-events", self.snapshot_events, 1, 10**9, "")
         _between("compact-every", self.compact_s, 0.1, 366 * 86_400, " s")
-        _between("keep-output", self.keep_output_s, 1, 100 * 366 * 86_400, " s")
-        _between("output-quota", self.output_quota_bytes, 1 << 20, 1 << 60, " bytes")
+        _check_retention(self.keep_output_s, self.output_quota_bytes)
         _between("lease", self.lease_s, 0.5, 86_400, " s")
         if self.reclaim_s is not None:
             _between("reclaim", self.reclaim_s, 0, 366 * 86_400, " s")
@@ -154,6 +163,8 @@ class RelayConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
         port: Where `POST /poke` is served on loopback; None is nowhere, 0 picks a free one.
         output_limit: Bytes of captured output of each task that sets no limit of its own.
         cgroup: Whether memory limits are kept by cgroups: where they can be made, never, or always.
+        keep_output_s: How long the whole of a long stream stays at the relay.
+        output_quota_bytes: How much of such; the oldest goes first.
     """
 
     home: Path
@@ -172,6 +183,8 @@ class RelayConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     port: int | None = None
     output_limit: int = OUTPUT_BYTES_DEFAULT
     cgroup: Cgroup = "auto"
+    keep_output_s: float = KEEP_OUTPUT_S_DEFAULT
+    output_quota_bytes: int = OUTPUT_QUOTA_BYTES_DEFAULT
 
     def __post_init__(self) -> None:
         check_id(self.node_id, "node-id")
@@ -195,6 +208,7 @@ class RelayConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
         check_labels(self.labels, "label")
         _between("grace", self.grace_s, 0, 366 * 86_400, " s")
         checked_bytes(self.output_limit, field="output-limit")
+        _check_retention(self.keep_output_s, self.output_quota_bytes)
         if self.cgroup not in get_args(Cgroup):
             raise UsageError(
                 f"`cgroup` must be auto, off or require, got {self.cgroup!r}", field="cgroup"

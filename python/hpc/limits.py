@@ -23,6 +23,12 @@ from hpc.units import parse_duration
 OUTPUT_BYTES_DEFAULT: Final = 1 << 30
 """A relay keeps so much of a task's output where nobody says otherwise."""
 
+KEEP_OUTPUT_S_DEFAULT: Final = 30 * 86_400.0
+"""A Hub and a relay each keep output of tasks so long where nothing else is said."""
+
+OUTPUT_QUOTA_BYTES_DEFAULT: Final = 10 << 30
+"""And so much of it."""
+
 OUTPUT_BYTES_MAX: Final = 1 << 60
 """More than any disk; a number above it is a slip of the pen."""
 

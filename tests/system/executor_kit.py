@@ -172,6 +172,7 @@ async def relay(
     stock: Mapping[str, Stock] | None = None,
     acknowledges: bool = True,
     cgroup: str = "off",
+    output_quota_bytes: int = 10 << 30,
 ) -> AsyncIterator[Relay]:
     """Start a supervisor in a folder and take its reports; it ends with the block."""
     cores = sorted(os.sched_getaffinity(0)) if cpus is None else cpus
@@ -183,6 +184,7 @@ async def relay(
         memory_mib=memory_mib,
         stock=stock,
         cgroup=cgroup,
+        output_quota_bytes=output_quota_bytes,
     )
     taken = Relay(link, acknowledges=acknowledges)
     listener = asyncio.create_task(taken.listen())

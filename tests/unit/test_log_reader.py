@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import time
 from collections.abc import Callable, Coroutine, Sequence
 from pathlib import Path
 from typing import Any
@@ -418,6 +419,33 @@ def test_a_middle_that_never_comes_is_told_and_passed_over(
             assert (reading.note, await whole(reading)) == (missing, b"headtail")
 
     run(test)
+
+
+def test_a_node_that_has_kept_nothing_is_not_waited_for(run: Run) -> None:
+    """It says so by a frame of no attempt; one from before this reader counts for nothing."""
+
+    async def test(rig: Rig) -> None:
+        rig.engine.attempt(1, "succeeded")
+        rig.engine.settled = "0"
+        rig.engine.node = {"node_id": "n1", "attempt": 1, "state": "up"}
+        await rig.put(0, b"head")
+        await rig.put(7, b"tail", end=True)
+        for follow in (False, True):
+            opening = asyncio.ensure_future(rig.open(follow=follow))
+            asked = len(rig.engine.tails) + 1
+            while len(rig.engine.tails) < asked:
+                await rig.event()
+            assert not opening.done()
+            await rig.put(0, b"", attempt=0, now=True)
+            reading = await opening
+            assert reading.note == "bytes 4 to 6 of stdout are not at the Hub; node n1 " + (
+                "has not got them"
+            )
+            assert await whole(reading) == b"headtail"
+
+    loop_s = time.monotonic()
+    run(test)
+    assert time.monotonic() - loop_s < log_reader.TAIL_WAIT_S
 
 
 def test_a_follower_gets_the_middle_of_what_has_ended_meanwhile(run: Run) -> None:

@@ -76,6 +76,14 @@ def relay(
             "--output-limit", metavar="SIZE", help="Of each task's captured output, by default."
         ),
     ] = "1G",
+    keep_output: Annotated[
+        str,
+        typer.Option("--keep-output", metavar="TIME", help="Older long output of tasks goes."),
+    ] = "30d",
+    output_quota: Annotated[
+        str,
+        typer.Option("--output-quota", metavar="SIZE", help="Of more the oldest goes."),
+    ] = "10G",
     cgroup: Annotated[
         str,
         typer.Option(
@@ -106,6 +114,8 @@ def relay(
         takeover=takeover,
         cgroup=cast("Cgroup", cgroup),  # checked there
         output_limit=parse_bytes(output_limit, field="output-limit"),
+        keep_output_s=parse_duration(keep_output, field="keep-output"),
+        output_quota_bytes=parse_memory(output_quota, field="output-quota") << 20,
         port=port,
     )
     from hpc.relay.process import run_relay  # noqa: PLC0415 - after all that may be refused

@@ -23,6 +23,7 @@ DATA_BYTES_MAX: Final = 32 << 20
 """Bytes of one frame; a longer stream is sent in several."""
 
 NUMBER_MAX: Final = 2**32 - 1
+NO_ATTEMPT: Final = 0
 OFFSET_MAX: Final = 2**62
 
 Stream = Literal["stdout", "stderr"]
@@ -37,6 +38,8 @@ class Header(
     """What stands before a frame's bytes.
 
     Attributes:
+        attempt: From 1; `NO_ATTEMPT` in a frame without bytes that is marked `now`: the relay has
+            nothing of the stream.
         offset: Where in the stream its bytes begin.
         length: How many bytes follow.
         end: The stream is complete, and ends where these bytes do.

@@ -7,8 +7,9 @@ first byte, since bytes of output cannot be told from words of ours.
 
 Bytes are yielded in the stream's order. A follower goes on over attempts until the task is
 settled. Of a long stream the report carries only both ends; the middle is asked of the node that
-has it. Where it cannot be had the note says so and the hole is passed over; where it stops coming
-half-way the answer breaks, since an answer that ends well says that this was all.
+kept it, and may do so no longer. Where it cannot be had the note says so and the hole is passed
+over; where it stops coming half-way the answer breaks, since an answer that ends well says that
+this was all.
 """
 
 from __future__ import annotations
@@ -177,6 +178,7 @@ class _Reading:
         self._watch = turns.feeds.watch(self._job_id)
         self._state = TaskState(is_settled=False)
         self._tailed: tuple[int | None, str, int] | None = None
+        self._absences_before = 0
         self._offset = 0
         self._rest: asyncio.TimerHandle | None = None
         self._is_stale = False
@@ -224,11 +226,15 @@ class _Reading:
 
     async def _begin_settled(self, state: TaskState) -> str | None:
         """Of a stream with holes: have the node send them, or say that they are missing."""
-        note = await self._gaps_note(state) or await self._removed_note(state)
-        if note is not None and not await self._asked_for_more():
-            self._skips_gaps = True
+        gaps = await self._gaps_note(state)
+        note = gaps or await self._removed_note(state)
+        if note is None or await self._asked_for_more():
+            return None
+        self._skips_gaps = True
+        if not state.node_id:
             return note
-        return None
+        has = "has not got" if await self._is_absent() else "may have"
+        return f"{note}; node {state.node_id} {has} {'them' if gaps else 'it'}"
 
     async def _removed_note(self, state: TaskState) -> str | None:
         """Say where nothing is known of an ended attempt because it may be too old."""
@@ -239,8 +245,7 @@ class _Reading:
         if answer.status != _OK or _job.decode(answer.body).data.submitted_at >= before_ms:
             return None
         day = datetime.datetime.fromtimestamp(before_ms / 1000, datetime.UTC)
-        where = f"; node {state.node_id} may have it" if state.node_id else ""
-        return f"the Hub keeps no output from before {day:%Y-%m-%dT%H:%M:%SZ}{where}"
+        return f"the Hub keeps no output from before {day:%Y-%m-%dT%H:%M:%SZ}"
 
     async def _chunks(self) -> AsyncGenerator[bytes, None]:
         while True:
@@ -313,7 +318,11 @@ class _Reading:
         return found is not None and found.state == "up" and await self._comes_on(known)
 
     async def _comes_on(self, known: int) -> bool:
-        """Wait until more of the stream is known than up to an offset, or until that was all."""
+        """Wait until more of the stream is known than up to an offset, or until that was all.
+
+        Returns:
+            Whether it came. It does not where the node says that it has not got it.
+        """
         if self._tailed is None:
             return False
         try:
@@ -322,15 +331,26 @@ class _Reading:
                     await self._known_end(self._offset) <= known
                     and await self._gaps_note(self._state, self._offset) is not None
                 ):
-                    if not await self._watch.changed():
+                    if await self._is_absent() or not await self._watch.changed():
                         return False
         except TimeoutError:
             return False
         return True
 
+    async def _is_absent(self) -> bool:
+        """Whether the node has said, since it was asked last, that it has not got the stream."""
+        return await self._absences() > self._absences_before
+
+    async def _absences(self) -> int:
+        found = await self._turns.on_log(
+            lambda _log: self._outputs.absences(self._job_id, self._task, self._stream)
+        )
+        return 0 if isinstance(found, Answer) else found
+
     async def _tail(self) -> _TailAnswer | None:
         """Make the relay send the stream; None where the task neither runs nor has run."""
         offset = await self._known_end()
+        self._absences_before = await self._absences()
         if self._tailed is not None:
             self._turns.tell("untail", f"watch={self._watch_id}")
         # A number of its own for each time: the relay goes on with those that it knows.
@@ -430,8 +450,7 @@ class _Reading:
         if not gaps:
             return None
         told = ", ".join(gaps[:GAPS_TOLD_MAX]) + (", ..." if len(gaps) > GAPS_TOLD_MAX else "")
-        where = f"; node {state.node_id} may have them" if state.node_id else ""
-        return f"bytes {told} of {self._stream} are not at the Hub{where}"
+        return f"bytes {told} of {self._stream} are not at the Hub"
 
 
 def gaps_between(start: int, segments: list[Segment]) -> list[str]:

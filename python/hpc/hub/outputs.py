@@ -28,7 +28,7 @@ from hpc.errors import (
     StorageError,
     StorageFull,
 )
-from hpc.hub.frames import Frame, Stream, parse
+from hpc.hub.frames import NO_ATTEMPT, Frame, Stream, parse
 from hpc.hub.outputs_index import OutputsIndex, Segment, remove
 from hpc.hub.packs import PACK_BYTES_MAX, Packs, sync_folder
 from hpc.problems import problem
@@ -193,6 +193,10 @@ class OutputStore:
             segments = [segment for segment in found if segment.place.pack >= oldest]
             total = self._index.total(stream_id)
             return StreamView(number, segments, total, now_bytes, now_count)
+
+    def absences(self, job_id: str, task: int, stream: Stream) -> int:
+        """Return how often a relay has said, since the Hub's start, that it has not a stream."""
+        return self._marks.get((job_id, task, NO_ATTEMPT, stream), (0, 0))[1]
 
     def data(self, segment: Segment, *, offset: int = 0, limit: int = 1 << 20) -> bytes:
         """Return the bytes of a segment, at most `limit`, from an offset of the stream on.

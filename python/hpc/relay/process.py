@@ -125,6 +125,8 @@ class _Relay:
             stock=self._resources.stock(),
             output_limit=self._config.output_limit,
             cgroup=self._config.cgroup,
+            keep_output_s=self._config.keep_output_s,
+            output_quota_bytes=self._config.output_quota_bytes,
         )
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):

@@ -11,7 +11,8 @@ from hpc._core import supervise
 
 def main(arguments: list[str]) -> int:
     """Run a supervisor; the arguments are those that `supervisor_link` gives."""
-    socket, folder, session, node_id, cpus, memory_mib, output_limit, cgroup = arguments
+    socket, folder, session, node_id, cpus, memory_mib, output_limit, cgroup, *kept = arguments
+    keep_output_ms, output_quota = kept
     try:
         supervise(
             int(socket),
@@ -22,6 +23,8 @@ def main(arguments: list[str]) -> int:
             memory_mib=int(memory_mib),
             output_limit=int(output_limit),
             cgroup=cgroup,
+            keep_output_ms=int(keep_output_ms),
+            output_quota=int(output_quota),
         )
     except OSError as error:
         print(f"supervisor of node {node_id}: {error}", file=sys.stderr)

@@ -22,7 +22,11 @@ import msgspec
 
 from hpc._core import sweep_cgroups
 from hpc.domain import Work
-from hpc.limits import OUTPUT_BYTES_DEFAULT
+from hpc.limits import (
+    KEEP_OUTPUT_S_DEFAULT,
+    OUTPUT_BYTES_DEFAULT,
+    OUTPUT_QUOTA_BYTES_DEFAULT,
+)
 from hpc.resources import Stock
 
 STOP_S = 10.0
@@ -97,6 +101,8 @@ class SupervisorLink:
         stock: Mapping[str, Stock] | None = None,
         output_limit: int = OUTPUT_BYTES_DEFAULT,
         cgroup: str = "auto",
+        keep_output_s: float = KEEP_OUTPUT_S_DEFAULT,
+        output_quota_bytes: int = OUTPUT_QUOTA_BYTES_DEFAULT,
     ) -> SupervisorLink:
         """Start a supervisor and wait until it has swept and takes orders.
 
@@ -111,6 +117,8 @@ class SupervisorLink:
             stock: What else there is for tasks, by name.
             output_limit: Bytes of captured output of each task that sets no limit of its own.
             cgroup: `auto`, `off` or `require`: whether memory limits are kept by cgroups.
+            keep_output_s: How long long streams stay here for readers.
+            output_quota_bytes: How much of them; the oldest goes first.
 
         Raises:
             ConnectionResetError: It ended instead; stderr says why.
@@ -131,6 +139,8 @@ class SupervisorLink:
                     str(memory_mib),
                     str(output_limit),
                     cgroup,
+                    str(round(keep_output_s * 1000)),
+                    str(output_quota_bytes),
                 ],
                 pass_fds=[theirs.fileno()],
                 stdin=subprocess.DEVNULL,

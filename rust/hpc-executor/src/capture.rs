@@ -3,7 +3,7 @@
 //! A task writes straight into a file of the relay's folder: no pipe, no copying, nothing to wait
 //! for at its end. A file that stayed empty is used again as it is, since making one costs more
 //! than all else here. At the end up to 64 KiB travel with the report; of more, the first and last
-//! 32 KiB, and the whole file stays in `outputs/` for readers.
+//! 32 KiB, and the whole file stays in `outputs/` for readers, as long as [`crate::keeper`] says.
 //!
 //! Neighbours: [`crate::outbox`] carries the frames, [`crate::tail`] reads while a task runs.
 
@@ -13,9 +13,12 @@ use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::time::SystemTime;
 
 use serde::Serialize;
 
+use crate::janitor::{Chore, Janitor};
+use crate::keeper::Kept;
 use crate::work::Lease;
 
 /// A stream up to this length is reported whole.
@@ -24,8 +27,13 @@ pub const WHOLE_MAX: u64 = 64 * 1024;
 /// Of a longer one, this much from each end.
 pub const END_BYTES: u64 = 32 * 1024;
 
+/// How often a folder is made for a file: the keeper removes one that is empty.
+const KEEP_TRIES: usize = 3;
+
 /// One of a task's two streams.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, serde::Deserialize)]
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, serde::Deserialize,
+)]
 #[serde(rename_all = "lowercase")]
 #[allow(missing_docs)] // each is its own word
 pub enum Stream {
@@ -41,6 +49,11 @@ impl Stream {
             Self::Stdout => "stdout",
             Self::Stderr => "stderr",
         }
+    }
+
+    fn named(name: &str) -> Option<Self> {
+        let both = [Self::Stdout, Self::Stderr];
+        both.into_iter().find(|stream| stream.name() == name)
     }
 }
 
@@ -77,8 +90,8 @@ impl Capture {
     }
 }
 
-/// Who wrote what a frame holds.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// Who wrote what a frame or a file holds.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Source {
     /// Job.
     pub job_id: String,
@@ -100,6 +113,25 @@ impl Source {
             attempt: lease.attempt,
             stream,
         }
+    }
+
+    /// Whose stream a file is that was kept, by the names of its folder and of its own.
+    ///
+    /// ```
+    /// use hpc_executor::capture::{Source, Stream};
+    /// let source = Source::kept("fit", "3.1.stderr").unwrap();
+    /// assert_eq!((source.task, source.attempt, source.stream), (3, 1, Stream::Stderr));
+    /// assert_eq!(Source::kept("fit", "notes.txt"), None);
+    /// ```
+    #[must_use]
+    pub fn kept(job_id: &str, name: &str) -> Option<Self> {
+        let mut parts = name.splitn(3, '.');
+        Some(Self {
+            job_id: job_id.to_owned(),
+            task: parts.next()?.parse().ok()?,
+            attempt: parts.next()?.parse().ok()?,
+            stream: Stream::named(parts.next()?)?,
+        })
     }
 }
 
@@ -230,7 +262,13 @@ impl Captures {
 
     /// Takes a file back whose task has ended with every descendant; appends the frames that
     /// travel with its report.
-    pub fn settle(&mut self, capture: Capture, source: &Source, out: &mut Vec<u8>) {
+    pub fn settle(
+        &mut self,
+        capture: Capture,
+        source: Source,
+        out: &mut Vec<u8>,
+        janitor: &Janitor,
+    ) {
         let length = capture.len();
         if length == 0 {
             self.free.push(capture);
@@ -242,7 +280,7 @@ impl Captures {
             now: false,
         };
         if length <= WHOLE_MAX {
-            write_frame(out, source, 0, &read_at(file, 0, length), end);
+            write_frame(out, &source, 0, &read_at(file, 0, length), end);
             if file.set_len(0).is_ok() {
                 self.free.push(capture);
             }
@@ -250,9 +288,9 @@ impl Captures {
         }
         let first = read_at(file, 0, END_BYTES);
         let last = read_at(file, length - END_BYTES, END_BYTES);
-        write_frame(out, source, 0, &first, Marks::default());
-        write_frame(out, source, length - END_BYTES, &last, end);
-        self.keep(&capture, source);
+        write_frame(out, &source, 0, &first, Marks::default());
+        write_frame(out, &source, length - END_BYTES, &last, end);
+        self.keep(&capture, source, janitor);
     }
 
     /// Drops a file whose writers may still live: it is never used again.
@@ -260,12 +298,16 @@ impl Captures {
         let _ = std::fs::remove_file(&capture.path);
     }
 
-    fn keep(&self, capture: &Capture, source: &Source) {
-        let path = kept_path(&self.kept, source);
-        let moved = path
-            .parent()
-            .map_or(Ok(()), private_folder)
-            .and_then(|()| std::fs::rename(&capture.path, &path));
+    fn keep(&self, capture: &Capture, source: Source, janitor: &Janitor) {
+        let path = kept_path(&self.kept, &source);
+        // How long it is kept counts from here, not from the last byte. Told before it is there.
+        let dated = capture.file.set_modified(SystemTime::now());
+        let moved = dated
+            .and_then(|()| capture.file.metadata())
+            .and_then(|meta| {
+                janitor.leave(Chore::Keep(source, Kept::of(&meta)));
+                move_to(&capture.path, &path)
+            });
         if let Err(error) = moved {
             crate::say!("supervisor: long output was not kept: {error}");
         }
@@ -292,7 +334,21 @@ impl Captures {
     }
 }
 
-fn kept_path(folder: &Path, source: &Source) -> PathBuf {
+fn move_to(from: &Path, to: &Path) -> io::Result<()> {
+    for _ in 1..KEEP_TRIES {
+        to.parent().map_or(Ok(()), private_folder)?;
+        match std::fs::rename(from, to) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            moved => return moved,
+        }
+    }
+    to.parent().map_or(Ok(()), private_folder)?;
+    std::fs::rename(from, to)
+}
+
+/// Where a stream that is kept lies.
+#[must_use]
+pub fn kept_path(folder: &Path, source: &Source) -> PathBuf {
     let name = format!(
         "{}.{}.{}",
         source.task,

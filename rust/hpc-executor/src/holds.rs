@@ -9,6 +9,7 @@ use std::sync::Arc;
 use hpc_core::lattice::Lattice;
 use hpc_core::lattice::tasks::TaskSet;
 
+use crate::capture::Source;
 use crate::record::Span;
 use crate::work::Lease;
 
@@ -58,6 +59,21 @@ impl Holds {
                 }
             }
         }
+    }
+
+    /// Whether the task of a stream is held, in the attempt that wrote it.
+    #[must_use]
+    pub fn contains(&self, source: &Source) -> bool {
+        let key = (source.job_id.clone(), source.attempt);
+        let held = self.by_attempt.get(&key);
+        held.is_some_and(|tasks| tasks.contains(source.task))
+    }
+
+    /// Whether a task is held, in whatever attempt.
+    #[must_use]
+    pub fn has(&self, job_id: &str, task: u32) -> bool {
+        let mut all = self.by_attempt.iter();
+        all.any(|((job, _), tasks)| job == job_id && tasks.contains(task))
     }
 
     /// Whether nothing is held.

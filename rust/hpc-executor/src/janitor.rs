@@ -1,15 +1,19 @@
 //! janitor: the one thread beside the loop, for disk work that may take long.
 //!
-//! It syncs the outbox and removes folders, so that a slow disk delays no start. It never touches
-//! a task, never starts a process and allocates nothing that the loop waits for.
+//! It syncs the outbox and removes folders, so that a slow disk delays no start; between two chores
+//! it looks after what is kept of long output ([`crate::keeper`]). It never touches a task, never
+//! starts a process and allocates nothing that the loop waits for.
 
 use std::fs::File;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::mpsc::{Receiver, Sender, TryRecvError, channel};
 use std::thread::JoinHandle;
 
+use crate::capture::Source;
 use crate::cgroup::Group;
+use crate::keeper::{Ends, Keeper, Kept};
+use crate::sys;
 
 /// Work for the thread.
 pub enum Chore {
@@ -19,6 +23,12 @@ pub enum Chore {
     Remove(PathBuf),
     /// Remove the group of a task that is over.
     RemoveGroup(Group),
+    /// A long stream is about to be kept.
+    Keep(Source, Kept),
+    /// The Hub has these ends.
+    Acknowledged(Ends),
+    /// Look whether anything that is kept is too old.
+    Look,
 }
 
 /// The thread's owner.
@@ -32,11 +42,11 @@ impl Janitor {
     ///
     /// # Errors
     /// The system's, such as no room for a thread.
-    pub fn start() -> std::io::Result<Self> {
+    pub fn start(keeper: Keeper) -> std::io::Result<Self> {
         let (chores, inbox) = channel();
         let thread = std::thread::Builder::new()
             .name("hpc-janitor".to_owned())
-            .spawn(move || work(&inbox))?;
+            .spawn(move || work(&inbox, keeper))?;
         Ok(Self {
             chores: Some(chores),
             thread: Some(thread),
@@ -51,7 +61,7 @@ impl Janitor {
         }
     }
 
-    /// Waits until every chore is done, and ends the thread.
+    /// Waits until every chore is done, and ends the thread. What is kept is for the next start.
     pub fn finish(&mut self) {
         self.chores = None;
         if let Some(thread) = self.thread.take() {
@@ -60,11 +70,29 @@ impl Janitor {
     }
 }
 
-fn work(inbox: &Receiver<Chore>) {
+fn work(inbox: &Receiver<Chore>, mut keeper: Keeper) {
     // The last process of a group may be on its way out: then it is tried again after the next.
     let mut groups: Vec<Group> = Vec::new();
-    for chore in inbox {
+    loop {
+        let chore = if keeper.is_behind(sys::wall_ms()) {
+            match inbox.try_recv() {
+                Err(TryRecvError::Empty) => {
+                    keeper.step(sys::wall_ms());
+                    continue;
+                }
+                Err(TryRecvError::Disconnected) => return,
+                Ok(chore) => chore,
+            }
+        } else {
+            match inbox.recv() {
+                Err(_) => return,
+                Ok(chore) => chore,
+            }
+        };
         match chore {
+            Chore::Keep(source, kept) => keeper.keep(source, kept),
+            Chore::Acknowledged(ends) => keeper.acknowledge(&ends),
+            Chore::Look => {} // done above, before the next chore
             Chore::Sync(file) => {
                 if let Err(error) = file.sync_data() {
                     crate::say!("supervisor: the outbox could not be synced: {error}");

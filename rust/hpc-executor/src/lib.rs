@@ -8,7 +8,7 @@
 //! | [`slots`], [`limits`], [`flood`] | cores and memory: taken, watched; output watched   |
 //! | [`memory`], [`cgroup`]   | memory limits: kept by the kernel, else by looking        |
 //! | [`reap`], [`orphans`], [`sweep`] | whose process is this; nothing is left behind              |
-//! | [`capture`], [`tail`]    | output: captured, reported, followed                       |
+//! | [`capture`], [`tail`], [`keeper`] | output: captured, reported, followed; kept for a time |
 //! | [`outbox`], [`record`], [`report`], [`holds`] | what happened, until the Hub has it   |
 //! | [`wire`], [`timers`], [`janitor`] | the relay, time, slow disk work                   |
 //! | [`sys`]                  | system calls; the only module with `unsafe`                |
@@ -31,6 +31,7 @@ pub mod cgroup;
 pub mod flood;
 pub mod holds;
 pub mod janitor;
+pub mod keeper;
 pub mod life;
 pub mod limits;
 pub mod memory;

@@ -455,7 +455,8 @@ impl Board {
             match capture {
                 Some(capture) if is_swept => {
                     let source = Source::new(&task.lot.lease, task.number, stream);
-                    self.captures.settle(capture, &source, &mut frames);
+                    self.captures
+                        .settle(capture, source, &mut frames, &self.janitor);
                 }
                 Some(capture) => self.captures.abandon(&capture),
                 None => {}

@@ -7,6 +7,7 @@
 
 use std::sync::Arc;
 
+use hpc_core::lattice::tasks::TaskSet;
 use serde::{Deserialize, Serialize};
 
 use crate::work::Lease;
@@ -26,6 +27,18 @@ impl Span {
     #[must_use]
     pub fn count(self) -> u64 {
         u64::from(self.1) + 1 - u64::from(self.0)
+    }
+
+    /// Whether it names a task.
+    #[must_use]
+    pub fn contains(self, task: u32) -> bool {
+        (self.0..=self.1).contains(&task)
+    }
+
+    /// The tasks that it names.
+    #[must_use]
+    pub fn tasks(self) -> TaskSet {
+        TaskSet::range(self.0, self.1)
     }
 }
 

@@ -20,9 +20,9 @@ use crate::capture::{Captures, private_folder};
 use crate::cgroup::{Cgroups, Wanted};
 use crate::holds::Holds;
 use crate::janitor::{Chore, Janitor};
+use crate::keeper::{Ends, Keeper, Retention};
 use crate::outbox::{News, Outbox};
 use crate::reap::end_everything;
-use crate::record::Span;
 use crate::slots::Slots;
 use crate::spawn::OwnFolders;
 use crate::sweep;
@@ -41,6 +41,9 @@ const ENDS_MS: u64 = 10;
 
 /// How often the outbox is synced at most, and tried again where it could not be written.
 const SYNC_MS: u64 = 1_000;
+
+/// How often what is kept is looked at where nothing else calls for it.
+const KEEP_MS: u64 = 3_600_000;
 
 /// How long the last processes may take to die when the supervisor goes.
 const END_MS_MAX: u64 = 5_000;
@@ -79,6 +82,8 @@ pub struct Settings {
     pub output_limit: u64,
     /// Whether memory limits are kept by cgroups.
     pub cgroup: Wanted,
+    /// How long and how much of long output is kept for readers.
+    pub retention: Retention,
 }
 
 /// Runs until the relay says stop or is gone; ends every descendant before it returns.
@@ -145,16 +150,21 @@ impl Supervisor {
         let place = sweep::place_of(&folder)?;
         let swept = sweep::sweep(&place);
         let groups = Cgroups::open(&folder, &place, settings.cgroup)?;
-        let janitor = Janitor::start()?;
-        clear_runs(&folder, &janitor);
         let run = run_folder(&folder, &session);
         let outbox_folder = folder.join("outbox");
         private_folder(&outbox_folder)?;
+        let outbox = Outbox::open(&outbox_folder, &session, &settings.node_id)?;
+        let old = old_outboxes(&outbox_folder, &session)?;
+        let outputs = folder.join("outputs");
+        let ends = unacknowledged(old.iter().chain([&outbox]));
+        let keeper = Keeper::new(outputs.clone(), settings.retention, &ends);
+        let janitor = Janitor::start(keeper)?;
+        clear_runs(&folder, &janitor);
         let mut board = Board::new(Parts {
-            captures: Captures::new(run.join("capture"), folder.join("outputs"))?,
+            captures: Captures::new(run.join("capture"), outputs)?,
             folders: OwnFolders::new(run.join("cwd"))?,
             slots: Slots::new(settings.cpus, settings.memory_mib),
-            outbox: Outbox::open(&outbox_folder, &session, &settings.node_id)?,
+            outbox,
             site: Site {
                 node_id: settings.node_id,
                 place,
@@ -165,8 +175,8 @@ impl Supervisor {
             groups,
             are_groups_required: settings.cgroup == Wanted::Require,
         })?;
-        let old = old_outboxes(&outbox_folder, &session)?;
         hold_ended(&mut board.holds, &board.outbox);
+        board.timers.set(sys::boottime_ms() + KEEP_MS, Timer::Keep);
         let mut channel = Channel::new(UnixStream::from(settings.socket))?;
         channel.send(b'R', &[ready(swept, &old).as_bytes()]);
         let poller = Poller::new()?;
@@ -251,6 +261,7 @@ impl Supervisor {
                 Timer::Ends => {} // `deliver` looks at the time
                 Timer::Tail => self.is_tail_timed = false, // `deliver` reads
                 Timer::Sync => self.sync_due(),
+                Timer::Keep => self.keep_due(now_ms),
             }
         }
         if !looks.is_empty() {
@@ -339,8 +350,13 @@ impl Supervisor {
             return;
         };
         match acknowledged {
-            Ok(Some(ended)) if is_held => self.board.holds.remove(&ended),
-            Ok(_) => {}
+            Ok(Some(ended)) => {
+                if is_held {
+                    self.board.holds.remove(&ended);
+                }
+                self.board.janitor.leave(Chore::Acknowledged(ended));
+            }
+            Ok(None) => {}
             Err(error) => self.block(&error),
         }
         while let Some(place) = self.old.iter().position(Outbox::is_empty) {
@@ -451,6 +467,11 @@ impl Supervisor {
         self.leave_syncs();
     }
 
+    fn keep_due(&mut self, now_ms: u64) {
+        self.board.janitor.leave(Chore::Look);
+        self.board.timers.set(now_ms + KEEP_MS, Timer::Keep);
+    }
+
     fn leave_syncs(&mut self) {
         for outbox in self.old.iter_mut().chain([&mut self.board.outbox]) {
             if let Some(file) = outbox.take_unsynced() {
@@ -476,9 +497,16 @@ impl Supervisor {
     }
 }
 
+fn unacknowledged<'o>(outboxes: impl Iterator<Item = &'o Outbox>) -> Ends {
+    let ended = outboxes.flat_map(Outbox::ended);
+    ended
+        .map(|(lease, tasks)| (Arc::clone(lease), tasks))
+        .collect()
+}
+
 fn hold_ended(holds: &mut Holds, outbox: &Outbox) {
-    for (lease, Span(first, last)) in outbox.ended() {
-        holds.add(lease, &TaskSet::range(first, last));
+    for (lease, span) in outbox.ended() {
+        holds.add(lease, &span.tasks());
     }
 }
 

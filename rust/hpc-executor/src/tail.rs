@@ -1,7 +1,9 @@
 //! tail: output that a reader follows, while the task runs or where it stayed at the relay.
 //!
 //! The newest claim's answer says which streams. What is there goes at once, with a frame marked
-//! `now` after which the reader knows that it has caught up; then what grows. It only reads files.
+//! `now` after which the reader knows that it has caught up; then what grows. Of a stream that is
+//! not here and will not be, an empty frame says so, marked `now` and of attempt 0, which no task
+//! has: then nobody waits for it. It only reads files.
 
 use std::fs::File;
 
@@ -15,6 +17,9 @@ const MESSAGE_BYTES: usize = 1 << 20;
 
 /// How often growing streams are read.
 pub const TAIL_MS: u64 = 100;
+
+/// In a frame that says of a stream that it is not here.
+const NO_ATTEMPT: u64 = 0;
 
 struct Follow {
     asked: Followed,
@@ -92,8 +97,7 @@ impl Follow {
         }
         if self.kept.is_none() {
             let Some((attempt, file)) = board.kept_capture(&job_id, task, stream) else {
-                // It ended with a stream so short that its report carries it, or is not ours.
-                self.is_over = self.attempt.is_some();
+                self.miss(board.holds.has(&job_id, task), frames);
                 return;
             };
             self.take_attempt(attempt);
@@ -102,6 +106,28 @@ impl Follow {
         if let (Some(file), Some(attempt)) = (self.kept.take(), self.attempt) {
             self.copy(Some(&file), u64::MAX, attempt, true, frames);
             self.kept = Some(file);
+        }
+    }
+
+    /// The stream is not here. Its task may wait here, or have ended with so little that its report
+    /// carries it; otherwise it never was, or is kept no longer.
+    fn miss(&mut self, is_held: bool, frames: &mut Vec<u8>) {
+        if !is_held && self.attempt.is_none() {
+            let marks = Marks {
+                end: false,
+                now: true,
+            };
+            write_frame(frames, &self.source(NO_ATTEMPT), 0, &[], marks);
+        }
+        self.is_over = !is_held || self.attempt.is_some();
+    }
+
+    fn source(&self, attempt: u64) -> Source {
+        Source {
+            job_id: self.asked.job_id.clone(),
+            task: self.asked.task,
+            attempt,
+            stream: self.asked.stream,
         }
     }
 
@@ -123,12 +149,7 @@ impl Follow {
         is_kept: bool,
         frames: &mut Vec<u8>,
     ) {
-        let source = Source {
-            job_id: self.asked.job_id.clone(),
-            task: self.asked.task,
-            attempt,
-            stream: self.asked.stream,
-        };
+        let source = self.source(attempt);
         let length = file
             .and_then(|file| file.metadata().ok())
             .map_or(0, |meta| meta.len().min(most));

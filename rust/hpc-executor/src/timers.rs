@@ -39,6 +39,8 @@ pub enum Timer {
     Patrol,
     /// The outbox is synced, or written where that failed before.
     Sync,
+    /// What is kept of long output is looked at.
+    Keep,
 }
 
 /// The heap and the kernel's timer.

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use hpc_executor::cgroup::{self, Wanted};
+use hpc_executor::keeper::Retention;
 use hpc_executor::supervisor::{self, Settings};
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
@@ -15,7 +16,8 @@ use pyo3::prelude::*;
     reason = "what a supervisor is told, each by name"
 )]
 #[pyfunction]
-#[pyo3(signature = (socket, *, folder, session, node_id, cpus, memory_mib, output_limit, cgroup))]
+#[pyo3(signature = (socket, *, folder, session, node_id, cpus, memory_mib, output_limit, cgroup,
+                    keep_output_ms, output_quota))]
 pub fn supervise(
     py: Python<'_>,
     socket: i32,
@@ -26,6 +28,8 @@ pub fn supervise(
     memory_mib: u64,
     output_limit: u64,
     cgroup: &str,
+    keep_output_ms: u64,
+    output_quota: u64,
 ) -> PyResult<()> {
     let cgroup = Wanted::parse(cgroup)
         .ok_or_else(|| PyValueError::new_err("`cgroup` must be auto, off or require"))?;
@@ -39,6 +43,10 @@ pub fn supervise(
             memory_mib,
             output_limit,
             cgroup,
+            retention: Retention {
+                keep_ms: keep_output_ms,
+                quota_bytes: output_quota,
+            },
         };
         supervisor::supervise(settings)
     })
