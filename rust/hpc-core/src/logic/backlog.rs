@@ -3,11 +3,13 @@
 //! They are committed ahead so that a relay need not wait for a commit between two short tasks
 //! (protocol R4), and are taken back while another relay idles. Which tasks is `schedule.rs`'s.
 
+use std::collections::BTreeMap;
+
 use super::attempts::NodeIx;
 use super::hub::Hub;
 use super::job::Job;
 use super::nodes::{Node, Told, at};
-use super::queue::Fit;
+use super::queue::{JobIx, ShapeIx};
 use crate::lattice::tasks::TaskSet;
 
 /// How much work a relay may hold ahead, ms.
@@ -29,16 +31,43 @@ impl Hub {
             .filter(|(_, node)| is_crowded(node))
             .map(|(ix, _)| ix)
             .collect();
-        for from in crowded {
-            if may_be_urgent {
-                let asked = self.backlog_before(from);
-                self.ask_back(from, asked);
-            }
-            for idle in idle {
-                let asked = self.backlog_for(from, *idle);
-                self.ask_back(from, asked);
+        if may_be_urgent {
+            for from in &crowded {
+                let asked = self.backlog_before(*from);
+                self.ask_back(*from, asked);
             }
         }
+        // Most that are idle by some resource have no room for what is leased ahead elsewhere.
+        let ahead = self.leased_ahead(&crowded);
+        for idle in idle {
+            if !ahead.iter().any(|job| self.has_room_for(*idle, *job)) {
+                continue;
+            }
+            for from in &crowded {
+                let asked = self.backlog_for(*from, *idle);
+                self.ask_back(*from, asked);
+            }
+        }
+    }
+
+    /// A job of each namespace and shape of which tasks are leased to nodes that have a backlog.
+    fn leased_ahead(&self, crowded: &[NodeIx]) -> Vec<JobIx> {
+        let nodes = crowded.iter().filter_map(|ix| self.state.nodes.get(*ix));
+        let mut seen: BTreeMap<(&str, ShapeIx), JobIx> = BTreeMap::new();
+        for ix in nodes.flat_map(|node| &node.leases) {
+            if let Some(job) = self.state.jobs.live(*ix) {
+                seen.entry((&job.ns_id, job.shape)).or_insert(*ix);
+            }
+        }
+        seen.into_values().collect()
+    }
+
+    fn has_room_for(&self, ix: NodeIx, job: JobIx) -> bool {
+        let (Some(node), Some(job)) = (self.state.nodes.get(ix), self.state.jobs.live(job)) else {
+            return false;
+        };
+        let shape = self.state.queue.shape_at(job.shape);
+        node.namespaces.contains(&job.ns_id) && node.room(shape, None, self.now.mono) > 0
     }
 
     fn ask_back(&mut self, from: NodeIx, asked: Vec<(String, u32, TaskSet)>) {
@@ -89,10 +118,7 @@ impl Hub {
         let Some(node) = self.state.nodes.get(from).filter(|node| node.takes_work()) else {
             return Vec::new();
         };
-        let could_run = |job, _| match self.capacity(from, job) {
-            0 => Fit::No,
-            _ => Fit::Yes,
-        };
+        let could_run = |job, _| self.could_run(from, job);
         let first = self.state.queue.first(&node.namespaces, None, could_run);
         let Some((rank, _)) = first else {
             return Vec::new();

@@ -89,7 +89,12 @@ pub fn check_event<'b>(
         Some(KernelKind::SubmitJob) => {
             check_submit(state, &ctx, &spec, (submitted, index), errors)?
         }
-        Some(kernel) => check_report(state, kernel, &mut ctx, submitted, errors),
+        Some(kernel) => {
+            check_report(state, kernel, &mut ctx, submitted, errors);
+            if kernel == KernelKind::RetryJob {
+                check_retry(state, &ctx, &spec, errors);
+            }
+        }
         None => {}
     }
     check_row_keys(state, &kind, &ctx, &spec, errors);
@@ -471,6 +476,35 @@ fn check_report(
             },
             Some(_) => {}
         }
+    }
+}
+
+/// What a further round is to take must be of the job's namespace, or what its tasks take already.
+fn check_retry(state: &State, ctx: &Map<'_>, spec: &Map<'_>, errors: &mut Vec<FieldError>) {
+    let amounts = spec.get("resources").and_then(Value::as_map);
+    let job = ctx.str("job_id").and_then(|id| state.jobs.find(id));
+    let (Some(amounts), Some(job)) = (amounts, job.and_then(|ix| state.jobs.get(ix))) else {
+        return;
+    };
+    let names = state.queue.resources();
+    let needs = state.queue.shape_at(job.shape).needs.iter();
+    let taken = needs.filter_map(|(resource, _)| names.get(*resource));
+    let ns = state.namespaces.get(&job.ns_id);
+    let mut known: Vec<&str> = ns
+        .into_iter()
+        .flat_map(|ns| ns.spec.resources.iter().map(|(name, _)| name))
+        .chain(taken)
+        .map(String::as_str)
+        .collect();
+    known.sort_unstable();
+    known.dedup();
+    for (name, _) in amounts.iter().filter(|(name, _)| !known.contains(name)) {
+        let field = format!("spec.resources.{name}");
+        let error = FieldError::new(field, "a resource of the job", "another name");
+        errors.push(match nearest(name, known.iter().copied()) {
+            Some(near) => error.hint(format!("did you mean `{near}`?")),
+            None => error.hint(format!("known: {}", known.join(", "))),
+        });
     }
 }
 

@@ -12,7 +12,7 @@ use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 
 use super::check::Checked;
-use super::forgotten::Forgotten;
+use super::forgotten::{Forgotten, digest_of, digest_of_entries};
 use super::hub::{Fault, Hub, NewEvent, map};
 use super::job::Job;
 use super::jobs::Form;
@@ -214,11 +214,20 @@ pub(super) fn check_resubmit(
     spec: &str,
     ctx: &Map<'_>,
 ) -> Result<(), Box<Problem>> {
-    let tasks = Ctx::new(ctx).tasks().unwrap_or_else(|| TaskSet::one(0));
+    let ctx = Ctx::new(ctx);
+    let tasks = ctx.tasks().unwrap_or_else(|| TaskSet::one(0));
+    let texts = ctx.entries().unwrap_or_default().iter().map(Value::to_text);
+    let texts: Vec<(u32, String)> = tasks.iter().zip(texts).collect();
+    let entries = digest_of_entries(texts.iter().map(|(task, text)| (*task, text.as_str())));
     let (field, detail) = match () {
         () if left.ns_id != ns_id => ("ctx.ns_id", "was of another `ctx.ns_id`"),
-        () if left.spec != super::forgotten::digest_of(spec) => ("spec", "had another `spec`"),
+        () if left.spec != digest_of(spec) => ("spec", "had another `spec`"),
         () if !tasks.is_subset(&left.settled.all()) => ("ctx.tasks", "had other `ctx.tasks`"),
+        // Only all of them together can be compared with the digest that is left.
+        () if entries.is_some() && entries != left.entries => (
+            "ctx.entries",
+            "had other `ctx.entries`, or is not named with all of them",
+        ),
         () => return Ok(()),
     };
     let detail = format!("Job `{}` was forgotten, and {detail}", left.id);

@@ -22,6 +22,21 @@ pub fn digest_of(spec: &str) -> SpecDigest {
     super::receipts::half(&digest)
 }
 
+/// The digest of entries by task, canonical, in the order of their tasks; `None` of none.
+#[must_use]
+pub fn digest_of_entries<'e>(entries: impl Iterator<Item = (u32, &'e str)>) -> Option<SpecDigest> {
+    let mut hasher = blake3::Hasher::new();
+    let mut has_any = false;
+    for (task, entry) in entries {
+        has_any = true;
+        hasher.update(&task.to_le_bytes());
+        hasher.update(&(entry.len() as u64).to_le_bytes());
+        hasher.update(entry.as_bytes());
+    }
+    let digest: Digest = *hasher.finalize().as_bytes();
+    has_any.then(|| super::receipts::half(&digest))
+}
+
 /// What is left of one job.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Forgotten<'g> {
@@ -31,6 +46,8 @@ pub struct Forgotten<'g> {
     pub ns_id: &'g str,
     /// Of its spec.
     pub spec: SpecDigest,
+    /// Of its entries, where it had any.
+    pub entries: Option<SpecDigest>,
     /// Seq of the event by which it was forgotten.
     pub seq: u64,
     /// When that was said, ms since 1970.
@@ -55,6 +72,8 @@ impl Forgotten<'_> {
 
     fn write_rest(&self, out: &mut Vec<u8>) {
         out.extend_from_slice(&self.spec);
+        self.entries.is_some().encode(out);
+        out.extend_from_slice(self.entries.as_ref().map_or(&[], |digest| &digest[..]));
         put_uint(self.seq, out);
         self.at.encode(out);
         self.settled.encode(out);
@@ -85,6 +104,11 @@ impl<'g> Forgotten<'g> {
             id,
             ns_id,
             spec: reader.array()?,
+            entries: if reader.flag()? {
+                Some(reader.array()?)
+            } else {
+                None
+            },
             seq: reader.uint()?,
             at: reader.int()?,
             settled: Settled::decode(reader)?,
@@ -180,6 +204,7 @@ mod tests {
                 id: ["a", "longer-than-that", "c"][n % 3],
                 ns_id: ["batch", "hello"][n % 2],
                 spec: digest_of("{}"),
+                entries: (n % 2 == 0).then(|| digest_of("[]")),
                 seq: n as u64,
                 at: -5,
                 settled: settled.clone(),

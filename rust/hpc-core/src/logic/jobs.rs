@@ -7,7 +7,7 @@
 
 use std::borrow::Cow;
 
-use super::forgotten::{Forgotten, Grave, Graves, digest_of};
+use super::forgotten::{Forgotten, Grave, Graves, digest_of, digest_of_entries};
 use super::job::Job;
 use super::queue::JobIx;
 use super::sealed::{Place, Sealed};
@@ -140,6 +140,7 @@ impl Jobs {
             id: &job.id,
             ns_id: &job.ns_id,
             spec: digest_of(&job.spec),
+            entries: digest_of_entries(job.entries.iter().map(|(task, text)| (*task, &**text))),
             seq,
             at,
             settled: job.settled.clone(),

@@ -24,6 +24,13 @@ use super::queue::{Fit, JobIx, Rank, Shape, ShapeIx};
 #[derive(Debug, Default)]
 pub(super) struct Looked(HashMap<ShapeIx, Found>);
 
+impl Looked {
+    /// What was found of a shape holds no more: a task of it was leased.
+    pub(super) fn forget(&mut self, shape: ShapeIx) {
+        self.0.remove(&shape);
+    }
+}
+
 #[derive(Clone, Copy, Debug)]
 enum Found {
     /// It fits there.
@@ -153,6 +160,25 @@ impl Hub {
         is_ready && node.takes_work() && node.capacity(shape, self.now.mono) > 0
     }
 
+    /// Ends the reservation of a node for a job of which a task was leased there now.
+    pub(super) fn end_reservation(&mut self, ix: NodeIx, job: JobIx) {
+        let node = self.state.nodes.get_mut(ix);
+        if let Some(node) = node.filter(|node| node.reserved.is_some_and(|of| of.job == job)) {
+            node.reserved = None;
+            node.dirty = true;
+        }
+    }
+
+    /// Whether a task of a job could run at a node once it has room, for match and backlog alike: a
+    /// job that has there all that it may have stands in nobody's way.
+    pub(super) fn could_run(&self, ix: NodeIx, job: JobIx) -> Fit {
+        match self.fit(ix, job) {
+            Fit::No if self.capacity(ix, job) == 0 => Fit::No,
+            Fit::No => Fit::Yes,
+            fit => fit,
+        }
+    }
+
     /// Keeps nodes for tasks that stand before a rank and fit nowhere; whether the node is one.
     pub(super) fn reserve(&mut self, ix: NodeIx, rank: Rank, looked: &mut Looked) -> bool {
         let Some(node) = self.state.nodes.get(ix) else {
@@ -224,6 +250,12 @@ impl Hub {
 
 /// How many more tasks of a job may be leased to a node beside those that are.
 pub(super) fn left_here(job: &Job, ix: NodeIx, shape: &Shape) -> u64 {
+    // A number at a node is one lease there, which is granted and booked by one shape: what a further
+    // round asks for otherwise does not join it, but waits until it has ended.
+    let next = job.next_ready().and_then(|(next, _)| job.lease(next, ix));
+    if next.is_some_and(|lease| lease.shape != job.shape) {
+        return 0;
+    }
     match shape.max_per_node() {
         u64::MAX => u64::MAX,
         most => most.saturating_sub(job.leased_to(ix)),

@@ -98,7 +98,11 @@ impl Hub {
             };
             // Who stands before it and fits nowhere may be kept this very node.
             if !self.reserve(ix, rank, looked) {
+                let shape = self.state.jobs.live(job).map(|job| job.shape);
                 self.grant(row, ix, job, (false, grants))?;
+                if let Some(shape) = shape {
+                    looked.forget(shape);
+                }
             }
         }
         Ok(())
@@ -125,9 +129,8 @@ impl Hub {
             if among.is_some() && queue.first(&node.namespaces, among, has_room).is_none() {
                 return Ok(());
             }
-            let could_run = |job, rank| match self.fit(ix, job) {
-                Fit::No if self.capacity(ix, job) == 0 => has_room(job, rank),
-                Fit::No => Fit::Yes,
+            let could_run = |job, rank| match self.could_run(ix, job) {
+                Fit::No => has_room(job, rank),
                 fit => fit,
             };
             let first = queue.first(&node.namespaces, None, could_run);
@@ -167,6 +170,7 @@ impl Hub {
             .min(Job::throttle_left(of));
         let tasks = ready.clone().take_first(count);
         self.record_claimed(row, ix, job, attempt, &tasks, false)?;
+        self.end_reservation(ix, job);
         grants.entry((job, attempt)).or_default().join(&tasks);
         Ok(())
     }

@@ -8,6 +8,7 @@ use super::hub::Hub;
 use super::job::Job;
 use super::nodes::{Hold, Node, NodeState, at};
 use super::queue::{Shape, ShapeIx};
+use super::reservation::left_here;
 
 /// So many jobs ahead are counted for one page; looking at jobs must not cost the whole queue.
 pub(super) const JOBS_AHEAD_MAX: usize = 10_000;
@@ -174,6 +175,18 @@ impl Hub {
 
     /// What the job waits for that is the next.
     fn the_next(&self, job: &Job) -> String {
+        let shape = self.state.queue.shape_at(job.shape);
+        let mut places = self.state.nodes.iter().filter(|(_, node)| {
+            node.takes_work()
+                && node.namespaces.contains(&job.ns_id)
+                && node.capacity(shape, self.now.mono) > 0
+        });
+        if shape.max_per_node() < u64::MAX && places.all(|(ix, _)| left_here(job, ix, shape) == 0) {
+            return format!(
+                "{} of it run on each node that could, and it allows no more there",
+                tasks_word(shape.max_per_node())
+            );
+        }
         let mut nodes = self.state.nodes.iter();
         let ix = self.state.jobs.find(&job.id);
         let kept = nodes.find(|(_, node)| node.reserved.is_some_and(|of| Some(of.job) == ix));

@@ -508,6 +508,16 @@ fn wrong_resources_and_places_are_refused() {
         ("spec.max_per_node", json!({"max_per_node": 0})),
         ("spec.min_time", json!({"min_time": 0})),
     ];
+    world.submit("known", "0");
+    for (name, hint) in [
+        ("cpu", "did you mean `cpus`?"),
+        ("memory", "known: cpus, gpus"),
+    ] {
+        let spec = json!({"resources": {name: 4}});
+        let answer = world.ingest("retry", "RetryJob", json!({"job_id": "known"}), spec);
+        assert_eq!(answer.status, 422, "{name}");
+        assert_eq!(answer.body["errors"][0]["hint"], hint);
+    }
     for (field, spec) in wrong {
         let ctx = json!({"ns_id": "batch", "job_id": "j"});
         let answer = world.ingest("wrong", "SubmitJob", ctx, spec);
@@ -532,5 +542,90 @@ fn wrong_resources_and_places_are_refused() {
         let answer = world.ask("control", "", &body);
         assert_eq!(answer.status, 422, "{field}");
         assert_eq!(answer.body["errors"][0]["field"], field);
+    }
+}
+
+/// Two rounds of growing memory: what a lease was granted is what the log says of it, and tasks of one
+/// attempt number never share a lease of another amount.
+#[test]
+fn what_a_round_asks_for_is_what_is_granted() {
+    holds_through_restarts(|world| {
+        let mut a = Puppet::new("a", 0);
+        a.resources = Some(BTreeMap::from([("cpus".to_owned(), 9)]));
+        world.submit("j", "0-1");
+        assert_eq!(world.take(&mut a).grants(), [entry("j", 1, "0-1")]);
+        world.failed(&mut a, ("j", 1, "0"));
+        let ask = |world: &mut World, cpus: i64| {
+            let spec = json!({"resources": {"cpus": cpus}});
+            let id = format!("retry-{cpus}");
+            let answer = world.ingest(&id, "RetryJob", json!({"job_id": "j"}), spec);
+            assert_eq!(answer.status, 200, "{}", answer.body);
+        };
+        ask(world, 2);
+        assert_eq!(world.take(&mut a).grants(), [entry("j", 2, "0")]);
+        world.failed(&mut a, ("j", 1, "1"));
+        ask(world, 4);
+        assert_eq!(
+            world.take(&mut a).grants(),
+            [],
+            "its number has a lease of two cpus here"
+        );
+        let mut b = Puppet::new("b", 4);
+        let answer = world.take(&mut b);
+        assert_eq!(answer.grants(), [entry("j", 2, "1")]);
+        assert_eq!(answer.body["grants"][0]["resources"], json!({"cpus": 4}));
+        world.succeeded(&mut a, ("j", 2, "0"), 5_000);
+        world.succeeded(&mut b, ("j", 2, "1"), 5_000);
+        assert_eq!(world.node("a")["used"], json!({}));
+    });
+}
+
+/// A reservation is for one task: once that is leased, the next of its job may have another node.
+#[test]
+fn each_large_task_gets_its_node() {
+    let mut world = World::new();
+    let (mut a, mut b) = (Puppet::new("a", 4), Puppet::new("b", 4));
+    for number in 0..8 {
+        world.submit(&format!("s{number}"), "0");
+    }
+    let at_a = world.take(&mut a).grants();
+    let at_b = world.take(&mut b).grants();
+    assert_eq!((at_a.len(), at_b.len()), (4, 4));
+    world.submit_with("big", "0-1", json!({"priority": 5}), json!({"cpu": 4}));
+    let mut running = vec![(at_a, &mut a), (at_b, &mut b)];
+    let mut started = 0;
+    for round in 0..8 {
+        for (there, puppet) in &mut running {
+            if let Some((job, attempt, tasks)) = there.pop() {
+                world.submit(&format!("more-{round}-{}", puppet.node), "0");
+                world.succeeded(puppet, (&job, attempt, &tasks), 5_000);
+            }
+            let granted = world.take(puppet).grants();
+            started += granted.iter().filter(|(job, ..)| job == "big").count();
+            there.extend(granted.into_iter().filter(|(job, ..)| job != "big"));
+        }
+    }
+    assert_eq!(started, 2, "both, while small tasks never cease to come");
+}
+
+/// A job that has on a node all that it may have there takes nothing back from others.
+#[test]
+fn a_backlog_is_left_where_higher_priority_is_full() {
+    let mut world = World::new();
+    let mut a = Puppet::new("a", 1);
+    a.resources = Some(BTreeMap::from([("cpus".to_owned(), 2)]));
+    world.submit("short", "0-99");
+    world.take(&mut a);
+    world.succeeded(&mut a, ("short", 1, "0"), 10);
+    let spec = json!({"max_per_node": 1});
+    world.submit_with("hi", "0-9", json!({"priority": 10}), spec);
+    world.succeeded(&mut a, ("short", 1, "1"), 10);
+    let answer = world.take(&mut a);
+    let granted: Vec<String> = answer.grants().into_iter().map(|(job, ..)| job).collect();
+    assert!(granted.contains(&"hi".to_owned()), "{granted:?}");
+    for number in 0..10 {
+        world.submit(&format!("later-{number}"), "0");
+        let answer = world.claim(&mut a);
+        assert_eq!(answer.list("give_back"), [], "nobody waits for it");
     }
 }

@@ -288,3 +288,33 @@ fn many_old_jobs_are_forgotten_over_several_turns() {
     world.check_replay();
     assert_eq!(world.hub.state().kernel.facts().rows(), jobs);
 }
+
+/// Other entries are another job, also where only a digest of them is left.
+#[test]
+fn the_entries_of_a_forgotten_job_are_told_apart() {
+    holds_through_restarts(|world| {
+        let mut a = Puppet::new("a", 2);
+        let ctx = |tasks, entries| json!({"ns_id": "batch", "job_id": "e", "tasks": tasks, "entries": entries});
+        let submit = |world: &mut World, id: &str, ctx| {
+            let answer = world.ingest(id, "SubmitJob", ctx, json!({}));
+            (answer.status, answer.body["field"].clone())
+        };
+        assert_eq!(
+            submit(world, "first", ctx("0-1", json!(["x", {"y": 1}]))).0,
+            200
+        );
+        world.take(&mut a);
+        world.succeeded(&mut a, ("e", 1, "0-1"), 5_000);
+        forget(world, "e");
+        assert_eq!(
+            submit(world, "again", ctx("0-1", json!(["x", {"y": 1}]))).0,
+            200
+        );
+        let refused = (409, json!("ctx.entries"));
+        assert_eq!(
+            submit(world, "other", ctx("0-1", json!(["x", "y"]))),
+            refused
+        );
+        assert_eq!(submit(world, "part", ctx("0", json!(["x"]))), refused);
+    });
+}
