@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import random
+from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 
@@ -126,6 +127,59 @@ def test_a_stream_that_goes_on_is_kept_as_far_as_its_packs_are(tmp_path: Path) -
         assert view.segments[-1].end == 12 * 900
         for segment in view.segments:
             assert folder.store.data(segment) == b"x" * segment.length
+
+
+LONG = 240
+"""Pieces of 4,000 bytes that the stream below has: about 1 MB."""
+
+
+def put_piece(folder: Folder, number: int) -> None:
+    header = Header(
+        job_id="j", task=0, attempt=1, stream="stdout", offset=4000 * number, length=4000
+    )
+    folder.store.append([encode(header, bytes([number]) * 4000)])
+
+
+@pytest.fixture
+def long_stream(tmp_path: Path) -> Iterator[Folder]:
+    """A folder with one stream over many packs, of which the quota has left the last few."""
+    folder = Folder(tmp_path, quota_bytes=40 * PACK)
+    with closing(folder):
+        for number in range(LONG):
+            put_piece(folder, number)
+        yield folder
+
+
+def test_what_is_left_of_a_stream_is_read_from_its_start_on(long_stream: Folder) -> None:
+    """However few segments are asked for at a time, and wherever in the hole it is begun."""
+    view = long_stream.store.read("j", 0, "stdout")
+    assert view is not None
+    left = view.segments
+    assert 40 <= len(left) < LONG
+    assert (left[0].offset, left[-1].end) == (4000 * (LONG - len(left)), 4000 * LONG)
+    for offset in (0, 1, 4000, left[0].offset - 1, left[0].offset + 3999):
+        view = long_stream.store.read("j", 0, "stdout", offset=offset, limit=1)
+        assert view is not None
+        assert view.segments == left[:1]
+    assert long_stream.store.data(left[0]) == bytes([left[0].offset // 4000]) * 4000
+
+
+def test_what_is_gone_is_stored_when_it_comes_again(long_stream: Folder) -> None:
+    """A relay that has it sends it to a reader who asks, and it is there after a restart too."""
+    for again in (False, True):
+        put_piece(long_stream, 0)
+        view = long_stream.store.read("j", 0, "stdout", limit=1)
+        assert view is not None
+        assert [(one.offset, one.length) for one in view.segments] == [(0, 4000)]
+        assert long_stream.store.data(view.segments[0]) == bytes(4000)
+        if not again:
+            long_stream.reopen()
+    straddling = Header(job_id="j", task=0, attempt=1, stream="stdout", offset=2000, length=4000)
+    long_stream.store.append([encode(straddling, bytes(2000) + b"y" * 2000)])
+    view = long_stream.store.read("j", 0, "stdout", limit=2)
+    assert view is not None
+    assert [(one.offset, one.length) for one in view.segments] == [(0, 4000), (4000, 2000)]
+    assert long_stream.store.data(view.segments[1]) == b"y" * 2000
 
 
 def test_a_lost_index_brings_nothing_back(tmp_path: Path) -> None:

@@ -128,7 +128,7 @@ class OutputStore:
     @property
     def removed_before_ms(self) -> int | None:
         """Output that is older may have been removed, in ms since 1970; None: none was."""
-        oldest = next(iter(self._packs.numbers), 1)
+        oldest = self._packs.oldest
         return self._begun_ms.get(oldest) if oldest > 1 else None
 
     def append(self, packs: Sequence[bytes]) -> list[Stored]:
@@ -188,9 +188,7 @@ class OutputStore:
                 if attempt is not None and now_count == 0:
                     return None
                 return StreamView(number, [], None, now_bytes, now_count)
-            oldest = next(iter(self._packs.numbers), 0)
-            found = self._index.segments(stream_id, offset, limit)
-            segments = [segment for segment in found if segment.place.pack >= oldest]
+            segments = self._index.segments(stream_id, offset, limit, self._packs.oldest)
             total = self._index.total(stream_id)
             return StreamView(number, segments, total, now_bytes, now_count)
 
@@ -278,7 +276,7 @@ class OutputStore:
         if not (header.length or header.end):
             return
         stream_id = self._index.stream_id(header)
-        for low, high in self._index.gaps(stream_id, start, end):
+        for low, high in self._index.gaps(stream_id, start, end, self._packs.oldest):
             piece = msgspec.structs.replace(
                 header, offset=low, length=high - low, end=False, now=False
             )
@@ -368,17 +366,18 @@ class _Ahead(Exception):
     """The index speaks of bytes that the packs do not have."""
 
 
-def _index_rest(index: OutputsIndex, packs: Packs, number: int, start: int) -> int:
-    """Index the records of a pack from `start` on; returns the end of the last whole one."""
-    end = start
-    for header, place, ends in packs.scan(number, start):
+def _index_rest(index: OutputsIndex, packs: Packs, number: int, indexed: int) -> int:
+    """Index the records of a pack from `indexed` on; returns the end of the last whole one."""
+    end = indexed
+    for header, place, ends in packs.scan(number, indexed):
         stream_id = index.stream_id(header)
-        for low, high in index.gaps(stream_id, header.offset, header.offset + header.length):
-            position = place.position + low - header.offset
+        start, stop = header.offset, header.offset + header.length
+        for low, high in index.gaps(stream_id, start, stop, packs.oldest):
+            position = place.position + low - start
             index.add(stream_id, low, high - low, place._replace(position=position))
         index.reach(stream_id, place.pack)
         if header.end:
-            index.set_total(stream_id, header.offset + header.length)
+            index.set_total(stream_id, stop)
         end = ends
     return end
 

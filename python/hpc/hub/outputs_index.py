@@ -48,7 +48,10 @@ CREATE TABLE segments (
 
 
 class Segment(NamedTuple):
-    """Bytes of a stream that are known, in one piece; segments of a stream never overlap."""
+    """Bytes of a stream that are known, in one piece.
+
+    Those in packs that there are never overlap; of packs that are gone there may be some left.
+    """
 
     offset: int
     length: int
@@ -103,15 +106,15 @@ class OutputsIndex:
         )
         return self._db.last_insert_rowid()
 
-    def gaps(self, stream_id: int, start: int, end: int) -> list[tuple[int, int]]:
-        """Return the parts of `[start, end)` that are not known yet, ascending."""
+    def gaps(self, stream_id: int, start: int, end: int, oldest: int) -> list[tuple[int, int]]:
+        """Return the parts of `[start, end)` that no pack from `oldest` on has, ascending."""
         sql = (
             "SELECT offset, offset + length FROM segments WHERE stream_id = ?1 AND offset < ?3 "
-            "AND offset >= (SELECT coalesce(max(offset), 0) FROM segments "
-            "WHERE stream_id = ?1 AND offset <= ?2) ORDER BY offset"
+            "AND pack >= ?4 AND offset >= (SELECT coalesce(max(offset), 0) FROM segments "
+            "WHERE stream_id = ?1 AND offset <= ?2 AND pack >= ?4) ORDER BY offset"
         )
         gaps = []
-        for known_start, known_end in self._all(sql, (stream_id, start, end)):
+        for known_start, known_end in self._all(sql, (stream_id, start, end, oldest)):
             if known_start > start:
                 gaps.append((start, known_start))
             start = max(start, known_end)
@@ -120,9 +123,9 @@ class OutputsIndex:
         return gaps
 
     def add(self, stream_id: int, offset: int, length: int, place: Place) -> None:
-        """Note where some bytes lie; bytes that begin where others do are not noted again."""
+        """Note where the bytes of a gap lie, in place of what a pack that is gone had there."""
         self._db.execute(
-            "INSERT OR IGNORE INTO segments VALUES (?, ?, ?, ?, ?)",
+            "INSERT OR REPLACE INTO segments VALUES (?, ?, ?, ?, ?)",
             (stream_id, offset, length, *place),
         )
 
@@ -158,17 +161,18 @@ class OutputsIndex:
             return int(found)
         return None
 
-    def segments(self, stream_id: int, offset: int, limit: int) -> list[Segment]:
-        """Return at most `limit` segments that end after `offset`, ascending."""
+    def segments(self, stream_id: int, offset: int, limit: int, oldest: int) -> list[Segment]:
+        """Return at most `limit` segments in packs from `oldest` on that end after `offset`."""
         sql = (
             "SELECT offset, length, pack, position FROM segments WHERE stream_id = ?1 "
-            "AND offset >= (SELECT coalesce(max(offset), 0) FROM segments "
-            "WHERE stream_id = ?1 AND offset <= ?2) AND offset + length > ?2 "
+            "AND pack >= ?4 AND offset >= (SELECT coalesce(max(offset), 0) FROM segments "
+            "WHERE stream_id = ?1 AND offset <= ?2 AND pack >= ?4) AND offset + length > ?2 "
             "ORDER BY offset LIMIT ?3"
         )
+        found = self._all(sql, (stream_id, offset, limit, oldest))
         return [
             Segment(int(start), int(length), Place(int(pack), int(position)))
-            for start, length, pack, position in self._all(sql, (stream_id, offset, limit))
+            for start, length, pack, position in found
         ]
 
     def indexed(self) -> dict[int, int]:
@@ -196,7 +200,7 @@ class OutputsIndex:
         return len(found)
 
     def forget_pack(self, number: int) -> None:
-        """Drop a pack that is gone; segments of streams that later packs have too may stay."""
+        """Drop a pack that is gone; segments of streams that later packs have too stay."""
         self._db.execute("DELETE FROM packs WHERE number = ?", (number,))
 
     def close(self) -> None:

@@ -65,6 +65,11 @@ class Packs:
             self._durable = Place(self.numbers[-1], self.size(self.numbers[-1]))
         self._end = self._durable
 
+    @property
+    def oldest(self) -> int:
+        """The first pack that there is; 0 where there is none."""
+        return next(iter(self.numbers), 0)
+
     def size(self, number: int) -> int:
         """Return the bytes of a pack."""
         return os.fstat(self._file(number)).st_size
