@@ -182,6 +182,41 @@ def test_what_is_gone_is_stored_when_it_comes_again(long_stream: Folder) -> None
     assert long_stream.store.data(view.segments[1]) == b"y" * 2000
 
 
+@pytest.mark.parametrize(
+    ("bodies", "streams", "size"), [(1, 3000, 700), (8, 1, 900_000)], ids=["many", "large"]
+)
+def test_the_quota_holds_however_much_comes_at_a_time(
+    tmp_path: Path, bodies: int, streams: int, size: int
+) -> None:
+    """More streams in a turn than are forgotten at a time, or more packs than one."""
+    pack, quota = 1 << 20, 4 << 20
+    clock = Clock()
+    store = OutputStore(tmp_path, pack_bytes_max=pack, quota_bytes=quota, clock=clock)
+    came = bodies * streams * (size + 200)
+    with closing(store):
+        for turn in range(20):
+            store.append([
+                b"".join(
+                    encode(
+                        Header(
+                            job_id=f"j{turn}-{body}", task=task, attempt=1, stream="stdout",
+                            offset=0, length=size, end=True,
+                        ),
+                        b"x" * size,
+                    )
+                    for task in range(streams)
+                )
+                for body in range(bodies)
+            ])  # fmt: skip
+            sizes = [path.stat().st_size for path in (tmp_path / "outputs").glob("*.pack")]
+            assert sum(sizes) <= quota + 3 * pack
+        assert turn * came > 5 * quota
+        view = store.read(f"j19-{bodies - 1}", streams - 1, "stdout")
+        assert view is not None
+        assert view.total == size
+        assert store.read("j0-0", 0, "stdout") is None
+
+
 def test_a_lost_index_brings_nothing_back(tmp_path: Path) -> None:
     """The packs are what there is."""
     rng = random.Random(7)

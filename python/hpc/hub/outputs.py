@@ -48,7 +48,7 @@ QUOTA_BYTES: Final = 10 << 30
 """How much of it, likewise."""
 
 FORGET_STREAMS: Final = 2_000
-"""Streams that are forgotten at a time, so that no turn waits for it long."""
+"""Streams that are forgotten at a time, so that no turn waits for it long; more where more come."""
 
 ROTATIONS: Final = 16
 """A pack is filled for this part of the time that output is kept, so that it can go as a whole."""
@@ -237,16 +237,16 @@ class OutputStore:
                     self._index.set_indexed(number, size, now_ms)
                     self._sizes[number] = size
                     self._begun_ms.setdefault(number, now_ms)
-                gone = self._forget_some(now_ms)
+                gone = self._forget_some(now_ms, len({_key(frame) for frame in frames}))
                 self._index.commit()
             except BaseException:
                 self._packs.drop()
                 self._index.rollback()
                 raise
-            if gone is not None:
+            for number in gone:
                 # After the commit: an index never speaks of bytes that are not there.
-                self._packs.remove(gone)
-                del self._sizes[gone], self._begun_ms[gone]
+                self._packs.remove(number)
+                del self._sizes[number], self._begun_ms[number]
 
     def _rotate(self, now_ms: int) -> None:
         """Begin another pack where the last was begun long ago: packs go as a whole."""
@@ -255,19 +255,29 @@ class OutputStore:
         if begun_ms and now_ms - begun_ms[0] > self._keep_ms / ROTATIONS:
             self._packs.begin_anew()
 
-    def _forget_some(self, now_ms: int) -> int | None:
-        """Forget some streams of the oldest pack, if that may go; returns it where that was all."""
-        if len(self._packs.numbers) < 2:  # noqa: PLR2004 - the last one stays
-            return None
-        oldest = self._packs.numbers[0]
-        full_bytes = sum(self._sizes[number] for number in self._packs.numbers[:-1])
-        is_old = now_ms - self._packs.mtime_ms(oldest) > self._keep_ms
-        if not (is_old or full_bytes > self._quota_bytes):
-            return None
-        if self._index.forget_streams(oldest, FORGET_STREAMS) == FORGET_STREAMS:
-            return None
-        self._index.forget_pack(oldest)
-        return oldest
+    def _forget_some(self, now_ms: int, brought: int) -> list[int]:
+        """Forget some streams of the oldest packs that may go; returns the packs that are done.
+
+        Args:
+            now_ms: For the time that output is kept.
+            brought: Streams that this append is about. Twice as many may be forgotten, so that
+                what is due gets less, however much comes.
+        """
+        left = max(FORGET_STREAMS, 2 * brought)
+        full = self._packs.numbers[:-1]
+        full_bytes = sum(self._sizes[number] for number in full)
+        gone: list[int] = []
+        for number in full:
+            is_old = now_ms - self._packs.mtime_ms(number) > self._keep_ms
+            if not (is_old or full_bytes > self._quota_bytes):
+                break
+            left -= self._index.forget_streams(number, left)
+            if left == 0:
+                break
+            self._index.forget_pack(number)
+            full_bytes -= self._sizes[number]
+            gone.append(number)
+        return gone
 
     def _take(self, frame: Frame) -> None:
         """Collect what of a frame is not known yet."""
@@ -294,7 +304,7 @@ class OutputStore:
         header = frame.header
         if not header.now:
             return
-        key = (header.job_id, header.task, header.attempt, header.stream)
+        key = _key(frame)
         _, count = self._marks.pop(key, (0, 0))
         while len(self._marks) >= NOW_MARKS_MAX:
             del self._marks[next(iter(self._marks))]
@@ -380,6 +390,11 @@ def _index_rest(index: OutputsIndex, packs: Packs, number: int, indexed: int) ->
             index.set_total(stream_id, stop)
         end = ends
     return end
+
+
+def _key(frame: Frame) -> Key:
+    header = frame.header
+    return header.job_id, header.task, header.attempt, header.stream
 
 
 def _parsed(body: bytes) -> list[Frame] | Refused:
