@@ -143,6 +143,7 @@ A = {"id": "a", "command": "a"}
         ([A | {"env": ["X"]}], 'Job `a`: `env` must be an object, got ["X"]', "env"),
         ([A | {"memory": "much"}], "Job `a`: `memory` must be memory", "memory"),
         ([A | {"time_limit": "soon"}], "Job `a`: `time_limit` must be a time", "time_limit"),
+        ([A | {"umask": 22}], "`umask` must be an octal text such as 027, got 22", "umask"),
         ([A | {"tasks": "9-1"}], "Job `a`: Tasks must be ranges", "array"),
         ([A | {"tasks": "0", "entries": [1]}], "Job `a`: `tasks` and `entries` both", "entries"),
         ([A | {"entries": []}], "Job `a`: `entries` has no entry", "entries"),

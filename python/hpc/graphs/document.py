@@ -71,7 +71,7 @@ _KINDS: Final[dict[str, Any]] = {
     "min_time": _TIME,
     "warn_signal": _TEXT,
     "output_limit": ((int, str), "bytes, or a text such as 10M"),
-    "umask": ((int, str), "an octal text such as 027"),
+    "umask": ((str,), "an octal text such as 027"),  # a number of JSON is not octal
     "ulimits": ((dict,), "an object of limits by name"),
 }
 """What a field takes; one of a spec that is not here is looked at by the Hub alone."""
