@@ -129,14 +129,15 @@ def check_offers(offers: Mapping[str, Stock]) -> None:
     """Refuse what a claim could not carry or a task not be told.
 
     Raises:
-        UsageError: A name or amount that cannot be, too many, or two that share a variable.
+        UsageError: A name or amount that cannot be, too many, or two that share a variable,
+            of which one may be `gpus`.
     """
     if len(offers) > OFFERS_MAX:
         raise UsageError(
             f"A relay offers {OFFERS_MAX} resources by name at most, got {len(offers)}",
             field="resource",
         )
-    variables: dict[str, str] = {}
+    variables = {variable(GPUS): GPUS}
     for name, stock in offers.items():
         _check_name(name, "resource", of_relay=True)
         other = variables.setdefault(variable(name), name)
@@ -144,7 +145,8 @@ def check_offers(offers: Mapping[str, Stock]) -> None:
             raise UsageError(
                 f"Resources `{other}` and `{name}` would both be told in {variable(name)}",
                 field="resource",
-                hint="give one of them another name",
+                hint=f"give `{name}` another name"
+                + (", or offer GPUs by --gpus" if other == GPUS else ""),
             )
         if isinstance(stock, int):
             _check_amount(name, stock)

@@ -136,6 +136,8 @@ def test_what_has_a_flag_of_its_own_leads_to_it(offers: dict[str, Stock], told: 
         {"x": ("a", "a")},
         {"a-b": 1, "a.b": 1},
         {"a": 1, "A": 1},
+        {"GPUS": 3},
+        {"Gpus": ("0", "1")},
         {f"r{n}": 1 for n in range(OFFERS_MAX + 1)},
     ],
 )
