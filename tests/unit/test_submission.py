@@ -13,6 +13,8 @@ from hpc import submission
 from hpc.cli import placement
 from hpc.cli.submit import command_spec, job_env
 from hpc.errors import UsageError
+from hpc.namespaces.batch import BATCH
+from hpc.testing.small_hub import SmallHub
 
 
 def spec_of(*words: str) -> dict[str, object]:
@@ -200,3 +202,18 @@ def test_ids_are_ids_and_never_the_same() -> None:
     assert len(set(ids)) == len(ids)
     assert all(submission.checked_key(one) == one for one in ids)
     assert uuid.UUID(submission.new_batch_id()).version == 4
+
+
+@pytest.mark.parametrize("field", ["nodes", "exclude"])
+def test_as_many_nodes_are_taken_as_the_schema_says(field: str) -> None:
+    """`/schema` tells the bound of `batch`, the Hub has one of its own for all namespaces."""
+    hub = SmallHub()
+    hub.register(BATCH.namespace)
+    fields = BATCH.namespace.schema["SubmitJob"]
+    (most,) = (one.max for one in fields if one.key == field)
+    assert isinstance(most, int)
+    for count, status in ((most + 1, 422), (most, 200)):
+        spec = submission.batch_spec(["true"]) | {field: [f"n{n}" for n in range(count)]}
+        ctx = {"ns_id": "batch", "job_id": "j", "tasks": "0"}
+        event = {"kind": "SubmitJob", "payload": {"ctx": ctx, "spec": spec}}
+        assert hub.offer(f"b{count}", [event]).status == status

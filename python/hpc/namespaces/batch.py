@@ -17,7 +17,8 @@ _ULIMITS_MAX = 64
 _RETRIES_MAX = 1_000_000
 _GPUS_MAX = 65_536
 _NAMES_MAX = 64
-_NODES_MAX = 4096
+_NODES_MAX = 1024
+"""The Hub's own bound, placement.rs."""
 
 
 def _path(key: str) -> FieldSpec:
