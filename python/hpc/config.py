@@ -29,6 +29,7 @@ from hpc.access import (
 )
 from hpc.errors import UsageError
 from hpc.limits import (
+    HOOK_TIMEOUT_S_DEFAULT,
     KEEP_OUTPUT_S_DEFAULT,
     OUTPUT_BYTES_DEFAULT,
     OUTPUT_QUOTA_BYTES_DEFAULT,
@@ -87,6 +88,11 @@ def _between(field: str, value: float, least: float, greatest: float, unit: str)
 def _check_retention(keep_output_s: float, output_quota_bytes: int) -> None:
     _between("keep-output", keep_output_s, 1, 100 * 366 * 86_400, " s")
     _between("output-quota", output_quota_bytes, 1 << 20, 1 << 60, " bytes")
+
+
+def _check_hook(field: str, script: str | None) -> None:
+    if script is not None and (not script.strip() or "\0" in script):
+        raise UsageError(f"`{field}` must be a command for the shell, got {script!r}", field=field)
 
 
 class HubConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -165,6 +171,9 @@ class RelayConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
         cgroup: Whether memory limits are kept by cgroups: where they can be made, never, or always.
         keep_output_s: How long the whole of a long stream stays at the relay.
         output_quota_bytes: How much of such; the oldest goes first.
+        pre: Run by the shell before each task; one that fails drains the node.
+        post: Run by the shell after each task.
+        hook_timeout_s: Each of the two is ended after so long.
     """
 
     home: Path
@@ -185,6 +194,9 @@ class RelayConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     cgroup: Cgroup = "auto"
     keep_output_s: float = KEEP_OUTPUT_S_DEFAULT
     output_quota_bytes: int = OUTPUT_QUOTA_BYTES_DEFAULT
+    pre: str | None = None
+    post: str | None = None
+    hook_timeout_s: float = HOOK_TIMEOUT_S_DEFAULT
 
     def __post_init__(self) -> None:
         check_id(self.node_id, "node-id")
@@ -209,6 +221,9 @@ class RelayConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
         _between("grace", self.grace_s, 0, 366 * 86_400, " s")
         checked_bytes(self.output_limit, field="output-limit")
         _check_retention(self.keep_output_s, self.output_quota_bytes)
+        _check_hook("pre", self.pre)
+        _check_hook("post", self.post)
+        _between("hook-timeout", self.hook_timeout_s, 1, 86_400, " s")
         if self.cgroup not in get_args(Cgroup):
             raise UsageError(
                 f"`cgroup` must be auto, off or require, got {self.cgroup!r}", field="cgroup"

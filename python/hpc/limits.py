@@ -29,6 +29,9 @@ KEEP_OUTPUT_S_DEFAULT: Final = 30 * 86_400.0
 OUTPUT_QUOTA_BYTES_DEFAULT: Final = 10 << 30
 """And so much of it."""
 
+HOOK_TIMEOUT_S_DEFAULT: Final = 60.0
+"""A relay ends a hook of its owner after so long where nothing else is said."""
+
 OUTPUT_BYTES_MAX: Final = 1 << 60
 """More than any disk; a number above it is a slip of the pen."""
 

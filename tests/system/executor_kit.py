@@ -18,7 +18,7 @@ from typing import Any
 import msgspec
 
 from hpc.domain import Work
-from hpc.relay.supervisor_link import Batch, SupervisorLink
+from hpc.relay.supervisor_link import Batch, Hooks, SupervisorLink
 from hpc.resources import Stock
 
 DEADLINE_S = 30.0
@@ -123,7 +123,7 @@ class Relay:
         for event in body["events"]:
             self.events.append(event)
             ctx, spec = event["payload"]["ctx"], event["payload"]["spec"]
-            if event["kind"] == "ReportRefused":
+            if event["kind"] in ("ReportRefused", "NodeDrained"):
                 continue
             for place, task in enumerate(numbers(ctx["tasks"])):
                 key = (ctx["job_id"], ctx["attempt"], task)
@@ -173,6 +173,7 @@ async def relay(
     acknowledges: bool = True,
     cgroup: str = "off",
     output_quota_bytes: int = 10 << 30,
+    hooks: Hooks | None = None,
 ) -> AsyncIterator[Relay]:
     """Start a supervisor in a folder and take its reports; it ends with the block."""
     cores = sorted(os.sched_getaffinity(0)) if cpus is None else cpus
@@ -185,6 +186,7 @@ async def relay(
         stock=stock,
         cgroup=cgroup,
         output_quota_bytes=output_quota_bytes,
+        hooks=hooks,
     )
     taken = Relay(link, acknowledges=acknowledges)
     listener = asyncio.create_task(taken.listen())

@@ -128,6 +128,20 @@ def test_the_reclaim_time_is_ten_leases_unless_given(tmp_path: Path) -> None:
             lambda p: RelayConfig(home=p, node_id="n", namespaces=["b"], idle_timeout_s=0),
             "idle-timeout",
         ),
+        (lambda p: RelayConfig(home=p, node_id="n", namespaces=["b"], pre=" "), "pre"),
+        (lambda p: RelayConfig(home=p, node_id="n", namespaces=["b"], post="a\0b"), "post"),
+        (
+            lambda p: RelayConfig(home=p, node_id="n", namespaces=["b"], hook_timeout_s=0),
+            "hook-timeout",
+        ),
+        (
+            lambda p: RelayConfig(home=p, node_id="n", namespaces=["b"], keep_output_s=0),
+            "keep-output",
+        ),
+        (
+            lambda p: RelayConfig(home=p, node_id="n", namespaces=["b"], output_quota_bytes=0),
+            "output-quota",
+        ),
         (lambda p: MonitorConfig(home=p, node_id="n", interval_s=0), "interval"),
     ],
 )

@@ -84,6 +84,16 @@ def relay(
         str,
         typer.Option("--output-quota", metavar="SIZE", help="Of more the oldest goes."),
     ] = "10G",
+    pre: Annotated[
+        str | None,
+        typer.Option("--pre", metavar="CMD", help="Run before each task; a failure drains it."),
+    ] = None,
+    post: Annotated[
+        str | None, typer.Option("--post", metavar="CMD", help="Run after each task.")
+    ] = None,
+    hook_timeout: Annotated[
+        str, typer.Option("--hook-timeout", metavar="TIME", help="For --pre and --post each.")
+    ] = "60s",
     cgroup: Annotated[
         str,
         typer.Option(
@@ -116,6 +126,9 @@ def relay(
         output_limit=parse_bytes(output_limit, field="output-limit"),
         keep_output_s=parse_duration(keep_output, field="keep-output"),
         output_quota_bytes=parse_memory(output_quota, field="output-quota") << 20,
+        pre=pre,
+        post=post,
+        hook_timeout_s=parse_duration(hook_timeout, field="hook-timeout"),
         port=port,
     )
     from hpc.relay.process import run_relay  # noqa: PLC0415 - after all that may be refused

@@ -38,7 +38,7 @@ from hpc.relay.place import NodeFolder
 from hpc.relay.poke_server import serving_pokes
 from hpc.relay.reports import Reports
 from hpc.relay.resources import measured
-from hpc.relay.supervisor_link import SupervisorLink
+from hpc.relay.supervisor_link import Hooks, SupervisorLink
 from hpc.transport.backoff import Backoff
 from hpc.transport.http_async import AccessSource, Lane, OtherHub, Problem
 from hpc.transport.register import register
@@ -127,6 +127,11 @@ class _Relay:
             cgroup=self._config.cgroup,
             keep_output_s=self._config.keep_output_s,
             output_quota_bytes=self._config.output_quota_bytes,
+            hooks=Hooks(
+                pre=self._config.pre,
+                post=self._config.post,
+                limit_s=self._config.hook_timeout_s,
+            ),
         )
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):

@@ -23,6 +23,7 @@ import msgspec
 from hpc._core import sweep_cgroups
 from hpc.domain import Work
 from hpc.limits import (
+    HOOK_TIMEOUT_S_DEFAULT,
     KEEP_OUTPUT_S_DEFAULT,
     OUTPUT_BYTES_DEFAULT,
     OUTPUT_QUOTA_BYTES_DEFAULT,
@@ -52,6 +53,20 @@ class Batch(NamedTuple):
     n: int
     body: bytes
     outputs: bytes
+
+
+class Hooks(msgspec.Struct, frozen=True, kw_only=True):
+    """What a relay's owner has run by the shell around each task.
+
+    Attributes:
+        pre: Before it; the task starts only where this exits with 0.
+        post: After it, whatever came of it.
+        limit_s: Each is ended after so long.
+    """
+
+    pre: str | None = None
+    post: str | None = None
+    limit_s: float = HOOK_TIMEOUT_S_DEFAULT
 
 
 class _Ready(msgspec.Struct):
@@ -103,6 +118,7 @@ class SupervisorLink:
         cgroup: str = "auto",
         keep_output_s: float = KEEP_OUTPUT_S_DEFAULT,
         output_quota_bytes: int = OUTPUT_QUOTA_BYTES_DEFAULT,
+        hooks: Hooks | None = None,
     ) -> SupervisorLink:
         """Start a supervisor and wait until it has swept and takes orders.
 
@@ -119,6 +135,7 @@ class SupervisorLink:
             cgroup: `auto`, `off` or `require`: whether memory limits are kept by cgroups.
             keep_output_s: How long long streams stay here for readers.
             output_quota_bytes: How much of them; the oldest goes first.
+            hooks: What is run around each task, if anything is.
 
         Raises:
             ConnectionResetError: It ended instead; stderr says why.
@@ -161,6 +178,8 @@ class SupervisorLink:
         if stock:
             # No argument of its start: one may be longer than the kernel takes.
             link._order({"op": "offer", "stock": stock})
+        if hooks is not None and (hooks.pre or hooks.post):
+            link._order({"op": "hooks", **msgspec.structs.asdict(hooks)})
         return link
 
     def run(self, works: list[Work]) -> None:

@@ -13,6 +13,7 @@ use hpc_core::lattice::tasks::TaskSet;
 use crate::capture::Captures;
 use crate::cgroup::Cgroups;
 use crate::holds::Holds;
+use crate::hooks::{Hooks, Phase};
 use crate::janitor::Janitor;
 use crate::life::{Task, Why};
 use crate::outbox::Outbox;
@@ -22,7 +23,7 @@ use crate::slots::{Slots, Stock};
 use crate::spawn::OwnFolders;
 use crate::sys::{self, launch::Launcher};
 use crate::timers::{Timer, Timers};
-use crate::work::{CutOff, GPUS, Kind, Lease, Lot, Site, Work, seconds_to_ms};
+use crate::work::{CutOff, GPUS, Kind, Lease, Lot, Site, Work};
 
 /// Grace of a task when a drain's patience is over, at most.
 const DRAIN_GRACE_MS: u64 = 5_000;
@@ -54,6 +55,7 @@ pub struct Board {
     pub(crate) newborns: Vec<u32>,
     pub(crate) is_patrolled: bool,
     pub(crate) output_limit: u64,
+    pub(crate) hooks: Hooks,
     pub(crate) groups: Option<Cgroups>,
     pub(crate) are_groups_required: bool,
     /// The outbox of this session.
@@ -115,6 +117,7 @@ impl Board {
             newborns: Vec::new(),
             is_patrolled: false,
             output_limit: parts.output_limit,
+            hooks: Hooks::default(),
             groups: parts.groups,
             are_groups_required: parts.are_groups_required,
             outbox: parts.outbox,
@@ -257,7 +260,7 @@ impl Board {
         self.queue = queue;
     }
 
-    fn return_lots(&mut self, reason: Reason, chosen: impl Fn(&Lot) -> bool) {
+    pub(crate) fn return_lots(&mut self, reason: Reason, chosen: impl Fn(&Lot) -> bool) {
         let all = TaskSet::range(0, hpc_core::lattice::tasks::TASK_MAX);
         self.return_waiting(reason, |lot| chosen(lot).then_some(&all));
     }
@@ -299,7 +302,12 @@ impl Board {
     }
 
     fn end_stop_tasks(&mut self) {
-        for serial in self.serials(|task| task.lot.work.on_cut_off == CutOff::Stop) {
+        // What has not begun yet must not begin any more.
+        let must_end = |task: &Task| {
+            let is_before = matches!(task.phase, Phase::Before(_));
+            is_before || task.lot.work.on_cut_off == CutOff::Stop
+        };
+        for serial in self.serials(must_end) {
             let grace_ms = self.grace_ms(serial).min(self.fence_grace_ms);
             self.end(serial, Why::Fence, grace_ms);
         }
@@ -320,19 +328,24 @@ impl Board {
         }
     }
 
+    /// Why nothing starts now, if that is so; as those are told whose task goes back for it.
+    pub(crate) fn halt(&self) -> Option<Reason> {
+        let is_past = |at_ms| sys::boottime_ms() >= at_ms;
+        match self.fence_ms {
+            _ if self.is_draining => Some(Reason::Drain),
+            _ if self.is_blocked => Some(Reason::GivenBack),
+            Some(at_ms) if is_past(at_ms) => Some(Reason::Fence),
+            _ => None,
+        }
+    }
+
     /// Starts what fits, in the order that it came, until the fence.
     pub fn start_ready(&mut self) {
         let mut place = 0;
-        while let Some(waiting) = self.queue.get_mut(place) {
-            if self.is_blocked || self.is_draining {
+        while self.halt().is_none() {
+            let Some(waiting) = self.queue.get_mut(place) else {
                 return;
-            }
-            if self
-                .fence_ms
-                .is_some_and(|at_ms| sys::boottime_ms() >= at_ms)
-            {
-                return;
-            }
+            };
             let lot = Arc::clone(&waiting.lot);
             if lot.work.kind == Kind::None {
                 let tasks = std::mem::take(&mut waiting.tasks);
@@ -387,10 +400,8 @@ impl Board {
             .collect()
     }
 
-    fn grace_ms(&self, serial: u32) -> u64 {
-        self.running
-            .get(&serial)
-            .map_or(0, |task| seconds_to_ms(task.lot.work.grace_s))
+    pub(crate) fn grace_ms(&self, serial: u32) -> u64 {
+        self.running.get(&serial).map_or(0, Task::grace_ms)
     }
 }
 

@@ -220,24 +220,34 @@ pub fn private_folder(path: &Path) -> io::Result<()> {
 pub struct Captures {
     folder: PathBuf,
     kept: PathBuf,
+    is_any_kept: bool,
     free: Vec<Capture>,
     made: u64,
 }
 
 impl Captures {
-    /// Captures into `folder`, which nobody else uses; long streams stay in `kept`.
+    /// Captures into `folder`, which nobody else uses; long streams stay in `kept`, as they may have
+    /// before, where ends are left that are not acknowledged.
     ///
     /// # Errors
     /// The file system's.
-    pub fn new(folder: PathBuf, kept: PathBuf) -> io::Result<Self> {
+    pub fn new(folder: PathBuf, kept: PathBuf, is_any_kept: bool) -> io::Result<Self> {
         private_folder(&folder)?;
         private_folder(&kept)?;
         Ok(Self {
             folder,
             kept,
+            is_any_kept,
             free: Vec::new(),
             made: 0,
         })
+    }
+
+    /// Whether a stream may have been kept whose end is not acknowledged: else the keeper need not
+    /// be woken for acknowledgements.
+    #[must_use]
+    pub fn is_any_kept(&self) -> bool {
+        self.is_any_kept
     }
 
     /// An empty file.
@@ -293,12 +303,20 @@ impl Captures {
         self.keep(&capture, source, janitor);
     }
 
+    /// Takes a file back of which nobody needs what is in it.
+    pub fn clear(&mut self, capture: Capture) {
+        if capture.is_empty() || capture.file.set_len(0).is_ok() {
+            self.free.push(capture);
+        }
+    }
+
     /// Drops a file whose writers may still live: it is never used again.
     pub fn abandon(&mut self, capture: &Capture) {
         let _ = std::fs::remove_file(&capture.path);
     }
 
-    fn keep(&self, capture: &Capture, source: Source, janitor: &Janitor) {
+    fn keep(&mut self, capture: &Capture, source: Source, janitor: &Janitor) {
+        self.is_any_kept = true;
         let path = kept_path(&self.kept, &source);
         // How long it is kept counts from here, not from the last byte. Told before it is there.
         let dated = capture.file.set_modified(SystemTime::now());

@@ -10,6 +10,7 @@
 
 use crate::board::Board;
 use crate::capture::Capture;
+use crate::hooks::{OUTPUT_BYTES_MAX, Phase};
 use crate::life::{Task, Why};
 use crate::limits::look_at_ms;
 use crate::sys;
@@ -61,15 +62,26 @@ pub fn shares([first, second]: [u64; 2], limit: u64) -> [u64; 2] {
 impl Task {
     /// Bytes of the streams that are captured.
     fn written(&self) -> [u64; 2] {
+        if let Phase::Before(capture) | Phase::After(capture, _) = &self.phase {
+            return [capture.len(), 0];
+        }
         let size = |capture: &Option<Capture>| capture.as_ref().map_or(0, Capture::len);
         let [stdout, stderr] = &self.captures;
         [size(stdout), size(stderr)]
     }
 
+    /// How much what runs of it may write.
+    fn most(&self) -> u64 {
+        match self.phase {
+            Phase::Itself => self.output_limit,
+            _ => OUTPUT_BYTES_MAX,
+        }
+    }
+
     /// Whether more was captured than may be.
     pub(crate) fn is_flooded(&self) -> bool {
         let [first, second] = self.written();
-        first.saturating_add(second) > self.output_limit
+        first.saturating_add(second) > self.most()
     }
 
     /// Cuts what was captured beyond the limit.
@@ -89,8 +101,8 @@ impl Task {
 impl Board {
     /// Looks at what a task has written from the start on.
     pub(crate) fn watch_output(&mut self, serial: u32, task: &mut Task, now_ms: u64) {
-        if task.captures.iter().any(Option::is_some) {
-            task.output_look_ms = next_look_ms(0, u64::MAX, task.output_limit, 0);
+        if !task.phase.is_itself() || task.captures.iter().any(Option::is_some) {
+            task.output_look_ms = next_look_ms(0, u64::MAX, task.most(), 0);
             let at_ms = look_at_ms(now_ms, task.output_look_ms);
             self.timers.set(at_ms, Timer::Output(serial));
         }
@@ -105,7 +117,7 @@ impl Board {
             return;
         }
         let [first, second] = task.written();
-        let (bytes, limit) = (first + second, task.output_limit);
+        let (bytes, limit) = (first + second, task.most());
         task.output_look_ms = next_look_ms(bytes, task.output_seen, limit, task.output_look_ms);
         task.output_seen = bytes;
         let at_ms = look_at_ms(sys::boottime_ms(), task.output_look_ms);

@@ -5,6 +5,7 @@
 //! | [`supervisor`]           | the loop: relay, children, time                            |
 //! | [`board`], [`life`]      | which tasks wait and run; the life of one                  |
 //! | [`work`], [`ulimits`], [`spawn`] | what is executed, and how one task of it starts      |
+//! | [`hooks`]                | what the owner has run before and after each               |
 //! | [`slots`], [`limits`], [`flood`] | cores and memory: taken, watched; output watched   |
 //! | [`memory`], [`cgroup`]   | memory limits: kept by the kernel, else by looking        |
 //! | [`reap`], [`orphans`], [`sweep`] | whose process is this; nothing is left behind              |
@@ -30,6 +31,7 @@ pub mod capture;
 pub mod cgroup;
 pub mod flood;
 pub mod holds;
+pub mod hooks;
 pub mod janitor;
 pub mod keeper;
 pub mod life;

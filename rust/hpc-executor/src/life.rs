@@ -3,6 +3,9 @@
 //! A task is over when its own process has ended *and* nothing that it left behind lives: then its
 //! output is taken, its end is written, and its slot is free. Being asked to end (cancel, limits,
 //! fence, drain) is SIGTERM to its group, its grace, then SIGKILL to everything of it.
+//!
+//! What a relay's owner has run before and after it goes the same way and stands in
+//! [`crate::hooks`], which passes a task on to here and takes it back from here.
 
 use std::collections::HashSet;
 use std::path::PathBuf;
@@ -13,12 +16,13 @@ use hpc_core::lattice::tasks::TaskSet;
 use crate::board::Board;
 use crate::capture::{Capture, Source, Stream};
 use crate::cgroup::Group;
+use crate::hooks::{self, Phase};
 use crate::janitor::Chore;
 use crate::limits;
 use crate::reap;
 use crate::record::{Cause, Outcome, Reason, Record, Span};
 use crate::slots::Taken;
-use crate::spawn::{self, Failed, Place};
+use crate::spawn::{self, Failed, Hook, Place};
 use crate::sys::{self, CpuSet, Exit, Reaped};
 use crate::timers::Timer;
 use crate::work::{Lot, seconds_to_ms};
@@ -52,10 +56,14 @@ struct Ending {
     kill_ms: u64,
 }
 
-/// A task that has a process.
+/// What is reported of a task; or why it goes back without a result.
+pub(crate) type Verdict = Result<Outcome, Reason>;
+
+/// A task that has a process: its own, or a hook's.
 pub(crate) struct Task {
     pub lot: Arc<Lot>,
     pub number: u32,
+    pub phase: Phase,
     pub pid: i32,
     cpus: CpuSet,
     taken: Taken,
@@ -85,38 +93,46 @@ impl Task {
             Stream::Stderr => stderr.as_ref(),
         }
     }
+
+    /// Why what runs of it was asked to end, if it was.
+    pub(crate) fn why(&self) -> Option<Why> {
+        match &self.ending {
+            None if self.was_oom() => Some(Why::Oom),
+            ending => ending.as_ref().map(|ending| ending.why),
+        }
+    }
+
+    /// Makes it ready for its next process, of which nothing is known yet.
+    pub(crate) fn renew(&mut self) {
+        self.phase = Phase::Itself;
+        self.ending = None;
+        self.is_haunted = false;
+        (self.peak_bytes, self.seen_bytes) = (0, 0);
+        (self.output_seen, self.output_look_ms) = (0, 0);
+    }
+
+    pub(crate) fn grace_ms(&self) -> u64 {
+        match self.phase {
+            Phase::Itself => seconds_to_ms(self.lot.work.grace_s),
+            _ => hooks::GRACE_MS,
+        }
+    }
 }
 
 impl Board {
-    /// Starts a task; its start is on disk before its process exists (protocol.md R27).
+    /// Starts a task in a place that it has taken.
     pub(crate) fn start(&mut self, lot: Arc<Lot>, number: u32, taken: Taken) {
-        let started_at = sys::wall_ms();
-        self.outbox.push(Record::Started {
-            lease: Arc::clone(&lot.lease),
-            tasks: Span(number, number),
-            at: started_at,
-        });
-        if let Err(error) = self.outbox.flush() {
-            self.slots.give(taken);
-            self.put_off(
-                &lot,
-                number,
-                &format!("the outbox cannot be written: {error}"),
-            );
-            return;
-        }
-        self.serial = self.serial.wrapping_add(1);
-        let serial = self.serial;
         let output_limit = lot.work.output_limit.unwrap_or(self.output_limit);
-        let mut task = Task {
+        self.begin(Task {
             lot,
             number,
+            phase: Phase::Itself,
             pid: 0,
             cpus: CpuSet::new(&[]),
             taken,
             captures: [None, None],
             own_folder: None,
-            started_at,
+            started_at: 0,
             ending: None,
             over: None,
             is_haunted: false,
@@ -127,55 +143,88 @@ impl Board {
             output_limit,
             output_seen: 0,
             output_look_ms: 0,
-        };
-        match self.spawn(&mut task, serial) {
-            Ok(pid) => {
-                task.pid = pid;
-                task.cpus = CpuSet::new(&task.taken.cpus);
-                sys::pin(pid, &task.cpus);
-                self.watch(serial, &mut task);
-                self.pids.insert(pid, serial);
-                self.running.insert(serial, task);
+        });
+    }
+
+    /// Starts a task itself; its start is on disk before its process exists (protocol.md R27).
+    pub(crate) fn begin_itself(&mut self, mut task: Task) {
+        task.started_at = sys::wall_ms();
+        self.outbox.push(Record::Started {
+            lease: Arc::clone(&task.lot.lease),
+            tasks: Span(task.number, task.number),
+            at: task.started_at,
+        });
+        let written = self
+            .outbox
+            .flush()
+            .map_err(|error| Failed::ours(format!("the outbox cannot be written: {error}")));
+        let serial = self.next_serial();
+        match written.and_then(|()| self.spawn(&mut task, serial)) {
+            Ok(pid) => self.enlist(serial, pid, task),
+            Err(failed) => {
+                let exit = failed.exit_code.map(Exit::Code);
+                let verdict = self.unstarted(Some(task.started_at), failed);
+                self.finish(task, verdict, exit, true);
             }
-            Err(failed) => self.report_unstarted(task, failed),
         }
     }
 
-    /// Gives a task back that cannot start for a reason of ours, and starts no other for a while:
-    /// a machine in trouble must not fail every task that it meets.
-    fn put_off(&mut self, lot: &Lot, number: u32, trouble: &str) {
-        crate::say!("supervisor: nothing starts for now: {trouble}");
-        self.is_blocked = true;
-        self.report_returned(&lot.lease, &TaskSet::one(number), Reason::GivenBack);
+    pub(crate) fn next_serial(&mut self) -> u32 {
+        self.serial = self.serial.wrapping_add(1);
+        self.serial
+    }
+
+    /// Watches a process of a task from its start on.
+    pub(crate) fn enlist(&mut self, serial: u32, pid: i32, mut task: Task) {
+        task.pid = pid;
+        task.cpus = CpuSet::new(&task.taken.cpus);
+        sys::pin(pid, &task.cpus);
+        self.watch(serial, &mut task);
+        self.pids.insert(pid, serial);
+        self.running.insert(serial, task);
     }
 
     fn spawn(&mut self, task: &mut Task, serial: u32) -> Result<i32, Failed> {
         let lot = Arc::clone(&task.lot);
         let work = &lot.work;
-        let told = |what: &str, error: std::io::Error| Failed::ours(format!("{what}: {error}"));
         for (place, user) in task.captures.iter_mut().zip([&work.stdout, &work.stderr]) {
             if user.is_none() {
                 let capture = self.captures.take();
-                *place = Some(capture.map_err(|error| told("no file for its output", error))?);
+                *place = Some(capture.map_err(|error| told("no file for its output", &error))?);
             }
         }
-        if lot.cwd.is_none() {
+        self.launch(task, serial, None)
+    }
+
+    /// Starts a process of a task, or a hook, in the task's folder and in a group of its own.
+    pub(crate) fn launch(
+        &mut self,
+        task: &mut Task,
+        serial: u32,
+        hook: Option<&Hook<'_>>,
+    ) -> Result<i32, Failed> {
+        if task.lot.cwd.is_none() && task.own_folder.is_none() {
             let folder = self.folders.take();
-            task.own_folder = Some(folder.map_err(|error| told("no folder of its own", error))?);
+            task.own_folder = Some(folder.map_err(|error| told("no folder of its own", &error))?);
         }
         task.group = self.make_group(task, serial)?;
-        let started = self.spawn_in(task, serial);
+        let started = self.spawn_in(task, serial, hook);
         match started {
             Err(failed) if failed.is_group => {
                 self.without_groups(&failed.detail)?;
                 self.leave_group(task.group.take());
-                self.spawn_in(task, serial)
+                self.spawn_in(task, serial, hook)
             }
             started => started,
         }
     }
 
-    fn spawn_in(&mut self, task: &Task, serial: u32) -> Result<i32, Failed> {
+    fn spawn_in(
+        &mut self,
+        task: &Task,
+        serial: u32,
+        hook: Option<&Hook<'_>>,
+    ) -> Result<i32, Failed> {
         let [stdout, stderr] = &task.captures;
         let place = Place {
             node_id: &self.site.node_id,
@@ -189,7 +238,10 @@ impl Board {
             marker: self.markers.of(serial),
             group: task.group.as_ref().map(Group::procs),
         };
-        spawn::spawn(&mut self.launcher, &task.lot, &place)
+        match hook {
+            None => spawn::spawn(&mut self.launcher, &task.lot, &place),
+            Some(hook) => spawn::spawn_hook(&mut self.launcher, &task.lot, &place, hook),
+        }
     }
 
     fn watch(&mut self, serial: u32, task: &mut Task) {
@@ -198,7 +250,10 @@ impl Board {
             self.timers.set(now_ms + CONFINE_MS, Timer::Confine);
         }
         self.newborns.push(serial);
-        if let Some(limit_s) = task.lot.work.time_limit_s {
+        if !task.phase.is_itself() {
+            let at_ms = now_ms.saturating_add(self.hooks.limit_ms);
+            self.timers.set(at_ms, Timer::TimeLimit(serial));
+        } else if let Some(limit_s) = task.lot.work.time_limit_s {
             let at_ms = now_ms.saturating_add(seconds_to_ms(limit_s));
             self.timers.set(at_ms, Timer::TimeLimit(serial));
             if task.lot.work.warn_signal.is_some() {
@@ -220,22 +275,23 @@ impl Board {
         }
     }
 
-    fn report_unstarted(&mut self, task: Task, failed: Failed) {
+    /// What is reported of a task that could not be started. Where that is for a reason of ours it
+    /// goes back, and no other starts for a while: a machine in trouble must not fail every task
+    /// that it meets.
+    pub(crate) fn unstarted(&mut self, started_at: Option<u64>, failed: Failed) -> Verdict {
         if failed.is_ours {
-            let (lot, number) = (Arc::clone(&task.lot), task.number);
-            self.release(task, true);
-            self.put_off(&lot, number, &failed.detail);
-            return;
+            crate::say!("supervisor: nothing starts for now: {}", failed.detail);
+            self.is_blocked = true;
+            return Err(Reason::GivenBack);
         }
-        let outcome = Outcome {
+        Ok(Outcome {
             exit_code: failed.exit_code,
             cause: Some(failed.cause),
-            started_at: Some(task.started_at),
+            started_at,
             finished_at: sys::wall_ms(),
             detail: Some(failed.detail),
             ..Outcome::default()
-        };
-        self.settle(task, Some(outcome), true);
+        })
     }
 
     /// Asks a task to end; one that was asked before keeps its first reason and sooner end.
@@ -246,7 +302,10 @@ impl Board {
         };
         match &mut task.ending {
             Some(ending) => ending.kill_ms = ending.kill_ms.min(kill_ms),
-            None if task.over.is_some() => return, // it ended by itself
+            // It ended by itself; but after its `--pre` it must not begin any more.
+            None if task.over.is_some() && !matches!(task.phase, Phase::Before(_)) => return,
+            // What came of the task is known: its `--post` has its time all the same.
+            None if why == Why::Cancelled && matches!(task.phase, Phase::After(..)) => return,
             None => task.ending = Some(Ending { why, kill_ms }),
         }
         if task.over.is_none() {
@@ -266,10 +325,8 @@ impl Board {
     }
 
     pub(crate) fn time_limit_due(&mut self, serial: u32) {
-        if let Some(task) = self.running.get(&serial) {
-            let grace_ms = seconds_to_ms(task.lot.work.grace_s);
-            self.end(serial, Why::TimeLimit, grace_ms);
-        }
+        let grace_ms = self.grace_ms(serial);
+        self.end(serial, Why::TimeLimit, grace_ms);
     }
 
     /// Tells a task, by the signal that it has asked for, that its time will be over.
@@ -403,48 +460,54 @@ impl Board {
         let Some(mut task) = self.running.remove(&serial) else {
             return;
         };
-        let Some((reaped, finished_at)) = task.over else {
+        let Some((reaped, finished_at)) = task.over.take() else {
             self.running.insert(serial, task);
             return;
         };
-        if is_swept && task.is_flooded() {
-            task.cut_output(); // nobody writes to it any more
-            // Who has passed the limit between two looks has passed it all the same.
-            let why = Why::Flood;
-            task.ending.get_or_insert(Ending { why, kill_ms: 0 });
+        match std::mem::replace(&mut task.phase, Phase::Itself) {
+            Phase::Itself => self.conclude_itself(task, &reaped, finished_at, is_swept),
+            Phase::Before(capture) => self.conclude_pre(task, capture, &reaped, is_swept),
+            Phase::After(capture, over) => {
+                self.conclude_post(task, (capture, *over), &reaped, is_swept);
+            }
         }
-        if task.was_oom() {
-            let why = Why::Oom;
-            task.ending.get_or_insert(Ending { why, kill_ms: 0 });
-        }
-        let outcome = verdict(&task, &reaped, finished_at, is_swept);
-        self.settle(task, outcome, is_swept);
         if self.timers.len() > TIMERS_MIN + TIMERS_PER_TASK * self.running.len() {
             let running = &self.running;
             self.timers.forget(|serial| !running.contains_key(&serial));
         }
     }
 
-    /// Takes the output, writes the end (no outcome: the task goes back), and frees the slot.
-    fn settle(&mut self, task: Task, outcome: Option<Outcome>, is_swept: bool) {
+    fn conclude_itself(
+        &mut self,
+        mut task: Task,
+        reaped: &Reaped,
+        finished_at: u64,
+        is_swept: bool,
+    ) {
+        if is_swept && task.is_flooded() {
+            task.cut_output(); // nobody writes to it any more
+            // Who has passed the limit between two looks has passed it all the same.
+            let why = Why::Flood;
+            task.ending.get_or_insert(Ending { why, kill_ms: 0 });
+        }
+        let verdict = verdict(&task, reaped, finished_at, is_swept);
+        self.finish(task, verdict, Some(reaped.exit), is_swept);
+    }
+
+    /// Takes the output, writes what came of it, and frees the slot.
+    pub(crate) fn settle(&mut self, task: Task, verdict: Verdict, is_swept: bool) {
         let lease = Arc::clone(&task.lot.lease);
         let number = task.number;
-        let why = task.ending.as_ref().map(|ending| ending.why);
         let frames = self.release(task, is_swept);
         self.outbox.push_output(frames);
-        if let Some(outcome) = outcome {
-            self.outbox.push(Record::Ended {
+        match verdict {
+            Ok(outcome) => self.outbox.push(Record::Ended {
                 lease,
                 tasks: Span(number, number),
                 outcome,
-            });
-            return;
+            }),
+            Err(reason) => self.report_returned(&lease, &TaskSet::one(number), reason),
         }
-        let reason = match why {
-            Some(Why::Fence) => Reason::Fence,
-            _ => Reason::Drain,
-        };
-        self.report_returned(&lease, &TaskSet::one(number), reason);
     }
 
     /// Gives back what a task had; returns the frames of its output. The slot is not used before
@@ -481,8 +544,11 @@ impl Board {
     }
 }
 
-/// What is reported; `None` where the task goes back without a result.
-fn verdict(task: &Task, reaped: &Reaped, finished_at: u64, is_swept: bool) -> Option<Outcome> {
+fn told(what: &str, error: &std::io::Error) -> Failed {
+    Failed::ours(format!("{what}: {error}"))
+}
+
+fn verdict(task: &Task, reaped: &Reaped, finished_at: u64, is_swept: bool) -> Verdict {
     let (exit_code, signal) = match reaped.exit {
         Exit::Code(code) => (Some(code), None),
         Exit::Signal(signal) => (None, Some(signal)),
@@ -492,18 +558,19 @@ fn verdict(task: &Task, reaped: &Reaped, finished_at: u64, is_swept: bool) -> Op
         Exit::Code(_) => Some(Cause::Exit),
         Exit::Signal(_) => Some(Cause::Signal),
     };
-    let cause = match task.ending.as_ref().map(|ending| ending.why) {
+    let cause = match task.why() {
         Some(Why::Cancelled) => Some(Cause::Cancelled),
         Some(Why::TimeLimit) => Some(Cause::TimeLimit),
         Some(Why::Oom) => Some(Cause::Oom),
         Some(Why::Flood) => Some(Cause::OutputLimit),
         // Who ends on SIGTERM may exit 0 with its work half done: after the signal nothing that it
         // says of itself is a result.
-        Some(Why::Fence | Why::Drain) => return None,
+        Some(Why::Fence) => return Err(Reason::Fence),
+        Some(Why::Drain) => return Err(Reason::Drain),
         None => by_itself,
     };
     let detail = (!is_swept).then(|| "a process of it cannot be killed".to_owned());
-    Some(Outcome {
+    Ok(Outcome {
         exit_code,
         signal,
         cause,

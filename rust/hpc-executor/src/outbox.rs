@@ -299,6 +299,9 @@ impl Outbox {
                         ended.push((Arc::clone(lease), *tasks));
                         self.pending_ends -= 1;
                     }
+                    if matches!(record, Record::Drained { .. }) {
+                        self.pending_ends -= 1;
+                    }
                     records.push(record);
                 }
             }

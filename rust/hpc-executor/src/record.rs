@@ -152,6 +152,14 @@ pub enum Record {
         /// Milliseconds since 1970.
         at: u64,
     },
+    /// The node is not fit for work, as it has found itself.
+    #[serde(rename = "d")]
+    Drained {
+        /// What was found.
+        reason: String,
+        /// Milliseconds since 1970.
+        at: u64,
+    },
     /// Fixes what number `n` holds: the next `count` items that no batch holds yet.
     #[serde(rename = "batch")]
     Batch {

@@ -44,8 +44,8 @@ enum Said<'a> {
     Returned(Reason),
 }
 
-/// The events of these records as JSON texts: starts first, then ends and returns, each in the
-/// order of their first record.
+/// The events of these records as JSON texts: what was found of the node, before its tasks go back
+/// and are leased anew; then starts, then ends and returns, each in the order of their first record.
 ///
 /// ```
 /// use hpc_executor::report::events;
@@ -87,10 +87,21 @@ pub fn events(records: &[Record], node_id: &str) -> Vec<String> {
     };
     let starts = groups.iter().filter(is_start);
     let others = groups.iter().filter(|group| !is_start(group));
-    starts
-        .chain(others)
-        .map(|group| event(group, node_id))
-        .collect()
+    let of_tasks = starts.chain(others).map(|group| event(group, node_id));
+    let of_node = records.iter().filter_map(|record| drained(record, node_id));
+    of_node.chain(of_tasks).collect()
+}
+
+fn drained(record: &Record, node_id: &str) -> Option<String> {
+    let Record::Drained { reason, at } = record else {
+        return None;
+    };
+    Some(format!(
+        "{{\"kind\":\"NodeDrained\",\"at\":{at},\"payload\":{{\"ctx\":{{\"node_id\":{}}},\
+         \"spec\":{{\"reason\":{}}}}}}}",
+        json(&node_id),
+        json(reason),
+    ))
 }
 
 fn row(record: &Record) -> Option<(Key<'_>, &Arc<Lease>, Row<'_>)> {
@@ -296,6 +307,28 @@ mod tests {
                           "finished_at": [10, 11], "cpu_seconds": 0.0015});
         assert_eq!(events[1]["payload"]["spec"], spec);
         assert_eq!(events[1]["at"], 11);
+    }
+
+    #[test]
+    fn what_was_found_of_the_node_comes_before_its_tasks_go_back() {
+        let returned = Record::Returned {
+            lease: lease(),
+            tasks: Span(0, 0),
+            reason: Reason::GivenBack,
+            at: 4,
+        };
+        let drained = Record::Drained {
+            reason: "--pre: \"no\"".into(),
+            at: 4,
+        };
+        let events = events(&[returned, drained], "n1");
+        let first: Value = serde_json::from_str(&events[0]).unwrap();
+        let payload = json!({"ctx": {"node_id": "n1"}, "spec": {"reason": "--pre: \"no\""}});
+        assert_eq!(
+            first,
+            json!({"kind": "NodeDrained", "at": 4, "payload": payload})
+        );
+        assert!(events[1].contains("TasksReturned"));
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! spawn: turns one task of a lot into a running child.
 //!
 //! It fills in what differs by task (number, entry, output paths, own folder) and names what went
-//! wrong in the words of the report. It neither counts slots nor watches: that is
+//! wrong in the words of the report; so it does for a hook around one. It neither counts slots nor watches: that is
 //! [`crate::life`]'s. The system calls are [`crate::sys::launch`]'s.
 
 use std::ffi::{CStr, CString};
@@ -20,6 +20,9 @@ use crate::work::Lot;
 
 /// Children are the first that the kernel ends when memory is short, not the relay.
 const CHILD_OOM_SCORE_ADJ: &[u8] = b"300";
+
+/// Runs hooks.
+const SHELL: &CStr = c"/bin/sh";
 
 /// Exit code of a program that does not exist, as the shell says it.
 const EXIT_NOT_FOUND: i32 = 127;
@@ -43,6 +46,16 @@ pub struct Place<'a> {
     pub marker: u64,
     /// The file that moves a process into its group, where it has one.
     pub group: Option<&'a CStr>,
+}
+
+/// A command of the relay's owner, run in the place of a task.
+pub struct Hook<'a> {
+    /// Run by the shell.
+    pub script: &'a CStr,
+    /// What it is told beside what the task is, each `NAME=VALUE`.
+    pub env: &'a [String],
+    /// The file that both its streams go to.
+    pub output: &'a CStr,
 }
 
 /// Why a task could not be started, as its report says it.
@@ -89,14 +102,7 @@ impl Failed {
 /// As the report will say it; nothing is left running.
 pub fn spawn(launcher: &mut Launcher, lot: &Lot, place: &Place<'_>) -> Result<i32, Failed> {
     let work = &lot.work;
-    let own: [Option<CString>; 2] = [
-        Some(c_string(&format!("HPC_TASK_ID={}", place.task))?),
-        entry(lot, place.task)
-            .map(|entry| c_string(&format!("HPC_ENTRY={entry}")))
-            .transpose()?,
-    ];
-    let shares = place.own_env.iter().map(|variable| c_string(variable));
-    let shares = shares.collect::<Result<Vec<_>, _>>()?;
+    let (own, shares) = (own_env(lot, place.task)?, c_strings(&place.own_env)?);
     let env: Vec<&CStr> = lot
         .env
         .iter()
@@ -150,6 +156,56 @@ pub fn spawn(launcher: &mut Launcher, lot: &Lot, place: &Place<'_>) -> Result<i3
     launcher
         .launch(&launch)
         .map_err(|(stage, error)| explain(lot, place.task, cwd, stage, &error))
+}
+
+/// Starts a hook around one task of a lot, with its environment and in its folder; returns its pid.
+///
+/// The ulimits and the umask of the job are not its.
+///
+/// # Errors
+/// As [`spawn`].
+pub fn spawn_hook(
+    launcher: &mut Launcher,
+    lot: &Lot,
+    place: &Place<'_>,
+    hook: &Hook<'_>,
+) -> Result<i32, Failed> {
+    let own = own_env(lot, place.task)?;
+    let (shares, told) = (c_strings(&place.own_env)?, c_strings(hook.env)?);
+    let env = lot.env.iter().chain(own.iter().flatten()).chain(&shares);
+    let env: Vec<&CStr> = env.chain(&told).map(CString::as_c_str).collect();
+    let own_folder = place.own_folder.map(path_string).transpose()?;
+    let cwd = lot.cwd.as_deref().or(own_folder.as_deref()).unwrap_or(c"/");
+    let launch = Launch {
+        programs: &[SHELL.to_owned()],
+        argv: &[SHELL, c"-c", hook.script],
+        env: &env,
+        cwd,
+        stdin: c"/dev/null",
+        stdout: Sink::Append(hook.output),
+        stderr: Sink::SameAsStdout,
+        marker: place.marker,
+        oom_score_adj: CHILD_OOM_SCORE_ADJ,
+        group: place.group,
+        umask: None,
+        limits: &[],
+    };
+    launcher
+        .launch(&launch)
+        .map_err(|(stage, error)| explain(lot, place.task, cwd, stage, &error))
+}
+
+/// The variables that tell a task which it is.
+fn own_env(lot: &Lot, task: u32) -> Result<[Option<CString>; 2], Failed> {
+    let entry = entry(lot, task).map(|entry| c_string(&format!("HPC_ENTRY={entry}")));
+    Ok([
+        Some(c_string(&format!("HPC_TASK_ID={task}"))?),
+        entry.transpose()?,
+    ])
+}
+
+fn c_strings(texts: &[String]) -> Result<Vec<CString>, Failed> {
+    texts.iter().map(|text| c_string(text)).collect()
 }
 
 fn sink<'a>(user: Option<&'a CStr>, capture: Option<&'a CStr>) -> Sink<'a> {

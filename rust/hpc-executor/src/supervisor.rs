@@ -161,7 +161,7 @@ impl Supervisor {
         let janitor = Janitor::start(keeper)?;
         clear_runs(&folder, &janitor);
         let mut board = Board::new(Parts {
-            captures: Captures::new(run.join("capture"), outputs)?,
+            captures: Captures::new(run.join("capture"), outputs, !ends.is_empty())?,
             folders: OwnFolders::new(run.join("cwd"))?,
             slots: Slots::new(settings.cpus, settings.memory_mib),
             outbox,
@@ -272,6 +272,9 @@ impl Supervisor {
     fn obey(&mut self, order: Order) {
         match order {
             Order::Offer { stock } => self.board.offer(stock),
+            Order::Hooks { pre, post, limit_s } => {
+                self.board.hook(pre, post, seconds_to_ms(limit_s));
+            }
             Order::Run { works } => self.board.run(works),
             Order::Refuse { work, detail } => self.board.refuse(&work, detail),
             Order::Cancel {
@@ -354,7 +357,9 @@ impl Supervisor {
                 if is_held {
                     self.board.holds.remove(&ended);
                 }
-                self.board.janitor.leave(Chore::Acknowledged(ended));
+                if self.board.captures.is_any_kept() {
+                    self.board.janitor.leave(Chore::Acknowledged(ended));
+                }
             }
             Ok(None) => {}
             Err(error) => self.block(&error),

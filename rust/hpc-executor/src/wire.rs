@@ -51,6 +51,11 @@ pub enum Order {
     Offer {
         stock: BTreeMap<String, Stock>,
     },
+    Hooks {
+        pre: Option<String>,
+        post: Option<String>,
+        limit_s: f64,
+    },
     Run {
         works: Vec<Work>,
     },

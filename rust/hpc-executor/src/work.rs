@@ -153,7 +153,7 @@ pub struct Site {
 }
 
 /// Variables that belong to us; what a work says about them is not passed on.
-const OURS: [&str; 10] = [
+const OURS: [&str; 13] = [
     "HPC_TOKEN",
     "HPC_JOB_ID",
     "HPC_TASK_ID",
@@ -163,6 +163,9 @@ const OURS: [&str; 10] = [
     "HPC_MEMORY_MIB",
     "HPC_ENTRY",
     "HPC_GPUS",
+    "HPC_EXIT_CODE",
+    "HPC_SIGNAL",
+    "HPC_CAUSE",
     crate::sweep::PLACE_VARIABLE,
 ];
 

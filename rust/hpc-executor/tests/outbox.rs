@@ -183,3 +183,25 @@ fn refused_events_are_set_aside_for_good() {
     assert_eq!(aside.lines().count(), 2);
     assert_eq!(outbox.acknowledge(1).unwrap().unwrap().len(), 1);
 }
+
+/// A node that drains itself must say so although nothing has started or ended, also after a crash,
+/// and be done with it once that is acknowledged.
+#[test]
+fn a_drain_is_news_and_is_forgotten_with_its_batch() {
+    let folder = Folder::new("drained");
+    let mut outbox = Outbox::open(&folder.0, "s", "n1").unwrap();
+    outbox.push(Record::Drained {
+        reason: "full".into(),
+        at: 1,
+    });
+    outbox.flush().unwrap();
+    drop(outbox);
+    let mut outbox = Outbox::load(&folder.log()).unwrap().unwrap();
+    assert!(matches!(outbox.news(), News::Ends));
+    assert!(outbox.make_batch().unwrap());
+    assert!(body(&mut outbox).contains("\"kind\":\"NodeDrained\""));
+    assert!(outbox.acknowledge(1).unwrap().unwrap().is_empty());
+    assert!(outbox.is_empty());
+    outbox.push(started(0));
+    assert!(matches!(outbox.news(), News::Starts));
+}
