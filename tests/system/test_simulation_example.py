@@ -229,10 +229,12 @@ class ByHand:
             for name, module in (("environment", "gridworld"), ("policy", "greedy"))
         }
         words = json.dumps({**played, "steps": STEPS, "seed": 1, **plan})
+        folder = there.python.parents[1] / self.job_id  # results of others lie elsewhere
+        folder.mkdir()
         self.popen = subprocess.Popen(
             [there.python, "-m", "hpc_simulation.runner", words],
             env=there.env | ours | {"HPC_JOB_ID": self.job_id, "HPC_RESOURCE_PORTS": str(port)},
-            cwd=there.python.parents[1],
+            cwd=folder,
             stderr=subprocess.PIPE,
             text=True,
         )

@@ -130,6 +130,7 @@ class Simulation:
             raise Failed(
                 PORT_IN_USE, f"port {self._port} is in use by something that hpc knows not"
             )
+        self._result.unlink(missing_ok=True)  # of whoever ran in this folder before
         self._telling.tell("PortAllocated", {"port": self._port})
         try:
             environment = self._start("environment", self._plan.environment)
