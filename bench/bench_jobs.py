@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pytest
 from conftest import own_cpu_s, spawned_per_second
 from machine import p99
 
@@ -24,12 +25,16 @@ LINES = 100_000
 Info = dict[str, Any]
 
 
-def bench_array_of_true(benchmark: Any, cluster: Cluster, report: Any) -> None:
-    """An array of `/bin/true` with two slots, every task durable, in turns with `xargs -P2`."""
+@pytest.mark.parametrize("memory", [None, "16M"], ids=["reserved", "enforced"])
+def bench_array_of_true(benchmark: Any, cluster: Cluster, report: Any, memory: str | None) -> None:
+    """An array of `/bin/true` with two slots, every task durable, in turns with `xargs -P2`.
+
+    As it is submitted where nothing is said, and with a memory limit, which may be a cgroup a task.
+    """
     client = warm(cluster)
 
     def array() -> Info:
-        return client.submit(["/bin/true"], tasks=f"0-{TASKS - 1}", memory="16M").wait(300)
+        return client.submit(["/bin/true"], tasks=f"0-{TASKS - 1}", memory=memory).wait(300)
 
     before = figures(cluster)
     turns = benchmark.pedantic(in_turns, (cluster, "/bin/true", array), rounds=1)
@@ -47,7 +52,7 @@ def bench_array_with_output(benchmark: Any, cluster: Cluster, report: Any) -> No
     jobs = []
 
     def array() -> Info:
-        job = client.submit(["/bin/echo", "{}"], entries=entries, expand=True, memory="16M")
+        job = client.submit(["/bin/echo", "{}"], entries=entries, expand=True)
         jobs.append(job)
         return job.wait(300)
 
@@ -64,7 +69,7 @@ def warm(cluster: Cluster) -> Any:
     """Start a relay that has run something, and return a client."""
     cluster.relay(cpus=SLOTS)
     client = cluster.client()
-    client.submit(["/bin/true"], tasks="0-99", memory="16M").wait(60)
+    client.submit(["/bin/true"], tasks="0-99").wait(60)
     return client
 
 
@@ -100,7 +105,7 @@ def bench_submit_to_done(
     before = figures(cluster)
 
     def one() -> None:
-        assert client.submit(["/bin/true"], memory="16M").wait(60)["state"] == "succeeded"
+        assert client.submit(["/bin/true"]).wait(60)["state"] == "succeeded"
 
     took = benchmark.pedantic(milliseconds, (one, SINGLES), rounds=1)
     report(
@@ -118,7 +123,7 @@ def bench_command_to_done(
 ) -> None:
     """The same by `hpc submit --wait`, a process of its own each time; beside an empty Python."""
     warm(cluster)
-    command = ["submit", "--wait", "--memory", "16M", "--", "/bin/true"]
+    command = ["submit", "--wait", "--", "/bin/true"]
 
     def one() -> None:
         run([cluster.python, "-m", "hpc", *command], cluster)
@@ -187,7 +192,7 @@ def bench_array_of_values(benchmark: Any, cluster: Cluster, report: Any) -> None
 
     def submit() -> tuple[float, dict[str, Any]]:
         began = time.perf_counter()
-        job = client.submit(["/bin/true", "{}", "{/.}"], entries=entries, expand=True, memory="16M")
+        job = client.submit(["/bin/true", "{}", "{/.}"], entries=entries, expand=True)
         return time.perf_counter() - began, job.wait(300)
 
     submitted_s, info = benchmark.pedantic(submit, rounds=1)

@@ -43,12 +43,6 @@ impl<K: Ord, V> Few<K, V> {
         }
     }
 
-    /// The value of a key.
-    pub fn get(&self, key: &K) -> Option<&V> {
-        let place = self.place(key).ok()?;
-        self.0.get(place).map(|(_, value)| value)
-    }
-
     /// Keeps the pairs for which a function says so.
     pub fn retain(&mut self, mut keep: impl FnMut(&K, &mut V) -> bool) {
         self.0.retain_mut(|(key, value)| keep(key, value));

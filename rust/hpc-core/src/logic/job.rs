@@ -68,6 +68,42 @@ pub struct Job {
     pub gate: Option<Box<Gate>>,
 }
 
+/// How many tasks of which shapes are leased; a shape may stand more than once, and counts in sum.
+#[derive(Clone, Debug, Default)]
+pub struct Booked {
+    first: Option<(ShapeIx, i64)>,
+    others: Vec<(ShapeIx, i64)>,
+}
+
+impl Booked {
+    fn add(&mut self, shape: ShapeIx, count: i64) {
+        let Some((first, known)) = &mut self.first else {
+            self.first = Some((shape, count));
+            return;
+        };
+        if *first == shape {
+            *known += count;
+        } else {
+            self.others.push((shape, count));
+        }
+    }
+
+    /// Whether nothing is leased.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.first.is_none()
+    }
+
+    /// What has changed since: how many more of each shape, or fewer.
+    pub fn since(mut self, before: &Self) -> impl Iterator<Item = (ShapeIx, i64)> {
+        for (shape, count) in before.first.iter().chain(&before.others) {
+            self.add(*shape, -count);
+        }
+        let all = self.first.into_iter().chain(self.others);
+        all.filter(|(_, change)| *change != 0)
+    }
+}
+
 /// What a new job is made of.
 #[derive(Debug)]
 pub struct NewJob {
@@ -382,13 +418,14 @@ impl Job {
         }
     }
 
-    /// What is leased to a node: how many tasks of which shape.
+    /// What is leased to a node: how many tasks of which shape. Mostly one shape, and then nothing
+    /// is allocated: every report asks for it twice.
     #[must_use]
-    pub fn booked_at(&self, node: NodeIx) -> Few<ShapeIx, i64> {
-        let mut booked = Few::default();
+    pub fn booked_at(&self, node: NodeIx) -> Booked {
+        let mut booked = Booked::default();
         for lease in self.leases.iter().filter(|lease| lease.node == node) {
             let count = i64::try_from(lease.tasks.len()).unwrap_or(i64::MAX);
-            booked.change(lease.shape, |known: &mut i64| *known += count);
+            booked.add(lease.shape, count);
         }
         booked
     }

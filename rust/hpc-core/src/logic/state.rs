@@ -498,14 +498,11 @@ impl State {
         if let Some(node) = node.and_then(|node| Some((node, self.nodes.get_mut(node)?))) {
             let (node_ix, node) = node;
             let has = job.booked_at(node_ix);
-            for (shape, count) in had.iter() {
-                let change = has.get(shape).copied().unwrap_or_default() - count;
-                node.book(self.queue.shape_at(*shape), change);
+            let has_any = !has.is_empty();
+            for (shape, change) in has.since(&had) {
+                node.book(self.queue.shape_at(shape), change);
             }
-            for (shape, count) in has.iter().filter(|(shape, _)| had.get(shape).is_none()) {
-                node.book(self.queue.shape_at(*shape), *count);
-            }
-            if !has.is_empty() {
+            if has_any {
                 node.leases.insert(ix);
             } else {
                 node.leases.remove(&ix);
