@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from pathlib import Path
+
+from commands import succeed
 
 from hpc.client import Client
 from hpc.testing.processes import Cluster
@@ -15,18 +15,7 @@ HOSTILE = ["a b", "$(touch pwned)", "'; touch pwned; '", '"`touch pwned`"', "*",
 
 def hpc(cluster: Cluster, folder: Path, *words: str, stdin: str = "") -> str:
     """Run a command of ours in a folder; returns its stdout."""
-    done = subprocess.run(
-        [sys.executable, "-m", "hpc", *words],
-        cwd=folder,
-        env={**cluster.env, "PWD": str(folder)},
-        input=stdin,
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    return done.stdout
+    return succeed(cluster, *words, folder=folder, stdin=stdin).stdout
 
 
 def submitted(cluster: Cluster, folder: Path, *words: str, stdin: str = "") -> str:

@@ -4,28 +4,16 @@ from __future__ import annotations
 
 import json
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+from commands import run as hpc
 from marks import marking, starts
 
 from hpc import as_completed
 from hpc.client import Client, Job
 from hpc.errors import Conflict, NotFound, Refused
 from hpc.testing.processes import Cluster, until
-
-
-def hpc(cluster: Cluster, *words: str) -> subprocess.CompletedProcess[str]:
-    """Run the command line against the cluster's Hub."""
-    return subprocess.run(
-        [sys.executable, "-m", "hpc", *words],
-        env=cluster.env,
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
 
 
 def submit(

@@ -2,27 +2,14 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+from commands import run as hpc
 from marks import marking, marks, starts
 
 from hpc.errors import Refused
 from hpc.testing.processes import Cluster, until
-
-
-def hpc(cluster: Cluster, *words: str) -> subprocess.CompletedProcess[str]:
-    """Run the command line against the cluster's Hub."""
-    return subprocess.run(
-        [sys.executable, "-m", "hpc", *words],
-        env=cluster.env,
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
 
 
 def test_a_job_sees_what_the_one_before_it_wrote(cluster: Cluster, tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from commands import run as run_command
 from test_concepts import ROOT, blocks, commands, normal, run
 
 from hpc.errors import NotFound, Refused
@@ -20,15 +21,7 @@ PAGE = ROOT / "docs" / "dependencies.md"
 
 def hpc(cluster: Cluster, folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
     """Run the command line in a folder, against the cluster's Hub."""
-    return subprocess.run(
-        [sys.executable, "-m", "hpc", *words],
-        cwd=folder,
-        env={**cluster.env, "PWD": str(folder)},
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
+    return run_command(cluster, *words, folder=folder)
 
 
 def wrote(folder: Path) -> list[str]:

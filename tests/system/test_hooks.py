@@ -6,12 +6,12 @@ import asyncio
 import json
 import os
 import signal
-import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
+from commands import succeed as hpc
 from executor_kit import is_alive, relay, shell, until, work
 
 from hpc.relay.supervisor_link import Hooks
@@ -218,19 +218,6 @@ def test_a_folder_that_is_not_there_is_the_job_s_fault(tmp_path: Path) -> None:
             assert not ran.exists()
 
     asyncio.run(scenario())
-
-
-def hpc(cluster: Cluster, *words: str) -> subprocess.CompletedProcess[str]:
-    done = subprocess.run(
-        [sys.executable, "-m", "hpc", *words],
-        env=cluster.env,
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    return done
 
 
 def node(cluster: Cluster, node_id: str) -> dict[str, Any]:

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import random
-import subprocess
-import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from commands import run
 
 from hpc.client import Client
 from hpc.errors import NoHub, NotFound
@@ -103,10 +102,7 @@ def acknowledged(writers: list[Writer]) -> int:
 
 def hpc(cluster: Cluster, *words: str, code: int = 0) -> Any:
     """What a command says with --json."""
-    ran = subprocess.run(
-        [sys.executable, "-m", "hpc", *words, "--json"],
-        env=cluster.env, capture_output=True, text=True, check=False, timeout=60,
-    )  # fmt: skip
+    ran = run(cluster, *words, "--json")
     assert ran.returncode == code, ran.stdout + ran.stderr
     return json.loads(ran.stdout)
 

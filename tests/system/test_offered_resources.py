@@ -8,6 +8,8 @@ from itertools import pairwise
 from pathlib import Path
 from typing import NamedTuple
 
+from commands import succeed
+
 from hpc.client import Client
 from hpc.testing.processes import Cluster, until
 
@@ -39,16 +41,7 @@ def assert_alone(found: list[Span], values: set[str]) -> None:
 
 def hpc(cluster: Cluster, *words: str) -> str:
     """Run a command of ours; returns its stdout."""
-    done = subprocess.run(
-        [sys.executable, "-m", "hpc", *words],
-        env=cluster.env,
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    return done.stdout
+    return succeed(cluster, *words).stdout
 
 
 def small(cluster: Cluster, *words: str) -> str:

@@ -4,29 +4,16 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
 import sys
 import time
 from pathlib import Path
 from typing import Any
 
+from commands import succeed as hpc
+
 from hpc.testing.processes import Cluster, until
 
 HOG = "import os,sys\nmib = eval(sys.argv[1], dict(os.environ))\nb = b'x' * (mib << 20)"
-
-
-def hpc(cluster: Cluster, *words: str) -> subprocess.CompletedProcess[str]:
-    """Run a command of ours that succeeds."""
-    done = subprocess.run(
-        [sys.executable, "-m", "hpc", *words],
-        env=cluster.env,
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    return done
 
 
 def nodes(cluster: Cluster) -> dict[str, Any]:

@@ -8,6 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+from commands import run
 from executor_kit import Relay, is_alive, relay, shell, work
 
 from hpc.testing.processes import Cluster
@@ -202,11 +203,7 @@ def test_a_limit_that_cannot_be_set_is_named(tmp_path: Path) -> None:
 
 def hpc(cluster: Cluster, *words: str, umask: int, cwd: Path) -> subprocess.CompletedProcess[str]:
     """Run a command line against a cluster."""
-    return subprocess.run(
-        [sys.executable, "-m", "hpc", *words],
-        env=cluster.env, cwd=cwd, umask=umask, capture_output=True, text=True, check=False,
-        timeout=60,
-    )  # fmt: skip
+    return run(cluster, *words, umask=umask, folder=cwd)
 
 
 def test_from_the_command_line_to_the_task(cluster: Cluster, tmp_path: Path) -> None:
