@@ -15,7 +15,7 @@ from hpc.testing.processes import Cluster
 STEPS = 500
 WIDTH = 1_000
 ROUNDS = 3
-SPEC = {"command": "/bin/true", "args": [], "cpu": 1, "memory": 16, "enforce_memory": True}
+SPEC = {"command": "/bin/true", "args": [], "cpu": 1, "memory": 16, "enforce_memory": False}
 """With `args`, if none: a command alone is a line for the shell."""
 
 Ids = list[str]
