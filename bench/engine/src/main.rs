@@ -9,6 +9,7 @@ mod joins;
 mod measure;
 mod others;
 mod pulls;
+mod queued;
 mod workload;
 
 use measure::Counting;
@@ -31,6 +32,9 @@ fn main() {
     }
     if is_wanted("arrays") {
         arrays();
+    }
+    if is_wanted("queued") {
+        queued(events);
     }
     if is_wanted("start") {
         start(events);
@@ -81,6 +85,14 @@ fn pulls(events: usize) {
 fn arrays() {
     let array = arrays::run();
     println!("array of 1,000,000 tasks, kB above an empty Hub: queued {:.0}, done {:.0}, 5 % failed {:.0}; submitted in {:.1} ms", array.queued, array.done, array.failed, array.submit_ms);
+}
+
+fn queued(events: usize) {
+    let queued = queued::run(events / 10);
+    println!("{} jobs queued, each with a command of its own: {:.0} ns/job, {:.0} B/job", events / 10, queued.ns, queued.bytes);
+    for (part, bytes) in queued.parts {
+        println!("  {part:<22} {bytes:6.0} B/job");
+    }
 }
 
 fn start(events: usize) {

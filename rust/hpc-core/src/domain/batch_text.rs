@@ -3,6 +3,7 @@
 //!
 //! What came in canonical form has its text already; this is where the texts of all else lie.
 
+use std::cell::OnceCell;
 use std::ops::Range;
 
 use super::entry::Digest;
@@ -13,6 +14,8 @@ use super::json::{Map, Value};
 pub struct BatchText {
     text: String,
     places: Vec<Places>,
+    /// The specs of events that the check has changed.
+    changed: Vec<OnceCell<String>>,
 }
 
 /// Where one event lies in the text.
@@ -39,7 +42,12 @@ impl BatchText {
         text.push(b']');
         // The writer emits UTF-8 only.
         let text = String::from_utf8(text).unwrap_or_default();
-        Self { text, places }
+        let changed = vec![OnceCell::new(); places.len()];
+        Self {
+            text,
+            places,
+            changed,
+        }
     }
 
     /// The digest of the batch's content.
@@ -60,11 +68,26 @@ impl BatchText {
         };
         for (map, place) in [(ctx, &places.ctx), (spec, &places.spec)] {
             let text = self.text.get(place.clone()).unwrap_or_default();
-            if !map.has_text() && !text.is_empty() {
+            if map.text().is_none() && !text.is_empty() {
                 map.set_text(text);
                 debug_assert!(map.has_its_text());
             }
         }
+    }
+
+    /// Writes the text of an event's spec that has none, since the check has changed it, and keeps it:
+    /// for who reads it more than once.
+    pub fn keep<'t>(&'t self, index: usize, spec: &mut Map<'t>) -> &'t str {
+        if let Some(text) = spec.text() {
+            return text;
+        }
+        let Some(kept) = self.changed.get(index) else {
+            return "";
+        };
+        let text = kept.get_or_init(|| spec.to_text());
+        spec.set_text(text);
+        debug_assert!(spec.has_its_text());
+        text
     }
 }
 
@@ -72,7 +95,7 @@ fn write_event(event: &Value<'_>, text: &mut Vec<u8>) -> Places {
     let start = text.len();
     let (mut ctx, mut spec) = (0..0, 0..0);
     match event {
-        Value::Map(event) if !event.has_text() => {
+        Value::Map(event) if event.text().is_none() => {
             event.write_each(text, |key, value, text| match (key, value) {
                 ("payload", Value::Map(payload)) => payload.write_each(text, |key, value, text| {
                     let start = text.len();
@@ -119,7 +142,7 @@ mod tests {
             let [mut ctx, mut spec] =
                 ["ctx", "spec"].map(|key| part(key).cloned().unwrap_or_default());
             text.lend(index, &mut ctx, &mut spec);
-            let text = |map: Map<'_>| map.has_text().then(|| map.to_text());
+            let text = |map: Map<'_>| map.text().map(str::to_owned);
             (text(ctx), text(spec))
         };
         let some = |text: &str| Some(text.to_owned());

@@ -2,7 +2,7 @@
 //!
 //! It converts where the schema says so: a decimal string in an Int field, an Int in a Float field.
 
-use super::json::{Map, Value};
+use super::json::{Map, Value, is_same};
 use super::problem::FieldError;
 use super::reader::{Reader, as_bool, as_number, as_string};
 
@@ -136,7 +136,7 @@ impl KindSpec {
     /// The field of this name.
     #[must_use]
     pub fn field(&self, key: &str) -> Option<&FieldSpec> {
-        self.fields.iter().find(|field| field.key == key)
+        self.fields.iter().find(|field| is_same(&field.key, key))
     }
 }
 

@@ -103,19 +103,18 @@ impl<'a> Map<'a> {
         self.text.is_none_or(|text| text == written())
     }
 
-    /// Whether its canonical text is there already.
+    /// Its canonical text, where it is there already.
     #[must_use]
-    pub fn has_text(&self) -> bool {
-        self.text.is_some()
+    pub fn text(&self) -> Option<&'a str> {
+        self.text
     }
 
     /// The value under a key.
     #[must_use]
     pub fn get(&self, key: &str) -> Option<&Value<'a>> {
         if self.pairs.len() <= FEW {
-            // Most keys differ in length, which is seen without reading them.
             let mut pairs = self.pairs.iter();
-            let found = pairs.find(|(have, _)| have.len() == key.len() && have == key);
+            let found = pairs.find(|(have, _)| is_same(have, key));
             return found.map(|(_, value)| value);
         }
         let at = self.find(key).ok()?;
@@ -155,7 +154,7 @@ impl<'a> Map<'a> {
     pub fn take(&mut self, key: &str) -> Option<Value<'a>> {
         self.text = None;
         let mut pairs = self.pairs.iter_mut();
-        let found = pairs.find(|(have, _)| have.len() == key.len() && have == key);
+        let found = pairs.find(|(have, _)| is_same(have, key));
         found.map(|(_, value)| std::mem::replace(value, Value::Null))
     }
 
@@ -187,6 +186,11 @@ impl<'a> Map<'a> {
         self.pairs
             .binary_search_by(|(have, _)| have.as_bytes().cmp(key.as_bytes()))
     }
+}
+
+/// Whether two keys are equal: most differ in length or in their first byte, and are not read.
+pub(super) fn is_same(a: &str, b: &str) -> bool {
+    a.len() == b.len() && a.as_bytes().first() == b.as_bytes().first() && a == b
 }
 
 /// Whether a key comes before another: the first byte says it of most.

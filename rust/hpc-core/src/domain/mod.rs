@@ -15,9 +15,11 @@
 //! | `facts`      | tables of cells with an index by last change                          |
 //! | `index`      | from the hash of a key to its row                                     |
 //! | `texts`      | texts that many speak of, each once                                   |
+//! | `alike`      | texts that are mostly alike, each as what it differs in               |
 //! | `batch_text` | the canonical text of a batch as it was sent                          |
 //! | `entry`      | one batch of the log: its canonical body and its place in the chain   |
 
+pub mod alike;
 pub mod batch_text;
 pub mod control;
 pub mod entry;

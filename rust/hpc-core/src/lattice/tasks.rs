@@ -471,6 +471,15 @@ impl Lattice for TaskSet {
 impl Codec for TaskSet {
     // The number of ranges, then for each the gap before it and how far it reaches past its first.
     fn encode(&self, out: &mut Vec<u8>) {
+        if let Tasks::None = self.0 {
+            return put_uint(0, out);
+        }
+        if let Tasks::Range(first, last) = self.0 {
+            for number in [1, first, last - first] {
+                put_uint(u64::from(number), out);
+            }
+            return;
+        }
         let ranges = self.ranges();
         put_uint(ranges.len() as u64, out);
         let mut end = 0;
@@ -483,6 +492,9 @@ impl Codec for TaskSet {
 
     fn decode(reader: &mut Reader<'_>) -> Result<Self, DecodeError> {
         let length = reader.length()?;
+        if length == 0 {
+            return Ok(Self::new());
+        }
         let mut bitmap = RoaringBitmap::new();
         let mut end: Option<u32> = None;
         for _ in 0..length {
@@ -500,6 +512,9 @@ impl Codec for TaskSet {
             let (Some(first), Some(last)) = (first, last) else {
                 return Err(reader.refuse(DecodeReason::OutOfRange));
             };
+            if length == 1 {
+                return Ok(Self::range(first, last));
+            }
             bitmap.insert_range(first..=last);
             end = Some(last);
         }

@@ -58,7 +58,7 @@ pub fn check_event<'b>(
     state: &State,
     event: Value<'b>,
     text: (&'b BatchText, usize),
-    submitted: &mut Submitted,
+    submitted: &mut Submitted<'b>,
     errors: &mut Vec<FieldError>,
 ) -> Result<Option<Checked<'b>>, Box<Problem>> {
     let Some((kind, at, mut ctx, mut spec)) = take_apart(event, errors) else {
@@ -87,7 +87,8 @@ pub fn check_event<'b>(
     }
     match kernel {
         Some(KernelKind::SubmitJob) => {
-            check_submit(state, &ctx, &spec, (submitted, index), errors)?
+            let spec = (text.keep(index, &mut spec), &spec);
+            check_submit(state, &ctx, spec, (submitted, index), errors)?
         }
         Some(kernel) => {
             check_report(state, kernel, &mut ctx, submitted, errors);
@@ -313,11 +314,12 @@ fn check_kernel_spec(kernel: KernelKind, spec: &Map<'_>, errors: &mut Vec<FieldE
     }
 }
 
-fn check_submit(
+/// Checks a submit by its ctx, and the text of its spec beside the spec.
+fn check_submit<'b>(
     state: &State,
-    ctx: &Map<'_>,
-    spec: &Map<'_>,
-    (submitted, index): (&mut Submitted, usize),
+    ctx: &Map<'b>,
+    (text, spec): (&'b str, &Map<'b>),
+    (submitted, index): (&mut Submitted<'b>, usize),
     errors: &mut Vec<FieldError>,
 ) -> Result<(), Box<Problem>> {
     for field in ["attempt", "epoch", "node_id"] {
@@ -338,20 +340,19 @@ fn check_submit(
         return Ok(());
     }
     let ns_id = ctx.str("ns_id").unwrap_or_default();
-    let text = spec.to_text();
     let ix = state.jobs.find(job_id);
     if let Some(left) = ix.and_then(|ix| state.jobs.forgotten(ix)) {
-        return forget::check_resubmit(&left, ns_id, &text, ctx);
+        return forget::check_resubmit(&left, ns_id, text, ctx);
     }
     let job = ix.and_then(|ix| state.jobs.get(ix));
     let known = match &job {
         Some(job) => Some((job.ns_id.as_str(), job.spec.as_str())),
         None => submitted
             .get(job_id)
-            .map(|job| (job.ns_id.as_str(), job.spec.as_str())),
+            .map(|job| (job.ns_id.as_ref(), job.spec)),
     };
     let Some((known_ns, known_spec)) = known else {
-        submitted.insert(job_id, ns_id, text, ctx);
+        submitted.insert(text, ctx);
         return Ok(());
     };
     if known_ns != ns_id {
@@ -432,14 +433,14 @@ fn check_report(
     state: &State,
     kernel: KernelKind,
     ctx: &mut Map<'_>,
-    submitted: &Submitted,
+    submitted: &Submitted<'_>,
     errors: &mut Vec<FieldError>,
 ) {
     if let Some(job_id) = ctx.str("job_id") {
         let ix = state.jobs.find(job_id);
         let ns_id = ix
             .and_then(|ix| state.jobs.namespace(ix))
-            .or_else(|| submitted.get(job_id).map(|job| job.ns_id.clone()));
+            .or_else(|| Some(submitted.get(job_id)?.ns_id.to_string()));
         if ns_id.is_some() {
             forget::check_request(state, kernel, ctx, errors);
         }

@@ -1,6 +1,7 @@
 //! The check of what a submit says of the jobs that it comes after: each is known, none goes round in
 //! a circle. Jobs of one batch may name each other in any order.
 
+use std::borrow::Cow;
 use std::collections::{HashMap, HashSet};
 
 use super::gate::Condition;
@@ -10,11 +11,11 @@ use crate::domain::problem::FieldError;
 
 /// What a batch submits under an id.
 #[derive(Clone, Debug)]
-pub struct SubmittedJob {
+pub struct SubmittedJob<'b> {
     /// Its namespace.
-    pub ns_id: String,
+    pub ns_id: Cow<'b, str>,
     /// Its canonical spec.
-    pub spec: String,
+    pub spec: &'b str,
     /// What it comes after, see [`after_text`].
     pub after: String,
     /// The jobs that it comes after.
@@ -23,8 +24,8 @@ pub struct SubmittedJob {
 
 /// What earlier events of the same batch submit, by job id.
 #[derive(Debug, Default)]
-pub struct Submitted {
-    jobs: HashMap<String, SubmittedJob>,
+pub struct Submitted<'b> {
+    jobs: HashMap<Cow<'b, str>, SubmittedJob<'b>>,
     /// Jobs that no earlier event and no log knows: event, field and id.
     unknown: Vec<(usize, &'static str, String)>,
 }
@@ -53,22 +54,26 @@ fn before<'c>(ctx: &'c Map<'_>) -> impl Iterator<Item = (&'static str, &'c str)>
     })
 }
 
-impl Submitted {
+impl<'b> Submitted<'b> {
     /// What this batch submits under an id.
     #[must_use]
-    pub fn get(&self, job_id: &str) -> Option<&SubmittedJob> {
+    pub fn get(&self, job_id: &str) -> Option<&SubmittedJob<'b>> {
         self.jobs.get(job_id)
     }
 
-    /// Remembers a submit under an id of its own.
-    pub fn insert(&mut self, job_id: &str, ns_id: &str, spec: String, ctx: &Map<'_>) {
+    /// Remembers a submit under an id of its own, by the text of its spec.
+    pub fn insert(&mut self, spec: &'b str, ctx: &Map<'b>) {
+        let text = |key| match ctx.get(key) {
+            Some(Value::Str(text)) => text.clone(),
+            _ => Cow::Borrowed(""),
+        };
         let job = SubmittedJob {
-            ns_id: ns_id.to_owned(),
+            ns_id: text("ns_id"),
             spec,
             after: after_text(ctx),
             before: before(ctx).map(|(_, id)| id.to_owned()).collect(),
         };
-        self.jobs.insert(job_id.to_owned(), job);
+        self.jobs.insert(text("job_id"), job);
     }
 
     /// Notes the jobs that a submit comes after and that nobody knows yet.
@@ -88,7 +93,7 @@ impl Submitted {
         let mut errors: Vec<FieldError> = unknown
             .filter_map(|(index, field, id)| {
                 let field = format!("ctx.{field}");
-                if !self.jobs.contains_key(id) {
+                if !self.jobs.contains_key(id.as_str()) {
                     let got = Value::text(id.as_str()).shown();
                     let error = FieldError::new(field, "ids of jobs that exist", got);
                     return Some(
@@ -120,10 +125,10 @@ impl Submitted {
                 continue;
             };
             if next == start {
-                let names = way.iter().map(|(name, _)| *name).chain([start.as_str()]);
+                let names = way.iter().map(|(name, _)| *name).chain([start.as_ref()]);
                 return Some(names.collect::<Vec<_>>().join(" after "));
             }
-            if let Some((name, job)) = self.jobs.get_key_value(next)
+            if let Some((name, job)) = self.jobs.get_key_value(next.as_str())
                 && seen.insert(name)
             {
                 way.push((name, job.before.iter()));

@@ -263,7 +263,7 @@ impl Hub {
         let Some(ctx) = self.execution_ctx(node, job, attempt, tasks) else {
             return Ok(());
         };
-        let shape = self.state.jobs.live(job).map_or(0, |job| job.shape);
+        let shape = self.state.jobs.get(job).map_or(0, |job| job.shape);
         let resources = self.resources_of(shape, node);
         let mut spec = map([("resources", Value::Map(resources))]);
         if adopted {

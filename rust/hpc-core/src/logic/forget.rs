@@ -14,7 +14,6 @@ use std::collections::BinaryHeap;
 use super::check::Checked;
 use super::forgotten::{Forgotten, digest_of, digest_of_entries};
 use super::hub::{Fault, Hub, NewEvent, map};
-use super::job::Job;
 use super::jobs::Form;
 use super::kernel::Entry;
 use super::queue::JobIx;
@@ -74,7 +73,7 @@ impl State {
     fn follow_ages(&mut self, is_wanted: bool) {
         self.ages = is_wanted.then(|| {
             let over = self.jobs.indexes().filter_map(|ix| {
-                let is_over = self.jobs.live(ix).is_none_or(Job::is_at_rest);
+                let is_over = self.jobs.is_over(ix);
                 let id = self.jobs.id(ix).filter(|_| is_over)?;
                 Some(Reverse((self.kernel.finished_at(id)?, ix)))
             });
@@ -90,7 +89,7 @@ impl State {
                 return None;
             }
             self.ages.as_mut()?.pop();
-            let is_over = self.jobs.live(ix).is_none_or(Job::is_at_rest);
+            let is_over = self.jobs.is_over(ix);
             let ended = self.jobs.id(ix).filter(|_| is_over);
             match ended.and_then(|id| self.kernel.finished_at(id)) {
                 // In another round meanwhile, and perhaps over again: then that time counts.

@@ -8,6 +8,7 @@ use std::fmt;
 
 use super::attempts::Settles;
 use super::build::Builder;
+use super::check::Checked;
 use super::pull::HeldPull;
 use super::receipts::Receipts;
 use super::state::{LogEvent, State};
@@ -130,6 +131,19 @@ pub(super) struct RowWriter {
     body: Vec<u8>,
     grew: Vec<String>,
     job_ids: Vec<String>,
+}
+
+/// About what an event takes in the body of a row, beside ctx and spec.
+const FRAME_BYTES: usize = 64;
+
+impl RowWriter {
+    /// Makes room for events whose texts are there: a long body that grows by and by is copied often.
+    pub fn reserve(&mut self, events: &[Checked<'_>]) {
+        let length = |map: &Map<'_>| map.text().map_or(0, str::len);
+        let texts = events.iter().map(|of| length(&of.ctx) + length(&of.spec));
+        self.body
+            .reserve(texts.sum::<usize>() + FRAME_BYTES * events.len());
+    }
 }
 
 impl Hub {
@@ -280,7 +294,7 @@ impl Hub {
         } = *event;
         let stamp = self.stamp_for(event.at);
         let settles = self.decide(event);
-        let settles_map = settles.to_map();
+        let settles_map = (!settles.tasks.is_empty()).then(|| settles.to_map());
         if row.count > 0 {
             row.body.push(b',');
         }
@@ -289,7 +303,7 @@ impl Hub {
             kind,
             ctx,
             spec,
-            settles: (!settles.tasks.is_empty()).then_some(&settles_map),
+            settles: settles_map.as_ref(),
         };
         stored.write(&mut row.body);
         row.count += 1;
@@ -315,7 +329,11 @@ impl Hub {
     /// What an event settles, from the state before it.
     fn decide(&self, event: &NewEvent<'_>) -> Settles {
         let (ctx, spec) = (Ctx::new(event.ctx), event.spec);
-        let Some(kernel) = event.kernel else {
+        let may_settle = |kernel: &KernelKind| {
+            use KernelKind::{AttemptLost, CancelJob, JobFinished};
+            matches!(kernel, CancelJob | JobFinished | AttemptLost)
+        };
+        let Some(kernel) = event.kernel.filter(may_settle) else {
             return Settles::default();
         };
         let jobs = &self.state.jobs;

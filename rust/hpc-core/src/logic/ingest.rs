@@ -183,17 +183,16 @@ impl Hub {
     ) -> Result<(Vec<JobIx>, Vec<EndedNode>), Fault> {
         let mut jobs = Vec::new();
         let mut ended = Vec::new();
+        row.reserve(&events);
         for mut event in events {
             if event.kernel == Some(KernelKind::SubmitJob) {
-                let job_id = match event.ctx.str("job_id") {
-                    Some(job_id) => job_id.to_owned(),
-                    None => (self.state.jobs.numbered() + 1).to_string(),
-                };
                 if event.ctx.get("job_id").is_none() {
-                    event.ctx.insert("job_id", Value::text(job_id.clone()));
+                    let number = self.state.jobs.numbered() + 1;
+                    event.ctx.insert("job_id", Value::text(number.to_string()));
                 }
                 self.record(row, &event.to_record())?;
-                jobs.extend(self.state.jobs.find(&job_id));
+                let job_id = event.ctx.str("job_id").unwrap_or_default();
+                jobs.extend(self.state.jobs.find(job_id));
                 continue;
             }
             if event.kernel == Some(KernelKind::RetryJob) {

@@ -1,9 +1,10 @@
-//! All jobs: those that something can still happen to as they are, the others sealed.
+//! All jobs: those with which something goes on as they are, the others sealed.
 //!
-//! A settled job without a lease is only looked at, or spoken to late. It is kept as its bytes
-//! (`sealed.rs`), read where it is asked for, and made whole again where it changes. Of one that was
-//! forgotten its place stays, with what is left of it (`forgotten.rs`): it is none that can be read or
-//! changed, and its id is nobody else's.
+//! A settled job without a lease is only looked at, or spoken to late; one of which no task was ever
+//! leased waits, and is mostly one of many. Both are kept as their bytes (`sealed.rs`), read where they
+//! are asked for, and made whole again where they change. The next of the queue are made whole before
+//! they are looked at ([`Jobs::wake`]). Of one that was forgotten its place stays, with what is left of
+//! it (`forgotten.rs`): it is none that can be read or changed, and its id is nobody else's.
 
 use std::borrow::Cow;
 
@@ -16,6 +17,9 @@ use crate::domain::index::{Index, hash};
 #[derive(Clone, Debug)]
 enum Slot {
     Whole(Box<Job>),
+    /// Sealed before any of its tasks was leased.
+    Waiting(Place),
+    /// Sealed when all was over.
     Sealed(Place),
     Forgotten(Grave),
 }
@@ -23,9 +27,9 @@ enum Slot {
 /// In which form a job is kept; the number is its tag in a snapshot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Form {
-    /// As it is.
+    /// As it is, or to be so again: it is not over.
     Whole = 0,
-    /// As its bytes.
+    /// As its bytes, being over.
     Sealed = 1,
     /// As what is left of it.
     Forgotten = 2,
@@ -57,7 +61,7 @@ impl Jobs {
     pub fn id(&self, ix: JobIx) -> Option<&str> {
         match self.slots.get(ix as usize)? {
             Slot::Whole(job) => Some(&job.id),
-            Slot::Sealed(place) => self.sealed.id(*place),
+            Slot::Waiting(place) | Slot::Sealed(place) => self.sealed.id(*place),
             Slot::Forgotten(grave) => self.graves.id(*grave),
         }
     }
@@ -67,7 +71,7 @@ impl Jobs {
     pub fn get(&self, ix: JobIx) -> Option<Cow<'_, Job>> {
         match self.slots.get(ix as usize)? {
             Slot::Whole(job) => Some(Cow::Borrowed(job)),
-            Slot::Sealed(place) => self.sealed.open(*place).map(Cow::Owned),
+            Slot::Waiting(place) | Slot::Sealed(place) => self.sealed.open(*place).map(Cow::Owned),
             Slot::Forgotten(_) => None,
         }
     }
@@ -104,30 +108,60 @@ impl Jobs {
         }
     }
 
-    /// The job of an index, where it is not sealed: what is leased or queued never is.
+    /// The job of an index, where it is not sealed: what is leased, held or comes after others never is.
     #[must_use]
     pub fn live(&self, ix: JobIx) -> Option<&Job> {
         match self.slots.get(ix as usize)? {
             Slot::Whole(job) => Some(job),
-            Slot::Sealed(_) | Slot::Forgotten(_) => None,
+            Slot::Waiting(_) | Slot::Sealed(_) | Slot::Forgotten(_) => None,
+        }
+    }
+
+    /// Whether every task of a job has its outcome.
+    #[must_use]
+    pub fn is_settled(&self, ix: JobIx) -> bool {
+        match self.slots.get(ix as usize) {
+            Some(Slot::Whole(job)) => job.is_settled(),
+            Some(Slot::Sealed(_) | Slot::Forgotten(_)) => true,
+            Some(Slot::Waiting(_)) | None => false,
+        }
+    }
+
+    /// Whether a job is at rest, or was forgotten.
+    #[must_use]
+    pub fn is_over(&self, ix: JobIx) -> bool {
+        match self.live(ix) {
+            Some(job) => job.is_at_rest(),
+            None => self.is_settled(ix),
         }
     }
 
     /// The job of an index, to be changed, unless it was forgotten; [`Jobs::seal`] must follow.
     pub fn get_mut(&mut self, ix: JobIx) -> Option<&mut Job> {
+        if self.changed.last() != Some(&ix) {
+            self.changed.push(ix);
+        }
+        self.make_whole(ix)
+    }
+
+    /// Makes a job that waits whole, so that it can be looked at often; it stays so until it changes.
+    pub fn wake(&mut self, ix: JobIx) {
+        if let Some(Slot::Waiting(_)) = self.slots.get(ix as usize) {
+            self.make_whole(ix);
+        }
+    }
+
+    fn make_whole(&mut self, ix: JobIx) -> Option<&mut Job> {
         let slot = self.slots.get_mut(ix as usize)?;
-        if let Slot::Sealed(place) = slot {
+        if let Slot::Waiting(place) | Slot::Sealed(place) = slot {
             let job = self.sealed.open(*place)?;
             self.sealed.forget(*place);
             *slot = Slot::Whole(Box::new(job));
         }
-        let Slot::Whole(job) = slot else {
-            return None;
-        };
-        if self.changed.last() != Some(&ix) {
-            self.changed.push(ix);
+        match slot {
+            Slot::Whole(job) => Some(job),
+            _ => None,
         }
-        Some(job)
     }
 
     /// Forgets a job that is at rest, by the event of a seq, said at a time; whether it did.
@@ -156,20 +190,23 @@ impl Jobs {
         true
     }
 
-    /// Seals what has changed and come to rest.
+    /// Seals what has changed and come to rest, or waits.
     pub fn seal(&mut self) {
         for ix in std::mem::take(&mut self.changed) {
             if let Some(slot) = self.slots.get_mut(ix as usize)
                 && let Slot::Whole(job) = slot
                 && let Some(place) = self.sealed.seal(job)
             {
-                *slot = Slot::Sealed(place);
+                *slot = match job.is_at_rest() {
+                    true => Slot::Sealed(place),
+                    false => Slot::Waiting(place),
+                };
             }
         }
         if self.sealed.is_sparse() {
             let places = self.slots.iter_mut().filter_map(|slot| match slot {
                 Slot::Whole(_) | Slot::Forgotten(_) => None,
-                Slot::Sealed(place) => Some(place),
+                Slot::Waiting(place) | Slot::Sealed(place) => Some(place),
             });
             self.sealed.squeeze(places);
         }
@@ -191,8 +228,18 @@ impl Jobs {
             .zip(&self.slots)
             .filter_map(|(ix, slot)| match slot {
                 Slot::Whole(job) => Some((ix, job.as_ref())),
-                Slot::Sealed(_) | Slot::Forgotten(_) => None,
+                _ => None,
             })
+    }
+
+    /// Those that are not over, sealed or not.
+    pub fn going_on(&self) -> impl Iterator<Item = (JobIx, Cow<'_, Job>)> {
+        let slots = self.indexes().zip(&self.slots);
+        let going_on = slots.filter_map(|(ix, slot)| match slot {
+            Slot::Whole(_) | Slot::Waiting(_) => Some(ix),
+            Slot::Sealed(_) | Slot::Forgotten(_) => None,
+        });
+        going_on.filter_map(|ix| Some((ix, self.get(ix)?)))
     }
 
     /// How many there are, or were.
@@ -236,10 +283,11 @@ impl Jobs {
         few
     }
 
-    /// Adds a job.
+    /// Adds a job; [`Jobs::seal`] may follow.
     pub fn push(&mut self, job: Job) -> JobIx {
         let ix = self.note(&job.id);
         self.slots.push(Slot::Whole(Box::new(job)));
+        self.changed.push(ix);
         ix
     }
 
@@ -257,7 +305,7 @@ impl Jobs {
     pub fn encode(&self, ix: JobIx, out: &mut Vec<u8>) {
         match self.slots.get(ix as usize) {
             Some(Slot::Whole(job)) => job.write(out),
-            Some(Slot::Sealed(place)) => self.sealed.copy(*place, out),
+            Some(Slot::Waiting(place) | Slot::Sealed(place)) => self.sealed.copy(*place, out),
             Some(Slot::Forgotten(grave)) => {
                 if let Some(left) = self.graves.get(*grave) {
                     left.write(out);

@@ -4,6 +4,7 @@
 //! its attempts stand as indexes into the tables of the same state; [`Job::refers_to`] tells whether
 //! those hold them. Nothing else of a state is needed to read a job.
 
+use std::borrow::Cow;
 use std::cmp::Reverse;
 
 use super::gate::Gate;
@@ -32,16 +33,20 @@ pub const SEALED_BYTES_MAX: usize = 4096;
 const LARGE: u64 = 100_000;
 
 /// What jobs mostly have in common, but for the id.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Head<'j> {
     /// See [`Job`].
     pub id: &'j str,
     /// See [`Job`].
     pub ns_id: &'j str,
     /// See [`Job`].
-    pub spec: &'j str,
+    pub spec: Cow<'j, str>,
     /// See [`Job`].
     pub handler_type: Option<&'j str>,
+    /// See [`Job`].
+    pub name: Option<&'j str>,
+    /// See [`Job`].
+    pub ctx: Cow<'j, str>,
 }
 
 impl<'j> Head<'j> {
@@ -54,6 +59,11 @@ impl<'j> Head<'j> {
         if let Some(handler_type) = self.handler_type {
             put_bytes(handler_type.as_bytes(), out);
         }
+        out.push(u8::from(self.name.is_some()));
+        if let Some(name) = self.name {
+            put_bytes(name.as_bytes(), out);
+        }
+        put_bytes(self.ctx.as_bytes(), out);
     }
 
     /// Reads it.
@@ -64,12 +74,10 @@ impl<'j> Head<'j> {
         Ok(Self {
             id: reader.text()?,
             ns_id: reader.text()?,
-            spec: reader.text()?,
-            handler_type: if reader.flag()? {
-                Some(reader.text()?)
-            } else {
-                None
-            },
+            spec: reader.text()?.into(),
+            handler_type: reader.flag()?.then(|| reader.text()).transpose()?,
+            name: reader.flag()?.then(|| reader.text()).transpose()?,
+            ctx: reader.text()?.into(),
         })
     }
 }
@@ -81,8 +89,10 @@ impl Job {
         Head {
             id: &self.id,
             ns_id: &self.ns_id,
-            spec: &self.spec,
+            spec: self.spec.as_str().into(),
             handler_type: self.handler_type.as_deref(),
+            name: self.name.as_deref(),
+            ctx: self.ctx.as_str().into(),
         }
     }
 
@@ -90,6 +100,15 @@ impl Job {
     #[must_use]
     pub fn is_at_rest(&self) -> bool {
         self.is_settled() && self.leases.is_empty() && !self.tasks.is_empty()
+    }
+
+    /// Whether none of its tasks was ever leased or settled, and nothing keeps them from it: it waits for
+    /// a node, and nothing else.
+    #[must_use]
+    pub fn is_waiting(&self) -> bool {
+        let untouched =
+            self.leases.is_empty() && self.attempts.is_empty() && self.settled.is_empty();
+        untouched && self.gate.is_none() && !self.tasks.is_empty()
     }
 
     /// Whether its bytes are surely many: seen without writing them.
@@ -118,8 +137,6 @@ impl Job {
 
     /// Appends all but the head.
     pub fn write_rest(&self, out: &mut Vec<u8>) {
-        self.name.encode(out);
-        put_bytes(self.ctx.as_bytes(), out);
         self.name_stamp.encode(out);
         self.entries.encode(out);
         self.rank.encode(out);
@@ -154,10 +171,10 @@ impl Job {
         let mut job = Self {
             id: head.id.into(),
             ns_id: head.ns_id.to_owned(),
-            spec: head.spec.to_owned(),
+            spec: head.spec.clone().into_owned(),
             handler_type: head.handler_type.map(str::to_owned),
-            name: Codec::decode(reader)?,
-            ctx: Codec::decode(reader)?,
+            name: head.name.map(str::to_owned),
+            ctx: head.ctx.clone().into_owned(),
             name_stamp: Codec::decode(reader)?,
             entries: Codec::decode(reader)?,
             rank: Codec::decode(reader)?,

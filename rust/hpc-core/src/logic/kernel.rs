@@ -104,6 +104,16 @@ const JOB_COLUMNS: [(&str, LatticeKind); 14] = [
     ("held", LatticeKind::Map),
     ("rounds", LatticeKind::Map),
 ];
+/// Columns of which a job that waits has nothing.
+const FILLED_LATE: [&str; 7] = [
+    "started",
+    "succeeded",
+    "failed",
+    "cancelled",
+    "finished_at",
+    "held",
+    "rounds",
+];
 const NODE_COLUMNS: [(&str, LatticeKind); 6] = [
     ("epoch", LatticeKind::Max),
     ("place", LatticeKind::Epoch),
@@ -117,6 +127,11 @@ impl Default for KernelFacts {
     fn default() -> Self {
         let mut facts = Facts::new();
         let jobs = JOB_COLUMNS.map(|(name, kind)| facts.column("jobs", name, kind));
+        for (column, (name, _)) in jobs.into_iter().zip(JOB_COLUMNS) {
+            if FILLED_LATE.contains(&name) {
+                facts.fill_late(column);
+            }
+        }
         let nodes = NODE_COLUMNS.map(|(name, kind)| facts.column("nodes", name, kind));
         let outcome = facts.column(FORGOTTEN, OUTCOME, LatticeKind::Once);
         facts.tell_beside(outcome, "jobs");
@@ -353,9 +368,8 @@ fn say_job(
             if let Some(ns_id) = entry.ctx.ns_id() {
                 say(JobColumn::NsId, &once(Scalar::Str(ns_id)))?;
             }
-            let mut spec = Vec::with_capacity(256);
-            entry.spec.write(&mut spec);
-            let spec = String::from_utf8_lossy(&spec);
+            let spec = entry.spec.text();
+            let spec = spec.map_or_else(|| entry.spec.to_text().into(), Cow::Borrowed);
             say(JobColumn::Spec, &once(Scalar::Json(spec)))?;
             // A submit has the least stamp, so that a later request about priority always wins.
             let priority = Scalar::Int(entry.ctx.priority());

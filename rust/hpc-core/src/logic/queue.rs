@@ -6,7 +6,7 @@
 //! holds a lease there, so those are no more than the node runs.)
 
 use std::cmp::Reverse;
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::placement::Placement;
 
@@ -65,6 +65,8 @@ struct Ready {
     by_shape: BTreeMap<ShapeIx, BTreeSet<(Rank, JobIx)>>,
     /// The first job of each shape.
     heads: BTreeSet<(Rank, JobIx, ShapeIx)>,
+    /// The shapes that have another first job than when this was asked last.
+    new_heads: BTreeSet<ShapeIx>,
 }
 
 impl Ready {
@@ -83,6 +85,7 @@ impl Ready {
             }
             self.heads
                 .extend(head.map(|(rank, job)| (rank, job, shape)));
+            self.new_heads.insert(shape);
         }
     }
 }
@@ -94,9 +97,9 @@ pub type Fresh = BTreeMap<String, BTreeSet<ShapeIx>>;
 #[derive(Clone, Debug, Default)]
 pub struct Queue {
     resources: Vec<String>,
-    resource_ids: HashMap<String, usize>,
+    resource_ids: BTreeMap<String, usize>,
     shapes: Vec<Shape>,
-    shape_ids: HashMap<Shape, ShapeIx>,
+    shape_ids: BTreeMap<Shape, ShapeIx>,
     ready: BTreeMap<String, Ready>,
     none: Shape,
     fresh: Fresh,
@@ -240,6 +243,18 @@ impl Queue {
             }
         }
         best
+    }
+
+    /// The first jobs of those shapes that have another one than when this was asked last.
+    pub fn take_new_heads(&mut self) -> Vec<JobIx> {
+        let mut heads = Vec::new();
+        for ready in self.ready.values_mut() {
+            for shape in std::mem::take(&mut ready.new_heads) {
+                let first = ready.by_shape.get(&shape).and_then(BTreeSet::first);
+                heads.extend(first.map(|(_, job)| *job));
+            }
+        }
+        heads
     }
 
     /// The first jobs of the shapes, among the namespaces, that stand before a rank.

@@ -125,9 +125,14 @@ pub(super) fn delta<'e>(join: &'e JoinSpec, event: &EventView<'e>) -> Option<Del
             }
             match value.read(event)? {
                 Cow::Borrowed(value) => delta_of(*lattice, value, event),
+                // A value that was made is a scalar too, but for text of its own.
                 Cow::Owned(value) => {
-                    let cell = cell_of(*lattice, &value, event)?;
-                    Some(Delta::Cell(Cow::Owned(cell)))
+                    let said = Scalar::of_made(&value);
+                    let delta = said.and_then(|said| delta_of_scalar(*lattice, said, event));
+                    delta.or_else(|| {
+                        let cell = cell_of(*lattice, &value, event)?;
+                        Some(Delta::Cell(Cow::Owned(cell)))
+                    })
                 }
             }
         }
@@ -141,21 +146,35 @@ fn delta_of<'e>(
     value: &'e Value<'e>,
     event: &EventView<'e>,
 ) -> Option<Delta<'e>> {
-    Some(match lattice {
-        LatticeKind::Max | LatticeKind::Min | LatticeKind::Once => {
-            Delta::Value(lattice, Scalar::of(value)?)
+    match lattice {
+        LatticeKind::Max | LatticeKind::Min | LatticeKind::Once | LatticeKind::Last => {
+            delta_of_scalar(lattice, Scalar::of(value)?, event)
         }
         LatticeKind::Or => match value {
-            Value::Bool(_) => Delta::Value(lattice, Scalar::of(value)?),
-            _ => return None,
+            Value::Bool(_) => Some(Delta::Value(lattice, Scalar::of(value)?)),
+            _ => None,
         },
+        LatticeKind::Tasks => Some(Delta::of_tasks(&TaskSet::parse(value.as_str()?).ok()?)),
+        _ => Some(Delta::Cell(Cow::Owned(cell_of(lattice, value, event)?))),
+    }
+}
+
+/// What one value says in a column of a lattice that holds one; `None` for other lattices.
+fn delta_of_scalar<'e>(
+    lattice: LatticeKind,
+    said: Scalar<'e>,
+    event: &EventView<'e>,
+) -> Option<Delta<'e>> {
+    match lattice {
+        LatticeKind::Max | LatticeKind::Min | LatticeKind::Once => {
+            Some(Delta::Value(lattice, said))
+        }
         LatticeKind::Last => {
             let node = event.ctx.str("node_id").unwrap_or_default();
-            Delta::Last(event.stamp, node, Scalar::of(value)?)
+            Some(Delta::Last(event.stamp, node, said))
         }
-        LatticeKind::Tasks => Delta::of_tasks(&TaskSet::parse(value.as_str()?).ok()?),
-        _ => Delta::Cell(Cow::Owned(cell_of(lattice, value, event)?)),
-    })
+        _ => None,
+    }
 }
 
 /// The delta of one event as a cell of its own; tallies are running totals and not made here.

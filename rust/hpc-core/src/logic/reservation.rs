@@ -42,8 +42,8 @@ enum Found {
 impl Hub {
     /// How many tasks of a job a node can take now.
     pub(super) fn room(&self, ix: NodeIx, job: JobIx, with_backlog: bool) -> u64 {
-        let job = self.state.jobs.live(job);
-        job.map_or(0, |job| self.room_of(ix, job, with_backlog))
+        let job = self.state.jobs.get(job);
+        job.map_or(0, |job| self.room_of(ix, &job, with_backlog))
     }
 
     /// The same of a job that is looked at.
@@ -113,7 +113,7 @@ impl Hub {
 
     /// How many tasks of a job would fit a node if nothing ran there.
     pub(super) fn capacity(&self, ix: NodeIx, job: JobIx) -> u64 {
-        let (Some(node), Some(job)) = (self.state.nodes.get(ix), self.state.jobs.live(job)) else {
+        let (Some(node), Some(job)) = (self.state.nodes.get(ix), self.state.jobs.get(job)) else {
             return 0;
         };
         node.capacity(self.state.queue.shape_at(job.shape), self.now.mono)
@@ -124,8 +124,9 @@ impl Hub {
         if self.room(ix, job, false) > 0 {
             return Fit::Yes;
         }
-        let job = self.state.jobs.live(job);
-        match job.is_some_and(|job| left_here(job, ix, self.state.queue.shape_at(job.shape)) == 0) {
+        let job = self.state.jobs.get(job);
+        match job.is_some_and(|job| left_here(&job, ix, self.state.queue.shape_at(job.shape)) == 0)
+        {
             true => Fit::JobIsFull,
             false => Fit::No,
         }
@@ -152,7 +153,7 @@ impl Hub {
     }
 
     fn still_waits(&self, node: &Node, reserved: Reserved) -> bool {
-        let job = self.state.jobs.live(reserved.job);
+        let job = self.state.jobs.get(reserved.job);
         let is_ready = job.is_some_and(|job| {
             job.is_ready() && job.rank == reserved.rank && job.shape == reserved.shape
         });
@@ -208,6 +209,7 @@ impl Hub {
 
     /// Looks for a node that a job's task fits now; without one, keeps a node for it, and says which.
     fn place_for(&mut self, rank: Rank, ix: JobIx, shape: ShapeIx) -> (Found, Option<NodeIx>) {
+        self.state.jobs.wake(ix);
         let Some(job) = self.state.jobs.live(ix) else {
             return (Found::Settled, None);
         };

@@ -22,6 +22,7 @@ impl Hub {
             .filter(|(_, node)| node.open.is_some())
             .map(|(ix, _)| ix)
             .collect();
+        self.state.wake_next();
         let mut grants: Vec<Granted> = vec![Granted::new(); open.len()];
         let mut something_changed = false;
         // What is waiting already keeps a backlog from being filled; who comes anew may want it back.
@@ -98,7 +99,7 @@ impl Hub {
             };
             // Who stands before it and fits nowhere may be kept this very node.
             if !self.reserve(ix, rank, looked) {
-                let shape = self.state.jobs.live(job).map(|job| job.shape);
+                let shape = self.state.jobs.get(job).map(|job| job.shape);
                 self.grant(row, ix, job, (false, grants))?;
                 if let Some(shape) = shape {
                     looked.forget(shape);
@@ -158,6 +159,7 @@ impl Hub {
         job: JobIx,
         (with_backlog, grants): (bool, &mut Granted),
     ) -> Result<(), Fault> {
+        self.state.jobs.wake(job);
         let Some(of) = self.state.jobs.live(job) else {
             return Ok(());
         };
@@ -171,6 +173,7 @@ impl Hub {
         let tasks = ready.clone().take_first(count);
         self.record_claimed(row, ix, job, attempt, &tasks, false)?;
         self.end_reservation(ix, job);
+        self.state.wake_next();
         grants.entry((job, attempt)).or_default().join(&tasks);
         Ok(())
     }

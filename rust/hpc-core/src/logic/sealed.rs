@@ -1,11 +1,13 @@
-//! Settled jobs as bytes: what a Hub keeps of a million jobs that are over.
+//! Jobs as bytes: what a Hub keeps of a million that are over, or wait.
 //!
-//! A sealed job is its id, where its namespace, spec and handler lie (equal ones lie here once), and
-//! the rest of its canonical bytes. Places that became free are squeezed out by whoever knows all
-//! places, once they are more than half.
+//! A sealed job is its id, where its namespace and handler lie (equal ones lie here once), what its
+//! spec and ctx differ in from those of jobs before it (`alike.rs`), and the rest of its canonical
+//! bytes. Places that became free are squeezed out by whoever knows all places, once they are more
+//! than half.
 
 use super::job::Job;
 use super::jobs_codec::{Head, SEALED_BYTES_MAX};
+use crate::domain::alike::{Models, Parts as Differing};
 use crate::domain::texts::Texts;
 use crate::lattice::codec::{DecodeError, Reader, put_bytes, put_uint};
 
@@ -27,45 +29,70 @@ pub struct Place {
 pub struct Sealed {
     segments: Vec<Vec<u8>>,
     texts: Texts,
+    models: Models,
     used: usize,
     free: usize,
+    /// Where a job is written before it has its place: what is left of it, and all.
+    rest: Vec<u8>,
+    bytes: Vec<u8>,
 }
 
 /// A sealed job's bytes, taken apart.
 struct Parts<'s> {
     id: &'s str,
     namespace: usize,
-    spec: usize,
     /// From 1; 0 is none.
     handler: usize,
+    spec: Differing<'s>,
+    name: Option<&'s str>,
+    ctx: Differing<'s>,
     rest: &'s [u8],
 }
 
 impl<'s> Parts<'s> {
     fn read(bytes: &'s [u8]) -> Result<Self, DecodeError> {
         let mut reader = Reader::new(bytes);
-        let id = reader.text()?;
-        let mut place = || Ok(usize::try_from(reader.uint()?).unwrap_or(usize::MAX));
-        let (namespace, spec, handler) = (place()?, place()?, place()?);
+        let reader = &mut reader;
         Ok(Self {
-            id,
-            namespace,
-            spec,
-            handler,
+            id: reader.text()?,
+            namespace: usize::try_from(reader.uint()?).unwrap_or(usize::MAX),
+            handler: usize::try_from(reader.uint()?).unwrap_or(usize::MAX),
+            spec: read_differing(reader)?,
+            name: reader.flag()?.then(|| reader.text()).transpose()?,
+            ctx: read_differing(reader)?,
             rest: reader.take(reader.remaining())?,
         })
     }
 }
 
+fn read_differing<'s>(reader: &mut Reader<'s>) -> Result<Differing<'s>, DecodeError> {
+    Ok(Differing {
+        model: reader.uint32()?,
+        first: reader.uint32()?,
+        last: reader.uint32()?,
+        own: reader.text()?,
+    })
+}
+
+fn put_differing(parts: &Differing<'_>, out: &mut Vec<u8>) {
+    for number in [parts.model, parts.first, parts.last] {
+        put_uint(u64::from(number), out);
+    }
+    put_bytes(parts.own.as_bytes(), out);
+}
+
 impl Sealed {
-    /// Seals a job; `None` where it is not over, or too large.
+    /// Seals a job; `None` where something goes on with it, or it is too large.
     pub fn seal(&mut self, job: &Job) -> Option<Place> {
-        if !job.is_at_rest() || job.is_large() {
+        if !(job.is_at_rest() || job.is_waiting()) || job.is_large() {
             return None;
         }
-        let mut rest = Vec::with_capacity(256);
+        let mut rest = std::mem::take(&mut self.rest);
+        rest.clear();
         job.write_rest(&mut rest);
-        self.put(&job.head(), &rest)
+        let place = self.put(&job.head(), &rest);
+        self.rest = rest;
+        place
     }
 
     /// Seals the canonical bytes of a job.
@@ -77,18 +104,28 @@ impl Sealed {
     }
 
     fn put(&mut self, head: &Head<'_>, rest: &[u8]) -> Option<Place> {
-        if rest.len() > SEALED_BYTES_MAX {
+        // Whether a job is sealed must not depend on what it is held against: snapshots tell it.
+        let length = head.name.map_or(0, str::len) + head.ctx.len() + rest.len();
+        if length > SEALED_BYTES_MAX {
             return None;
         }
-        let mut bytes = Vec::with_capacity(rest.len() + head.id.len() + 16);
+        let mut bytes = std::mem::take(&mut self.bytes);
+        bytes.clear();
         put_bytes(head.id.as_bytes(), &mut bytes);
         put_uint(self.texts.intern(head.ns_id) as u64, &mut bytes);
-        put_uint(self.texts.intern(head.spec) as u64, &mut bytes);
         let handler = head.handler_type;
         let handler = handler.map_or(0, |handler| self.texts.intern(handler) + 1);
         put_uint(handler as u64, &mut bytes);
+        put_differing(&self.models.take_apart(&head.spec), &mut bytes);
+        bytes.push(u8::from(head.name.is_some()));
+        if let Some(name) = head.name {
+            put_bytes(name.as_bytes(), &mut bytes);
+        }
+        put_differing(&self.models.take_apart(&head.ctx), &mut bytes);
         bytes.extend_from_slice(rest);
-        Some(self.append(&bytes))
+        let place = self.append(&bytes);
+        self.bytes = bytes;
+        Some(place)
     }
 
     fn append(&mut self, bytes: &[u8]) -> Place {
@@ -135,8 +172,10 @@ impl Sealed {
         Head {
             id: parts.id,
             ns_id: self.texts.text(parts.namespace),
-            spec: self.texts.text(parts.spec),
+            spec: self.models.whole(&parts.spec).into(),
             handler_type: parts.handler.checked_sub(1).map(|at| self.texts.text(at)),
+            name: parts.name,
+            ctx: self.models.whole(&parts.ctx).into(),
         }
     }
 
@@ -159,13 +198,13 @@ impl Sealed {
         let Some(parts) = self.parts(place) else {
             return;
         };
-        let places = [
-            Some(parts.namespace),
-            Some(parts.spec),
-            parts.handler.checked_sub(1),
-        ];
-        for text in places.into_iter().flatten() {
+        let models = [parts.spec.model, parts.ctx.model];
+        let texts = [Some(parts.namespace), parts.handler.checked_sub(1)];
+        for text in texts.into_iter().flatten() {
             self.texts.release(text);
+        }
+        for model in models {
+            self.models.release(model);
         }
         self.free += usize::from(place.length);
     }
@@ -179,6 +218,7 @@ impl Sealed {
     pub fn squeeze<'p>(&mut self, places: impl Iterator<Item = &'p mut Place>) {
         let mut squeezed = Self {
             texts: std::mem::take(&mut self.texts),
+            models: std::mem::take(&mut self.models),
             ..Self::default()
         };
         for place in places {

@@ -325,7 +325,9 @@ fn decode_jobs(reader: &mut Reader<'_>, nodes: usize, shapes: usize) -> Result<J
                 if !job.refers_to(nodes, shapes) || inner.remaining() > 0 {
                     return Err(reader.refuse(DecodeReason::OutOfRange));
                 }
-                Some(jobs.push(job))
+                let ix = jobs.push(job);
+                jobs.seal();
+                Some(ix)
             }
             form => return Err(reader.refuse(DecodeReason::UnknownTag(form))),
         };

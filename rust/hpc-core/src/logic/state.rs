@@ -201,7 +201,7 @@ impl State {
 
     /// After jobs and nodes are restored: queue, books and leases of nodes as the jobs say.
     pub(super) fn book_all(&mut self) {
-        for (ix, job) in self.jobs.whole() {
+        for (ix, job) in self.jobs.going_on() {
             if job.is_ready() {
                 self.queue.insert(&job.ns_id, job.shape, job.rank, ix);
             }
@@ -357,9 +357,8 @@ impl State {
         for (name, amount) in ns.iter().flat_map(|ns| more_resources(ns, entry.spec)) {
             needs.push((self.queue.resource(name), amount));
         }
-        let placement = ns.filter(|ns| !ns.placement.is_empty());
-        let placement = placement.map(|ns| Box::new(Placement::of(ns, entry.spec)));
-        let placement = placement.filter(|place| !place.is_anywhere());
+        let placement = ns.map(|ns| Placement::of(ns, entry.spec));
+        let placement = placement.filter(|place| !place.is_anywhere()).map(Box::new);
         if let Some(slots) = entry.ctx.map().int("slots") {
             needs.push((self.queue.resource("slots"), slots));
         }
@@ -377,7 +376,7 @@ impl State {
         let (attempt, epoch) = (entry.ctx.attempt(), entry.ctx.epoch());
         let tasks = entry.ctx.tasks().unwrap_or_default();
         let mut causes: Causes = Vec::new();
-        let was_settled = self.jobs.get(ix).is_some_and(|job| job.is_settled());
+        let was_settled = self.jobs.is_settled(ix);
         let settles = entry.settles;
         let closed = self.change_job(ix, node, |job| {
             if let Some(gate) = &mut job.gate {
@@ -469,6 +468,13 @@ impl State {
                     node.leases.remove(&ix);
                 }
             }
+        }
+    }
+
+    /// Makes the next job of each shape whole: it will be looked at, and leased first.
+    pub(super) fn wake_next(&mut self) {
+        for ix in self.queue.take_new_heads() {
+            self.jobs.wake(ix);
         }
     }
 

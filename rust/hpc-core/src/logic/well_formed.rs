@@ -2,14 +2,20 @@
 //!
 //! Values are converted and defaults filled in, so that rules, `where` and pulls see the stored form.
 
-use crate::domain::field::{KindSpec, check_value};
+use crate::domain::field::{FieldSpec, KindSpec, check_value};
 use crate::domain::json::Map;
 use crate::domain::problem::{FieldError, nearest};
 
 /// Checks and completes a spec in place; errors carry paths from `spec` on.
 pub fn check_spec(schema: &KindSpec, spec: &mut Map<'_>, errors: &mut Vec<FieldError>) {
+    // Mostly all is as the schema has it, and of its many fields a spec has few.
+    let is_plain = spec.iter().all(|(key, value)| {
+        let field = schema.field(key);
+        field.is_some_and(|field| matches!(check_value(field, value), Ok(None)))
+    });
+    let is_left = |field: &&FieldSpec| !is_plain || field.required || field.default.is_some();
     let mut named = 0;
-    for field in &schema.fields {
+    for field in schema.fields.iter().filter(is_left) {
         let path = || format!("spec.{}", field.key);
         match spec.get(&field.key) {
             Some(value) => {
@@ -35,7 +41,7 @@ pub fn check_spec(schema: &KindSpec, spec: &mut Map<'_>, errors: &mut Vec<FieldE
             }
         }
     }
-    if named < spec.len() && !schema.open {
+    if !is_plain && named < spec.len() && !schema.open {
         unknown_fields(schema, spec, errors);
     }
 }

@@ -31,6 +31,54 @@ fn tasks_are_granted_by_priority_then_by_order() {
     });
 }
 
+/// Of jobs that wait the next of each request is whole, the others are bytes; all are given
+/// in their order, and read, as if they were not.
+#[test]
+fn jobs_that_wait_are_bytes_until_it_is_their_turn() {
+    holds_through_restarts(|world| {
+        let mut a = Puppet::new("a", 2);
+        let jobs: Vec<String> = (0..9).map(|n| format!("job-{n}")).collect();
+        for (n, job) in (1_u64..).zip(&jobs) {
+            world.submit_with(job, "0", json!({"name": format!("n{n}")}), cpus(1 + n % 2));
+        }
+        for (done, job) in jobs.iter().enumerate() {
+            let whole = world.hub.state().jobs.whole().count();
+            assert!(whole <= 2, "{whole} are whole with {done} done");
+            for job in jobs.iter().skip(done) {
+                assert_eq!(world.job(job)["state"], "queued");
+            }
+            a.max = 1;
+            let grants = world.take(&mut a).grants();
+            assert_eq!(grants, [entry(job, 1, "0")]);
+            world.succeeded(&mut a, (job, 1, "0"), 5_000);
+        }
+        assert_eq!(world.hub.state().jobs.whole().count(), 0, "all are over");
+    });
+}
+
+/// A job that waits and is spoken to is what it was, and what was said.
+#[test]
+fn what_is_said_of_a_job_that_waits_finds_it() {
+    holds_through_restarts(|world| {
+        let mut a = Puppet::new("a", 1);
+        for job in ["first", "second", "third"] {
+            world.submit_with(job, "0-1", json!({"name": job}), json!({}));
+        }
+        world.submit_with("third", "2", json!({}), json!({}));
+        let priority = json!({"job_id": "third", "priority": 3});
+        for (kind, ctx) in [
+            ("SetPriority", priority),
+            ("CancelJob", json!({"job_id": "first"})),
+        ] {
+            assert_eq!(world.ingest(kind, kind, ctx, json!({})).status, 200);
+        }
+        assert_eq!(world.job("third")["tasks"], "0-2");
+        assert_eq!(world.job("third")["name"], "third");
+        assert_eq!(world.job("first")["state"], "cancelled");
+        assert_eq!(world.take(&mut a).grants(), [entry("third", 1, "0")]);
+    });
+}
+
 /// What does not fit does not hold up what does.
 #[test]
 fn a_task_that_fits_nowhere_stands_in_nobodys_way() {

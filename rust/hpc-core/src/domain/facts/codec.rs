@@ -92,7 +92,9 @@ impl Facts {
                     }
                     let kind = table.kinds.get(column).copied();
                     let word = take_cell(store, kind.unwrap_or(LatticeKind::Max), reader)?;
-                    if let Some(place) = table.rows.row_mut(row).cell(column) {
+                    if let Some(mut cell) = table.rows.cell_mut(row, column)
+                        && let Some(place) = cell.word()
+                    {
                         *place = word;
                     }
                     table.restore(row, column, changed);

@@ -91,6 +91,14 @@ impl Facts {
         }
     }
 
+    /// Says that most rows have nothing in a column for long: such cells take memory once a row has
+    /// something in one of them. To be said before the first join.
+    pub fn fill_late(&mut self, column: Column) {
+        if let Some(table) = self.tables.get_mut(usize::from(column.table)) {
+            table.fill_late(usize::from(column.index));
+        }
+    }
+
     /// Has the table of a column told to whoever asks for another one: it says which of its rows are
     /// gone.
     pub fn tell_beside(&mut self, column: Column, other: &str) {

@@ -1,13 +1,16 @@
 //! The rows of one table: found by key, each one piece of memory.
 //!
 //! A row is so many 64-bit words: where its key lies, a word for each cell, then for each cell the
-//! seq at which it last changed, two to a word. Rows and keys lie in segments that never move, so
-//! that growing copies nothing. A row that was taken out leaves a hole; holes are squeezed out once
-//! they are more than half, and the order of the others stays.
+//! seq at which it last changed, two to a word. Cells of columns that are filled late lie in an annex,
+//! made alike, which a row gets with the first of them: a million jobs that wait take half the memory.
+//! Rows, annexes and keys lie in segments that never move, so that growing copies nothing. A row that
+//! was taken out leaves a hole; holes are squeezed out once they are more than half, and the order of
+//! the others stays.
 
+use super::store::ABSENT;
 use crate::domain::index::{Index, hash};
 
-/// Rows of a segment.
+/// Rows, or annexes, of a segment.
 const SEGMENT: usize = 1024;
 /// Bytes of a segment of keys; a longer key has one of its own.
 const KEY_SEGMENT: usize = 1 << 16;
@@ -31,53 +34,167 @@ pub struct Found {
     pub row: Option<RowId>,
 }
 
-/// One row that is being changed.
-#[derive(Debug)]
-pub struct RowMut<'r> {
-    row: &'r mut [u64],
-    /// Where the last-changed seqs begin.
-    changed: usize,
+/// Where the cell of a column lies.
+#[derive(Clone, Copy, Debug)]
+struct Place {
+    in_annex: bool,
+    index: usize,
 }
 
-impl RowMut<'_> {
-    /// The word of a cell.
-    #[inline]
-    pub fn cell(&mut self, column: usize) -> Option<&mut u64> {
-        self.row.get_mut(1 + column)
+/// So many cells, and after them the seqs at which they changed, each half a word.
+#[derive(Clone, Copy, Debug, Default)]
+struct Layout {
+    cells: usize,
+    /// Words before the first cell.
+    before: usize,
+    words: usize,
+}
+
+impl Layout {
+    /// `before` words, then cells, then their seqs and as many more halves.
+    fn new(before: usize, cells: usize, more_halves: usize) -> Self {
+        Self {
+            cells,
+            before,
+            words: before + cells + (cells + more_halves).div_ceil(2),
+        }
     }
 
-    /// Says that the cell of a column changed.
+    /// The half of a word: one for each cell, in their order, then the further ones.
+    fn half(&self, words: &[u64], index: usize) -> u32 {
+        let word = words.get(self.before + self.cells + index / 2);
+        (word.copied().unwrap_or_default() >> (index % 2 * SEQ_BITS)) as u32
+    }
+
     #[inline]
-    pub fn set_changed(&mut self, column: usize, at: u32) {
-        let shift = column % 2 * SEQ_BITS;
-        if let Some(word) = self.row.get_mut(self.changed + column / 2) {
-            *word = *word & !(u64::from(u32::MAX) << shift) | u64::from(at) << shift;
+    fn set_half(&self, words: &mut [u64], index: usize, half: u32) {
+        let shift = index % 2 * SEQ_BITS;
+        if let Some(word) = words.get_mut(self.before + self.cells + index / 2) {
+            *word = *word & !(u64::from(u32::MAX) << shift) | u64::from(half) << shift;
         }
+    }
+
+    fn cell(&self, words: &[u64], index: usize) -> Option<u64> {
+        words.get(self.before + index).copied()
+    }
+
+    fn has_half(&self, words: &[u64], half: u32) -> bool {
+        (0..self.cells).any(|index| self.half(words, index) == half)
+    }
+}
+
+/// Pieces of memory of one length, by number.
+#[derive(Clone, Debug, Default)]
+struct Pieces {
+    words: usize,
+    segments: Vec<Vec<u64>>,
+    len: usize,
+}
+
+impl Pieces {
+    fn new(words: usize) -> Self {
+        Self {
+            words,
+            ..Self::default()
+        }
+    }
+
+    /// Adds one of zeros; its number.
+    fn push(&mut self) -> u32 {
+        if self.len.is_multiple_of(SEGMENT) {
+            let pieces = if self.len == 0 { 4 } else { SEGMENT };
+            self.segments.push(Vec::with_capacity(pieces * self.words));
+        }
+        if let Some(segment) = self.segments.last_mut() {
+            segment.resize(segment.len() + self.words, 0);
+        }
+        self.len += 1;
+        u32::try_from(self.len - 1).unwrap_or(u32::MAX)
+    }
+
+    #[inline]
+    fn get(&self, number: u32) -> &[u64] {
+        let number = number as usize;
+        let from = (number % SEGMENT) * self.words;
+        let segment = self.segments.get(number / SEGMENT);
+        segment
+            .and_then(|segment| segment.get(from..from + self.words))
+            .unwrap_or_default()
+    }
+
+    #[inline]
+    fn get_mut(&mut self, number: u32) -> &mut [u64] {
+        let number = number as usize;
+        let from = (number % SEGMENT) * self.words;
+        let segment = self.segments.get_mut(number / SEGMENT);
+        segment
+            .and_then(|segment| segment.get_mut(from..from + self.words))
+            .unwrap_or_default()
+    }
+
+    fn bytes(&self) -> usize {
+        let segments = self.segments.iter();
+        segments.map(Vec::capacity).sum::<usize>() * size_of::<u64>()
+    }
+}
+
+/// One cell that is being changed.
+#[derive(Debug)]
+pub struct CellMut<'r> {
+    words: &'r mut [u64],
+    layout: Layout,
+    index: usize,
+}
+
+impl CellMut<'_> {
+    /// Its word.
+    #[inline]
+    pub fn word(&mut self) -> Option<&mut u64> {
+        self.words.get_mut(self.layout.before + self.index)
+    }
+
+    /// Says that it changed.
+    #[inline]
+    pub fn set_changed(&mut self, at: u32) {
+        self.layout.set_half(self.words, self.index, at);
     }
 }
 
 /// The rows.
 #[derive(Clone, Debug)]
 pub struct Rows {
-    columns: usize,
-    /// Words of a row.
-    stride: usize,
-    segments: Vec<Vec<u64>>,
-    /// Places of rows, holes among them.
-    len: usize,
+    places: Vec<Place>,
+    layout: Layout,
+    annex: Layout,
+    rows: Pieces,
+    annexes: Pieces,
     holes: usize,
     keys: Vec<Vec<u8>>,
     index: Index,
 }
 
 impl Rows {
-    /// No rows yet, of so many cells.
-    pub fn new(columns: usize) -> Self {
+    /// No rows yet, of so many cells; of each column whether it is filled late.
+    pub fn new(are_late: &[bool]) -> Self {
+        let (mut here, mut late) = (0, 0);
+        let places = are_late.iter().map(|in_annex| {
+            let next = if *in_annex { &mut late } else { &mut here };
+            *next += 1;
+            Place {
+                in_annex: *in_annex,
+                index: *next - 1,
+            }
+        });
+        let places = places.collect();
+        // After the seqs of a row's cells stands the number of its annex and 1, where it may have one.
+        let layout = Layout::new(1, here, usize::from(late > 0));
+        let annex = Layout::new(0, late, 0);
         Self {
-            columns,
-            stride: 1 + columns + columns.div_ceil(2),
-            segments: Vec::new(),
-            len: 0,
+            places,
+            layout,
+            annex,
+            rows: Pieces::new(layout.words),
+            annexes: Pieces::new(annex.words),
             holes: 0,
             keys: Vec::new(),
             index: Index::default(),
@@ -86,7 +203,7 @@ impl Rows {
 
     /// How many.
     pub fn len(&self) -> usize {
-        self.len - self.holes
+        self.rows.len - self.holes
     }
 
     /// Looks a key up.
@@ -100,32 +217,43 @@ impl Rows {
 
     /// Takes a row out; whoever calls has released what its words speak of.
     pub fn take_out(&mut self, row: RowId) {
-        let words = self.row_mut(row).row;
-        if let Some((key, rest)) = words.split_first_mut()
+        let annex = self.annex_of(row);
+        if let Some((key, rest)) = self.rows.get_mut(row).split_first_mut()
             && *key != HOLE
         {
             *key = HOLE;
             rest.fill(0);
             self.holes += 1;
+            if let Some(annex) = annex {
+                self.annexes.get_mut(annex).fill(0);
+            }
         }
     }
 
     /// Whether more than half of it are holes.
     pub fn is_sparse(&self) -> bool {
-        self.holes > HOLES_MIN && 2 * self.holes > self.len
+        self.holes > HOLES_MIN && 2 * self.holes > self.rows.len
     }
 
     /// The same rows without holes, and the new id of each row.
     pub fn squeezed(&self) -> (Self, Vec<Option<RowId>>) {
-        let mut squeezed = Self::new(self.columns);
-        let ids = 0..RowId::try_from(self.len).unwrap_or(RowId::MAX);
-        let moved = ids.map(|id| {
+        let are_late: Vec<bool> = self.places.iter().map(|place| place.in_annex).collect();
+        let mut squeezed = Self::new(&are_late);
+        let moved = self.all_ids().map(|id| {
             let key = std::str::from_utf8(self.key_bytes(id)?).ok()?;
             let found = squeezed.find(key);
             let moved = squeezed.make(key, found);
-            let to = squeezed.row_mut(moved).row.iter_mut();
-            for (to, from) in to.zip(self.row(id)).skip(1) {
-                *to = *from;
+            for column in 0..self.places.len() {
+                let (word, at) = (self.cell(id, column), self.changed(id, column));
+                if word.is_none_or(|word| word == ABSENT) && at == 0 {
+                    continue;
+                }
+                if let Some(mut cell) = squeezed.cell_mut(moved, column) {
+                    cell.set_changed(at);
+                    if let (Some(to), Some(from)) = (cell.word(), word) {
+                        *to = from;
+                    }
+                }
             }
             Some(moved)
         });
@@ -135,18 +263,11 @@ impl Rows {
 
     /// Makes the row of a key that was looked up and not found.
     pub fn make(&mut self, key: &str, found: Found) -> RowId {
-        let row = RowId::try_from(self.len).unwrap_or(RowId::MAX);
-        if self.len.is_multiple_of(SEGMENT) {
-            let rows = if self.len == 0 { 4 } else { SEGMENT };
-            self.segments.push(Vec::with_capacity(rows * self.stride));
-        }
         let key_word = self.keep_key(key);
-        if let Some(segment) = self.segments.last_mut() {
-            let end = segment.len() + self.stride;
-            segment.push(key_word);
-            segment.resize(end, 0);
+        let row = self.rows.push();
+        if let Some(first) = self.rows.get_mut(row).first_mut() {
+            *first = key_word;
         }
-        self.len += 1;
         self.index.insert(found.hash, row);
         row
     }
@@ -191,55 +312,89 @@ impl Rows {
 
     /// The ids of all rows.
     pub fn ids(&self) -> impl Iterator<Item = RowId> {
-        let ids = 0..RowId::try_from(self.len).unwrap_or(RowId::MAX);
-        ids.filter(|row| self.row(*row).first() != Some(&HOLE))
+        self.all_ids()
+            .filter(|row| self.row(*row).first() != Some(&HOLE))
+    }
+
+    /// The same, and those of holes.
+    fn all_ids(&self) -> impl Iterator<Item = RowId> + use<> {
+        0..RowId::try_from(self.rows.len).unwrap_or(RowId::MAX)
     }
 
     fn row(&self, row: RowId) -> &[u64] {
-        let row = row as usize;
-        let from = (row % SEGMENT) * self.stride;
-        let segment = self.segments.get(row / SEGMENT);
-        segment
-            .and_then(|segment| segment.get(from..from + self.stride))
-            .unwrap_or_default()
+        self.rows.get(row)
     }
 
-    /// One row, to be changed.
-    #[inline]
-    pub fn row_mut(&mut self, row: RowId) -> RowMut<'_> {
-        let row = row as usize;
-        let from = (row % SEGMENT) * self.stride;
-        let segment = self.segments.get_mut(row / SEGMENT);
-        let row = segment.and_then(|segment| segment.get_mut(from..from + self.stride));
-        RowMut {
-            row: row.unwrap_or_default(),
-            changed: 1 + self.columns,
+    /// The number of a row's annex, if it has one.
+    fn annex_of(&self, row: RowId) -> Option<u32> {
+        if self.annex.cells == 0 {
+            return None;
         }
+        self.layout
+            .half(self.row(row), self.layout.cells)
+            .checked_sub(1)
     }
 
-    /// The word of a cell.
+    /// The cell of a column, to be changed; a column that is filled late gives the row its annex.
+    #[inline]
+    pub fn cell_mut(&mut self, row: RowId, column: usize) -> Option<CellMut<'_>> {
+        let Place { in_annex, index } = *self.places.get(column)?;
+        if !in_annex {
+            return Some(CellMut {
+                words: self.rows.get_mut(row),
+                layout: self.layout,
+                index,
+            });
+        }
+        let annex = self.annex_of(row).unwrap_or_else(|| {
+            let annex = self.annexes.push();
+            let half = self.layout.cells;
+            self.layout
+                .set_half(self.rows.get_mut(row), half, annex + 1);
+            annex
+        });
+        Some(CellMut {
+            words: self.annexes.get_mut(annex),
+            layout: self.annex,
+            index,
+        })
+    }
+
+    /// The words among which the cell of a column lies; `None` where the row has no annex.
+    fn around(&self, row: RowId, column: usize) -> Option<(&[u64], Layout, usize)> {
+        let Place { in_annex, index } = *self.places.get(column)?;
+        if in_annex {
+            let annex = self.annexes.get(self.annex_of(row)?);
+            return Some((annex, self.annex, index));
+        }
+        Some((self.row(row), self.layout, index))
+    }
+
+    /// The word of a cell; `None` where the row has no annex for it.
     pub fn cell(&self, row: RowId, column: usize) -> Option<u64> {
-        self.row(row).get(1 + column).copied()
+        let (words, layout, index) = self.around(row, column)?;
+        layout.cell(words, index)
     }
 
     /// When the cell of a column last changed, from the table's base; 0: never.
     pub fn changed(&self, row: RowId, column: usize) -> u32 {
-        let word = self.row(row).get(1 + self.columns + column / 2);
-        (word.copied().unwrap_or_default() >> (column % 2 * SEQ_BITS)) as u32
+        let around = self.around(row, column);
+        around.map_or(0, |(words, layout, index)| layout.half(words, index))
     }
 
     /// Whether a cell of the row last changed then.
     pub fn has_changed(&self, row: RowId, at: u32) -> bool {
-        let words = self.row(row).get(1 + self.columns..).unwrap_or_default();
-        let mut words = words.iter();
-        words.any(|word| *word as u32 == at || (*word >> SEQ_BITS) as u32 == at)
+        let annex = || {
+            let annex = self.annex_of(row)?;
+            Some(self.annex.has_half(self.annexes.get(annex), at))
+        };
+        self.layout.has_half(self.row(row), at) || annex().unwrap_or(false)
     }
 
     /// About how many bytes they take.
     pub fn bytes(&self) -> usize {
-        let rows: usize = self.segments.iter().map(Vec::capacity).sum();
         let keys: usize = self.keys.iter().map(Vec::capacity).sum();
-        rows * size_of::<u64>() + keys + self.index.bytes()
+        self.rows.bytes() + self.annexes.bytes() + keys + self.index.bytes()
     }
 }
 
@@ -249,7 +404,7 @@ mod tests {
 
     #[test]
     fn keys_of_events_from_before_a_generator_may_be_longer_than_a_segment() {
-        let mut rows = Rows::new(1);
+        let mut rows = Rows::new(&[false]);
         let lengths = [
             3,
             40_000,

@@ -29,12 +29,20 @@ impl<'a> Scalar<'a> {
     #[must_use]
     pub fn of(value: &'a Value<'_>) -> Option<Self> {
         match value {
-            Value::Null | Value::Big(_) => None,
-            Value::Bool(flag) => Some(Self::Bool(*flag)),
-            Value::Int(int) => Some(Self::Int(*int)),
-            Value::Float(float) => float.is_finite().then_some(Self::Float(float + 0.0)),
             Value::Str(text) => Some(Self::Str(text)),
-            Value::List(_) | Value::Map(_) => Some(Self::Json(value.to_text().into())),
+            value => Self::of_made(value),
+        }
+    }
+
+    /// A value that was made and not sent; `None` where it is text, or none that a cell holds.
+    #[must_use]
+    pub fn of_made(value: &Value<'_>) -> Option<Scalar<'static>> {
+        match value {
+            Value::Str(_) | Value::Null | Value::Big(_) => None,
+            Value::Bool(flag) => Some(Scalar::Bool(*flag)),
+            Value::Int(int) => Some(Scalar::Int(*int)),
+            Value::Float(float) => float.is_finite().then_some(Scalar::Float(float + 0.0)),
+            Value::List(_) | Value::Map(_) => Some(Scalar::Json(value.to_text().into())),
         }
     }
 

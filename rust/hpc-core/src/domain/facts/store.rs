@@ -5,8 +5,10 @@
 //! tasks. A value of `last` is that value where it has the least stamp. What does not fit lies here,
 //! and the word says where. Equal texts lie here once, and are
 //! dropped with the last word that speaks of them, so that memory follows the facts and not the log.
+//! Those of lists and maps are mostly alike, and lie here as what they differ in.
 
 use super::scalar::Scalar;
+use crate::domain::alike::Alike;
 use crate::domain::texts::{Slab, Texts};
 use crate::lattice::Cell;
 use crate::lattice::last::Stamp;
@@ -71,6 +73,7 @@ struct LastWord {
 #[derive(Clone, Debug, Default)]
 pub struct Store {
     texts: Texts,
+    jsons: Alike,
     wides: Slab<u64>,
     lasts: Slab<LastWord>,
     cells: Slab<Cell>,
@@ -98,7 +101,7 @@ impl Store {
                 }
             }
             Scalar::Str(text) => self.text_word(text),
-            Scalar::Json(text) => at(JSON, self.texts.intern(text)),
+            Scalar::Json(text) => at(JSON, self.jsons.intern(text)),
         }
     }
 
@@ -127,7 +130,7 @@ impl Store {
                 Scalar::Str(std::str::from_utf8(bytes).ok()?)
             }
             TEXT => Scalar::Str(self.texts.text(place(word))),
-            JSON => Scalar::Json(self.texts.text(place(word)).into()),
+            JSON => Scalar::Json(self.jsons.text(place(word)).into()),
             WIDE_INT => Scalar::Int(self.wides.get(place(word))?.cast_signed()),
             WIDE_FLOAT => Scalar::Float(f64::from_bits(*self.wides.get(place(word))?)),
             _ => return None,
@@ -183,7 +186,8 @@ impl Store {
                     self.release_last(last);
                 }
             }
-            TEXT | JSON => self.texts.release(place(word)),
+            TEXT => self.texts.release(place(word)),
+            JSON => self.jsons.release(place(word)),
             WIDE_INT | WIDE_FLOAT => {
                 self.wides.take(place(word));
             }
@@ -215,7 +219,8 @@ impl Store {
 
     /// About how many bytes lie here.
     pub fn bytes(&self) -> usize {
-        self.texts.bytes() + self.wides.bytes() + self.lasts.bytes() + self.cells.bytes()
+        let texts = self.texts.bytes() + self.jsons.bytes();
+        texts + self.wides.bytes() + self.lasts.bytes() + self.cells.bytes()
     }
 }
 
@@ -229,7 +234,7 @@ mod tests {
         let mut short = [0; 8];
         assert_eq!(store.scalar(word, &mut short).as_ref(), Some(value));
         store.release(word);
-        assert!(store.texts.is_empty());
+        assert!(store.texts.is_empty() && store.jsons.is_empty());
     }
 
     #[test]

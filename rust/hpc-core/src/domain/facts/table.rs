@@ -24,6 +24,8 @@ pub struct Table {
     pub columns: Vec<String>,
     /// Their lattices.
     pub kinds: Vec<LatticeKind>,
+    /// Of each column whether it is filled late.
+    are_late: Vec<bool>,
     /// Its rows.
     pub rows: Rows,
     /// When which row changed.
@@ -43,7 +45,8 @@ impl Table {
             beside: None,
             columns: Vec::new(),
             kinds: Vec::new(),
-            rows: Rows::new(0),
+            are_late: Vec::new(),
+            rows: Rows::new(&[]),
             changes: Changes::default(),
             base: 0,
             is_based: false,
@@ -63,8 +66,17 @@ impl Table {
         }
         self.columns.push(name.to_owned());
         self.kinds.push(kind);
-        self.rows = Rows::new(self.columns.len());
+        self.are_late.push(false);
+        self.rows = Rows::new(&self.are_late);
         self.columns.len() - 1
+    }
+
+    /// Says that a column is filled late. This, too, is said before the first row is made.
+    pub fn fill_late(&mut self, column: usize) {
+        if let Some(is_late) = self.are_late.get_mut(column) {
+            *is_late = true;
+        }
+        self.rows = Rows::new(&self.are_late);
     }
 
     /// A seq as cells keep it; at least 1. What is before the base comes out as the first after it.
@@ -128,9 +140,15 @@ impl Table {
         self.squeeze_at = 2 * self.changes.len().max(self.rows.len());
     }
 
+    fn set_changed(&mut self, row: RowId, column: usize, number: u32) {
+        if let Some(mut cell) = self.rows.cell_mut(row, column) {
+            cell.set_changed(number);
+        }
+    }
+
     /// Puts back when a cell changed, by its number; [`Table::restored`] must follow.
     pub fn restore(&mut self, row: RowId, column: usize, number: u32) {
-        self.rows.row_mut(row).set_changed(column, number);
+        self.set_changed(row, column, number);
         self.changes.push((number, row));
     }
 
@@ -166,8 +184,10 @@ impl Table {
             }
             let number = at.saturating_sub(moved).max(rank);
             for column in 0..columns {
-                if rows.changed(row, column) == at {
-                    rows.row_mut(row).set_changed(column, number);
+                if rows.changed(row, column) == at
+                    && let Some(mut cell) = rows.cell_mut(row, column)
+                {
+                    cell.set_changed(number);
                 }
             }
             Some((number, row))
@@ -187,7 +207,7 @@ mod tests {
 
     fn change(table: &mut Table, row: RowId, column: usize, seq: u64) {
         let number = table.number(seq);
-        table.rows.row_mut(row).set_changed(column, number);
+        table.set_changed(row, column, number);
         table.note(row, number);
     }
 
@@ -227,15 +247,23 @@ mod tests {
     fn rows_that_are_taken_out_leave_the_others_as_they_are() {
         let mut table = Table::new("t");
         table.column("a", LatticeKind::Max);
+        let late = table.column("b", LatticeKind::Max);
+        table.fill_late(late);
         let rows = 20_000_u32;
+        let has_late = |n: u32| n.is_multiple_of(3);
         for n in 0..rows {
             let name = n.to_string();
             let found = table.rows.find(&name);
             let row = table.rows.make(&name, found);
-            if let Some(word) = table.rows.row_mut(row).cell(0) {
+            if let Some(mut cell) = table.rows.cell_mut(row, 0)
+                && let Some(word) = cell.word()
+            {
                 *word = u64::from(n);
             }
             change(&mut table, row, 0, 10 + u64::from(n));
+            if has_late(n) {
+                change(&mut table, row, late, 10 + u64::from(n));
+            }
         }
         let bytes = table.rows.bytes();
         let is_kept = |n: u32| n.is_multiple_of(7);
@@ -266,6 +294,8 @@ mod tests {
             let row = table.rows.find(&n.to_string()).row;
             let cell = row.and_then(|row| table.rows.cell(row, 0));
             assert_eq!(cell, is_kept(n).then_some(u64::from(n)));
+            let told = row.map_or(0, |row| table.rows.changed(row, late));
+            assert_eq!(told > 0, is_kept(n) && has_late(n));
         }
     }
 }

@@ -104,13 +104,15 @@ impl<'f> RowWriter<'f> {
             return Err(KindMismatch { expected, got });
         }
         let id = self.id();
-        let mut row = self.table.rows.row_mut(id);
-        let Some(word) = row.cell(index) else {
+        let Some(mut cell) = self.table.rows.cell_mut(id, index) else {
+            return Ok(Joined::Same);
+        };
+        let Some(word) = cell.word() else {
             return Ok(Joined::Same);
         };
         let joined = join(self.store, word)?;
         if joined.has_grown() {
-            row.set_changed(index, self.number);
+            cell.set_changed(self.number);
             self.has_grown = true;
         }
         Ok(joined)
@@ -130,21 +132,22 @@ impl<'f> RowWriter<'f> {
             return Ok(false);
         };
         let mut cell = self.found.row.and_then(|id| {
-            let mut row = self.table.rows.row_mut(id);
-            take(self.store, kind, row.cell(index)?)
+            let mut cell = self.table.rows.cell_mut(id, index)?;
+            take(self.store, kind, cell.word()?)
         });
         let grew = change(&mut cell);
         let Some(cell) = cell else {
             return grew;
         };
         let id = self.id();
-        let mut row = self.table.rows.row_mut(id);
-        if let Some(word) = row.cell(index) {
-            *word = put(self.store, cell);
-        }
-        if grew == Ok(true) {
-            row.set_changed(index, self.number);
-            self.has_grown = true;
+        if let Some(mut place) = self.table.rows.cell_mut(id, index) {
+            if let Some(word) = place.word() {
+                *word = put(self.store, cell);
+            }
+            if grew == Ok(true) {
+                place.set_changed(self.number);
+                self.has_grown = true;
+            }
         }
         grew
     }
