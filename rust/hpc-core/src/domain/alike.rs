@@ -29,6 +29,18 @@ pub struct Parts<'t> {
     pub own: &'t str,
 }
 
+impl<'t> Parts<'t> {
+    /// A text as it is.
+    fn whole(text: &'t str) -> Self {
+        Self {
+            model: 0,
+            first: 0,
+            last: 0,
+            own: text,
+        }
+    }
+}
+
 #[derive(Clone, Debug)]
 struct Model {
     text: Box<str>,
@@ -80,12 +92,7 @@ impl Models {
     /// Takes a text apart; one more speaks of its model, which may be the text itself.
     pub fn take_apart<'t>(&mut self, text: &'t str) -> Parts<'t> {
         if text.len() < LENGTH_MIN {
-            return Parts {
-                model: 0,
-                first: 0,
-                last: 0,
-                own: text,
-            };
+            return Parts::whole(text);
         }
         for nth in 0..self.lately.len() {
             let Some(place) = self.lately.get(nth).copied() else {
@@ -220,11 +227,14 @@ impl Own {
     }
 }
 
+/// A longer text is kept as it is: there are few, and the others take less.
+const LENGTH_MAX: usize = u16::MAX as usize;
+
 #[derive(Clone, Debug)]
 struct Text {
     model: u32,
-    first: u32,
-    last: u32,
+    first: u16,
+    last: u16,
     hash: u32,
     /// How many speak of it.
     speakers: u32,
@@ -235,8 +245,8 @@ impl Text {
     fn parts(&self) -> Parts<'_> {
         Parts {
             model: self.model,
-            first: self.first,
-            last: self.last,
+            first: self.first.into(),
+            last: self.last.into(),
             own: self.own.text(),
         }
     }
@@ -275,11 +285,14 @@ impl Alike {
             }
             return place;
         }
-        let parts = models.take_apart(text);
+        let parts = match text.len() {
+            ..=LENGTH_MAX => models.take_apart(text),
+            _ => Parts::whole(text),
+        };
         let place = texts.put(Text {
             model: parts.model,
-            first: parts.first,
-            last: parts.last,
+            first: parts.first as u16,
+            last: parts.last as u16,
             hash,
             speakers: 1,
             own: Own::new(parts.own),
@@ -394,6 +407,19 @@ mod tests {
         let places: Vec<usize> = texts.iter().map(|text| alike.intern(text)).collect();
         for (place, text) in places.iter().zip(&texts) {
             assert_eq!(&alike.text(*place), text);
+        }
+    }
+
+    #[test]
+    fn long_texts_come_back_too() {
+        let mut alike = Alike::default();
+        let texts = [LENGTH_MAX, LENGTH_MAX + 1, 3 * LENGTH_MAX].map(|length| "ab".repeat(length));
+        let places = texts.each_ref().map(|text| alike.intern(text));
+        assert!(places.map(|place| alike.text(place)) == texts);
+        let mut models = Models::default();
+        for text in &texts {
+            let parts = models.take_apart(text);
+            assert!(parts.own.len() <= OWN_MAX && models.whole(&parts) == *text);
         }
     }
 

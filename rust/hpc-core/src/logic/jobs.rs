@@ -13,10 +13,12 @@ use super::job::Job;
 use super::queue::JobIx;
 use super::sealed::{Place, Sealed};
 use crate::domain::index::{Index, hash};
+use crate::domain::texts::Slab;
 
 #[derive(Clone, Debug)]
 enum Slot {
-    Whole(Box<Job>),
+    /// As it is, at a place of its own: a pointer would make every slot longer.
+    Whole(u32),
     /// Sealed before any of its tasks was leased.
     Waiting(Place),
     /// Sealed when all was over.
@@ -40,12 +42,18 @@ pub enum Form {
 pub struct Jobs {
     slots: Vec<Slot>,
     by_id: Index,
+    whole: Slab<Box<Job>>,
     sealed: Sealed,
     graves: Graves,
     forgotten: usize,
     /// Those that may have changed since [`Jobs::seal`].
     changed: Vec<JobIx>,
     numbered: u64,
+}
+
+/// The slot of a job as it is.
+fn whole_slot(whole: &mut Slab<Box<Job>>, job: Job) -> Slot {
+    Slot::Whole(u32::try_from(whole.put(Box::new(job))).unwrap_or(u32::MAX))
 }
 
 impl Jobs {
@@ -60,7 +68,7 @@ impl Jobs {
     #[must_use]
     pub fn id(&self, ix: JobIx) -> Option<&str> {
         match self.slots.get(ix as usize)? {
-            Slot::Whole(job) => Some(&job.id),
+            Slot::Whole(place) => Some(&self.whole_at(*place)?.id),
             Slot::Waiting(place) | Slot::Sealed(place) => self.sealed.id(*place),
             Slot::Forgotten(grave) => self.graves.id(*grave),
         }
@@ -70,7 +78,7 @@ impl Jobs {
     #[must_use]
     pub fn get(&self, ix: JobIx) -> Option<Cow<'_, Job>> {
         match self.slots.get(ix as usize)? {
-            Slot::Whole(job) => Some(Cow::Borrowed(job)),
+            Slot::Whole(place) => self.whole_at(*place).map(Cow::Borrowed),
             Slot::Waiting(place) | Slot::Sealed(place) => self.sealed.open(*place).map(Cow::Owned),
             Slot::Forgotten(_) => None,
         }
@@ -112,7 +120,7 @@ impl Jobs {
     #[must_use]
     pub fn live(&self, ix: JobIx) -> Option<&Job> {
         match self.slots.get(ix as usize)? {
-            Slot::Whole(job) => Some(job),
+            Slot::Whole(place) => self.whole_at(*place),
             Slot::Waiting(_) | Slot::Sealed(_) | Slot::Forgotten(_) => None,
         }
     }
@@ -121,7 +129,7 @@ impl Jobs {
     #[must_use]
     pub fn is_settled(&self, ix: JobIx) -> bool {
         match self.slots.get(ix as usize) {
-            Some(Slot::Whole(job)) => job.is_settled(),
+            Some(Slot::Whole(place)) => self.whole_at(*place).is_some_and(Job::is_settled),
             Some(Slot::Sealed(_) | Slot::Forgotten(_)) => true,
             Some(Slot::Waiting(_)) | None => false,
         }
@@ -156,12 +164,16 @@ impl Jobs {
         if let Slot::Waiting(place) | Slot::Sealed(place) = slot {
             let job = self.sealed.open(*place)?;
             self.sealed.forget(*place);
-            *slot = Slot::Whole(Box::new(job));
+            *slot = whole_slot(&mut self.whole, job);
         }
         match slot {
-            Slot::Whole(job) => Some(job),
+            Slot::Whole(place) => self.whole.get_mut(*place as usize).map(Box::as_mut),
             _ => None,
         }
+    }
+
+    fn whole_at(&self, place: u32) -> Option<&Job> {
+        self.whole.get(place as usize).map(Box::as_ref)
     }
 
     /// Forgets a job that is at rest, by the event of a seq, said at a time; whether it did.
@@ -183,8 +195,12 @@ impl Jobs {
         let Some(slot) = self.slots.get_mut(ix as usize) else {
             return false;
         };
-        if let Slot::Sealed(place) = std::mem::replace(slot, Slot::Forgotten(grave)) {
-            self.sealed.forget(place);
+        match std::mem::replace(slot, Slot::Forgotten(grave)) {
+            Slot::Whole(place) => {
+                self.whole.take(place as usize);
+            }
+            Slot::Waiting(place) | Slot::Sealed(place) => self.sealed.forget(place),
+            Slot::Forgotten(_) => {}
         }
         self.forgotten += 1;
         true
@@ -194,10 +210,13 @@ impl Jobs {
     pub fn seal(&mut self) {
         for ix in std::mem::take(&mut self.changed) {
             if let Some(slot) = self.slots.get_mut(ix as usize)
-                && let Slot::Whole(job) = slot
+                && let Slot::Whole(at) = slot
+                && let Some(job) = self.whole.get(*at as usize)
                 && let Some(place) = self.sealed.seal(job)
             {
-                *slot = match job.is_at_rest() {
+                let is_over = job.is_at_rest();
+                self.whole.take(*at as usize);
+                *slot = match is_over {
                     true => Slot::Sealed(place),
                     false => Slot::Waiting(place),
                 };
@@ -224,12 +243,7 @@ impl Jobs {
 
     /// Those that are not sealed.
     pub fn whole(&self) -> impl Iterator<Item = (JobIx, &Job)> {
-        self.indexes()
-            .zip(&self.slots)
-            .filter_map(|(ix, slot)| match slot {
-                Slot::Whole(job) => Some((ix, job.as_ref())),
-                _ => None,
-            })
+        self.indexes().filter_map(|ix| Some((ix, self.live(ix)?)))
     }
 
     /// Those that are not over, sealed or not.
@@ -286,7 +300,7 @@ impl Jobs {
     /// Adds a job; [`Jobs::seal`] may follow.
     pub fn push(&mut self, job: Job) -> JobIx {
         let ix = self.note(&job.id);
-        self.slots.push(Slot::Whole(Box::new(job)));
+        self.slots.push(whole_slot(&mut self.whole, job));
         self.changed.push(ix);
         ix
     }
@@ -304,7 +318,11 @@ impl Jobs {
     /// Appends the canonical bytes of one job.
     pub fn encode(&self, ix: JobIx, out: &mut Vec<u8>) {
         match self.slots.get(ix as usize) {
-            Some(Slot::Whole(job)) => job.write(out),
+            Some(Slot::Whole(place)) => {
+                if let Some(job) = self.whole_at(*place) {
+                    job.write(out);
+                }
+            }
             Some(Slot::Waiting(place) | Slot::Sealed(place)) => self.sealed.copy(*place, out),
             Some(Slot::Forgotten(grave)) => {
                 if let Some(left) = self.graves.get(*grave) {

@@ -59,10 +59,49 @@ pub enum Fit {
     JobIsFull,
 }
 
+/// Jobs of one shape in the order of their ranks: by priority, as most have the same.
+#[derive(Clone, Debug, Default)]
+struct Line(BTreeMap<Reverse<i64>, BTreeSet<(u64, JobIx)>>);
+
+impl Line {
+    fn insert(&mut self, rank: Rank, job: JobIx) {
+        let same = self.0.entry(rank.priority).or_default();
+        same.insert((rank.seq, job));
+    }
+
+    fn remove(&mut self, rank: Rank, job: JobIx) {
+        if let Some(same) = self.0.get_mut(&rank.priority) {
+            same.remove(&(rank.seq, job));
+            if same.is_empty() {
+                self.0.remove(&rank.priority);
+            }
+        }
+    }
+
+    fn iter(&self) -> impl Iterator<Item = (Rank, JobIx)> + '_ {
+        self.0.iter().flat_map(|(priority, same)| {
+            let rank = |seq| Rank {
+                priority: *priority,
+                seq,
+            };
+            same.iter().map(move |(seq, job)| (rank(*seq), *job))
+        })
+    }
+
+    fn first(&self) -> Option<(Rank, JobIx)> {
+        self.iter().next()
+    }
+
+    /// Those before a rank.
+    fn before(&self, rank: Rank) -> impl Iterator<Item = (Rank, JobIx)> + '_ {
+        self.iter().take_while(move |(of, _)| *of < rank)
+    }
+}
+
 /// The jobs of one namespace that have ready tasks.
 #[derive(Clone, Debug, Default)]
 struct Ready {
-    by_shape: BTreeMap<ShapeIx, BTreeSet<(Rank, JobIx)>>,
+    by_shape: BTreeMap<ShapeIx, Line>,
     /// The first job of each shape.
     heads: BTreeSet<(Rank, JobIx, ShapeIx)>,
     /// The shapes that have another first job than when this was asked last.
@@ -71,11 +110,11 @@ struct Ready {
 
 impl Ready {
     /// Changes the jobs of a shape, and its head with them.
-    fn change(&mut self, shape: ShapeIx, change: impl FnOnce(&mut BTreeSet<(Rank, JobIx)>)) {
+    fn change(&mut self, shape: ShapeIx, change: impl FnOnce(&mut Line)) {
         let jobs = self.by_shape.entry(shape).or_default();
-        let former = jobs.first().copied();
+        let former = jobs.first();
         change(jobs);
-        let head = jobs.first().copied();
+        let head = jobs.first();
         if head.is_none() {
             self.by_shape.remove(&shape);
         }
@@ -158,9 +197,7 @@ impl Queue {
             self.ready.insert(ns_id.to_owned(), Ready::default());
         }
         if let Some(ready) = self.ready.get_mut(ns_id) {
-            ready.change(shape, |jobs| {
-                jobs.insert((rank, job));
-            });
+            ready.change(shape, |jobs| jobs.insert(rank, job));
         }
     }
 
@@ -190,9 +227,7 @@ impl Queue {
         let Some(ready) = self.ready.get_mut(ns_id) else {
             return;
         };
-        ready.change(shape, |jobs| {
-            jobs.remove(&(rank, job));
-        });
+        ready.change(shape, |jobs| jobs.remove(rank, job));
         if ready.by_shape.is_empty() {
             self.ready.remove(ns_id);
         }
@@ -218,12 +253,17 @@ impl Queue {
                 continue;
             };
             let mut look = |shape: ShapeIx, best: &mut Option<(Rank, JobIx)>| {
-                for first in ready.by_shape.get(&shape).into_iter().flatten() {
-                    if best.is_some_and(|best| best <= *first) {
+                for first in ready
+                    .by_shape
+                    .get(&shape)
+                    .iter()
+                    .flat_map(|line| line.iter())
+                {
+                    if best.is_some_and(|best| best <= first) {
                         return;
                     }
                     match fits(first.1, first.0) {
-                        Fit::Yes => *best = Some(*first),
+                        Fit::Yes => *best = Some(first),
                         Fit::No => return,
                         Fit::JobIsFull => {}
                     }
@@ -250,8 +290,8 @@ impl Queue {
         let mut heads = Vec::new();
         for ready in self.ready.values_mut() {
             for shape in std::mem::take(&mut ready.new_heads) {
-                let first = ready.by_shape.get(&shape).and_then(BTreeSet::first);
-                heads.extend(first.map(|(_, job)| *job));
+                let first = ready.by_shape.get(&shape).and_then(Line::first);
+                heads.extend(first.map(|(_, job)| job));
             }
         }
         heads
@@ -273,6 +313,6 @@ impl Queue {
             .get(ns_id)
             .into_iter()
             .flat_map(|ready| ready.by_shape.values())
-            .flat_map(move |jobs| jobs.range(..(rank, 0)).map(|(_, job)| *job))
+            .flat_map(move |jobs| jobs.before(rank).map(|(_, job)| job))
     }
 }
