@@ -169,3 +169,18 @@ def ended(state: str = "failed", cause: str | None = None, **attempt: Any) -> di
     row["attempts"] = [{**row["attempts"][0], "exit_code": None, "cause": cause, **attempt}]
     row["settled"] = [{"tasks": "0", "state": state, "cause": cause}]
     return row
+
+
+def knows(hub: CannedHub, row: dict[str, Any]) -> None:
+    """Let the Hub know a job."""
+    hub.routes["GET", f"/jobs/{row['job_id']}"] = answer({"cursor": 4, "data": row})
+    hub.routes["GET", "/pull"] = answer(
+        {"gid": "kernel", "cursor": 5, "facts": {"jobs": {row["job_id"]: {"phase": row["phase"]}}}}
+    )
+
+
+def sent(hub: CannedHub) -> dict[str, Any]:
+    """The payload of the first event that was sent."""
+    bodies = [request.body for request in hub.asked if request.path == "/ingest"]
+    payload: dict[str, Any] = bodies[0]["events"][0]["payload"]
+    return payload

@@ -2,7 +2,7 @@
 //!
 //! | module                   | answers                                                    |
 //! |--------------------------|------------------------------------------------------------|
-//! | [`supervisor`]           | the loop: relay, children, time                            |
+//! | [`supervisor`], [`own_process`] | the loop: relay, children, time; what the process must be |
 //! | [`board`], [`life`]      | which tasks wait and run; the life of one                  |
 //! | [`work`], [`ulimits`], [`spawn`] | what is executed, and how one task of it starts      |
 //! | [`hooks`]                | what the owner has run before and after each               |
@@ -39,6 +39,7 @@ pub mod limits;
 pub mod memory;
 pub mod orphans;
 pub mod outbox;
+pub mod own_process;
 pub mod reap;
 pub mod record;
 pub mod report;

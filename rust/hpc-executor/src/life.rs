@@ -7,7 +7,6 @@
 //! What a relay's owner has run before and after it goes the same way and stands in
 //! [`crate::hooks`], which passes a task on to here and takes it back from here.
 
-use std::collections::HashSet;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -19,19 +18,12 @@ use crate::cgroup::Group;
 use crate::hooks::{self, Phase};
 use crate::janitor::Chore;
 use crate::limits;
-use crate::reap;
 use crate::record::{Cause, Outcome, Reason, Record, Span};
 use crate::slots::Taken;
 use crate::spawn::{self, Failed, Hook, Place};
 use crate::sys::{self, CpuSet, Exit, Reaped};
 use crate::timers::Timer;
 use crate::work::{Lot, seconds_to_ms};
-
-/// How long what a task left behind may take to die before the task is reported all the same.
-const SWEEP_MS_MAX: u64 = 10_000;
-
-/// How soon orphans are looked for again.
-const PATROL_MS: u64 = 200;
 
 /// How soon after its start a task's threads are looked at.
 const CONFINE_MS: u64 = 50;
@@ -72,7 +64,7 @@ pub(crate) struct Task {
     started_at: u64,
     ending: Option<Ending>,
     pub over: Option<(Reaped, u64)>,
-    is_haunted: bool,
+    pub is_haunted: bool,
     pub peak_bytes: u64,
     pub seen_bytes: u64,
     pub look_ms: u64,
@@ -100,6 +92,11 @@ impl Task {
             None if self.was_oom() => Some(Why::Oom),
             ending => ending.as_ref().map(|ending| ending.why),
         }
+    }
+
+    /// When all of it is killed, if it was asked to end.
+    pub(crate) fn kill_ms(&self) -> Option<u64> {
+        self.ending.as_ref().map(|ending| ending.kill_ms)
     }
 
     /// Makes it ready for its next process, of which nothing is known yet.
@@ -344,7 +341,7 @@ impl Board {
         let Some(task) = self.running.get(&serial) else {
             return;
         };
-        let is_due = task.ending.as_ref().is_some_and(|e| e.kill_ms <= now_ms);
+        let is_due = task.kill_ms().is_some_and(|kill_ms| kill_ms <= now_ms);
         if is_due && task.over.is_none() {
             sys::signal_group(task.pid, libc::SIGKILL);
             task.kill_group();
@@ -385,78 +382,9 @@ impl Board {
         }
     }
 
-    /// Ends what ended tasks left behind, and concludes those tasks that left nothing.
-    pub(crate) fn sweep_orphans(&mut self, now_ms: u64) {
-        let mut haunted: HashSet<u32> = HashSet::new();
-        let mut is_clean = true;
-        for pid in self.orphans() {
-            let owner = self.owner(pid);
-            let task = owner.and_then(|serial| self.running.get(&serial));
-            match task {
-                Some(task) if task.over.is_none() => continue, // its task still runs
-                Some(task) => {
-                    haunted.extend(owner);
-                    // Whoever was asked to end with the group has the group's grace.
-                    let has_grace = task.ending.as_ref().is_some_and(|e| e.kill_ms > now_ms);
-                    if !(has_grace && sys::group_of(pid) == Some(task.pid)) {
-                        reap::end_child(pid);
-                    }
-                }
-                None => reap::end_child(pid),
-            }
-            is_clean = false;
-        }
-        let ended = self.serials(|task| task.over.is_some());
-        for serial in ended {
-            if !haunted.contains(&serial) {
-                self.conclude(serial, true);
-                // The list of children may leave out some while others die: look once more.
-                is_clean = false;
-            } else if let Some(task) = self.running.get_mut(&serial)
-                && !task.is_haunted
-            {
-                task.is_haunted = true;
-                let from_ms = task
-                    .ending
-                    .as_ref()
-                    .map_or(now_ms, |e| e.kill_ms.max(now_ms));
-                self.timers
-                    .set(from_ms + SWEEP_MS_MAX, Timer::Swept(serial));
-            }
-        }
-        if !is_clean {
-            self.patrol_soon(now_ms);
-        }
-    }
-
-    fn patrol_soon(&mut self, now_ms: u64) {
-        if !self.is_patrolled {
-            self.is_patrolled = true;
-            self.timers.set(now_ms + PATROL_MS, Timer::Patrol);
-        }
-    }
-
-    /// Looks for orphans, and removes the folders that wait for tasks which do not come.
-    pub(crate) fn patrol_due(&mut self) {
-        self.is_patrolled = false;
-        self.reap();
-        if self.running.is_empty() {
-            self.folders.trim();
-        }
-    }
-
-    /// What a task left behind did not die in time: it waits in the kernel.
-    pub(crate) fn swept_due(&mut self, serial: u32) {
-        if self
-            .running
-            .get(&serial)
-            .is_some_and(|task| task.over.is_some())
-        {
-            self.conclude(serial, false);
-        }
-    }
-
-    fn conclude(&mut self, serial: u32, is_swept: bool) {
+    /// Goes on after what has run of a task is over, with all that it left; or, where `is_swept` is
+    /// false, all that could be killed.
+    pub(crate) fn conclude(&mut self, serial: u32, is_swept: bool) {
         let Some(mut task) = self.running.remove(&serial) else {
             return;
         };

@@ -2,8 +2,8 @@
 //!
 //! One thread, one process, between the relay and everything that it runs. It is the subreaper of
 //! all of them, so nothing a task starts can leave it; when the relay is gone (its socket closes),
-//! it ends them all and goes too. It ignores the terminal's signals: when to end is the relay's to
-//! say. The only other thread does slow disk work ([`crate::janitor`]).
+//! it ends them all and goes too. What the process itself must be for that stands in
+//! [`crate::own_process`]. The only other thread does slow disk work ([`crate::janitor`]).
 
 use std::fs::{self, File};
 use std::io;
@@ -22,6 +22,7 @@ use crate::holds::Holds;
 use crate::janitor::{Chore, Janitor};
 use crate::keeper::{Ends, Keeper, Retention};
 use crate::outbox::{News, Outbox};
+use crate::own_process;
 use crate::reap::end_everything;
 use crate::slots::Slots;
 use crate::spawn::OwnFolders;
@@ -50,15 +51,6 @@ const END_MS_MAX: u64 = 5_000;
 
 /// Why the Hub has tasks ended that shall run elsewhere; whatever else it says, it has settled them.
 const DRAIN: &str = "drain";
-
-/// What others send is the relay's to answer; what a write raises, its error tells.
-const IGNORED: [i32; 5] = [
-    libc::SIGINT,
-    libc::SIGTERM,
-    libc::SIGHUP,
-    libc::SIGPIPE,
-    libc::SIGXFSZ,
-];
 
 const SOCKET: u64 = 0;
 const CHILDREN: u64 = 1;
@@ -144,7 +136,7 @@ impl Supervisor {
         let Settings {
             folder, session, ..
         } = settings;
-        let children = prepare_process()?;
+        let children = own_process::prepare()?;
         private_folder(&folder)?;
         let lock = lock(&folder)?;
         let place = sweep::place_of(&folder)?;
@@ -528,28 +520,6 @@ fn ranges(tasks: &str) -> Option<TaskSet> {
     TaskSet::parse(tasks)
         .map_err(|error| crate::say!("supervisor: an order names no tasks: {error}"))
         .ok()
-}
-
-/// Makes this process what a supervisor must be; returns where the deaths of children are told.
-fn prepare_process() -> io::Result<File> {
-    for signal in IGNORED {
-        sys::ignore_signal(signal);
-    }
-    sys::seal_descriptors();
-    sys::become_subreaper()?;
-    protect_no_more_than_others();
-    Ok(File::from(sys::signal_descriptor(libc::SIGCHLD)?))
-}
-
-/// A relay that is protected from the kernel's memory killer does not hand that on.
-fn protect_no_more_than_others() {
-    let path = "/proc/self/oom_score_adj";
-    let score = fs::read_to_string(path)
-        .ok()
-        .and_then(|text| text.trim().parse::<i32>().ok());
-    if score.is_some_and(|score| score < 0) {
-        let _ = fs::write(path, "0"); // raising it is always allowed
-    }
 }
 
 fn lock(folder: &Path) -> io::Result<File> {

@@ -1,0 +1,102 @@
+"""Which jobs a command means: by id, range, name, state or prefix, and `last`."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from canned_hub import Canned, CannedHub, Request, answer, job
+
+from hpc.cli import selectors, tree
+
+
+def test_last_is_the_job_that_this_user_submitted_last(
+    hub: CannedHub, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """And the Hub's newest where that is not known any more."""
+    tree.main(["submit", "--", "true"])
+    capsys.readouterr()
+    assert tree.main(["job", "info", "last", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["data"]["job_id"] == "7"
+    selectors.remember("gone")
+    newest = answer({"cursor": 9, "data": [job("9")], "next": None})
+    hub.routes["GET", "/jobs"] = newest
+    assert tree.main(["job", "info", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["data"]["job_id"] == "9"
+    assert hub.asked[-1].query == {"order": "desc", "limit": "1"}
+
+
+def listed(request: Request) -> Canned:
+    """Four jobs, chosen by name and state as the Hub does."""
+    rows = [job("3", "failed", name="fit"), job("4"), job("5", "failed"), job("abc-1", "running")]
+    for field in ("state", "name"):
+        wanted = request.query.get(field)
+        rows = [row for row in rows if wanted in (None, row[field])]
+    return answer({"cursor": 9, "data": rows, "next": None})
+
+
+@pytest.mark.parametrize(
+    ("selector", "found"),
+    [
+        ("all", ["3", "4", "5", "abc-1"]),
+        ("failed", ["3", "5"]),
+        ("running", ["abc-1"]),
+        ("3-4", ["3", "4"]),
+        ("1-2000", ["3", "4", "5"]),
+        ("fit", ["3"]),
+        ("ab", ["abc-1"]),
+        ("7", ["7"]),
+    ],
+)
+def test_a_selector_means_these_jobs(
+    hub: CannedHub, capsys: pytest.CaptureFixture[str], selector: str, found: list[str]
+) -> None:
+    """States, ranges, names, unique prefixes and ids."""
+    hub.routes["GET", "/jobs"] = listed
+    for number in ("3", "4"):
+        hub.routes["GET", f"/jobs/{number}"] = answer({"cursor": 4, "data": job(number)})
+    assert tree.main(["job", "list", selector, "--json"]) == 0
+    data = json.loads(capsys.readouterr().out)["data"]
+    assert [row["job_id"] for row in data] == found
+
+
+def test_what_means_several_jobs_is_refused_where_one_is_wanted(
+    hub: CannedHub, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Never guess which log was meant."""
+    hub.routes["GET", "/jobs"] = listed
+    assert tree.main(["job", "log", "failed"]) == 2
+    assert "matches 2 jobs: 3, 5" in capsys.readouterr().err
+
+
+def test_a_prefix_of_several_jobs_cancels_none(
+    hub: CannedHub, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A prefix stands for the one job that it begins; a name or a state may stand for several."""
+    rows = [job("fit-1"), job("fit-2")]
+
+    def named(request: Request) -> Canned:
+        found = [] if "name" in request.query else rows
+        return answer({"cursor": 4, "data": found, "next": None})
+
+    hub.routes["GET", "/jobs"] = named
+    assert tree.main(["job", "cancel", "fit"]) == 2
+    assert "`fit` matches several jobs: fit-1, fit-2" in capsys.readouterr().err
+    assert not [request for request in hub.asked if request.path == "/ingest"]
+
+
+def test_jobs_are_cancelled_in_one_batch(hub: CannedHub) -> None:
+    """All of them or none."""
+    hub.routes["GET", "/jobs"] = listed
+    for number in ("3", "5"):
+        hub.routes["GET", f"/jobs/{number}"] = answer({"cursor": 4, "data": job(number)})
+    assert tree.main(["job", "cancel", "failed", "--task", "1-2", "--reason", "why not"]) == 0
+    (body,) = [request.body for request in hub.asked if request.path == "/ingest"]
+    assert [event["payload"]["ctx"]["job_id"] for event in body["events"]] == ["3", "5"]
+    assert body["events"][0] == {
+        "kind": "CancelJob",
+        "payload": {
+            "ctx": {"ns_id": "batch", "job_id": "3", "tasks": "1-2"},
+            "spec": {"reason": "why not"},
+        },
+    }
