@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any, Final, TypeVar
 
 import apsw
+import msgspec
 
 from hpc.errors import StorageDamaged, StorageError, StorageFull, StorageKnown, StorageLocked
 from hpc.protocols import LogHead, LogRow, SnapshotHead
@@ -324,9 +325,10 @@ class SqliteLog(SqliteReader):
                 if db.execute(known, (row[2], self._head.last_seq)).fetchall():
                     raise StorageKnown(row[2]) from error
             raise AssertionError(f"A batch id or seq comes twice: {error}") from error
+        # One statement for all jobs of a batch: a batch may submit a hundred thousand.
         db.executemany(
-            "INSERT OR IGNORE INTO job_rows VALUES (?, ?)",
-            ((job_id, row[0]) for row in rows for job_id in row[7]),
+            "INSERT OR IGNORE INTO job_rows SELECT value, ?2 FROM json_each(?1)",
+            ((msgspec.json.encode(row[7]), row[0]) for row in rows if row[7]),
         )
 
     def _chain_at(self, seq: int) -> bytes:

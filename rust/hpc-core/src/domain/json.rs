@@ -150,6 +150,11 @@ impl<'a> Map<'a> {
         }
     }
 
+    /// Makes room for so many more pairs.
+    pub fn reserve(&mut self, more: usize) {
+        self.pairs.reserve_exact(more);
+    }
+
     /// Takes the value under a key and leaves null, where the map is on its way out.
     pub fn take(&mut self, key: &str) -> Option<Value<'a>> {
         self.text = None;
@@ -285,7 +290,7 @@ impl<'a> Value<'a> {
     /// The canonical text.
     #[must_use]
     pub fn to_text(&self) -> String {
-        let mut out = Vec::new();
+        let mut out = Vec::with_capacity(64);
         self.write(&mut out);
         // The writer emits UTF-8 only.
         String::from_utf8(out).unwrap_or_default()
@@ -350,7 +355,7 @@ impl Map<'_> {
         if let Some(text) = self.text {
             return text.to_owned();
         }
-        let mut out = Vec::with_capacity(128);
+        let mut out = Vec::with_capacity(32 * (self.len() + 1));
         self.write(&mut out);
         // The writer emits UTF-8 only.
         String::from_utf8(out).unwrap_or_default()

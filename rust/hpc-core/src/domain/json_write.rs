@@ -16,10 +16,20 @@ pub fn write_int(out: &mut Vec<u8>, n: impl itoa::Integer) {
     out.extend_from_slice(itoa::Buffer::new().format(n).as_bytes());
 }
 
+/// Below it a whole float is written without an exponent, and is an i64.
+const WHOLE_BELOW: f64 = 1e15;
+
 /// Appends a float so that it parses back as the same float, never as an integer.
+#[expect(clippy::cast_possible_truncation, reason = "it is whole and small")]
 pub fn write_float(out: &mut Vec<u8>, x: f64) {
     use std::io::Write as _;
     let x = if x == 0.0 { 0.0 } else { x };
+    if x.trunc() == x && x.abs() < WHOLE_BELOW {
+        // Most that people write are whole numbers.
+        write_int(out, x as i64);
+        out.extend_from_slice(b".0");
+        return;
+    }
     // Debug is the shortest text that parses back, and has a point or an exponent.
     let _ = write!(out, "{x:?}");
 }

@@ -26,6 +26,8 @@ pub struct SubmittedJob<'b> {
 #[derive(Debug, Default)]
 pub struct Submitted<'b> {
     jobs: HashMap<Cow<'b, str>, SubmittedJob<'b>>,
+    /// Events of the batch.
+    events: usize,
     /// Jobs that no earlier event and no log knows: event, field and id.
     unknown: Vec<(usize, &'static str, String)>,
 }
@@ -55,6 +57,15 @@ fn before<'c>(ctx: &'c Map<'_>) -> impl Iterator<Item = (&'static str, &'c str)>
 }
 
 impl<'b> Submitted<'b> {
+    /// Nothing yet, of a batch of so many events.
+    #[must_use]
+    pub fn of_batch(events: usize) -> Self {
+        Self {
+            events,
+            ..Self::default()
+        }
+    }
+
     /// What this batch submits under an id.
     #[must_use]
     pub fn get(&self, job_id: &str) -> Option<&SubmittedJob<'b>> {
@@ -73,6 +84,9 @@ impl<'b> Submitted<'b> {
             after: after_text(ctx),
             before: before(ctx).map(|(_, id)| id.to_owned()).collect(),
         };
+        if self.jobs.is_empty() {
+            self.jobs.reserve(self.events);
+        }
         self.jobs.insert(text("job_id"), job);
     }
 

@@ -128,7 +128,7 @@ impl Hub {
     ) -> Result<Vec<Checked<'b>>, Box<Problem>> {
         let mut checked = Vec::with_capacity(events.len());
         let mut errors: Vec<FieldError> = Vec::new();
-        let mut submitted = Submitted::default();
+        let mut submitted = Submitted::of_batch(events.len());
         for (index, event) in events.into_iter().enumerate() {
             let mut found = Vec::new();
             let text = (text, index);

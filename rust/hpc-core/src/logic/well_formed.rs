@@ -13,6 +13,10 @@ pub fn check_spec(schema: &KindSpec, spec: &mut Map<'_>, errors: &mut Vec<FieldE
         let field = schema.field(key);
         field.is_some_and(|field| matches!(check_value(field, value), Ok(None)))
     });
+    if is_plain {
+        let defaults = schema.fields.iter().filter(|field| field.default.is_some());
+        spec.reserve(defaults.count());
+    }
     let is_left = |field: &&FieldSpec| !is_plain || field.required || field.default.is_some();
     let mut named = 0;
     for field in schema.fields.iter().filter(is_left) {
