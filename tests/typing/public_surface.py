@@ -139,7 +139,7 @@ def read(client: Client) -> None:
 
     assert_type(client.info("sim-4"), dict[str, Any])
     assert_type(client.why("sim-4"), dict[str, Any])
-    assert_type(client.wait("sim-4", timeout_s=1.0, cursor=41), dict[str, Any])
+    assert_type(client.wait("sim-4", timeout_s=1.0), dict[str, Any])
     assert_type(client.jobs(state="running", order="desc"), Iterator[dict[str, Any]])
     tasks = client.tasks("sim-4", state="failed", after=9, limit=100)
     assert_type(tasks, Iterator[dict[str, Any]])

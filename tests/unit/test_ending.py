@@ -16,7 +16,7 @@ TASKS = 5
 
 
 class Waiter:
-    """Who waits for the job `j`, as `Client.wait` and `as_completed` do."""
+    """Who waits for the job `j`, as `as_completed` does."""
 
     def __init__(self) -> None:
         self.hub = SmallHub()

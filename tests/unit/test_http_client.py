@@ -277,49 +277,18 @@ def test_a_refusal_is_not_repeated(hub: CannedHub, client: Client) -> None:
     assert len(hub.asked) == 1
 
 
-def page(cursor: int, jobs: dict[str, object] | None = None, **more: object) -> Canned:
-    facts = {"jobs": jobs} if jobs else {}
-    return answer({"gid": "kernel", "hub": "h", "cursor": cursor, "facts": facts, **more})
-
-
-def test_waiting_is_a_pull_that_the_hub_holds(hub: CannedHub, client: Client) -> None:
-    """Nothing polls: a pull waits for this job's phase, and goes on where the former ended."""
+def test_waiting_is_a_read_that_the_hub_holds(hub: CannedHub, client: Client) -> None:
+    """Nothing polls: the read of a job waits for its end, and is asked again after a minute."""
     hub.routes["POST", "/ingest"] = RECEIPT
     submitted = client.submit(["true"])
-    phases = [
-        page(6, {submitted.id: {"phase": 2}, "other": {"phase": 3}}),
-        page(9),
-        page(11, {submitted.id: {"phase": 3}}),
+    hub.routes["GET", f"/jobs/{submitted.id}"] = [
+        answer({"cursor": 6, "data": job(submitted.id, "running")}),
+        answer({"cursor": 11, "data": job(submitted.id, "failed")}),
     ]
-    hub.routes["GET", "/pull"] = [*phases]
-    hub.routes["GET", f"/jobs/{submitted.id}"] = answer(
-        {"cursor": 11, "data": job(submitted.id, "failed")}
-    )
     assert submitted.wait()["state"] == "failed"
-    pulls = [request.query for request in hub.asked if request.path == "/pull"]
-    assert [query["cursor"] for query in pulls] == ["4", "6", "9"]
-    assert all(float(query["wait"]) > 1 and query["table"] == "jobs" for query in pulls)
-    assert all((query["row"], query["column"]) == (submitted.id, "phase") for query in pulls)
-    assert hub.paths()[-1] == f"GET /jobs/{submitted.id}"
-
-
-def test_a_finished_job_that_got_further_tasks_is_waited_for(
-    hub: CannedHub, client: Client
-) -> None:
-    """Its phase stays finished: what tells is that more of its tasks are settled."""
-    hub.routes["GET", "/jobs/k"] = [
-        answer({"cursor": 9, "data": job("k", "running") | {"phase": 3}}),
-        answer({"cursor": 11, "data": job("k", "running") | {"phase": 3}}),
-        answer({"cursor": 12, "data": job("k")}),
-    ]
-    hub.routes["GET", "/pull"] = [
-        page(10, {"k": {"started": "0-4"}}),
-        page(11, {"k": {"succeeded": "0-3"}}),
-        page(12, {"k": {"succeeded": "0-4"}}),
-    ]
-    assert client.job("k").wait()["state"] == "succeeded"
-    pulls = [request.query for request in hub.asked if request.path == "/pull"]
-    assert [(query["row"], query.get("column")) for query in pulls] == [("k", None)] * 3
+    reads = hub.asked[1:]
+    assert [request.path for request in reads] == [f"/jobs/{submitted.id}"] * 2
+    assert all(float(request.query["wait"]) > 1 for request in reads)
 
 
 def test_an_empty_page_that_has_a_next_is_gone_on_from(hub: CannedHub, client: Client) -> None:
@@ -333,45 +302,33 @@ def test_an_empty_page_that_has_a_next_is_gone_on_from(hub: CannedHub, client: C
     assert [request.query.get("after") for request in hub.asked] == [None, "a", "c"]
 
 
-def test_a_job_that_is_finished_is_not_waited_for(hub: CannedHub, client: Client) -> None:
-    """Its row will never change again."""
-    hub.routes["GET", "/jobs/7"] = answer({"cursor": 9, "data": job()})
-    assert client.job("7").wait()["state"] == "succeeded"
-    assert hub.paths() == ["GET /jobs/7"]
-
-
 def test_a_wait_ends_at_its_time(hub: CannedHub, client: Client) -> None:
     """The job goes on, and the message says so."""
     hub.routes["GET", "/jobs/7"] = answer({"cursor": 9, "data": job(state="running")})
-    hub.routes["GET", "/pull"] = page(9)
     with pytest.raises(TimedOut) as late:
         client.job("7").wait(timeout_s=0.1)
     assert late.value.exit_code == 124
+    assert all(float(request.query.get("wait", 0)) <= 0.1 for request in hub.asked)
 
 
 def test_a_wait_outlives_a_hub_that_restarts(hub: CannedHub, client: Client) -> None:
-    """The cursor is durable, so nothing is missed."""
+    """The next one is asked the same."""
     hub.routes["GET", "/jobs/7"] = [
         answer({"cursor": 9, "data": job(state="running")}),
-        answer({"cursor": 12, "data": job()}),
-    ]
-    hub.routes["GET", "/pull"] = [
         None,
         problem(503, "not_ready", "the Hub recovers its log"),
-        page(12, {"7": {"phase": 3}}),
+        answer({"cursor": 12, "data": job()}),
     ]
     assert client.job("7").wait()["state"] == "succeeded"
-    cursors = [request.query["cursor"] for request in hub.asked if request.path == "/pull"]
-    assert cursors == ["9", "9", "9"]
+    assert hub.paths() == ["GET /jobs/7"] * 4
 
 
 def test_another_hub_behind_the_url_is_asked_for_the_job(hub: CannedHub, client: Client) -> None:
-    """Its cursors mean something else, and it may not know the job at all."""
+    """It may not know the job at all."""
     hub.routes["GET", "/jobs/7"] = [
         answer({"cursor": 9, "data": job(state="running")}),
         problem(404, "not_found", "Job `7` is not known"),
     ]
-    hub.routes["GET", "/pull"] = page(2, {"1": {"phase": 3}}, snapshot=True)
     with pytest.raises(NotFound):
         client.job("7").wait()
 

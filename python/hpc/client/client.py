@@ -322,10 +322,30 @@ class Client:
         """Yield nodes in the order of their ids."""
         return self._rows("/nodes", {})
 
-    def read(self, path: str, query: Query = ()) -> dict[str, Any]:
-        """Return one answer of a read route, such as `/namespaces`."""
+    def read(
+        self,
+        path: str,
+        query: Query = (),
+        *,
+        wait_s: float = 0.0,
+        patience_s: float | None = None,
+    ) -> dict[str, Any]:
+        """Return one answer of a read route, such as `/namespaces`.
+
+        Args:
+            path: Of the route.
+            query: As the route takes it.
+            wait_s: Where the route can wait: so long, at most 60.
+            patience_s: Instead of the client's.
+        """
         query = self._as_then(path, query)
-        return self._seen(self._patience.ask(lambda: self._http.get(path, query).json()))
+        if wait_s > 0:
+            query = [*query, ("wait", f"{wait_s:.3f}")]
+        timeout_s = self._http.timeout_s + wait_s
+        answer = self._patience.ask(
+            lambda: self._http.get(path, query, timeout_s=timeout_s).json(), patience_s
+        )
+        return self._seen(answer)
 
     def conflicts(self, gid: str | None = None) -> Iterator[dict[str, Any]]:
         """Yield what contradicts itself in a generator, or in any, with the events that say so."""
@@ -371,11 +391,9 @@ class Client:
         )
         return self._seen(page)
 
-    def wait(
-        self, job_id: str, *, timeout_s: float | None = None, cursor: int | None = None
-    ) -> dict[str, Any]:
+    def wait(self, job_id: str, *, timeout_s: float | None = None) -> dict[str, Any]:
         """Wait until every task of a job is settled and return `info`; see `Job.wait`."""
-        return ending.wait(self, job_id, timeout_s, cursor)
+        return ending.wait(self, job_id, timeout_s)
 
     def log(
         self,

@@ -1,6 +1,8 @@
 """Ending: whether every task of a job is settled, and waiting until it is.
 
-Waiting is a pull of the kernel's jobs that the Hub holds until something changes; nothing polls.
+Who waits for one job reads it by a request that the Hub holds until then; who waits for many
+(`hpc.waiting`) pulls the kernel's jobs, and the Hub holds that until something changes. Nothing
+polls.
 """
 
 from __future__ import annotations
@@ -26,55 +28,34 @@ WAIT_S_MAX: Final = 50.0
 
 def look(client: Client, job_id: str) -> tuple[dict[str, Any], int]:
     """Return what the Hub knows of a job, and the cursor up to which that is so."""
-    answer = client.read(f"/jobs/{quote(job_id, safe='')}")
+    answer = client.read(_route(job_id))
     return answer["data"], answer["cursor"]
 
 
-def wait(
-    client: Client, job_id: str, timeout_s: float | None, cursor: int | None
-) -> dict[str, Any]:
+def wait(client: Client, job_id: str, timeout_s: float | None) -> dict[str, Any]:
     """Wait until every task of a job is settled; see `Job.wait`.
 
-    Args:
-        client: Of the Hub.
-        job_id: The job.
-        timeout_s: None is for ever.
-        cursor: A cursor at which it was not finished yet, if one is known.
+    The Hub holds the read of the job until then, and answers it with what became of it.
     """
     until = None if timeout_s is None else time.monotonic() + timeout_s
-    hub: str | None = None
-    was_finished = False
     while True:
-        if cursor is None:
-            info, cursor = look(client, job_id)
-            if info["state"] in SETTLED:
-                return info
-            # It has got further tasks since: its phase stays and tells nothing more.
-            was_finished = info["phase"] == PHASE_FINISHED
-        left_s = WAIT_S_MAX if until is None else until - time.monotonic()
-        if left_s <= 0:
+        left_s = WAIT_S_MAX if until is None else max(until - time.monotonic(), 0.0)
+        wait_s = min(left_s, WAIT_S_MAX)
+        # Of a Hub that is away: what was asked of one that has gone is asked of the next.
+        patience_s = AWAY_S_MAX if until is None else min(left_s, AWAY_S_MAX)
+        answer = client.read(_route(job_id), wait_s=wait_s, patience_s=patience_s)
+        info: dict[str, Any] = answer["data"]
+        if info["state"] in SETTLED:
+            return info
+        if until is not None and time.monotonic() >= until:
             raise TimedOut(
                 f"Job `{job_id}` is not finished after {timeout_s:g} s",
                 hint="it goes on; wait again: hpc job wait " + job_id,
             )
-        page = client.pull(
-            "kernel",
-            cursor,
-            table="jobs",
-            row=job_id,
-            # Of a job that was finished before, more columns than its phase tell.
-            column=None if was_finished else "phase",
-            wait_s=min(left_s, WAIT_S_MAX),
-            hub=hub,
-            patience_s=AWAY_S_MAX if until is None else min(left_s, AWAY_S_MAX),
-        )
-        row = page["facts"].get("jobs", {}).get(job_id, {})
-        cursor, hub = page["cursor"], page.get("hub")
-        is_forgotten = job_id in page["facts"].get("forgotten", {})
-        may_be = may_be_over(row, was_finished=was_finished) or is_forgotten
-        if may_be or page.get("snapshot"):
-            # Whole answers may come from another Hub, which need not know the job.
-            cursor = None
+
+
+def _route(job_id: str) -> str:
+    return f"/jobs/{quote(job_id, safe='')}"
 
 
 def may_be_over(row: Mapping[str, Any], *, was_finished: bool) -> bool:

@@ -25,7 +25,8 @@ class Job:
         Args:
             client: Through which it is reached.
             job_id: Its id.
-            cursor: A cursor at which it was not finished yet, if one is known.
+            cursor: A cursor at which it was not finished yet, if one is known: who waits for many
+                jobs need not ask for each of them first.
         """
         self.id = job_id
         self.client = client
@@ -47,7 +48,7 @@ class Job:
                 became of it.
             NoHub: The Hub is away for longer than the client's patience.
         """
-        return self.client.wait(self.id, timeout_s=timeout_s, cursor=self._cursor)
+        return self.client.wait(self.id, timeout_s=timeout_s)
 
     def log(
         self, task: int | None = None, *, stream: str = "stdout", follow: bool = False

@@ -183,7 +183,9 @@ class Turns:
         return token, future
 
     def _deliver(self, outcome: Outcome, jobs: list[str]) -> None:
-        for token, answer in outcome.answers:
+        # The last ones first: those are of requests that were held, which somebody waits for, as a
+        # relay for its lease; who has sent something only wants to know that it has arrived.
+        for token, answer in reversed(outcome.answers):
             future = self._open.pop(token, None)
             if future is not None and not future.done():
                 future.set_result(answer)

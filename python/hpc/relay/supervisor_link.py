@@ -96,6 +96,8 @@ class SupervisorLink:
         self.swept = 0
         self.old: Sequence[str] = ()
         self._transport: asyncio.Transport | None = None
+        self._orders: list[bytes] = []
+        """Those that go out together, at the end of this round of the event loop."""
         self._is_ready = False
         self._is_gone = False
         self._batches: deque[Batch] = deque()
@@ -276,7 +278,15 @@ class SupervisorLink:
         if self._transport is None or self._is_gone:
             return  # whoever awaits something next is told
         message = msgspec.json.encode(order)
-        self._transport.write(len(message).to_bytes(_LENGTH_BYTES, "little") + message)
+        if not self._orders:
+            # An answer of the Hub leads to several orders: one write, and one wake-up over there.
+            asyncio.get_running_loop().call_soon(self._send_orders)
+        self._orders += (len(message).to_bytes(_LENGTH_BYTES, "little"), message)
+
+    def _send_orders(self) -> None:
+        if self._transport is not None:
+            self._transport.writelines(self._orders)
+        self._orders = []
 
     async def _ask(self, op: str) -> bytes:
         self._raise_if_gone()

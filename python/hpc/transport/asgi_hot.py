@@ -1,8 +1,9 @@
-"""The hot routes: ingest, control, pull, claim and outputs, as ASGI functions inside Litestar.
+"""The hot routes: ingest, control, pull, claim and outputs, as ASGI functions before Litestar.
 
 Each hands the raw body and the raw query to the Hub and sends what comes back; none looks into
-either. As mounts they cost half of what a Litestar handler costs. A client that leaves while its
-pull or claim is held is noticed, so that the Hub can forget it.
+either. A job goes through four of them one after the other, and Litestar's routing cost nearly as
+much as all that is left. A client that leaves while its pull or claim is held is noticed, so that
+the Hub can forget it.
 """
 
 from __future__ import annotations
@@ -12,8 +13,7 @@ from collections.abc import Awaitable, Callable
 from typing import Final, cast
 from urllib.parse import quote
 
-from litestar.handlers import ASGIRouteHandler, asgi
-from litestar.types import HTTPScope, Receive, Scope, Send
+from litestar.types import ASGIApp, HTTPScope, Receive, Scope, Send
 
 from hpc.ports import HubPorts
 from hpc.problems import bad_query
@@ -32,6 +32,7 @@ HOT_ROUTES: Final = {
 """Path and method of each."""
 
 _Ask = Callable[[str, bytes], Awaitable[Answer]]
+_Route = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 
 class HotRoutes:
@@ -64,7 +65,7 @@ class HotRoutes:
         """`POST /claim`; held until there is something to tell."""
 
         async def ask(query: str, body: bytes) -> Answer:
-            return await _unless_left(self._ports.ask("claim", query, body), receive)
+            return await unless_left(self._ports.ask("claim", query, body), receive)
 
         await self._post(scope, receive, send, JSON_TYPE, ask)
 
@@ -84,7 +85,7 @@ class HotRoutes:
             return
         # The (empty) body must be taken before the client can be seen to leave.
         await receive()
-        await _send_unless_left(send, _unless_left(self._ports.ask("pull", query), receive))
+        await send_unless_left(send, unless_left(self._ports.ask("pull", query), receive))
 
     async def _post(
         self, scope: Scope, receive: Receive, send: Send, kind: bytes, ask: _Ask
@@ -108,18 +109,34 @@ class HotRoutes:
             if refusal is not None:
                 await send_answer(send, refusal)
                 return
-            await _send_unless_left(send, ask(query, body))
+            await send_unless_left(send, ask(query, body))
         finally:
             self._bodies.release(len(body))
 
 
-def hot_handlers(ports: HubPorts) -> list[ASGIRouteHandler]:
-    """Return Litestar's handlers of the hot routes."""
-    routes = HotRoutes(ports)
-    return [
-        _handler(path, method, getattr(routes, path.removeprefix("/")))
-        for path, method in HOT_ROUTES.items()
-    ]
+class HotFirst:
+    """The hot routes before an application that has all others."""
+
+    def __init__(self, ports: HubPorts, app: ASGIApp) -> None:
+        hot = HotRoutes(ports)
+        self._app = app
+        self._routes: dict[str, tuple[str, _Route]] = {
+            path: (method, getattr(hot, path.removeprefix("/")))
+            for path, method in HOT_ROUTES.items()
+        }
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve a request, or pass it on."""
+        found = self._routes.get(scope["path"])
+        if found is None:
+            await self._app(scope, receive, send)
+            return
+        method, route = found
+        came = cast("HTTPScope", scope)["method"]
+        if came == method:
+            await route(scope, receive, send)
+        else:
+            await send_answer(send, wrong_method(came, method), [(b"allow", method.encode())])
 
 
 def query_of(scope: Scope) -> str | Answer:
@@ -130,21 +147,8 @@ def query_of(scope: Scope) -> str | Answer:
         return bad_query("?", "percent-encoded ASCII", scope["query_string"].decode("latin-1"))
 
 
-def _handler(
-    path: str, method: str, route: Callable[[Scope, Receive, Send], Awaitable[None]]
-) -> ASGIRouteHandler:
-    @asgi(path, copy_scope=False)
-    async def handle(scope: Scope, receive: Receive, send: Send) -> None:
-        came = cast("HTTPScope", scope)["method"]
-        if came != method:
-            await send_answer(send, wrong_method(came, method), [(b"allow", method.encode())])
-        else:
-            await route(scope, receive, send)
-
-    return handle
-
-
-async def _send_unless_left(send: Send, asked: Awaitable[Answer]) -> None:
+async def send_unless_left(send: Send, asked: Awaitable[Answer]) -> None:
+    """Send an answer once it is there, and nothing to a client that has left."""
     try:
         answer = await asked
     except asyncio.CancelledError:
@@ -155,7 +159,7 @@ async def _send_unless_left(send: Send, asked: Awaitable[Answer]) -> None:
     await send_answer(send, answer)
 
 
-async def _unless_left(asked: Awaitable[Answer], receive: Receive) -> Answer:
+async def unless_left(asked: Awaitable[Answer], receive: Receive) -> Answer:
     """Await an answer; cancelled if the client leaves first."""
     asking = asyncio.ensure_future(asked)
 

@@ -1,8 +1,12 @@
 """Connection: uvicorn's HTTP/1.1 protocol with deadlines, limits and problem documents.
 
-A head must arrive within 10 s and be at most 64 KiB, a body within 30 s; a connection that is idle
-or whose peer no longer answers is cut at 75 s. Timers are armed only where a packet ends in the
-middle of a request, so that an ordinary request costs none. Parsing stays uvicorn's and httptools'.
+The head of an answer leaves with the beginning of its body: one packet, and one wake-up of whoever
+waits for it.
+
+A request's head must arrive within 10 s and be at most 64 KiB, a body within 30 s; a connection
+that is idle or whose peer no longer answers is cut at 75 s. Timers are armed only where a packet
+ends in the middle of a request, so that an ordinary request costs none. Parsing stays uvicorn's and
+httptools'.
 """
 
 from __future__ import annotations
@@ -10,7 +14,7 @@ from __future__ import annotations
 import asyncio
 import enum
 import socket
-from typing import Final
+from typing import Final, cast
 
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
@@ -38,6 +42,42 @@ PROBES: Final = 4
 """Probes that may stay unanswered; with the first wait they make up the idle time."""
 
 
+_HEAD: Final = b"HTTP/1.1 "
+
+
+class _Joined:
+    """A transport that keeps a head until the body comes, in the same round of the event loop."""
+
+    def __init__(self, transport: asyncio.Transport, loop: asyncio.AbstractEventLoop) -> None:
+        self._transport = transport
+        self._loop = loop
+        self._head = b""
+
+    def write(self, data: bytes) -> None:
+        if data.startswith(_HEAD) and not self._head:
+            self._head = data
+            # A stream may have nothing to say yet.
+            self._loop.call_soon(self._flush)
+            return
+        if self._head:
+            data = self._head + data
+            self._head = b""
+        self._transport.write(data)
+
+    def close(self) -> None:
+        self._flush()
+        self._transport.close()
+
+    def _flush(self) -> None:
+        if self._head:
+            head, self._head = self._head, b""
+            if not self._transport.is_closing():
+                self._transport.write(head)
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(self._transport, name)
+
+
 class _Phase(enum.Enum):
     BETWEEN = 0
     HEAD = 1
@@ -55,7 +95,8 @@ class Connection(HttpToolsProtocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Accept the connection, or refuse it if there are too many."""
-        super().connection_made(transport)
+        joined = _Joined(transport, self.loop)
+        super().connection_made(cast("asyncio.Transport", joined))
         self.timeout_keep_alive = IDLE_S
         sock = transport.get_extra_info("socket")
         if sock is not None:

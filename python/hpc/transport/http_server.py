@@ -35,7 +35,7 @@ from hpc.errors import UsageError
 from hpc.ports import HubPorts
 from hpc.problems import problem
 from hpc.protocols import Answer
-from hpc.transport.asgi_hot import hot_handlers
+from hpc.transport.asgi_hot import HotFirst
 from hpc.transport.connection import Connection
 from hpc.transport.edge import Edge
 from hpc.transport.problems import internal, no_route, wrong_method
@@ -121,16 +121,15 @@ class _Server(uvicorn.Server):
 
 
 def _app(ports: HubPorts) -> Edge:
-    handlers: list[Any] = [*hot_handlers(ports), *read_handlers(ports)]
     app = Litestar(
-        route_handlers=handlers,
+        route_handlers=read_handlers(ports),
         openapi_config=None,
         exception_handlers={HTTPException: _refused, Exception: _failed},
         logging_config=None,
         pdb_on_exception=False,
         debug=False,
     )
-    return Edge(ports, app)
+    return Edge(ports, HotFirst(ports, app))
 
 
 def _refused(request: Request[Any, Any, Any], error: HTTPException) -> Response[bytes]:

@@ -220,7 +220,15 @@ def _read_paths() -> dict[str, Any]:
     return {
         "/jobs": {"get": _operation("Jobs", answer="Page", parameters=jobs)},
         "/jobs/{job_id}": {
-            "get": _operation("One job", answer="One", parameters=[_path("job_id"), _at()])
+            "get": _operation(
+                "One job",
+                answer="One",
+                parameters=[
+                    _path("job_id"),
+                    _query("wait", {"type": "number", "minimum": 0}, "Seconds to wait for its end"),
+                    _at(),
+                ],
+            )
         },
         "/jobs/{job_id}/log": {
             "get": _operation(

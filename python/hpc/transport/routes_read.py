@@ -21,7 +21,7 @@ from hpc.problems import bad_query
 from hpc.protocols import Answer
 from hpc.transport import queries
 from hpc.transport.asgi import Header, Respond, headers_of, send_answer
-from hpc.transport.asgi_hot import query_of
+from hpc.transport.asgi_hot import query_of, send_unless_left, unless_left
 from hpc.transport.openapi import document
 from hpc.transport.problems import not_ready
 from hpc.transport.streams import SSE, Stream, event_stream, poke_stream
@@ -167,8 +167,19 @@ class _Reads:
         await _put(self._ports.diff, scope, send)
 
     async def job(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """One job."""
-        await self._ask("job", f"job_id={quote(_job_id(scope), safe='')}", scope, send)
+        """One job; held for as long as `wait` says, until it is over."""
+        asked = f"job_id={quote(_job_id(scope), safe='')}"
+        if b"wait=" not in scope["query_string"]:
+            await self._ask("job", asked, scope, send)
+            return
+        query = query_of(scope)
+        if isinstance(query, Answer):
+            await send_answer(send, query)
+            return
+        # The (empty) body must be taken before the client can be seen to leave.
+        await receive()
+        answer = unless_left(self._ports.ask("job", f"{asked}&{query}"), receive)
+        await send_unless_left(send, answer)
 
     async def why(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Why a job waits, node by node."""

@@ -7,6 +7,7 @@
 use std::fmt;
 
 use super::attempts::Settles;
+use super::await_job::HeldRead;
 use super::build::Builder;
 use super::check::Checked;
 use super::pull::HeldPull;
@@ -105,6 +106,7 @@ pub struct Hub {
     pub(super) receipts: Receipts,
     pub(super) now: Now,
     pub(super) pulls: Vec<HeldPull>,
+    pub(super) reads: Vec<HeldRead>,
     pub(super) watches: Vec<Watch>,
     pub(super) turn: Turn,
     pub(super) last_seq: u64,
@@ -156,6 +158,7 @@ impl Hub {
             receipts: Receipts::default(),
             now: Now::default(),
             pulls: Vec::new(),
+            reads: Vec::new(),
             watches: Vec::new(),
             turn: Turn::default(),
             last_seq: 0,
@@ -223,6 +226,7 @@ impl Hub {
         self.end_drains();
         self.schedule()?;
         self.forget_old()?;
+        self.answer_reads();
         self.answer_pulls();
         let (build_from, is_fed) = self.build_needs();
         self.turn.build_from = build_from;
@@ -435,6 +439,7 @@ impl Hub {
             return;
         };
         self.pulls.retain(|pull| pull.token != token);
+        self.reads.retain(|read| read.token != token);
         for (_, node) in self.state.nodes.iter_mut() {
             if node.open.as_ref().is_some_and(|open| open.token == token) {
                 node.open = None;
@@ -444,6 +449,7 @@ impl Hub {
 
     pub(super) fn next_wake(&self) -> Option<i64> {
         let pulls = self.pulls.iter().map(|pull| pull.until);
+        let reads = self.reads.iter().map(|read| read.until);
         let nodes = self.state.nodes.iter().flat_map(|(_, node)| {
             let open = node.open.as_ref().map(|open| open.until);
             [node.deadline, node.reclaim, open]
@@ -458,7 +464,8 @@ impl Hub {
         });
         let forgotten = self.next_forgotten();
         let others = back_off.into_iter().chain(forgotten).chain(drains);
-        pulls.chain(nodes.flatten()).chain(others).min()
+        let held = pulls.chain(reads);
+        held.chain(nodes.flatten()).chain(others).min()
     }
 
     /// Makes ready what failed long enough ago.

@@ -28,7 +28,7 @@
 //! | `past`          | the state as it was: questions to a prefix of the log, and what changed |
 //! | `queue`, `schedule` | ready tasks, and which open claim gets them                         |
 //! | `claim`, `offer`, `leases` | a claim; what it says; what silence leads to                 |
-//! | `pull`, `read`, `why`, `tail` | what readers are told                                     |
+//! | `pull`, `read`, `await_job`, `why`, `tail` | what readers are told                        |
 //! | `read_tasks`, `task_page` | single tasks: what the state says, what the log adds to it    |
 //! | `control`, `type_check`, `registry` | registrations                                       |
 //! | `few`           | a map of few keys                                                       |
@@ -37,6 +37,7 @@
 mod answer;
 pub mod attempts;
 mod attempts_codec;
+mod await_job;
 mod backlog;
 mod build;
 pub mod check;

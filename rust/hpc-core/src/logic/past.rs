@@ -247,6 +247,7 @@ impl Hub {
         }
         let mut turn = std::mem::take(&mut self.turn);
         self.pulls.clear();
+        self.reads.clear();
         let reply = turn.replies.pop();
         reply.ok_or_else(|| Fault(format!("The past does not answer `{verb}` at once")))
     }

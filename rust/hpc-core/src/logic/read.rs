@@ -113,25 +113,6 @@ impl Hub {
         out
     }
 
-    /// `GET /jobs/{id}`.
-    pub(super) fn read_job(&mut self, token: u64, query: &str) {
-        match self.job_page(query) {
-            Ok(body) => self.reply(token, 200, body),
-            Err(problem) => self.refuse(token, &problem),
-        }
-    }
-
-    fn job_page(&self, query: &str) -> Result<Vec<u8>, Box<Problem>> {
-        let query = Query::parse(query, &["job_id"])?;
-        let job = self.known_job(query.get("job_id").unwrap_or_default())?;
-        let mut out = Vec::with_capacity(1024);
-        let mut object = ObjectWriter::new(&mut out);
-        object.int("cursor", self.last_seq());
-        self.write_job(object.key("data"), &job, &mut self.lookout());
-        object.end();
-        Ok(out)
-    }
-
     /// The job of an id, or the 404.
     pub(super) fn known_job(&self, id: &str) -> Result<Cow<'_, Job>, Box<Problem>> {
         let jobs = &self.state.jobs;
@@ -155,7 +136,12 @@ impl Hub {
         }
     }
 
-    fn write_job<'h>(&'h self, out: &mut Vec<u8>, job: &'h Job, lookout: &mut Lookout<'h>) {
+    pub(super) fn write_job<'h>(
+        &'h self,
+        out: &mut Vec<u8>,
+        job: &'h Job,
+        lookout: &mut Lookout<'h>,
+    ) {
         let counts = counts(job);
         let mut object = ObjectWriter::new(out);
         object
