@@ -11,7 +11,7 @@ import time
 from pathlib import Path
 
 import pytest
-from executor_kit import relay, shell, until, work
+from executor_kit import boottime_ms, relay, shell, until, work
 
 from hpc.relay.link import Batch
 
@@ -44,6 +44,7 @@ def test_reports_survive_the_supervisor_with_a_torn_last_record(tmp_path: Path) 
             taken.link.run([work("true", tasks="0-4", job_id="first")])  # held: not run again
             taken.link.run([work("true", job_id="second")])
             taken.acknowledges = True
+            taken.link.fence(boottime_ms() + 60_000)
             taken.link.acked("s1", 1)
             taken.link.acked("s1", 1)  # a second answer to the same batch changes nothing
             for task in range(5):
@@ -58,6 +59,36 @@ def test_reports_survive_the_supervisor_with_a_torn_last_record(tmp_path: Path) 
             )
             await until(lambda: not log.exists(), "the old session's file is gone")
             assert (tmp_path / "outbox" / "s2.log").exists()
+
+    asyncio.run(scenario())
+
+
+def test_a_number_never_stands_before_other_reports(tmp_path: Path) -> None:
+    """A power cut may take the record of a batch that was sent; what it held is told by the next
+    session, and the Hub is told some of it twice."""
+
+    async def scenario() -> None:
+        log = tmp_path / "outbox" / "s1.log"
+        async with relay(tmp_path, acknowledges=False) as taken:
+            taken.link.run([work(kind="none", job_id="first")])
+            await until(lambda: taken.batches, "the first batch")
+            taken.link.run([work(kind="none", job_id="second")])
+            await until(lambda: b"second" in log.read_bytes(), "the second job's records")
+            synced = log.read_bytes()
+            taken.link.run([work(kind="none", job_id="third")])
+            await until(lambda: b"third" in log.read_bytes(), "the third job's records")
+            taken.link.acked("s1", 1)
+            await until(lambda: len(taken.batches) > 1, "the second batch")
+            assert b"third" in taken.batches[1].body
+            os.kill(taken.link.pid, signal.SIGKILL)
+        log.write_bytes(synced)  # all else was never on the disk
+
+        async with relay(tmp_path, session="s2") as taken:
+            taken.link.adopt(["s1"])
+            taken.link.fence(boottime_ms() + 60_000)  # a claim was answered: they are its Hub's
+            await until(lambda: ("second", 1, 0) in taken.ends, "what no batch held")
+            told = {batch[:2] for batch in taken.batches if b"second" in batch.body}
+            assert {origin for origin, _ in told} == {"s2"}
 
     asyncio.run(scenario())
 

@@ -206,6 +206,7 @@ def test_followed_output_is_sent_beside_reports() -> None:
         (422, "not_well_formed", "h", Fate.REFUSED),
         (413, "too_large", "h", Fate.REFUSED),
         (404, "unknown_namespace", "h", Fate.REFUSED),
+        (200, "", None, Fate.UNKNOWN),
         (404, "", None, Fate.UNKNOWN),
         (401, "", "h", Fate.UNKNOWN),
         (403, "", "h", Fate.UNKNOWN),

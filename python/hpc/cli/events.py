@@ -5,7 +5,6 @@ With `--json` what there is comes as one object, like everywhere; what follows, 
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from itertools import islice
 from typing import Annotated, Any
@@ -14,6 +13,7 @@ import typer
 
 from hpc.cli import output
 from hpc.cli.options import HubUrl, Json, client
+from hpc.terminal import json_text
 
 
 def add(app: typer.Typer, _verb: str | None) -> None:
@@ -43,7 +43,7 @@ def events(
             return
         for event in found:
             if as_json:
-                print(json.dumps(_as_data(event), ensure_ascii=False), flush=True)
+                print(json_text(_as_data(event)), flush=True)
             else:
                 output.put(_line(event))
 

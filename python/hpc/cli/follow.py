@@ -7,7 +7,6 @@ opened again, and what was shown already is skipped.
 from __future__ import annotations
 
 import codecs
-import json
 import sys
 import threading
 from collections import deque
@@ -17,6 +16,7 @@ from typing import Final, Protocol
 
 from hpc.cli.output import say, screen
 from hpc.client import Client
+from hpc.terminal import json_text
 from hpc.transport.http_client import Unanswered
 
 STREAMS: Final = ("stdout", "stderr")
@@ -48,7 +48,7 @@ class JsonLines:
         line = {"stream": self._stream, "data": self._decode(piece)}
         # Whole lines only: each stream is printed by a thread of its own.
         with _printing:
-            sys.stdout.buffer.write(json.dumps(line, ensure_ascii=False).encode() + b"\n")
+            sys.stdout.buffer.write(json_text(line).encode() + b"\n")
             sys.stdout.buffer.flush()
 
 

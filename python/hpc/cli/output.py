@@ -1,31 +1,20 @@
 """How things look: data on stdout, messages on stderr, one JSON object with `--json`.
 
-What came from the Hub may hold anything; before it reaches a terminal, control characters other
-than newline and tab are taken out of it.
+What came from the Hub may hold anything; nothing that steers a terminal reaches one
+(`hpc/terminal.py`).
 """
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, BinaryIO, Final
 
 from hpc.errors import HpcError
+from hpc.terminal import clean, json_text
 
-_KEPT: Final = "\n\t"
-_CONTROL: Final = dict.fromkeys(
-    code for code in (*range(0x20), *range(0x7F, 0xA0)) if chr(code) not in _KEPT
-)
-"""C0, DEL and C1: what terminals take as commands."""
-
-_IN_A_CELL: Final = {**_CONTROL, ord("\n"): " ", ord("\t"): " "}
+_IN_A_CELL: Final = {ord("\n"): " ", ord("\t"): " "}
 _CELL_CHARS_MAX: Final = 60
-
-
-def clean(text: str) -> str:
-    """Return text without what a terminal takes as a command."""
-    return text.translate(_CONTROL)
 
 
 def say(text: str) -> None:
@@ -47,7 +36,7 @@ def put_json(schema: str, data: object, *, cursor: int) -> None:
         cursor: The seq up to which it is true.
     """
     document: dict[str, Any] = {"schema": f"hpc.{schema}/1", "cursor": cursor, "data": data}
-    print(json.dumps(document, ensure_ascii=False), flush=True)
+    print(json_text(document), flush=True)
 
 
 def put_table(heads: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
@@ -79,7 +68,7 @@ def fail(error: HpcError, *, as_json: bool) -> int:
             "field": error.field,
             "hint": error.hint,
         }
-        print(json.dumps({"error": fields}, ensure_ascii=False), file=sys.stderr, flush=True)
+        print(json_text({"error": fields}), file=sys.stderr, flush=True)
     else:
         say(f"error: {error.message}" + (f"\n\nhint: {error.hint}" if error.hint else ""))
     return error.exit_code
@@ -136,5 +125,5 @@ def screen(stream: str) -> Screen:
 
 
 def _cell(value: object) -> str:
-    text = "-" if value is None or value == "" else str(value).translate(_IN_A_CELL)
+    text = "-" if value is None or value == "" else clean(str(value).translate(_IN_A_CELL))
     return text if len(text) <= _CELL_CHARS_MAX else text[: _CELL_CHARS_MAX - 1] + "…"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from typing import Annotated
 
 import typer
@@ -11,6 +10,7 @@ from hpc.cli import output
 from hpc.cli.options import HubUrl, Json, client
 from hpc.client import WAIT_S_MAX
 from hpc.errors import UsageError
+from hpc.terminal import json_text
 from hpc.units import parse_duration
 
 
@@ -46,7 +46,7 @@ def pull(
         page = hub.pull(gid, cursor, table=table, limit=limit, wait_s=wait_s)
         while follow:
             if page["facts"] or page.get("snapshot"):
-                output.put(json.dumps(page, ensure_ascii=False))
+                print(json_text(page), flush=True)
             page = hub.pull(
                 gid,
                 page["cursor"],
@@ -59,4 +59,4 @@ def pull(
         data = {key: value for key, value in page.items() if key != "cursor"}
         output.put_json("pull", data, cursor=page["cursor"])
     else:
-        output.put(json.dumps(page, ensure_ascii=False, indent=2))
+        print(json_text(page, indent=2), flush=True)

@@ -36,9 +36,18 @@ WRITES: Final = frozenset({"ingest", "control", "claim"})
 """Verbs that may add to the log."""
 
 TAKEN_WHEN_LOW: Final = frozenset(
-    {"JobStarted", "JobFinished", "TasksReturned", "NodeLeft", "ReportRefused", "CancelJob"}
+    {
+        "JobStarted",
+        "JobFinished",
+        "TasksReturned",
+        "NodeLeft",
+        "NodeDrained",
+        "ReportRefused",
+        "CancelJob",
+    }
 )
-"""Kinds that end something, and so free more than they take."""
+"""Kinds that end something, and so free more than they take; and whatever else a relay reports: it
+tells all in the order in which it happened, and results would wait behind what is not taken."""
 
 
 DROPPED: Final = Answer(200, b'{"bytes":0,"dropped":true}')

@@ -18,6 +18,7 @@ from hpc.config import MonitorConfig, read_access
 from hpc.errors import HpcError, NoHub
 from hpc.monitor.reporter import Reporter
 from hpc.monitor.sampler import Sampler
+from hpc.terminal import clean
 from hpc.transport.http_async import AccessSource, Lane, Problem
 from hpc.transport.register import register
 
@@ -50,7 +51,7 @@ async def _run(config: MonitorConfig) -> None:
             return Problem(detail=error.message, hint=error.hint)
 
     def say(line: str) -> None:
-        print(f"monitor {config.node_id}: {line}", file=sys.stderr, flush=True)
+        print(f"monitor {config.node_id}: {clean(line)}", file=sys.stderr, flush=True)
 
     def announce() -> None:
         every = f"{config.interval_s:g} s"

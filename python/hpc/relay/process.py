@@ -39,6 +39,7 @@ from hpc.relay.poke_server import serving_pokes
 from hpc.relay.reports import Reports
 from hpc.relay.resources import measured
 from hpc.relay.supervisor_link import Hooks, SupervisorLink
+from hpc.terminal import clean
 from hpc.transport.backoff import Backoff
 from hpc.transport.http_async import AccessSource, Lane, OtherHub, Problem
 from hpc.transport.register import register
@@ -388,7 +389,8 @@ class _Relay:
         self._stop.set()
 
     def _say(self, line: str) -> None:
-        print(f"relay {self._config.node_id}: {line}", file=sys.stderr, flush=True)
+        # Names and problems come from the Hub, and from other relays by way of it.
+        print(f"relay {self._config.node_id}: {clean(line)}", file=sys.stderr, flush=True)
 
 
 async def _forever(loop: Coroutine[Any, Any, Any]) -> None:

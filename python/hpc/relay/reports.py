@@ -58,9 +58,10 @@ def judge(reply: Reply) -> Verdict:
     """Return what an answer to `POST /ingest` means.
 
     A refusal counts only where no retry can mend it. 401 and 403 can be mended by another token,
-    426 by another version, and an answer that is not our Hub's (a proxy's) means nothing.
+    426 by another version, and an answer that is not our Hub's (a proxy's, also its 200) means
+    nothing.
     """
-    if reply.status == 200:  # noqa: PLR2004 - HTTP
+    if reply.status == 200 and reply.hub is not None:  # noqa: PLR2004 - HTTP
         return Verdict(Fate.RECORDED)
     problem = reply.problem()
     events = tuple(sorted({e["event"] for e in problem.errors if isinstance(e.get("event"), int)}))
@@ -186,9 +187,10 @@ class Reports:
         backoff = Backoff(self._random)
         while True:
             reply = await self._post(rpc, "/outputs", frames, OCTETS)
-            if reply is not None and reply.status == 200:  # noqa: PLR2004 - HTTP
+            status = reply.status if reply is not None and reply.hub is not None else None
+            if status == 200:  # noqa: PLR2004 - HTTP
                 return
-            if reply is not None and reply.status in (400, 404, 409, 413, 415, 422):
+            if reply is not None and status in (400, 404, 409, 413, 415, 422):
                 self._tell(f"output is not taken and left out: {reply.problem().sentence()}")
                 return
             if reply is not None:

@@ -22,8 +22,15 @@
 macro_rules! say {
     ($($message:tt)*) => {{
         use std::io::Write as _;
-        let _ = writeln!(std::io::stderr(), $($message)*);
+        let _ = writeln!(std::io::stderr(), "{}", $crate::shown(&format!($($message)*)));
     }};
+}
+
+/// Text without what a terminal takes as a command: hooks write what they like, and are told names that
+/// others chose.
+fn shown(text: &str) -> String {
+    let is_shown = |c: &char| !c.is_control() || matches!(c, '\n' | '\t');
+    text.chars().filter(is_shown).collect()
 }
 
 pub mod board;

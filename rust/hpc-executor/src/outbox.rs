@@ -6,6 +6,10 @@
 //! costs. A batch is fixed when it gets its number and is offered unchanged until it is
 //! acknowledged; at most one per session is in flight.
 //!
+//! A session that is over makes no further batch: a power cut may have taken the record of one that was
+//! sent, and its number must never stand before anything else. What no batch holds goes to the next
+//! session ([`Outbox::hand_over`]); the Hub is then told some of it twice, which says nothing new.
+//!
 //! Neighbours: [`crate::record`] is the form on disk, [`crate::report`] makes the events. Sending
 //! is the relay's.
 
@@ -181,6 +185,7 @@ impl Outbox {
             }
             Record::Acked { n } => return self.forget(n).is_some(),
             Record::Refused { n, events } => return self.drop_events(n, &events).is_some(),
+            Record::HandedOver { .. } => self.drop_pending(),
             told => self.remember(told),
         }
         true
@@ -191,6 +196,32 @@ impl Outbox {
             self.pending_ends += 1;
         }
         self.pending.push_back(Item::Record(record));
+    }
+
+    fn drop_pending(&mut self) {
+        self.pending.clear();
+        self.pending_ends = 0;
+    }
+
+    /// Gives what no batch holds to the outbox of a later session, which has it on disk first.
+    ///
+    /// # Errors
+    /// The file system's: then this one has it still, and perhaps both.
+    pub fn hand_over(&mut self, to: &mut Self) -> io::Result<()> {
+        if self.pending.is_empty() {
+            return Ok(());
+        }
+        for item in &self.pending {
+            match item {
+                Item::Record(record) => to.push(record.clone()),
+                Item::Output(frames) => to.push_output(frames.clone()),
+            }
+        }
+        to.flush()?;
+        let to = to.session.clone();
+        write_record(&mut self.buffer, &Record::HandedOver { to });
+        self.drop_pending();
+        self.flush()
     }
 
     /// Whose outbox it is.

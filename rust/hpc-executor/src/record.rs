@@ -174,6 +174,12 @@ pub enum Record {
         /// Number.
         n: u64,
     },
+    /// All items that no batch holds yet were handed over to the outbox of a later session.
+    #[serde(rename = "handed")]
+    HandedOver {
+        /// Whose outbox has them.
+        to: String,
+    },
     /// These events of number `n`, counted in what was offered last, were refused and set aside.
     #[serde(rename = "refused")]
     Refused {

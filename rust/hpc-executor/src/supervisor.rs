@@ -289,7 +289,10 @@ impl Supervisor {
                     self.board.give_back(&job_id, attempt, &tasks);
                 }
             }
-            Order::Fence { boottime_ms } => self.board.fence(boottime_ms),
+            Order::Fence { boottime_ms } => {
+                self.board.fence(boottime_ms);
+                self.inherit();
+            }
             Order::Lost => self.board.lost(),
             Order::Drain { grace_s } => self.board.drain(seconds_to_ms(grace_s)),
             Order::Tail { streams } => {
@@ -338,6 +341,19 @@ impl Supervisor {
         hold_ended(&mut self.board.holds, &self.board.outbox);
     }
 
+    /// Takes over what adopted sessions have told in no batch: the Hub has answered a claim, so that it
+    /// is settled whose they are.
+    fn inherit(&mut self) {
+        let adopted = &self.adopted;
+        let is_ours = |old: &&mut Outbox| adopted.iter().any(|known| known == old.session());
+        let mut ours = self.old.iter_mut().filter(is_ours);
+        let handed_over = ours.try_for_each(|old| old.hand_over(&mut self.board.outbox));
+        if let Err(error) = handed_over {
+            self.block(&error);
+        }
+        self.remove_told();
+    }
+
     fn acked(&mut self, origin: &str, n: u64) {
         let is_held =
             self.board.outbox.session() == origin || self.adopted.iter().any(|o| o == origin);
@@ -356,6 +372,11 @@ impl Supervisor {
             Ok(None) => {}
             Err(error) => self.block(&error),
         }
+        self.remove_told();
+    }
+
+    /// Deletes what former sessions have told to the end.
+    fn remove_told(&mut self) {
         while let Some(place) = self.old.iter().position(Outbox::is_empty) {
             if let Err(error) = self.old.swap_remove(place).remove() {
                 crate::say!("supervisor: an old outbox was not removed: {error}");
@@ -409,9 +430,6 @@ impl Supervisor {
     }
 
     fn make_batches(&mut self) -> io::Result<()> {
-        for outbox in &mut self.old {
-            outbox.make_batch()?;
-        }
         match self.board.outbox.news() {
             News::Ends if self.ends_may_wait() => {}
             News::Ends => {

@@ -210,10 +210,10 @@ impl Hub {
         self.turn = Turn::default();
         self.advanced.clear();
         let recorded_bytes = std::mem::take(&mut self.recorded_bytes);
-        // A turn that is late by more than a quarter of the lease slept: nobody could renew
+        // A turn that is late by more than a quarter of a lease slept: nobody could renew
         // (protocol R29).
         let late = self.wake.map_or(0, |wake| now.mono - wake);
-        if late > self.config.lease_ms / 4 {
+        if late > 0 && late > self.shortest_lease_ms() / 4 {
             self.renew_all();
         }
         self.build(build, Self::build_share(recorded_bytes))?;

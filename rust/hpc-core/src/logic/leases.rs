@@ -11,6 +11,16 @@ use crate::domain::json::Value;
 pub(super) type EndedNode = (NodeIx, &'static str);
 
 impl Hub {
+    /// The shortest lease that a live node was promised; the Hub's own where there is none.
+    pub(super) fn shortest_lease_ms(&self) -> i64 {
+        let nodes = self.state.nodes.iter();
+        let up = nodes.filter(|(_, node)| node.state == NodeState::Up);
+        let shortest = up.map(|(_, node)| node.lease_ms).min();
+        shortest.map_or(self.config.lease_ms, |lease| {
+            lease.min(self.config.lease_ms)
+        })
+    }
+
     /// Gives every live node a whole lease from now, and every lost one a whole reclaim time.
     pub(super) fn renew_all(&mut self) {
         let (now, reclaim_ms) = (self.now.mono, self.config.reclaim_ms);

@@ -338,3 +338,14 @@ fn a_late_turn_renews_all_leases() {
     world.pass(1);
     assert_eq!(world.node("a")["state"], "unreachable");
 }
+
+/// The same of a node that was promised a shorter lease than this Hub gives: its own counts.
+#[test]
+fn a_turn_that_is_late_for_the_shortest_lease_renews_all() {
+    let mut world = World::new();
+    let mut a = Puppet::new("a", 1);
+    world.take(&mut a);
+    world.restart_with_lease(LEASE * 10);
+    world.freeze(LEASE * 3 / 2);
+    assert_eq!(world.node("a")["state"], "up");
+}
