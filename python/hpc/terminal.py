@@ -1,7 +1,8 @@
 """What a terminal, or a log that is read on one, is given: text, and nothing that steers it.
 
-What came from the Hub, from another relay or from a task may hold anything. Control characters other
-than newline and tab are taken out of it before it is shown, and escaped where it is shown as JSON.
+What came from the Hub, from another relay or from a task may hold anything. Control characters
+other than newline and tab are taken out of it before it is shown, and escaped where it is shown as
+JSON.
 """
 
 from __future__ import annotations

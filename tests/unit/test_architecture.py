@@ -30,7 +30,9 @@ PURE = RUST / "hpc-core"
 # A unit may import units of a lower level only; units of one level know nothing of each other.
 LEVELS: tuple[frozenset[str], ...] = (
     frozenset({"_core", "errors", "placeholders", "ranges", "states"}),
-    frozenset({"arrays", "clock", "domain", "file_systems", "machine", "resources", "units"}),
+    frozenset(
+        {"arrays", "clock", "domain", "file_systems", "machine", "resources", "terminal", "units"}
+    ),
     frozenset({"access", "gpus", "limits", "protocols"}),
     frozenset({"config", "ports", "problems", "submission"}),
     frozenset({"graphs"}),

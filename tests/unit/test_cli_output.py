@@ -61,7 +61,9 @@ def test_what_comes_from_the_hub_cannot_steer_the_terminal(
 ) -> None:
     """A job's name is somebody else's text."""
     knows(hub, job(name="\x1b]0;owned\x07\x9b31m evil\r\n\tname"))
-    assert tree.main(["job", "info", "7"]) == 0
-    out = capsys.readouterr().out
-    assert not re.search(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]", out)
-    assert "evil" in out
+    for more in ([], ["--json"]):
+        assert tree.main(["job", "info", "7", *more]) == 0
+        out = capsys.readouterr().out
+        assert not re.search(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]", out)
+        assert "evil" in out
+    assert "\x9b31m evil" in json.loads(out)["data"]["name"], "escaped, and not left out"
