@@ -251,7 +251,7 @@ def test_output_is_captured_whole_or_by_its_ends(tmp_path: Path) -> None:
             }
             assert ("job", 3, "stdout") not in taken.output
             kept = list(tmp_path.glob("outputs/job/2.1.stdout"))
-            assert [k.read_bytes() for k in kept] == [b"\n" + whole]  # capture.rs says why
+            assert [k.read_bytes() for k in kept] == [whole]
             assert stat.S_IMODE(kept[0].stat().st_mode) == 0o600
 
     asyncio.run(scenario())

@@ -1,19 +1,15 @@
 //! capture: where the output of tasks goes that name no file.
 //!
 //! A task writes straight into a file of the relay's folder: no pipe, no copying, nothing to wait
-//! for at its end. A file is used again, since making one costs more than all else here. At the end
-//! up to 64 KiB travel with the report; of more, the first and last 32 KiB, and the whole file stays in
-//! `outputs/` for readers, as long as [`crate::keeper`] says.
-//!
-//! A capture file begins with one byte that is no output, so that it is never cut to nothing: what is
-//! written into a file that was, ext4 puts on the disk as soon as somebody closes it
-//! (`auto_da_alloc`), and a task of a millisecond took a tenth longer.
+//! for at its end. A file that stayed empty is used again as it is, since making one costs more
+//! than all else here. At the end up to 64 KiB travel with the report; of more, the first and last
+//! 32 KiB, and the whole file stays in `outputs/` for readers, as long as [`crate::keeper`] says.
 //!
 //! Neighbours: [`crate::outbox`] carries the frames, [`crate::tail`] reads while a task runs.
 
 use std::ffi::{CStr, CString};
-use std::fs::{DirBuilder, File, Metadata, OpenOptions};
-use std::io::{self, Write as _};
+use std::fs::{DirBuilder, File, OpenOptions};
+use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
@@ -30,10 +26,6 @@ pub const WHOLE_MAX: u64 = 64 * 1024;
 
 /// Of a longer one, this much from each end.
 pub const END_BYTES: u64 = 32 * 1024;
-
-/// What a capture file begins with.
-const LEAD: &[u8] = b"\n";
-const LEAD_BYTES: u64 = LEAD.len() as u64;
 
 /// How often a folder is made for a file: the keeper removes one that is empty.
 const KEEP_TRIES: usize = 3;
@@ -82,15 +74,7 @@ impl Capture {
     /// Bytes in it now; 0 where that cannot be said.
     #[must_use]
     pub fn len(&self) -> u64 {
-        length(&self.file).unwrap_or(0)
-    }
-
-    /// Cuts off what is beyond so many bytes.
-    ///
-    /// # Errors
-    /// The file system's.
-    pub fn cut(&self, length: u64) -> io::Result<()> {
-        set_length(&self.file, length)
+        self.file.metadata().map_or(0, |meta| meta.len())
     }
 
     /// Whether nothing is in it.
@@ -198,35 +182,13 @@ pub fn write_frame(out: &mut Vec<u8>, source: &Source, offset: u64, bytes: &[u8]
     out.extend_from_slice(bytes);
 }
 
-/// How long the stream is that a capture file holds.
-///
-/// # Errors
-/// The file system's.
-pub fn length(file: &File) -> io::Result<u64> {
-    file.metadata().map(|meta| length_of(&meta))
-}
-
-/// Makes the stream that a capture file holds so long.
-///
-/// # Errors
-/// The file system's.
-pub fn set_length(file: &File, length: u64) -> io::Result<()> {
-    file.set_len(LEAD_BYTES + length)
-}
-
-/// How long the stream is of a file, by what is known of the file.
-#[must_use]
-pub fn length_of(meta: &Metadata) -> u64 {
-    meta.len().saturating_sub(LEAD_BYTES)
-}
-
-/// Reads at most `length` bytes of a captured stream from an offset; fewer at the end or where the disk fails.
+/// Reads at most `length` bytes from an offset; fewer at the end or where the disk fails.
 #[must_use]
 pub fn read_at(file: &File, offset: u64, length: u64) -> Vec<u8> {
     let mut bytes = vec![0; usize::try_from(length).unwrap_or(0)];
     let mut filled = 0;
     while let Some(rest) = bytes.get_mut(filled..).filter(|rest| !rest.is_empty()) {
-        match file.read_at(rest, LEAD_BYTES + offset + filled as u64) {
+        match file.read_at(rest, offset + filled as u64) {
             Ok(0) => break,
             Ok(count) => filled += count,
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
@@ -303,7 +265,6 @@ impl Captures {
             .create_new(true)
             .mode(0o600)
             .open(&path)?;
-        (&file).write_all(LEAD)?;
         self.made += 1;
         let c_path = CString::new(path.as_os_str().as_bytes()).map_err(io::Error::other)?;
         Ok(Capture { path, c_path, file })
@@ -330,7 +291,7 @@ impl Captures {
         };
         if length <= WHOLE_MAX {
             write_frame(out, &source, 0, &read_at(file, 0, length), end);
-            if capture.cut(0).is_ok() {
+            if file.set_len(0).is_ok() {
                 self.free.push(capture);
             }
             return;
@@ -344,7 +305,7 @@ impl Captures {
 
     /// Takes a file back of which nobody needs what is in it.
     pub fn clear(&mut self, capture: Capture) {
-        if capture.is_empty() || capture.cut(0).is_ok() {
+        if capture.is_empty() || capture.file.set_len(0).is_ok() {
             self.free.push(capture);
         }
     }

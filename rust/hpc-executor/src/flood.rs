@@ -90,7 +90,7 @@ impl Task {
         for (capture, kept) in self.captures.iter_mut().zip(kept) {
             if let Some(capture) = capture
                 && capture.len() > kept
-                && let Err(error) = capture.cut(kept)
+                && let Err(error) = capture.file().set_len(kept)
             {
                 crate::say!("supervisor: output beyond its limit was not cut: {error}");
             }

@@ -15,7 +15,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use crate::capture::{Source, kept_path, length_of};
+use crate::capture::{Source, kept_path};
 use crate::holds::Holds;
 use crate::record::Span;
 use crate::work::Lease;
@@ -53,7 +53,7 @@ impl Kept {
         let at = at.duration_since(UNIX_EPOCH).unwrap_or_default();
         Self {
             at_ms: u64::try_from(at.as_millis()).unwrap_or(u64::MAX),
-            bytes: length_of(meta),
+            bytes: meta.len(),
         }
     }
 }
@@ -210,7 +210,7 @@ fn scan(folder: &Path) -> Scan {
 #[allow(clippy::unwrap_used)] // a test may stop at once
 mod tests {
     use super::*;
-    use crate::capture::{Stream, private_folder, set_length};
+    use crate::capture::{Stream, private_folder};
 
     const NOW_MS: u64 = 1_000_000_000_000;
 
@@ -229,10 +229,9 @@ mod tests {
         fn put(&self, source: &Source, bytes: usize, age_ms: u64) -> Kept {
             let path = kept_path(&self.0, source);
             private_folder(path.parent().unwrap()).unwrap();
-            fs::write(&path, "").unwrap();
+            fs::write(&path, vec![b'x'; bytes]).unwrap();
             let at = UNIX_EPOCH + std::time::Duration::from_millis(NOW_MS - age_ms);
             let file = fs::File::options().write(true).open(&path).unwrap();
-            set_length(&file, bytes as u64).unwrap();
             file.set_modified(at).unwrap();
             Kept::of(&file.metadata().unwrap())
         }

@@ -8,7 +8,7 @@
 use std::fs::File;
 
 use crate::board::Board;
-use crate::capture::{Marks, Source, Stream, length, read_at, write_frame};
+use crate::capture::{Marks, Source, Stream, read_at, write_frame};
 use crate::wire::Followed;
 
 /// Most bytes in one frame, and in one message.
@@ -151,8 +151,8 @@ impl Follow {
     ) {
         let source = self.source(attempt);
         let length = file
-            .and_then(|file| length(file).ok())
-            .map_or(0, |length| length.min(most));
+            .and_then(|file| file.metadata().ok())
+            .map_or(0, |meta| meta.len().min(most));
         loop {
             let left = length.saturating_sub(self.position);
             if left == 0 && !self.is_new && !is_kept {
