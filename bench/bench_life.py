@@ -6,7 +6,7 @@ import time
 from typing import Any
 
 from conftest import own_pids
-from machine import usage
+from machine import run_s, usage
 
 from hpc.testing.processes import Cluster, until
 
@@ -75,10 +75,10 @@ def bench_idle(benchmark: Any, cluster: Cluster, report: Any) -> None:
 
     def run() -> tuple[float, float]:
         pids = own_pids(cluster)
-        before, began = usage(pids), time.perf_counter()
+        before_s, began = run_s(pids), time.perf_counter()
         time.sleep(IDLE_S)
-        after, took = usage(pids), time.perf_counter() - began
-        return 100 * (after.own_s - before.own_s) / took, after.rss_bytes / 2**20
+        ran_s, took = run_s(pids) - before_s, time.perf_counter() - began
+        return 100 * ran_s / took, usage(pids).rss_bytes / 2**20
 
     percent, mib = benchmark.pedantic(run, rounds=1)
     report(

@@ -14,7 +14,16 @@ from canned_hub import TOKEN, Canned, CannedHub, Request, answer, job, problem
 
 from hpc.access import Access, write_access
 from hpc.client import Client
-from hpc.errors import Conflict, HpcError, NoHub, NotAllowed, NotFound, Refused, TimedOut
+from hpc.errors import (
+    Conflict,
+    HpcError,
+    NoHub,
+    NotAllowed,
+    NotFound,
+    Refused,
+    TimedOut,
+    UsageError,
+)
 from hpc.transport.http_client import HttpClient, Unanswered
 
 HUB_SAYS = b"HTTP/1.1 200 OK\r\nHpc-Hub: h\r\n"
@@ -300,6 +309,19 @@ def test_an_empty_page_that_has_a_next_is_gone_on_from(hub: CannedHub, client: C
     ]
     assert [row["job_id"] for row in client.jobs(state="running")] == ["b", "d"]
     assert [request.query.get("after") for request in hub.asked] == [None, "a", "c"]
+
+
+def test_the_past_is_not_waited_for(hub: CannedHub) -> None:
+    """What was over then is told; what was not will never be."""
+    hub.routes["GET", "/jobs/7"] = [
+        answer({"cursor": 9, "data": job()}),
+        answer({"cursor": 9, "data": job(state="running")}),
+    ]
+    with Client(hub.url, token=TOKEN, at=9) as then:
+        assert then.wait("7")["state"] == "succeeded"
+        with pytest.raises(UsageError, match="not over at 9"):
+            then.wait("7")
+    assert [request.query for request in hub.asked] == [{"at": "9"}] * 2
 
 
 def test_a_wait_ends_at_its_time(hub: CannedHub, client: Client) -> None:

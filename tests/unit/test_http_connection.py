@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import json
 import socket
@@ -17,6 +18,9 @@ POST = (
     f"POST /ingest HTTP/1.1\r\nHost: hub\r\nAuthorization: Bearer {TOKEN}\r\n"
     "Content-Type: application/json\r\n"
 ).encode()
+
+
+CLOSE = b"\r\nConnection: close\r\n\r\n"
 
 
 @pytest.fixture
@@ -47,6 +51,59 @@ def refusal(answer: bytes) -> tuple[bytes, str]:
     assert b"content-type: application/problem+json" in head
     assert b"hpc-hub: scripted-hub" in head
     return head.split(b" ")[1], json.loads(body)["code"]
+
+
+class Written:
+    """A transport that keeps what was written."""
+
+    def __init__(self) -> None:
+        self.packets: list[bytes] = []
+        self.is_closed = False
+
+    def write(self, data: bytes) -> None:
+        self.packets.append(data)
+
+    def writelines(self, parts: tuple[bytes, ...]) -> None:
+        self.packets.append(b"".join(parts))
+
+    def close(self) -> None:
+        self.is_closed = True
+
+    def is_closing(self) -> bool:
+        return self.is_closed
+
+
+@pytest.mark.parametrize("length", [0, 7, 1 << 20])
+def test_a_head_leaves_with_the_beginning_of_its_body(length: int) -> None:
+    """Each packet wakes whoever waits for the answer."""
+
+    async def scenario() -> None:
+        written = Written()
+        joined = connection._Joined(written, asyncio.get_running_loop())  # type: ignore[arg-type]
+        head, body = b"HTTP/1.1 200 OK\r\n\r\n", b"b" * length
+        joined.write(head)
+        joined.write(body)
+        assert written.packets == [head + body]
+        joined.write(head)  # of a stream that has nothing to say yet
+        await asyncio.sleep(0)
+        assert written.packets[1:] == [head]
+        joined.write(head)
+        joined.close()
+        assert written.packets[2:] == [head]
+        assert written.is_closed
+
+    asyncio.run(scenario())
+
+
+@pytest.mark.parametrize("path", ["/ingest", "/ingest/"])
+def test_answers_come_in_the_order_of_their_requests(served: Served, path: str) -> None:
+    """Three requests in one packet, of a hot route and another; a slash at the end says nothing."""
+    post = POST.replace(b"/ingest", path.encode()) + b"Content-Length: 2\r\n\r\n{}"
+    with dialled(served) as sock:
+        sock.sendall(post + REQUEST + b"\r\n" + post.replace(b"\r\n\r\n", CLOSE, 1))
+        answers = rest(sock).split(b"HTTP/1.1 ")[1:]
+        assert [answer.split(b" ")[0] for answer in answers] == [b"200"] * 3
+        assert answers[1].endswith(b"ok\n")
 
 
 def test_a_head_that_does_not_end_is_cut_off(

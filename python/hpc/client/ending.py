@@ -14,7 +14,7 @@ from urllib.parse import quote
 
 from hpc import ranges
 from hpc.client.patience import AWAY_S_MAX
-from hpc.errors import TimedOut
+from hpc.errors import TimedOut, UsageError
 from hpc.states import SETTLED
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 PHASE_FINISHED: Final = 3
 
 WAIT_S_MAX: Final = 50.0
-"""What one waiting pull asks for; the Hub holds it for 60 s at most."""
+"""How long one request asks to be held; the Hub holds it for 60 s at most."""
 
 
 def look(client: Client, job_id: str) -> tuple[dict[str, Any], int]:
@@ -37,6 +37,14 @@ def wait(client: Client, job_id: str, timeout_s: float | None) -> dict[str, Any]
 
     The Hub holds the read of the job until then, and answers it with what became of it.
     """
+    if client.at is not None:
+        info: dict[str, Any] = look(client, job_id)[0]
+        if info["state"] not in SETTLED:
+            raise UsageError(
+                f"Job `{job_id}` was not over at {client.at}, and nothing that is past will change",
+                hint="wait with a client that looks at now",
+            )
+        return info
     until = None if timeout_s is None else time.monotonic() + timeout_s
     while True:
         left_s = WAIT_S_MAX if until is None else max(until - time.monotonic(), 0.0)
@@ -44,7 +52,7 @@ def wait(client: Client, job_id: str, timeout_s: float | None) -> dict[str, Any]
         # Of a Hub that is away: what was asked of one that has gone is asked of the next.
         patience_s = AWAY_S_MAX if until is None else min(left_s, AWAY_S_MAX)
         answer = client.read(_route(job_id), wait_s=wait_s, patience_s=patience_s)
-        info: dict[str, Any] = answer["data"]
+        info = answer["data"]
         if info["state"] in SETTLED:
             return info
         if until is not None and time.monotonic() >= until:

@@ -284,9 +284,9 @@ class SupervisorLink:
         self._orders += (len(message).to_bytes(_LENGTH_BYTES, "little"), message)
 
     def _send_orders(self) -> None:
-        if self._transport is not None:
-            self._transport.writelines(self._orders)
-        self._orders = []
+        orders, self._orders = self._orders, []
+        if self._transport is not None and not self._is_gone:
+            self._transport.write(b"".join(orders))
 
     async def _ask(self, op: str) -> bytes:
         self._raise_if_gone()

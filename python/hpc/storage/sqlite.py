@@ -328,7 +328,7 @@ class SqliteLog(SqliteReader):
         # One statement for all jobs of a batch: a batch may submit a hundred thousand.
         db.executemany(
             "INSERT OR IGNORE INTO job_rows SELECT value, ?2 FROM json_each(?1)",
-            ((msgspec.json.encode(row[7]), row[0]) for row in rows if row[7]),
+            ((msgspec.json.encode(row[7]).decode(), row[0]) for row in rows if row[7]),
         )
 
     def _chain_at(self, seq: int) -> bytes:

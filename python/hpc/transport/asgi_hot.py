@@ -127,7 +127,9 @@ class HotFirst:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve a request, or pass it on."""
-        found = self._routes.get(scope["path"])
+        path = scope["path"]
+        # A slash at the end says nothing, here as on the other routes.
+        found = self._routes.get(path) or self._routes.get(path.rstrip("/"))
         if found is None:
             await self._app(scope, receive, send)
             return

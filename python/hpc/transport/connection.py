@@ -44,6 +44,9 @@ PROBES: Final = 4
 
 _HEAD: Final = b"HTTP/1.1 "
 
+_JOINED_BYTES_MAX: Final = 64 * 1024
+"""A longer body is not copied behind its head."""
+
 
 class _Joined:
     """A transport that keeps a head until the body comes, in the same round of the event loop."""
@@ -59,10 +62,11 @@ class _Joined:
             # A stream may have nothing to say yet.
             self._loop.call_soon(self._flush)
             return
-        if self._head:
-            data = self._head + data
-            self._head = b""
-        self._transport.write(data)
+        head, self._head = self._head, b""
+        if head and len(data) > _JOINED_BYTES_MAX:
+            self._transport.writelines((head, data))
+        else:
+            self._transport.write(head + data)
 
     def close(self) -> None:
         self._flush()

@@ -71,6 +71,9 @@ def _query(name: str, schema: dict[str, Any], description: str) -> dict[str, Any
     return {"name": name, "in": "query", "schema": schema, "description": description}
 
 
+SECONDS: Final[dict[str, Any]] = {"type": "number", "minimum": 0, "maximum": 60}
+
+
 def _at() -> dict[str, Any]:
     return _query("at", INT, "As it was when the log ended at this seq")
 
@@ -151,7 +154,7 @@ def _hot_paths() -> dict[str, Any]:
                     {**_query("gid", ID, "The generator"), "required": True},
                     _query("cursor", INT, "What the reader has; 0 is nothing"),
                     _query("limit", {"type": "integer", "minimum": 1, "maximum": 100000}, "Rows"),
-                    _query("wait", {"type": "number", "minimum": 0}, "Seconds to wait for news"),
+                    _query("wait", SECONDS, "Seconds to wait for news"),
                     _query("table", TEXT, "Only this table"),
                     _query("row", TEXT, "Only this row of the table"),
                     _query("column", TEXT, "Only this column of the row"),
@@ -225,7 +228,7 @@ def _read_paths() -> dict[str, Any]:
                 answer="One",
                 parameters=[
                     _path("job_id"),
-                    _query("wait", {"type": "number", "minimum": 0}, "Seconds to wait for its end"),
+                    _query("wait", SECONDS, "Seconds to wait for its end"),
                     _at(),
                 ],
             )

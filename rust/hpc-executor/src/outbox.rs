@@ -8,12 +8,13 @@
 //!
 //! A session that is over makes no further batch: a power cut may have taken the record of one that was
 //! sent, and its number must never stand before anything else. What no batch holds goes to the next
-//! session ([`Outbox::hand_over`]); the Hub is then told some of it twice, which says nothing new.
+//! session ([`Outbox::hand_over`]), in whose outbox everything stands once. The Hub may then be told some
+//! of it by two batches, which says nothing new.
 //!
 //! Neighbours: [`crate::record`] is the form on disk, [`crate::report`] makes the events. Sending
 //! is the relay's.
 
-use std::collections::VecDeque;
+use std::collections::{HashSet, VecDeque};
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Write};
 use std::os::unix::fs::OpenOptionsExt;
@@ -76,6 +77,8 @@ pub struct Outbox {
     in_flight: Option<InFlight>,
     acked: u64,
     unsynced: bool,
+    /// Who has what no batch held, while this file does not say so yet.
+    heir: Option<String>,
 }
 
 impl Outbox {
@@ -114,6 +117,7 @@ impl Outbox {
             in_flight: None,
             acked: 0,
             unsynced: false,
+            heir: None,
         }
     }
 
@@ -203,24 +207,42 @@ impl Outbox {
         self.pending_ends = 0;
     }
 
-    /// Gives what no batch holds to the outbox of a later session, which has it on disk first.
+    /// Gives what no batch holds to the outbox of a later session, where it is durable before this one
+    /// forgets it. What is there already is not added: a crash in between leaves it in both, and a batch
+    /// that says one thing twice is refused.
     ///
     /// # Errors
-    /// The file system's: then this one has it still, and perhaps both.
+    /// The file system's: nothing is lost, and the next call goes on.
     pub fn hand_over(&mut self, to: &mut Self) -> io::Result<()> {
-        if self.pending.is_empty() {
-            return Ok(());
-        }
-        for item in &self.pending {
-            match item {
-                Item::Record(record) => to.push(record.clone()),
-                Item::Output(frames) => to.push_output(frames.clone()),
+        if !self.pending.is_empty() {
+            let written = |item: &Item| {
+                let mut bytes = Vec::new();
+                match item {
+                    Item::Record(record) => write_record(&mut bytes, record),
+                    Item::Output(frames) => write_output(&mut bytes, frames),
+                }
+                bytes
+            };
+            let known: HashSet<Vec<u8>> = to.pending.iter().map(written).collect();
+            self.pending_ends = 0;
+            for item in self.pending.drain(..) {
+                if known.contains(&written(&item)) {
+                    continue;
+                }
+                match item {
+                    Item::Record(record) => to.push(record),
+                    Item::Output(frames) => to.push_output(frames),
+                }
             }
+            self.heir = Some(to.session.clone());
         }
+        let Some(heir) = self.heir.clone() else {
+            return Ok(());
+        };
         to.flush()?;
-        let to = to.session.clone();
-        write_record(&mut self.buffer, &Record::HandedOver { to });
-        self.drop_pending();
+        to.file.sync_data()?;
+        self.heir = None;
+        write_record(&mut self.buffer, &Record::HandedOver { to: heir });
         self.flush()
     }
 
@@ -289,7 +311,7 @@ impl Outbox {
     /// Whether everything is acknowledged.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.in_flight.is_none() && self.pending.is_empty()
+        self.in_flight.is_none() && self.pending.is_empty() && self.heir.is_none()
     }
 
     /// Fixes the next batch, where there is news and none is in flight.

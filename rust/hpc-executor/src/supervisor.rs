@@ -344,6 +344,9 @@ impl Supervisor {
     /// Takes over what adopted sessions have told in no batch: the Hub has answered a claim, so that it
     /// is settled whose they are.
     fn inherit(&mut self) {
+        if self.board.is_blocked {
+            return; // the next answer to a claim comes soon
+        }
         let adopted = &self.adopted;
         let is_ours = |old: &&mut Outbox| adopted.iter().any(|known| known == old.session());
         let mut ours = self.old.iter_mut().filter(is_ours);

@@ -205,3 +205,44 @@ fn a_drain_is_news_and_is_forgotten_with_its_batch() {
     outbox.push(started(0));
     assert!(matches!(outbox.news(), News::Starts));
 }
+
+/// What no batch of a former session holds is told by the next one: once, also where a crash left it in
+/// both files, and nothing of it is lost on the way.
+#[test]
+fn what_no_batch_holds_is_handed_over_once() {
+    let folder = Folder::new("heir");
+    let log = |session: &str| folder.0.join(format!("{session}.log"));
+    let mut old = Outbox::open(&folder.0, "s", "n1").unwrap();
+    old.push(started(0));
+    assert!(old.make_batch().unwrap());
+    for task in 1..4 {
+        old.push(started(task));
+        old.push_output(vec![7; 10]);
+        old.push(ended(task));
+    }
+    old.flush().unwrap();
+    let before = fs::read(log("s")).unwrap();
+
+    let mut next = Outbox::open(&folder.0, "t", "n1").unwrap();
+    old.hand_over(&mut next).unwrap();
+    old.hand_over(&mut next).unwrap();
+    assert_eq!(next.ended().count(), 3);
+    assert_eq!(old.ended().count(), 0);
+    assert!(!old.is_empty(), "its batch is still to be told");
+    let mut again = Outbox::load(&log("s")).unwrap().unwrap();
+    assert!(!again.make_batch().unwrap() && again.take_offer().unwrap().0 == 1);
+
+    fs::write(log("s"), before).unwrap(); // the crash before it was said that they were handed over
+    let mut first = Outbox::load(&log("s")).unwrap().unwrap();
+    let mut second = Outbox::load(&log("t")).unwrap().unwrap();
+    let mut last = Outbox::open(&folder.0, "u", "n1").unwrap();
+    for old in [&mut first, &mut second] {
+        old.hand_over(&mut last).unwrap();
+    }
+    assert_eq!(last.ended().count(), 3);
+    assert!(last.make_batch().unwrap());
+    assert_eq!(last.offered_outputs(), vec![7; 30]);
+    let last = Outbox::load(&log("u")).unwrap().unwrap();
+    assert_eq!(last.ended().count(), 3);
+    assert!(second.is_empty(), "all of it is elsewhere");
+}

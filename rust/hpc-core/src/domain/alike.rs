@@ -10,7 +10,9 @@ use super::index::hash;
 use super::texts::Slab;
 
 /// How many models a new text is held against, the one that was used last first.
-const LATELY: usize = 4;
+const LATELY: usize = 16;
+/// With no more of its own than this a text is alike enough, and no other model is looked at.
+const OWN_FEW: usize = 24;
 /// What is longer of its own is a model itself: so who keeps it knows how long it can be.
 const OWN_MAX: usize = 1024;
 /// A text that has fewer bytes is kept as it is: it would not be shorter.
@@ -52,9 +54,17 @@ struct Model {
 #[derive(Clone, Debug, Default)]
 pub struct Models {
     models: Slab<Model>,
+    by_text: HashTable<u32>,
     /// Places of those that were used lately.
     lately: Vec<u32>,
     text_bytes: usize,
+}
+
+/// What a text has in common with a model: bytes of both ends.
+#[derive(Clone, Copy)]
+struct Common {
+    first: usize,
+    last: usize,
 }
 
 /// Bytes that are compared at once.
@@ -94,56 +104,82 @@ impl Models {
         if text.len() < LENGTH_MIN {
             return Parts::whole(text);
         }
-        for nth in 0..self.lately.len() {
-            let Some(place) = self.lately.get(nth).copied() else {
-                break;
-            };
-            let Some(parts) = self.against(place, text) else {
+        let hashed = hash(text.as_bytes());
+        let equal = self.by_text.find(hashed, |place| {
+            let known = self.models.get(*place as usize);
+            known.is_some_and(|known| &*known.text == text)
+        });
+        if let Some(place) = equal.copied() {
+            let first = text.len();
+            return self.speak(place, text, Common { first, last: 0 });
+        }
+        let mut best: Option<(usize, usize, Common)> = None;
+        for (nth, place) in self.lately.iter().enumerate() {
+            let Some(common) = self.common(*place, text) else {
                 continue;
             };
-            if nth > 0 {
-                self.lately.swap(nth - 1, nth);
+            let own = text.len() - common.first - common.last;
+            if best.is_none_or(|(least, ..)| own < least) {
+                best = Some((own, nth, common));
             }
-            return parts;
+            if own <= OWN_FEW {
+                break;
+            }
         }
-        self.make(text)
+        let alike = best.filter(|(own, ..)| 2 * own <= text.len() && *own <= OWN_MAX);
+        let Some((_, nth, common)) = alike else {
+            return self.make(text, hashed);
+        };
+        let place = self.lately.remove(nth);
+        self.lately.insert(0, place);
+        self.speak(place, text, common)
     }
 
-    /// What a text is by a model; `None` where too little of it is the model's.
-    fn against<'t>(&mut self, place: u32, text: &'t str) -> Option<Parts<'t>> {
-        let model = self.models.get_mut(place as usize)?;
-        let first = common_first(text, &model.text);
-        let (rest, of_model) = (text.get(first..)?, model.text.get(first..)?);
-        let last = common_last(rest, of_model);
-        let own = rest.get(..rest.len() - last)?;
-        if 2 * own.len() > text.len() || own.len() > OWN_MAX {
+    /// What a text and a model have in common; `None` of a model that would be kept for little.
+    fn common(&self, place: u32, text: &str) -> Option<Common> {
+        let model = &self.models.get(place as usize)?.text;
+        if model.len() > 2 * text.len() + LENGTH_MIN {
             return None;
         }
-        model.speakers += 1;
-        Some(Parts {
-            model: place + 1,
-            first: u32::try_from(first).ok()?,
-            last: u32::try_from(last).ok()?,
-            own,
-        })
+        let first = common_first(text, model);
+        let last = common_last(text.get(first..)?, model.get(first..)?);
+        Some(Common { first, last })
     }
 
-    fn make<'t>(&mut self, text: &'t str) -> Parts<'t> {
+    /// A text by a model, of which one more speaks.
+    fn speak<'t>(&mut self, place: u32, text: &'t str, common: Common) -> Parts<'t> {
+        let Common { first, last } = common;
+        let own = text.get(first..text.len() - last);
+        match (self.models.get_mut(place as usize), own) {
+            (Some(model), Some(own)) => {
+                model.speakers += 1;
+                Parts {
+                    model: place + 1,
+                    first: u32::try_from(first).unwrap_or(u32::MAX),
+                    last: u32::try_from(last).unwrap_or(u32::MAX),
+                    own,
+                }
+            }
+            _ => Parts::whole(text),
+        }
+    }
+
+    fn make<'t>(&mut self, text: &'t str, hashed: u64) -> Parts<'t> {
         let model = Model {
             text: text.into(),
-            speakers: 1,
+            speakers: 0,
         };
         self.text_bytes += text.len();
         let place = u32::try_from(self.models.put(model)).unwrap_or(u32::MAX);
-        self.lately.retain(|known| *known != place);
+        let models = &self.models;
+        self.by_text.insert_unique(hashed, place, |place| {
+            let known = models.get(*place as usize);
+            known.map_or(0, |known| hash(known.text.as_bytes()))
+        });
         self.lately.truncate(LATELY - 1);
         self.lately.insert(0, place);
-        Parts {
-            model: place + 1,
-            first: u32::try_from(text.len()).unwrap_or(u32::MAX),
-            last: 0,
-            own: "",
-        }
+        let first = text.len();
+        self.speak(place, text, Common { first, last: 0 })
     }
 
     /// The beginning and the end of a text that come of its model.
@@ -180,18 +216,23 @@ impl Models {
             return;
         };
         known.speakers -= 1;
-        if known.speakers == 0 {
-            self.lately.retain(|known| *known != place);
-            if let Some(model) = self.models.take(place as usize) {
-                self.text_bytes -= model.text.len();
-            }
+        if known.speakers > 0 {
+            return;
+        }
+        self.lately.retain(|known| *known != place);
+        let hashed = hash(known.text.as_bytes());
+        if let Ok(found) = self.by_text.find_entry(hashed, |known| *known == place) {
+            found.remove();
+        }
+        if let Some(model) = self.models.take(place as usize) {
+            self.text_bytes -= model.text.len();
         }
     }
 
     /// About how many bytes they take.
     #[must_use]
     pub fn bytes(&self) -> usize {
-        self.models.bytes() + self.text_bytes
+        self.models.bytes() + self.text_bytes + self.by_text.capacity() * 5
     }
 }
 
@@ -408,6 +449,28 @@ mod tests {
         for (place, text) in places.iter().zip(&texts) {
             assert_eq!(&alike.text(*place), text);
         }
+    }
+
+    #[test]
+    fn texts_of_many_kinds_in_turns_are_kept_by_few_models() {
+        let mut models = Models::default();
+        for n in 0..1_000 {
+            let kind = n % 12;
+            let text = format!(
+                "{}{n}",
+                char::from(b'a' + kind as u8).to_string().repeat(100)
+            );
+            let parts = models.take_apart(&text);
+            assert_eq!(models.whole(&parts), text);
+        }
+        assert!(models.text_bytes < 12 * 110, "one of each kind");
+        // Of more kinds than are looked at, equal ones lie here once all the same.
+        let mut models = Models::default();
+        for n in 0..1_000 {
+            let kind = char::from_u32(0x4e00 + n % 100).map(String::from);
+            models.take_apart(&kind.unwrap_or_default().repeat(50));
+        }
+        assert_eq!(models.text_bytes, 100 * 150);
     }
 
     #[test]

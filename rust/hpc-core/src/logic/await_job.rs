@@ -2,9 +2,11 @@
 //! what became of it by the turn that settles it.
 
 use super::hub::Hub;
+use super::job::Job;
 use super::pull::WAIT_S_MAX;
 use super::query::Query;
 use super::queue::JobIx;
+use super::why::Lookout;
 use crate::domain::json_write::ObjectWriter;
 use crate::domain::problem::Problem;
 
@@ -38,7 +40,8 @@ impl Hub {
             self.reads.push(HeldRead { token, until, job });
             return Ok(None);
         }
-        self.job_page(id).map(Some)
+        let job = self.known_job(id)?;
+        Ok(Some(self.job_page(&job, &mut self.lookout())))
     }
 
     /// Answers the held reads of jobs that are over now, and those whose time is.
@@ -47,23 +50,30 @@ impl Hub {
         let now = self.now.mono;
         let is_due = |read: &mut HeldRead| read.until <= now || jobs.is_over(read.job);
         let due: Vec<HeldRead> = self.reads.extract_if(.., is_due).collect();
-        for read in due {
+        let jobs = due.iter().map(|read| {
             let id = self.state.jobs.id(read.job).unwrap_or_default();
-            match self.job_page(id) {
-                Ok(body) => self.reply(read.token, 200, body),
-                // It was forgotten meanwhile.
-                Err(problem) => self.refuse(read.token, &problem),
-            }
+            self.known_job(id)
+        });
+        let jobs: Vec<_> = jobs.collect();
+        // Many may be due at once, and looking for what is ahead of each is bounded for all together.
+        let mut lookout = self.lookout_of_page();
+        let told = jobs.iter().map(|job| match job {
+            Ok(job) => (200, self.job_page(job, &mut lookout)),
+            // It was forgotten meanwhile.
+            Err(problem) => (problem.status, problem.to_json()),
+        });
+        let told: Vec<(u16, Vec<u8>)> = told.collect();
+        for (read, (status, body)) in due.iter().zip(told) {
+            self.reply(read.token, status, body);
         }
     }
 
-    fn job_page(&self, id: &str) -> Result<Vec<u8>, Box<Problem>> {
-        let job = self.known_job(id)?;
+    fn job_page<'h>(&'h self, job: &'h Job, lookout: &mut Lookout<'h>) -> Vec<u8> {
         let mut out = Vec::with_capacity(1024);
         let mut object = ObjectWriter::new(&mut out);
         object.int("cursor", self.last_seq());
-        self.write_job(object.key("data"), &job, &mut self.lookout());
+        self.write_job(object.key("data"), job, lookout);
         object.end();
-        Ok(out)
+        out
     }
 }

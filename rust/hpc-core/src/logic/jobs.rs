@@ -135,6 +135,16 @@ impl Jobs {
         }
     }
 
+    /// Number of a job's ready tasks. One that waits is not opened for it.
+    #[must_use]
+    pub fn queued_count(&self, ix: JobIx) -> u64 {
+        match self.slots.get(ix as usize) {
+            Some(Slot::Whole(place)) => self.whole_at(*place).map_or(0, Job::queued_count),
+            Some(Slot::Waiting(place)) => self.sealed.tasks(*place).map_or(0, |t| t.len()),
+            Some(Slot::Sealed(_) | Slot::Forgotten(_)) | None => 0,
+        }
+    }
+
     /// Whether a job is at rest, or was forgotten.
     #[must_use]
     pub fn is_over(&self, ix: JobIx) -> bool {

@@ -6,11 +6,13 @@
 
 use std::borrow::Cow;
 use std::cmp::Reverse;
+use std::collections::BTreeMap;
 
 use super::gate::Gate;
 use super::job::Job;
-use super::queue::Rank;
+use super::queue::{Rank, ShapeIx};
 use crate::lattice::codec::{Codec, DecodeError, Reader, put_bytes};
+use crate::lattice::last::Stamp;
 use crate::lattice::tasks::TaskSet;
 
 impl Codec for Rank {
@@ -199,6 +201,20 @@ impl Job {
         };
         job.regate(None);
         Ok(job)
+    }
+
+    /// The tasks of a job, of all but the head; what stands behind them is not read.
+    ///
+    /// # Errors
+    /// Bytes that [`Job::write_rest`] never writes.
+    pub fn read_tasks(reader: &mut Reader<'_>) -> Result<TaskSet, DecodeError> {
+        let _stamp: Stamp = Codec::decode(reader)?;
+        let _entries: BTreeMap<u32, String> = Codec::decode(reader)?;
+        let _rank: Rank = Codec::decode(reader)?;
+        let _shape: ShapeIx = Codec::decode(reader)?;
+        let _stops: bool = Codec::decode(reader)?;
+        let _submitted_at: i64 = Codec::decode(reader)?;
+        Codec::decode(reader)
     }
 
     /// Whether all that it refers to by index is among so many nodes and shapes.

@@ -308,11 +308,11 @@ impl Queue {
     }
 
     /// The jobs before a rank, in any shape of a namespace.
-    pub fn ahead(&self, ns_id: &str, rank: Rank) -> impl Iterator<Item = JobIx> + '_ {
+    pub fn ahead(&self, ns_id: &str, rank: Rank) -> impl Iterator<Item = (Rank, JobIx)> + '_ {
         self.ready
             .get(ns_id)
             .into_iter()
             .flat_map(|ready| ready.by_shape.values())
-            .flat_map(move |jobs| jobs.before(rank).map(|(_, job)| job))
+            .flat_map(move |jobs| jobs.before(rank))
     }
 }

@@ -10,6 +10,7 @@ use super::jobs_codec::{Head, SEALED_BYTES_MAX};
 use crate::domain::alike::{Models, Parts as Differing};
 use crate::domain::texts::Texts;
 use crate::lattice::codec::{DecodeError, Reader, put_bytes, put_uint};
+use crate::lattice::tasks::TaskSet;
 
 /// Bytes of a segment.
 const SEGMENT: usize = 1 << 16;
@@ -29,7 +30,8 @@ pub struct Place {
 pub struct Sealed {
     segments: Vec<Vec<u8>>,
     texts: Texts,
-    models: Models,
+    specs: Models,
+    ctxs: Models,
     used: usize,
     free: usize,
     /// Where a job is written before it has its place: what is left of it, and all.
@@ -116,12 +118,12 @@ impl Sealed {
         let handler = head.handler_type;
         let handler = handler.map_or(0, |handler| self.texts.intern(handler) + 1);
         put_uint(handler as u64, &mut bytes);
-        put_differing(&self.models.take_apart(&head.spec), &mut bytes);
+        put_differing(&self.specs.take_apart(&head.spec), &mut bytes);
         bytes.push(u8::from(head.name.is_some()));
         if let Some(name) = head.name {
             put_bytes(name.as_bytes(), &mut bytes);
         }
-        put_differing(&self.models.take_apart(&head.ctx), &mut bytes);
+        put_differing(&self.ctxs.take_apart(&head.ctx), &mut bytes);
         bytes.extend_from_slice(rest);
         let place = self.append(&bytes);
         self.bytes = bytes;
@@ -172,10 +174,10 @@ impl Sealed {
         Head {
             id: parts.id,
             ns_id: self.texts.text(parts.namespace),
-            spec: self.models.whole(&parts.spec).into(),
+            spec: self.specs.whole(&parts.spec).into(),
             handler_type: parts.handler.checked_sub(1).map(|at| self.texts.text(at)),
             name: parts.name,
-            ctx: self.models.whole(&parts.ctx).into(),
+            ctx: self.ctxs.whole(&parts.ctx).into(),
         }
     }
 
@@ -183,6 +185,12 @@ impl Sealed {
     pub fn open(&self, place: Place) -> Option<Job> {
         let parts = self.parts(place)?;
         Job::read_rest(&self.head(&parts), &mut Reader::new(parts.rest)).ok()
+    }
+
+    /// The tasks of a sealed job.
+    pub fn tasks(&self, place: Place) -> Option<TaskSet> {
+        let parts = self.parts(place)?;
+        Job::read_tasks(&mut Reader::new(parts.rest)).ok()
     }
 
     /// Appends a sealed job's canonical bytes.
@@ -198,14 +206,13 @@ impl Sealed {
         let Some(parts) = self.parts(place) else {
             return;
         };
-        let models = [parts.spec.model, parts.ctx.model];
+        let (spec, ctx) = (parts.spec.model, parts.ctx.model);
         let texts = [Some(parts.namespace), parts.handler.checked_sub(1)];
         for text in texts.into_iter().flatten() {
             self.texts.release(text);
         }
-        for model in models {
-            self.models.release(model);
-        }
+        self.specs.release(spec);
+        self.ctxs.release(ctx);
         self.free += usize::from(place.length);
     }
 
@@ -218,7 +225,8 @@ impl Sealed {
     pub fn squeeze<'p>(&mut self, places: impl Iterator<Item = &'p mut Place>) {
         let mut squeezed = Self {
             texts: std::mem::take(&mut self.texts),
-            models: std::mem::take(&mut self.models),
+            specs: std::mem::take(&mut self.specs),
+            ctxs: std::mem::take(&mut self.ctxs),
             ..Self::default()
         };
         for place in places {

@@ -202,19 +202,17 @@ impl Hub {
     /// How many ready tasks stand before a job.
     pub(super) fn ahead(&self, job: &Job, steps_left: &mut usize) -> Ahead {
         let mut ahead = Ahead::default();
-        for ix in self.state.queue.ahead(&job.ns_id, job.rank) {
+        for (rank, ix) in self.state.queue.ahead(&job.ns_id, job.rank) {
             if *steps_left == 0 {
                 ahead.is_cut = true;
                 break;
             }
             *steps_left -= 1;
-            let Some(other) = self.state.jobs.get(ix) else {
-                continue;
-            };
-            if other.rank.priority < job.rank.priority {
-                ahead.higher += other.queued_count();
+            let ready = self.state.jobs.queued_count(ix);
+            if rank.priority < job.rank.priority {
+                ahead.higher += ready;
             } else {
-                ahead.earlier += other.queued_count();
+                ahead.earlier += ready;
             }
         }
         ahead
