@@ -1,4 +1,5 @@
-//! Backlog: leases beyond a relay's room, at most some 100 ms of a job's measured task time.
+//! Backlog: leases beyond a relay's room, at most some 100 ms of measured task time: of the job, or where
+//! it is of one task of those like it, in namespace and request.
 //!
 //! They are committed ahead so that a relay need not wait for a commit between two short tasks
 //! (protocol R4), and are taken back while another relay idles. Which tasks is `schedule.rs`'s.
@@ -162,9 +163,10 @@ impl Hub {
     }
 }
 
-/// The most tasks of a job that are leased ahead to a node that runs `slots` of them at a time.
-pub(super) fn backlog(job: &Job, slots: u64) -> u64 {
-    let Some(mean_ms) = job.mean_ms.filter(|mean| *mean <= SHORT_TASK_MS) else {
+/// The most tasks that are leased ahead to a node that runs `slots` of them at a time, by how long they
+/// take.
+pub(super) fn backlog(mean_ms: Option<f64>, slots: u64) -> u64 {
+    let Some(mean_ms) = mean_ms.filter(|mean| *mean <= SHORT_TASK_MS) else {
         return 0;
     };
     #[expect(

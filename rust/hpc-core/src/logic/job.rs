@@ -12,7 +12,7 @@ use super::attempts::{AttemptKey, AttemptState, Causes, Lease, NodeIx, Outcome, 
 use super::columns::{Ending, Figures, least};
 use super::few::Few;
 use super::gate::Gate;
-use super::queue::{Rank, ShapeIx};
+use super::queue::{NEWEST, Rank, ShapeIx};
 use crate::lattice::Lattice as _;
 use crate::lattice::last::Stamp;
 use crate::lattice::tasks::TaskSet;
@@ -539,7 +539,7 @@ impl Job {
         record.started_at = least(record.started_at, started_at);
     }
 
-    /// Follows the mean duration, the newest report with a weight of 0.3.
+    /// Follows the mean duration.
     fn learn(&mut self, figures: &Figures) {
         if figures.started_at.is_none() || figures.tasks.is_empty() {
             return;
@@ -547,7 +547,7 @@ impl Job {
         #[expect(clippy::cast_precision_loss, reason = "an estimate")]
         let mean = figures.duration_ms as f64 / figures.tasks.len() as f64;
         self.mean_ms = Some(match self.mean_ms {
-            Some(old) => old + 0.3 * (mean - old),
+            Some(old) => old + NEWEST * (mean - old),
             None => mean,
         });
     }

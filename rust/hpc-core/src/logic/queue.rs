@@ -15,6 +15,9 @@ pub type JobIx = u32;
 /// Index of a request shape.
 pub type ShapeIx = u32;
 
+/// The weight of the newest in a mean of late.
+pub const NEWEST: f64 = 0.3;
+
 /// What one task asks for.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Shape {
@@ -140,6 +143,9 @@ pub struct Queue {
     shapes: Vec<Shape>,
     shape_ids: BTreeMap<Shape, ShapeIx>,
     ready: BTreeMap<String, Ready>,
+    /// How long tasks of a namespace and shape take of late, ms. Decides nothing but how many are leased
+    /// ahead, and so is no part of what is known: it is learned anew after a start.
+    means: BTreeMap<String, BTreeMap<ShapeIx, f64>>,
     none: Shape,
     fresh: Fresh,
 }
@@ -188,6 +194,24 @@ impl Queue {
     #[must_use]
     pub fn shape_at(&self, shape: ShapeIx) -> &Shape {
         self.shapes.get(shape as usize).unwrap_or(&self.none)
+    }
+
+    /// Notes how long tasks of a job have taken, for the jobs like it: most are of one task, and over
+    /// before their own time is known.
+    pub fn learn(&mut self, ns_id: &str, shape: ShapeIx, ms: f64) {
+        if !self.means.contains_key(ns_id) {
+            self.means.insert(ns_id.to_owned(), BTreeMap::new());
+        }
+        if let Some(means) = self.means.get_mut(ns_id) {
+            let mean = means.entry(shape).or_insert(ms);
+            *mean += NEWEST * (ms - *mean);
+        }
+    }
+
+    /// How long tasks of a namespace and shape take of late, ms; `None` before the first has ended.
+    #[must_use]
+    pub fn mean_ms(&self, ns_id: &str, shape: ShapeIx) -> Option<f64> {
+        self.means.get(ns_id)?.get(&shape).copied()
     }
 
     /// Says that a job has ready tasks.

@@ -61,7 +61,11 @@ impl Hub {
             // start.
             let capacity = node.capacity(shape, now);
             if capacity > 0 {
-                room = backlog(job, capacity).saturating_sub(node.excess(shape));
+                // A job of one task is over once its time is known; of a longer one it will be.
+                let is_one = job.tasks.len() == 1;
+                let like_it = || self.state.queue.mean_ms(&job.ns_id, job.shape);
+                let mean_ms = job.mean_ms.or_else(|| like_it().filter(|_| is_one));
+                room = backlog(mean_ms, capacity).saturating_sub(node.excess(shape));
             }
         }
         room.min(left_here(job, ix, shape))

@@ -438,6 +438,12 @@ impl State {
                 job.settle(settles, &causes)
             }
         });
+        if entry.kind == KernelKind::JobFinished
+            && let Some(job) = self.jobs.live(ix)
+            && let Some(mean_ms) = job.mean_ms
+        {
+            self.queue.learn(&job.ns_id, job.shape, mean_ms);
+        }
         self.close_elsewhere(ix, node, closed.unwrap_or_default());
         if !settles.tasks.is_empty() {
             self.reconsider_after(ix);

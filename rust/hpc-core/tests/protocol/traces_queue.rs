@@ -170,6 +170,34 @@ fn short_tasks_are_leased_ahead() {
     });
 }
 
+/// A job of one task is over once its own time is known: the time of those like it counts. Another
+/// request, another namespace and a job of more tasks are not like it.
+#[test]
+fn jobs_of_one_short_task_are_leased_ahead() {
+    holds_through_restarts(|world| {
+        let mut a = Puppet::new("a", 2);
+        let jobs: Vec<String> = (0..20).map(|n| format!("job-{n}")).collect();
+        for job in &jobs {
+            world.submit_with(job, "0", json!({}), json!({}));
+        }
+        let first: Vec<_> = jobs[..2].iter().map(|job| entry(job, 1, "0")).collect();
+        assert_eq!(world.take(&mut a).grants(), first, "nothing is known yet");
+        for job in &jobs[..2] {
+            world.succeeded(&mut a, (job, 1, "0"), 50);
+        }
+        // Two at once, and 100 ms for each of the two slots.
+        let next: Vec<_> = jobs[2..8].iter().map(|job| entry(job, 1, "0")).collect();
+        assert_eq!(world.take(&mut a).grants(), next);
+        for job in &jobs[8..] {
+            let answer = world.ingest(job, "CancelJob", json!({"job_id": job}), json!({}));
+            assert_eq!(answer.status, 200, "{}", answer.body);
+        }
+        world.submit_with("two", "0-1", json!({}), json!({}));
+        world.submit_with("large", "0", json!({}), cpus(2));
+        assert_eq!(world.take(&mut a).grants(), []);
+    });
+}
+
 /// The backlog is taken back while another relay idles: what has not started, from its end.
 #[test]
 fn a_backlog_is_asked_back_when_another_relay_idles() {
