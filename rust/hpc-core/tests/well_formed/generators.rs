@@ -331,6 +331,34 @@ fn a_row_key_is_at_most_a_kibibyte() {
     );
 }
 
+/// What a relay reports is recorded, whatever a generator makes of it.
+#[test]
+fn no_generator_refuses_a_report() {
+    let mut desk = Desk::new();
+    desk.register(
+        "ns",
+        json!({"resources": {"cpus": 1}, "schema": {"SubmitJob": []}}),
+    );
+    let rules = json!([{"on": "JobFinished", "table": "t", "key": "$spec.detail", "join": {"n": {"count": 1}}}]);
+    assert_eq!(desk.control(&generator("g", spec(rules))).status, 200);
+    desk.offer("SubmitJob", json!({"job_id": "j"}), json!({}));
+    let claim = json!({
+        "node_id": "n", "host": "h", "place": "p", "session": "s", "epoch": 1, "n": 1,
+        "ns": ["ns"], "resources": {"cpus": 1}, "max": 1, "wait": 0, "holds": [],
+    });
+    assert_eq!(
+        desk.send("claim", "", claim.to_string().as_bytes()).status,
+        200
+    );
+    let ctx = json!({"job_id": "j", "tasks": "0", "attempt": 1, "node_id": "n", "epoch": 1});
+    let detail = "why ".repeat(400);
+    let figures = json!({"exit_code": 3, "started_at": 1, "finished_at": 2, "detail": detail});
+    let answer = desk.offer("JobFinished", ctx, figures);
+    assert_eq!(answer.status, 200, "{}", answer.body);
+    let pulled = desk.send("pull", "gid=g&cursor=0", b"");
+    assert_eq!(pulled.body["facts"]["t"][detail]["n"], 1);
+}
+
 /// Every way to a long key is seen: a seq, a job's number, many parts, characters that are escaped.
 #[test]
 fn a_row_key_is_measured_as_it_will_be() {
