@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import http.client
 import json
 import os
+import resource
 import signal
 import socket
 import subprocess
@@ -18,6 +20,7 @@ from hpc.access import Access, read_access
 from hpc.client import Client
 from hpc.errors import NotAllowed
 from hpc.testing.processes import Cluster, until
+from hpc.transport.connection import FILES_RESERVED
 from hpc.transport.http_client import HttpClient
 
 DEADLINE_S = 30.0
@@ -205,3 +208,21 @@ def test_a_log_can_be_had_as_json(cluster: Cluster) -> None:
         "stdout": "out\n",
         "stderr": "err\n",
     }
+
+
+def test_who_dials_cannot_take_the_files_that_the_log_needs(cluster: Cluster) -> None:
+    """Reliability row 59: a hundred idle sockets on a Hub that may open few files; jobs go on."""
+    cluster.relay()
+    client = cluster.client()
+    client.submit("true").wait(30)
+    assert cluster.hub is not None
+    few = FILES_RESERVED + 40
+    resource.prlimit(cluster.hub.pid, resource.RLIMIT_NOFILE, (few, few))
+    with contextlib.ExitStack() as stack:
+        address = ("127.0.0.1", cluster.port)
+        socks = [stack.enter_context(socket.create_connection(address)) for _ in range(100)]
+        refused = socks[-1].recv(1024)
+        assert refused.startswith(b"HTTP/1.1 503 ")
+        job = client.submit("echo here")
+        assert job.wait(30)["state"] == "succeeded"
+    assert b"".join(job.log()) == b"here\n", "its output was stored meanwhile"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import resource
 import socket
 from collections.abc import Iterator
 
@@ -191,6 +192,13 @@ def test_more_connections_than_the_limit_are_refused(
             assert refusal(rest(second)) == (b"503", "busy")
         first.sendall(REQUEST + b"\r\n")
         assert first.recv(65536).startswith(b"HTTP/1.1 200 ")
+
+
+def test_connections_leave_files_for_the_log(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where few files may be open, fewer connections are."""
+    for limit, most in ((1 << 20, 4096), (1024, 896), (100, 1), (resource.RLIM_INFINITY, 4096)):
+        monkeypatch.setattr(resource, "getrlimit", lambda _, soft=limit: (soft, soft))
+        assert connection.connections_max() == most
 
 
 def test_many_connections_are_held(served: Served) -> None:

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import asyncio
 import enum
+import resource
 import socket
 from typing import Final, cast
 
@@ -34,12 +35,24 @@ IDLE_S: Final = 75
 HEAD_BYTES_MAX: Final = 64 * 1024
 
 CONNECTIONS_MAX: Final = 4096
+"""Fewer where the process may not open so many files."""
+
+FILES_RESERVED: Final = 128
+"""Open files that are for the log and for output: whoever dials must not be able to take all."""
 
 PROBE_S: Final = 15
 """Between keep-alive probes of a connection on which nothing is said."""
 
 PROBES: Final = 4
 """Probes that may stay unanswered; with the first wait they make up the idle time."""
+
+
+def connections_max() -> int:
+    """Return how many connections may be open now, by the process's limit of open files."""
+    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft == resource.RLIM_INFINITY:
+        return CONNECTIONS_MAX
+    return max(min(CONNECTIONS_MAX, soft - FILES_RESERVED), 1)
 
 
 _HEAD: Final = b"HTTP/1.1 "
@@ -110,8 +123,9 @@ class Connection(HttpToolsProtocol):
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, PROBE_S)
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPCNT, PROBES)
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, IDLE_S * 1000)
-        if len(self.connections) > CONNECTIONS_MAX:
-            self._refuse(busy(f"{CONNECTIONS_MAX} connections are open"))
+        most = connections_max()
+        if len(self.connections) > most:
+            self._refuse(busy(f"{most} connections are open"))
         else:
             self._await_request()
 
