@@ -7,6 +7,7 @@ unit, a bound and a default that is safe on a laptop. Where things lie:
 |-------------------------------|-------------------------------------------------------------|
 | `$HPC_HOME/access.json`       | URL and token, mode 0600 (`hpc.access`)                     |
 | `$HPC_HOME/hub/`              | `log.sqlite3`, `lock`, `hub.json`, `outputs/`; or `--data`  |
+| `$HPC_HOME/hub-data.json`     | which folders `--data` has named, and whose they are        |
 | `$HPC_HOME/relays/<node-id>/` | epoch, outbox, outputs of one relay                         |
 """
 

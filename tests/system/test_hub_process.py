@@ -226,3 +226,28 @@ def test_who_dials_cannot_take_the_files_that_the_log_needs(cluster: Cluster) ->
         job = client.submit("echo here")
         assert job.wait(30)["state"] == "succeeded"
     assert b"".join(job.log()) == b"here\n", "its output was stored meanwhile"
+
+
+def test_a_data_folder_that_is_gone_is_not_begun_anew(cluster: Cluster, tmp_path: Path) -> None:
+    """Reliability row 18: a disk that is not mounted looks like a folder that never was."""
+    data = tmp_path / "disk" / "hub"
+    assert cluster.hub is not None
+    cluster.hub.terminate()
+    cluster.start_hub("--data", str(data))
+    cluster.client().submit("true", hold=True)
+    cluster.hub.terminate()
+
+    data.rename(tmp_path / "away")
+    for _ in range(2):
+        refused = hub(cluster, "--data", str(data))
+        assert refused.returncode == 1
+        assert "has held Hub" in refused.stderr
+        assert not data.exists()
+        data.mkdir()  # the mount point, empty
+        refused = hub(cluster, "--data", str(data))
+        assert refused.returncode == 1
+        assert list(data.iterdir()) == []
+        data.rmdir()
+    (tmp_path / "away").rename(data)
+    cluster.start_hub("--data", str(data))
+    assert [job["state"] for job in cluster.client().jobs()] == ["held"]

@@ -83,6 +83,7 @@ def hub(
         keep_output_s=parse_duration(keep_output, field="keep-output"),
         output_quota_bytes=parse_memory(output_quota, field="output-quota") << 20,
     )
+    from hpc.hub import data_folders  # noqa: PLC0415
     from hpc.hub.process import check_loopback, run_hub  # noqa: PLC0415 - it takes a while
 
     check_loopback(host)
@@ -90,4 +91,10 @@ def hub(
     found = plugins.namespaces()
     for problem in found.problems:
         output.say(f"warning: {problem}; it is left out")
-    run_hub(config, log=open_log(config.data), transport=server, namespaces=found.namespaces)
+    data_folders.check(folder, config.data)
+    log = open_log(config.data)
+    try:
+        data_folders.remember(folder, config.data, log.hub_id)
+    except OSError as error:
+        output.say(f"warning: that this Hub lies in {config.data} is not remembered: {error}")
+    run_hub(config, log=log, transport=server, namespaces=found.namespaces)
