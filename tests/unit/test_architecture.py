@@ -47,7 +47,9 @@ LEVELS: tuple[frozenset[str], ...] = (
 LEVEL_OF = {unit: level for level, units in enumerate(LEVELS) for unit in units}
 
 PLUGINS = frozenset({"handlers", "namespaces", "storage", "transport"})
-CLIENT_HALF = frozenset({"backoff", "http_async", "http_client", "refusals", "register", "wire"})
+CLIENT_HALF = frozenset(
+    {"backoff", "http_async", "http_client", "refusals", "register", "sockets", "wire"}
+)
 """Modules of `transport` that reach a Hub; the others serve one."""
 
 NEVER_IMPORTED = frozenset({"cloudpickle", "dill", "joblib", "marshal", "pickle", "shelve"})

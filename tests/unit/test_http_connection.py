@@ -7,6 +7,7 @@ import contextlib
 import json
 import resource
 import socket
+import time
 from collections.abc import Iterator
 
 import pytest
@@ -121,12 +122,29 @@ def test_a_head_that_does_not_end_is_cut_off(
 def test_a_body_that_does_not_end_is_cut_off(
     served: Served, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """30 s for a body, counted from its head, however regularly bytes drip in."""
+    """30 s for a body, counted from its head, also where bytes drip in."""
     monkeypatch.setattr(connection, "BODY_S", 0.1)
     with dialled(served) as sock:
         sock.sendall(POST + b"Content-Length: 10\r\n\r\n1234")
 
         assert refusal(rest(sock)) == (b"408", "too_slow")
+
+
+def test_a_body_that_comes_slowly_and_steadily_is_awaited(
+    served: Served, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Reliability row 31: a relay on a slow line delivers its results, however many they are."""
+    monkeypatch.setattr(connection, "BODY_S", 0.2)
+    monkeypatch.setattr(connection, "BODY_BYTES_PER_S_MIN", 50)
+    with dialled(served) as sock:
+        body = b'{"a":"' + b"x" * 400 + b'"}'
+        sock.sendall(POST + b"Content-Length: %d\r\n\r\n" % len(body))
+        began = time.monotonic()
+        for start in range(0, len(body), 8):
+            sock.sendall(body[start : start + 8])
+            time.sleep(0.02)
+        assert time.monotonic() - began > 3 * connection.BODY_S
+        assert sock.recv(65536).startswith(b"HTTP/1.1 200 ")
 
 
 def test_a_refused_body_is_not_awaited_for_ever(

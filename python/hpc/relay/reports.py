@@ -22,7 +22,8 @@ from hpc.transport.backoff import Backoff
 from hpc.transport.http_async import JSON, OCTETS, OtherHub, Problem, Reply, Rpc
 
 ANSWER_S = 30.0
-UPLOAD_BYTES_PER_S_MIN = 100_000
+UPLOAD_BYTES_PER_S_MIN = 2_000
+"""What the Hub awaits; a peer that is gone is noticed earlier, by the connection."""
 
 
 class Fate(Enum):

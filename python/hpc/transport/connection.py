@@ -3,10 +3,10 @@
 The head of an answer leaves with the beginning of its body: one packet, and one wake-up of whoever
 waits for it.
 
-A request's head must arrive within 10 s and be at most 64 KiB, a body within 30 s; a connection
-that is idle or whose peer no longer answers is cut at 75 s. Timers are armed only where a packet
-ends in the middle of a request, so that an ordinary request costs none. Parsing stays uvicorn's and
-httptools'.
+A request's head must arrive within 10 s and be at most 64 KiB, a body within 30 s or at 2 kB/s; a
+connection that is idle or whose peer no longer answers is cut at 75 s. Timers are armed only where
+a packet ends in the middle of a request, so that an ordinary request costs none. Parsing stays
+uvicorn's and httptools'.
 """
 
 from __future__ import annotations
@@ -14,7 +14,6 @@ from __future__ import annotations
 import asyncio
 import enum
 import resource
-import socket
 from typing import Final, cast
 
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
@@ -22,12 +21,16 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 from hpc.problems import problem
 from hpc.protocols import Answer
 from hpc.transport.problems import busy, too_slow
+from hpc.transport.sockets import watch
 
 HEAD_S: Final = 10.0
 """From the first byte of a request to the end of its headers."""
 
 BODY_S: Final = 30.0
-"""From the end of the headers to the end of the body."""
+"""From the end of the headers to the end of the body, unless it comes as fast as it must."""
+
+BODY_BYTES_PER_S_MIN: Final = 2_000
+"""A body that comes so fast is awaited: a slow line delivers too. Looked at every `BODY_S`."""
 
 IDLE_S: Final = 75
 """Between requests; also how long a silent peer is believed to be there."""
@@ -39,12 +42,6 @@ CONNECTIONS_MAX: Final = 4096
 
 FILES_RESERVED: Final = 128
 """Open files that are for the log and for output: whoever dials must not be able to take all."""
-
-PROBE_S: Final = 15
-"""Between keep-alive probes of a connection on which nothing is said."""
-
-PROBES: Final = 4
-"""Probes that may stay unanswered; with the first wait they make up the idle time."""
 
 
 def connections_max() -> int:
@@ -107,6 +104,8 @@ class Connection(HttpToolsProtocol):
     _phase = _Phase.BETWEEN
     _requests = 0
     _head_bytes = 0
+    _body_bytes = 0
+    """Since it began, or was looked at last."""
     _timed: tuple[int, _Phase] | None = None
     _timer: asyncio.TimerHandle | None = None
 
@@ -117,12 +116,7 @@ class Connection(HttpToolsProtocol):
         self.timeout_keep_alive = IDLE_S
         sock = transport.get_extra_info("socket")
         if sock is not None:
-            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, PROBE_S)
-            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, PROBE_S)
-            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPCNT, PROBES)
-            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, IDLE_S * 1000)
+            watch(sock, gone_s=IDLE_S)
         most = connections_max()
         if len(self.connections) > most:
             self._refuse(busy(f"{most} connections are open"))
@@ -140,6 +134,8 @@ class Connection(HttpToolsProtocol):
         super().data_received(data)
         if self.transport.is_closing():
             return
+        if self._phase is _Phase.BODY:
+            self._body_bytes += len(data)
         if self._phase is _Phase.HEAD:
             self._head_bytes += len(data)
             if self._head_bytes > HEAD_BYTES_MAX:
@@ -164,6 +160,7 @@ class Connection(HttpToolsProtocol):
     def on_headers_complete(self) -> None:
         """Note that the body comes next."""
         self._phase = _Phase.BODY
+        self._body_bytes = 0
         super().on_headers_complete()
 
     def on_message_complete(self) -> None:
@@ -183,6 +180,9 @@ class Connection(HttpToolsProtocol):
             )
         )
 
+    def _has_answered(self) -> bool:
+        return self.cycle is not None and self.cycle.response_started
+
     def _is_answering(self) -> bool:
         return self.cycle is not None and not self.cycle.response_complete
 
@@ -198,6 +198,11 @@ class Connection(HttpToolsProtocol):
         if self.transport.is_closing():
             return
         is_body = self._phase is _Phase.BODY
+        is_coming = self._body_bytes >= BODY_BYTES_PER_S_MIN * limit_s
+        if is_body and is_coming and not self._has_answered():
+            self._body_bytes = 0
+            self._timer = self.loop.call_later(limit_s, self._cut_off, limit_s)
+            return
         if self.cycle is not None and (
             self.cycle.response_started if is_body else self._is_answering()
         ):

@@ -17,6 +17,7 @@ import msgspec
 
 from hpc.config import Access
 from hpc.errors import Conflict, HpcError, NoHub, UsageError
+from hpc.transport.sockets import watch
 
 JSON = "application/json"
 OCTETS = "application/octet-stream"
@@ -241,8 +242,7 @@ class _Wire:
             reason = str(error) or "no answer"
             raise NoHub(f"No Hub answers at {access.url}: {reason}") from error
         sock: socket.socket = writer.get_extra_info("socket")
-        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        watch(sock)
         return cls(access, reader, writer, check)
 
     def is_lost(self) -> bool:

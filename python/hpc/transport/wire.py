@@ -14,11 +14,11 @@ from collections.abc import Iterator
 from typing import Final, NamedTuple, cast
 from urllib.parse import urlsplit
 
+from hpc.transport.sockets import watch
+
 HEAD_BYTES_MAX: Final = 64 * 1024
 ANSWER_BYTES_MAX: Final = 256 * 1024 * 1024
 RECEIVE_BYTES: Final = 256 * 1024
-KEEPALIVE_S: Final = 30
-"""Idle time after which the kernel asks whether the other end is still there."""
 
 
 class Head(NamedTuple):
@@ -63,9 +63,7 @@ class Wire:
         host = parts.hostname.encode("ascii" if parts.hostname.isascii() else "idna")
         address = cast("tuple[str, int]", (host, parts.port or 80))
         self._socket = socket.create_connection(address, timeout=_left(deadline))
-        self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-        self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, KEEPALIVE_S)
+        watch(self._socket)
 
     def close(self) -> None:
         """Close the connection; a second call does nothing."""
