@@ -381,11 +381,19 @@ impl Job {
         for task in tasks.iter() {
             self.losses.remove(&task);
         }
+        let others = self.tasks.difference(tasks);
         let gate = self.gate_mut();
         gate.rounds.push(tasks.clone());
         gate.failures.retain(|task, _| !tasks.contains(*task));
-        // It is run again on somebody's word, whatever it came after.
-        gate.released.join(tasks);
+        // What it comes after is asked anew: that may be in another round as well. The other tasks
+        // have waited for it already.
+        if gate.is_met() {
+            gate.released.join(&others);
+        }
+        gate.released.subtract(tasks);
+        for after in &mut gate.after {
+            after.standing = Standing::Open;
+        }
         self.requeue(0, tasks);
     }
 

@@ -37,6 +37,8 @@ impl State {
                         self.reshape(ix, amounts);
                     }
                     self.change_job(ix, None, |job| job.begin_round(&tasks));
+                    self.depend(ix);
+                    self.reconsider(ix, None);
                     self.reconsider_after(ix);
                 }
             }

@@ -316,6 +316,44 @@ fn another_round_is_begun_for_what_has_failed() {
     });
 }
 
+/// A further round comes after what the first came after: what failed there must be run again too.
+#[test]
+fn another_round_waits_for_another_round() {
+    holds_through_restarts(|world| {
+        let mut a = Puppet::new("a", 4);
+        world.submit("one", "0");
+        world.submit_with("two", "0-1", after(&["one"]), json!({}));
+        world.submit_with("three", "0", after(&["two"]), json!({}));
+        world.take(&mut a);
+        world.failed(&mut a, ("one", 1, "0"));
+        let retried = |world: &mut World, job: &str, tasks: &str| {
+            let ctx = json!({"job_id": job, "tasks": tasks});
+            let id = format!("retry-{job}-{tasks}-{}", world.log.len());
+            assert_eq!(world.ingest(&id, "RetryJob", ctx, json!({})).status, 200);
+        };
+        // What it comes after has failed still.
+        retried(world, "two", "0-1");
+        assert_eq!(world.state("two"), "cancelled");
+        for (job, tasks) in [("one", "0"), ("two", "0-1"), ("three", "0")] {
+            retried(world, job, tasks);
+        }
+        assert_eq!(world.take(&mut a).grants(), [entry("one", 2, "0")]);
+        assert_eq!(world.state("two"), "waiting");
+        world.succeeded(&mut a, ("one", 2, "0"), 10);
+        assert_eq!(world.take(&mut a).grants(), [entry("two", 1, "0-1")]);
+        assert_eq!(world.state("three"), "waiting");
+        world.succeeded(&mut a, ("two", 1, "0"), 10);
+        world.failed(&mut a, ("two", 1, "1"));
+        assert_eq!(world.state("three"), "cancelled");
+        // Of two tasks one is retried; the other has come to its end and stays there.
+        retried(world, "two", "1");
+        retried(world, "three", "0");
+        assert_eq!(world.take(&mut a).grants(), [entry("two", 2, "1")]);
+        world.succeeded(&mut a, ("two", 2, "1"), 10);
+        assert_eq!(world.take(&mut a).grants(), [entry("three", 1, "0")]);
+    });
+}
+
 /// A throttle bounds how many tasks of a job are leased, over all relays, and stands in nobody's way.
 #[test]
 fn a_throttle_bounds_what_is_leased() {
