@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from commands import run as hpc
+from commands import succeed
 from marks import marking, starts
 
 from hpc import as_completed
@@ -117,3 +118,13 @@ def test_jobs_are_forgotten_for_their_age_also_over_a_restart(
         cluster.client().wait(held.id, timeout_s=30)
     assert caught.value.outcome == "succeeded"
     assert starts(tmp_path) == {0: 1}
+
+
+def test_a_key_and_a_dependency_may_name_what_was_forgotten(cluster: Cluster) -> None:
+    """Scripts name old jobs; what became of those is known still."""
+    cluster.relay()
+    succeed(cluster, "submit", "--key", "old", "--wait", "--", "true")
+    succeed(cluster, "job", "forget", "old")
+    assert "forgotten" in succeed(cluster, "submit", "--key", "old", "--", "true").stderr
+    after = succeed(cluster, "submit", "--after", "old", "--wait", "--", "true")
+    assert "succeeded" in after.stderr

@@ -9,6 +9,7 @@ import typer
 
 from hpc.cli import selectors
 from hpc.client import Client
+from hpc.errors import NotFound
 
 After = Annotated[
     list[str] | None,
@@ -47,4 +48,13 @@ def ids(hub: Client, named: Sequence[str] | None) -> list[str]:
         NotFound: There is none.
     """
     each = [selector for text in named or () for selector in text.split(",")]
-    return [str(selectors.one(hub, selector)["job_id"]) for selector in each]
+    return [_id(hub, selector) for selector in each]
+
+
+def _id(hub: Client, selector: str) -> str:
+    try:
+        return str(selectors.one(hub, selector)["job_id"])
+    except NotFound as error:
+        if error.outcome is None:
+            raise
+        return selector  # one that was forgotten counts by its outcome

@@ -17,7 +17,7 @@ from hpc.cli import array as arrays_typed
 from hpc.cli import gate, job, output, placement, selectors
 from hpc.cli.options import HubUrl, Json, client
 from hpc.client import Client
-from hpc.errors import NoHub, UsageError
+from hpc.errors import NoHub, NotFound, UsageError
 from hpc.limits import parse_ulimits, warned
 from hpc.units import parse_memory, show_duration, show_memory
 
@@ -248,7 +248,13 @@ def submit(
         if wait:
             return job.wait_for(hub, [job_id], timeout_s=None, tell=output.say)
         if not as_json:
-            say_waiting(hub.info(job_id))
+            try:
+                say_waiting(hub.info(job_id))
+            except NotFound as error:
+                if error.outcome is None:
+                    raise
+                # The same key again, of a job that is long over.
+                output.say(f"it {error.outcome} before and was forgotten: nothing runs again")
     return 0
 
 
