@@ -42,22 +42,23 @@ def outcome(info: Info) -> str:
 def how_it_ended(info: Info) -> str | None:
     """Return why tasks did not succeed, each reason once, or None where nothing says so."""
     spec = limits(info)
-    failed = [row for row in info.get("settled") or [] if row["state"] == "failed"]
-    reasons: list[str] = []
-    for row in failed:
+    settled = info.get("settled") or []
+    tasks_of: dict[str, list[range]] = {}
+    for row in (row for row in settled if row["state"] == "failed"):
         for attempt in _deciding(info, row):
             reason = ending(attempt, spec, cause=row.get("cause"))
             if row.get("cause") == "lost":
                 reason += _lost_with(info, row)
-            count = _shared(str(row["tasks"]), str(attempt.get("tasks", row["tasks"])))
-            tasks = "1 task" if count == 1 else f"{count} tasks"
-            text = f"{tasks}: {reason}" if _is_array(info) else reason
-            if text not in reasons:
-                reasons.append(text)
+            common = _common(str(row["tasks"]), str(attempt.get("tasks", row["tasks"])))
+            tasks_of.setdefault(reason, []).extend(common)
     # Whoever cancelled may have said why.
-    cancelled = (row for row in info.get("settled") or [] if row["state"] == "cancelled")
-    reasons += dict.fromkeys(row["reason"] for row in cancelled if row.get("reason"))
-    return "; ".join(reasons) or None
+    for row in (row for row in settled if row["state"] == "cancelled" and row.get("reason")):
+        tasks_of.setdefault(row["reason"], []).extend(ranges.spans(str(row["tasks"])))
+    if not _is_array(info):
+        return "; ".join(tasks_of) or None
+    counts = {why: _distinct(spans) for why, spans in tasks_of.items()}
+    counted = (f"{'1 task' if n == 1 else f'{n} tasks'}: {why}" for why, n in counts.items())
+    return "; ".join(counted) or None
 
 
 def limits(info: Info) -> Info:
@@ -240,16 +241,26 @@ def _lost_with(info: Info, row: Info) -> str:
 
 
 def _overlaps(one: str, other: str) -> bool:
-    return _shared(one, other) > 0
+    return bool(_common(one, other))
 
 
-def _shared(one: str, other: str) -> int:
-    """Return how many tasks are in both of two range lists, each in order."""
-    mine, others, count = list(ranges.spans(one)), list(ranges.spans(other)), 0
+def _common(one: str, other: str) -> list[range]:
+    """Return the tasks that are in both of two range lists, each in order."""
+    mine, others, common = list(ranges.spans(one)), list(ranges.spans(other)), []
     while mine and others:
         a, b = mine[-1], others[-1]
-        count += max(min(a.stop, b.stop) - max(a.start, b.start), 0)
+        if both := range(max(a.start, b.start), min(a.stop, b.stop)):
+            common.append(both)
         (mine if a.start > b.start else others).pop()
+    return common
+
+
+def _distinct(spans: list[range]) -> int:
+    """Return how many tasks are in any of these; a task that was tried again is in several."""
+    count = end = 0
+    for span in sorted(spans, key=lambda span: span.start):
+        count += max(span.stop - max(span.start, end), 0)
+        end = max(end, span.stop)
     return count
 
 
