@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
-from canned_hub import TOKEN, CannedHub, Request, answer, job, problem
+from canned_hub import CannedHub, Request, answer, problem
 
 from hpc.cli import tree
 
@@ -22,21 +20,14 @@ CONFLICT = {
 
 
 @pytest.fixture
-def hub(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[CannedHub]:
-    """A Hub that this user's commands find."""
-    with CannedHub() as serving:
-        monkeypatch.setenv("HPC_HOME", str(tmp_path))
-        monkeypatch.setenv("HPC_HUB_URL", serving.url)
-        monkeypatch.setenv("HPC_TOKEN", TOKEN)
-        page = {"cursor": 14, "data": [], "next": None}
-        for path in ("/jobs", "/nodes", "/conflicts"):
-            serving.routes["GET", path] = answer(page)
-        facts = {"t": {"n": {"most": 5, "said": [1, 2]}}}
-        serving.routes["GET", "/pull"] = answer(
-            {"gid": "g", "cursor": 14, "facts": facts, "more": False}
-        )
-        serving.routes["GET", "/jobs/7"] = answer({"cursor": 4, "data": job()})
-        yield serving
+def hub(hub: CannedHub) -> CannedHub:
+    """A Hub that this user's commands find, and that has something to tell."""
+    page = {"cursor": 14, "data": [], "next": None}
+    for path in ("/jobs", "/nodes", "/conflicts"):
+        hub.routes["GET", path] = answer(page)
+    facts = {"t": {"n": {"most": 5, "said": [1, 2]}}}
+    hub.routes["GET", "/pull"] = answer({"gid": "g", "cursor": 14, "facts": facts, "more": False})
+    return hub
 
 
 def test_explain_says_who_said_what_when_and_by_which_rule(

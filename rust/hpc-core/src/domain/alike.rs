@@ -7,7 +7,7 @@
 use hashbrown::HashTable;
 
 use super::index::hash;
-use super::texts::Slab;
+use super::texts::{Slab, Texts};
 
 /// How many models a new text is held against, the one that was used last first.
 const LATELY: usize = 16;
@@ -41,23 +41,26 @@ impl<'t> Parts<'t> {
             own: text,
         }
     }
-}
 
-#[derive(Clone, Debug)]
-struct Model {
-    text: Box<str>,
-    /// How many speak of it.
-    speakers: u32,
+    /// A text by what it has in common with the model at a place.
+    fn of(place: usize, text: &'t str, common: Common) -> Self {
+        let Common { first, last } = common;
+        let number = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
+        Self {
+            model: number(place + 1),
+            first: number(first),
+            last: number(last),
+            own: text.get(first..text.len() - last).unwrap_or_default(),
+        }
+    }
 }
 
 /// Models by number.
 #[derive(Clone, Debug, Default)]
 pub struct Models {
-    models: Slab<Model>,
-    by_text: HashTable<u32>,
+    texts: Texts,
     /// Places of those that were used lately.
-    lately: Vec<u32>,
-    text_bytes: usize,
+    lately: Vec<usize>,
 }
 
 /// What a text has in common with a model: bytes of both ends.
@@ -65,6 +68,16 @@ pub struct Models {
 struct Common {
     first: usize,
     last: usize,
+}
+
+impl Common {
+    /// With a model that is the text itself.
+    fn all(text: &str) -> Self {
+        Self {
+            first: text.len(),
+            last: 0,
+        }
+    }
 }
 
 /// Bytes that are compared at once.
@@ -104,14 +117,8 @@ impl Models {
         if text.len() < LENGTH_MIN {
             return Parts::whole(text);
         }
-        let hashed = hash(text.as_bytes());
-        let equal = self.by_text.find(hashed, |place| {
-            let known = self.models.get(*place as usize);
-            known.is_some_and(|known| &*known.text == text)
-        });
-        if let Some(place) = equal.copied() {
-            let first = text.len();
-            return self.speak(place, text, Common { first, last: 0 });
+        if let Some(place) = self.texts.find(text) {
+            return self.speak(place, text, Common::all(text));
         }
         let mut best: Option<(usize, usize, Common)> = None;
         for (nth, place) in self.lately.iter().enumerate() {
@@ -128,7 +135,7 @@ impl Models {
         }
         let alike = best.filter(|(own, ..)| 2 * own <= text.len() && *own <= OWN_MAX);
         let Some((_, nth, common)) = alike else {
-            return self.make(text, hashed);
+            return self.make(text);
         };
         let place = self.lately.remove(nth);
         self.lately.insert(0, place);
@@ -136,8 +143,8 @@ impl Models {
     }
 
     /// What a text and a model have in common; `None` of a model that would be kept for little.
-    fn common(&self, place: u32, text: &str) -> Option<Common> {
-        let model = &self.models.get(place as usize)?.text;
+    fn common(&self, place: usize, text: &str) -> Option<Common> {
+        let model = self.texts.text(place);
         if model.len() > 2 * text.len() + LENGTH_MIN {
             return None;
         }
@@ -147,46 +154,22 @@ impl Models {
     }
 
     /// A text by a model, of which one more speaks.
-    fn speak<'t>(&mut self, place: u32, text: &'t str, common: Common) -> Parts<'t> {
-        let Common { first, last } = common;
-        let own = text.get(first..text.len() - last);
-        match (self.models.get_mut(place as usize), own) {
-            (Some(model), Some(own)) => {
-                model.speakers += 1;
-                Parts {
-                    model: place + 1,
-                    first: u32::try_from(first).unwrap_or(u32::MAX),
-                    last: u32::try_from(last).unwrap_or(u32::MAX),
-                    own,
-                }
-            }
-            _ => Parts::whole(text),
-        }
+    fn speak<'t>(&mut self, place: usize, text: &'t str, common: Common) -> Parts<'t> {
+        self.texts.speak(place);
+        Parts::of(place, text, common)
     }
 
-    fn make<'t>(&mut self, text: &'t str, hashed: u64) -> Parts<'t> {
-        let model = Model {
-            text: text.into(),
-            speakers: 0,
-        };
-        self.text_bytes += text.len();
-        let place = u32::try_from(self.models.put(model)).unwrap_or(u32::MAX);
-        let models = &self.models;
-        self.by_text.insert_unique(hashed, place, |place| {
-            let known = models.get(*place as usize);
-            known.map_or(0, |known| hash(known.text.as_bytes()))
-        });
+    fn make<'t>(&mut self, text: &'t str) -> Parts<'t> {
+        let place = self.texts.intern(text);
         self.lately.truncate(LATELY - 1);
         self.lately.insert(0, place);
-        let first = text.len();
-        self.speak(place, text, Common { first, last: 0 })
+        Parts::of(place, text, Common::all(text))
     }
 
     /// The beginning and the end of a text that come of its model.
     fn ends(&self, parts: &Parts<'_>) -> (&str, &str) {
         let place = parts.model.checked_sub(1);
-        let model = place.and_then(|place| self.models.get(place as usize));
-        let text = model.map_or("", |model| &model.text);
+        let text = place.map_or("", |place| self.texts.text(place as usize));
         let first = text.get(..parts.first as usize);
         let last = text.len().checked_sub(parts.last as usize);
         let last = last.and_then(|from| text.get(from..));
@@ -209,30 +192,17 @@ impl Models {
 
     /// One less speaks of a model; it is dropped with the last.
     pub fn release(&mut self, model: u32) {
-        let Some(place) = model.checked_sub(1) else {
-            return;
-        };
-        let Some(known) = self.models.get_mut(place as usize) else {
-            return;
-        };
-        known.speakers -= 1;
-        if known.speakers > 0 {
-            return;
-        }
-        self.lately.retain(|known| *known != place);
-        let hashed = hash(known.text.as_bytes());
-        if let Ok(found) = self.by_text.find_entry(hashed, |known| *known == place) {
-            found.remove();
-        }
-        if let Some(model) = self.models.take(place as usize) {
-            self.text_bytes -= model.text.len();
+        if let Some(place) = model.checked_sub(1).map(|place| place as usize)
+            && self.texts.release(place)
+        {
+            self.lately.retain(|known| *known != place);
         }
     }
 
     /// About how many bytes they take.
     #[must_use]
     pub fn bytes(&self) -> usize {
-        self.models.bytes() + self.text_bytes + self.by_text.capacity() * 5
+        self.texts.bytes()
     }
 }
 
@@ -420,10 +390,10 @@ mod tests {
         let mut alike = Alike::default();
         let places = texts.map(|text| alike.intern(text));
         assert_eq!(places.map(|place| alike.text(place)), texts);
-        assert_eq!(alike.models.models.bytes(), {
+        assert_eq!(alike.models.texts.bytes(), {
             let mut one = Models::default();
             one.take_apart(texts[0]);
-            one.models.bytes()
+            one.texts.bytes()
         });
     }
 
@@ -463,14 +433,14 @@ mod tests {
             let parts = models.take_apart(&text);
             assert_eq!(models.whole(&parts), text);
         }
-        assert!(models.text_bytes < 12 * 110, "one of each kind");
+        assert_eq!(models.texts.len(), 12, "one of each kind");
         // Of more kinds than are looked at, equal ones lie here once all the same.
         let mut models = Models::default();
         for n in 0..1_000 {
             let kind = char::from_u32(0x4e00 + n % 100).map(String::from);
             models.take_apart(&kind.unwrap_or_default().repeat(50));
         }
-        assert_eq!(models.text_bytes, 100 * 150);
+        assert_eq!(models.texts.len(), 100);
     }
 
     #[test]
@@ -503,7 +473,7 @@ mod tests {
         alike.release(b);
         alike.release(c);
         assert!(alike.is_empty());
-        assert_eq!(alike.models.text_bytes, 0);
+        assert!(alike.models.texts.is_empty());
         let d = alike.intern(&spec(3));
         assert_eq!(alike.text(d), spec(3), "no model that is gone is looked at");
     }

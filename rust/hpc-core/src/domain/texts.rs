@@ -101,19 +101,33 @@ impl Texts {
         place
     }
 
+    /// The place of a text that is here, without speaking of it.
+    pub fn find(&self, text: &str) -> Option<usize> {
+        let is_it = |place: &u32| self.text(*place as usize) == text;
+        let found = self.by_text.find(hash(text.as_bytes()), is_it);
+        found.map(|place| *place as usize)
+    }
+
+    /// One more speaks of the text at a place.
+    pub fn speak(&mut self, place: usize) {
+        if let Some(known) = self.texts.get_mut(place) {
+            known.speakers += 1;
+        }
+    }
+
     /// The text at a place.
     pub fn text(&self, place: usize) -> &str {
         self.texts.get(place).map_or("", |known| &known.text)
     }
 
-    /// One less speaks of a text; it is dropped with the last.
-    pub fn release(&mut self, place: usize) {
+    /// One less speaks of a text; it is dropped with the last. Whether it was.
+    pub fn release(&mut self, place: usize) -> bool {
         let Some(known) = self.texts.get_mut(place) else {
-            return;
+            return false;
         };
         known.speakers -= 1;
         if known.speakers > 0 {
-            return;
+            return false;
         }
         let hashed = hash(known.text.as_bytes());
         let entry = u32::try_from(place).unwrap_or(u32::MAX);
@@ -123,12 +137,19 @@ impl Texts {
         if let Some(text) = self.texts.take(place) {
             self.text_bytes -= text.text.len();
         }
+        true
     }
 
     /// Whether there is none.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.by_text.is_empty()
+    }
+
+    /// How many there are.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.by_text.len()
     }
 
     /// About how many bytes they take.

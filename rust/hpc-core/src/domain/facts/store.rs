@@ -186,7 +186,9 @@ impl Store {
                     self.release_last(last);
                 }
             }
-            TEXT => self.texts.release(place(word)),
+            TEXT => {
+                self.texts.release(place(word));
+            }
             JSON => self.jsons.release(place(word)),
             WIDE_INT | WIDE_FLOAT => {
                 self.wides.take(place(word));
