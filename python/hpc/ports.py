@@ -84,6 +84,10 @@ class JobFeed(Protocol):
         ...
 
 
+Answered = Callable[[Answer], None]
+"""Takes the answer to a request; must not raise."""
+
+
 class HubPorts(Protocol):
     """The Hub, as a transport sees it."""
 
@@ -109,8 +113,18 @@ class HubPorts(Protocol):
         """
         ...
 
-    async def post_outputs(self, pack: bytes) -> Answer:
-        """Store a body of output frames; they are on disk when this answers 200."""
+    def put(self, verb: str, query: str, body: bytes, answered: Answered) -> Callable[[], None]:
+        """Put one request as `ask` does, without a task to wait in.
+
+        `answered` is called once, before this returns or later.
+
+        Returns:
+            What to call if the client has left; `answered` is not called after that.
+        """
+        ...
+
+    def put_outputs(self, pack: bytes, answered: Answered) -> None:
+        """Store a body of output frames; they are on disk when the answer is 200."""
         ...
 
     async def events(self, cursor: int, limit: int, job_id: str | None = None) -> Answer:

@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 import uvloop
 
 from hpc.hub.feeds import Feeds
-from hpc.ports import JobFeed, LogQuery, LogReading, PokeFeed
+from hpc.ports import Answered, JobFeed, LogQuery, LogReading, PokeFeed
 from hpc.problems import stopping
 from hpc.protocols import Answer
 from hpc.transport.http_server import HttpTransport
@@ -43,6 +43,8 @@ class ScriptedHub:
         self.jobs_read: list[str | None] = []
         self.feeds = Feeds(0)
         self.held: asyncio.Event | None = None
+        self.waiting: Answered | None = None
+        """Who waits for the answer to a request that was put and is held."""
 
     async def ask(self, verb: str, query: str, body: bytes = b"") -> Answer:
         self.asked.append((verb, query, body))
@@ -60,9 +62,19 @@ class ScriptedHub:
     def figures(self) -> dict[str, int]:
         return {"requests": len(self.asked)}
 
-    async def post_outputs(self, pack: bytes) -> Answer:
+    def put(self, verb: str, query: str, body: bytes, answered: Answered) -> Callable[[], None]:
+        self.asked.append((verb, query, body))
+        answer = self.script(verb, query, body)
+        if answer is None:
+            self.held = asyncio.Event()
+            self.waiting = answered
+        else:
+            answered(answer)
+        return lambda: self.left.append(verb)
+
+    def put_outputs(self, pack: bytes, answered: Answered) -> None:
         self.asked.append(("outputs", "", pack))
-        return Answer(200, b'{"bytes":%d}' % len(pack))
+        answered(Answer(200, b'{"bytes":%d}' % len(pack)))
 
     async def explain(self, query: str) -> Answer:
         return await self.ask("explain", query)

@@ -14,7 +14,7 @@ from scripted_hub import DEADLINE_S, TOKEN, ScriptedHub, Served, chunks, serving
 
 from hpc.ports import LogQuery, LogReading
 from hpc.protocols import Answer
-from hpc.transport.asgi_hot import HOT_ROUTES
+from hpc.transport.hot_routes import HOT_ROUTES
 from hpc.transport.routes_read import read_handlers
 
 
@@ -217,7 +217,9 @@ def test_the_schema_names_every_route_and_no_other(hub: ScriptedHub, served: Ser
 
     document = json.loads(body)
     assert (status, headers["content-type"]) == (200, "application/json")
-    methods = dict.fromkeys(routes, "get") | {p: m.lower() for p, m in HOT_ROUTES.items()}
+    methods = dict.fromkeys(routes, "get") | {
+        path: route.method.lower() for path, route in HOT_ROUTES.items()
+    }
     assert {path: method for path, item in document["paths"].items() for method in item} == methods
 
 

@@ -11,6 +11,7 @@ from typing import Any
 from urllib.parse import parse_qs
 
 import pytest
+from stored_outputs import stored
 
 from hpc import ranges
 from hpc.hub import log_reader
@@ -119,7 +120,7 @@ class Rig:
         """Store a frame of task 0's stdout, as a relay sends it."""
         fields = {"job_id": JOB, "task": 0, "attempt": 1, "stream": "stdout"} | more
         header = Header(offset=offset, length=len(data), **fields)
-        assert (await self.turns.post_outputs(encode(header, data))).status == 200
+        assert (await stored(self.turns, encode(header, data))).status == 200
 
     async def event(self) -> None:
         """Commit an event of the job, so that its watchers look again."""

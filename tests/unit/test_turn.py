@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
+from stored_outputs import stored
 
 from hpc.errors import HpcError, StorageError, StorageFull
 from hpc.hub.commit import Committer, Input
@@ -396,10 +397,10 @@ def test_outputs_are_stored_in_the_turn_and_wake_their_readers() -> None:
     async def test(rig: Rig) -> None:
         watch = rig.turns.feeds.watch("job-of-pack")
 
-        assert await rig.turns.post_outputs(b"one") == Answer(200, b"stored")
+        assert await stored(rig.turns, b"one") == Answer(200, b"stored")
         assert await watch.changed()
         rig.outputs.failures = [StorageFull("The disk is full")]
-        pack = asyncio.ensure_future(rig.turns.post_outputs(b"two"))
+        pack = asyncio.ensure_future(stored(rig.turns, b"two"))
         write = rig.asked("ingest")
         assert (await pack, (await write).status) == (DROPPED, 200)
         assert rig.outputs.packs == [b"one"]
@@ -415,10 +416,10 @@ def test_output_does_not_take_the_last_bytes_and_holds_no_report_back(
     async def test(rig: Rig) -> None:
         rig.log.free = 999
         for _ in range(3):
-            assert await rig.turns.post_outputs(b"low") == DROPPED
+            assert await stored(rig.turns, b"low") == DROPPED
         assert (await rig.asked("ingest", REPORT)).status == 200
         rig.log.free = 1000
-        assert await rig.turns.post_outputs(b"kept") == Answer(200, b"stored")
+        assert await stored(rig.turns, b"kept") == Answer(200, b"stored")
         assert rig.outputs.packs == [b"kept"]
         assert rig.turns.figures()["output_syncs"] == 1
 

@@ -8,6 +8,8 @@ it answers 503, so that the transport can listen, and say that the Hub is alive,
 from __future__ import annotations
 
 import asyncio
+import functools
+from collections.abc import Callable
 from typing import Final
 
 from hpc._core import events_page, job_events_page
@@ -21,7 +23,7 @@ from hpc.hub.past_query import VERBS
 from hpc.hub.side import Side, unreadable
 from hpc.hub.tasks import Tasks
 from hpc.hub.turn import Turns
-from hpc.ports import JobFeed, LogQuery, LogReading, PokeFeed
+from hpc.ports import Answered, JobFeed, LogQuery, LogReading, PokeFeed
 from hpc.problems import compacted, stopping
 from hpc.protocols import Answer, EventLog, LogRow
 
@@ -54,6 +56,7 @@ class Service:
         self._explainer: Explainer | None = None
         self._tasks: Tasks | None = None
         self._idle = Feeds(0)
+        self._asking: set[asyncio.Future[Answer]] = set()
 
     def begin(self, turns: Turns, outputs: OutputStore, side: Side) -> None:
         """Take up requests; `is_ready` is set by whoever has registered what must be there."""
@@ -75,11 +78,29 @@ class Service:
                 return await self._past.ask(verb, asked)
         return await self._turns.ask(verb, query, body)
 
-    async def post_outputs(self, pack: bytes) -> Answer:
+    def put(self, verb: str, query: str, body: bytes, answered: Answered) -> Callable[[], None]:
+        """Put one request to the engine, or to the one of the past that it asks."""
+        if self._turns is None:
+            answered(stopping())
+            return lambda: None
+        if "at=" in query and verb in VERBS:
+            asking = asyncio.ensure_future(self.ask(verb, query, body))
+            self._asking.add(asking)  # the loop itself holds no task that waits
+            asking.add_done_callback(functools.partial(self._asked, answered))
+            return functools.partial(_cancel, asking)
+        return self._turns.put(verb, query, body, answered)
+
+    def _asked(self, answered: Answered, asking: asyncio.Future[Answer]) -> None:
+        self._asking.discard(asking)
+        if not asking.cancelled():
+            answered(asking.result())
+
+    def put_outputs(self, pack: bytes, answered: Answered) -> None:
         """Store a body of output frames."""
         if self._turns is None:
-            return stopping()
-        return await self._turns.post_outputs(pack)
+            answered(stopping())
+        else:
+            self._turns.put_outputs(pack, answered)
 
     async def events(self, cursor: int, limit: int, job_id: str | None = None) -> Answer:
         """Return a page of the events after a cursor; 410 where some of them are gone."""
@@ -148,6 +169,10 @@ class Service:
     @property
     def _feeds(self) -> Feeds:
         return self._idle if self._turns is None else self._turns.feeds
+
+
+def _cancel(asking: asyncio.Future[Answer]) -> None:
+    asking.cancel()
 
 
 def _page(log: EventLog, cursor: int, limit: int) -> bytes | Answer:

@@ -13,6 +13,7 @@ call there. Reads are short (a page of events, a piece of output) and see what i
 from __future__ import annotations
 
 import asyncio
+import functools
 import itertools
 import queue
 import threading
@@ -23,6 +24,7 @@ from typing import Any, Final, TypeVar, cast
 from hpc.errors import HpcError
 from hpc.hub.commit import Arrived, Clock, Committer, Input, Outcome, SystemClock
 from hpc.hub.feeds import Feeds
+from hpc.ports import Answered
 from hpc.problems import problem, stopping
 from hpc.protocols import Answer, EventLog
 
@@ -81,7 +83,8 @@ class Turns:
         self._clock = clock or SystemClock()
         self._loop = asyncio.get_running_loop()
         self._inbox: queue.SimpleQueue[Input | _Pack | _Call | _Stop] = queue.SimpleQueue()
-        self._open: dict[int, asyncio.Future[Any]] = {}
+        self._open: dict[int, Callable[[Any], None]] = {}
+        """By token, who is told the answer, or the result of a call."""
         self._tokens = itertools.count(1)
         self._asked = 0
         self._is_closed = False
@@ -90,20 +93,30 @@ class Turns:
 
     # On the event loop's thread
 
+    def put(self, verb: str, query: str, body: bytes, answered: Answered) -> Callable[[], None]:
+        """Put one request to the engine; `answered` is called once what it wrote is durable.
+
+        Returns:
+            What to call if the client has left: it tells the engine, and `answered` is not called.
+        """
+        if refusal := self._refusal():
+            answered(refusal)
+            return lambda: None
+        token = self._opened(answered)
+        self._inbox.put((token, verb, query, body))
+        return functools.partial(self._leave, token)
+
     async def ask(self, verb: str, query: str, body: bytes = b"") -> Answer:
         """Put one request to the engine and return its answer, once what it wrote is durable.
 
         Cancelling tells the engine that the client has left.
         """
-        if refusal := self._refusal():
-            return refusal
-        token, future = self._opened()
-        self._inbox.put((token, verb, query, body))
+        future: asyncio.Future[Answer] = self._loop.create_future()
+        leave = self.put(verb, query, body, functools.partial(_settle, future))
         try:
-            return cast(Answer, await future)
+            return await future
         except asyncio.CancelledError:
-            if self._open.pop(token, None) is not None:
-                self.tell("gone", f"token={token}")
+            leave()
             raise
 
     def tell(self, verb: str, query: str) -> None:
@@ -111,13 +124,12 @@ class Turns:
         if not self._is_closed:
             self._inbox.put((next(self._tokens), verb, query, b""))
 
-    async def post_outputs(self, pack: bytes) -> Answer:
-        """Store a body of output frames; they are on disk when this answers 200."""
+    def put_outputs(self, pack: bytes, answered: Answered) -> None:
+        """Store a body of output frames; they are on disk when the answer is 200."""
         if refusal := self._refusal():
-            return refusal
-        token, future = self._opened()
-        self._inbox.put(_Pack(token, pack))
-        return cast(Answer, await future)
+            answered(refusal)
+        else:
+            self._inbox.put(_Pack(self._opened(answered), pack))
 
     async def on_log(self, call: Callable[[EventLog], T]) -> T | Answer:
         """Run a short call on the turn thread, where the log and the outputs may be used.
@@ -130,8 +142,8 @@ class Turns:
         """
         if refusal := self._refusal():
             return refusal
-        token, future = self._opened()
-        self._inbox.put(_Call(token, call))
+        future: asyncio.Future[Any] = self._loop.create_future()
+        self._inbox.put(_Call(self._opened(functools.partial(_settle, future)), call))
         return cast("T | Answer", await future)
 
     async def close(self) -> None:
@@ -175,28 +187,23 @@ class Turns:
             "send the same request again in a second",
         )
 
-    def _opened(self) -> tuple[int, asyncio.Future[Any]]:
+    def _opened(self, told: Callable[[Any], None]) -> int:
         token = next(self._tokens)
         self._asked += 1
-        future: asyncio.Future[Any] = self._loop.create_future()
-        self._open[token] = future
-        return token, future
+        self._open[token] = told
+        return token
+
+    def _leave(self, token: int) -> None:
+        if self._open.pop(token, None) is not None:
+            self.tell("gone", f"token={token}")
 
     def _deliver(self, outcome: Outcome, jobs: list[str]) -> None:
         # The last ones first: those are of requests that were held, which somebody waits for, as a
         # relay for its lease; who has sent something only wants to know that it has arrived.
-        for token, answer in reversed(outcome.answers):
-            future = self._open.pop(token, None)
-            if future is not None and not future.done():
-                future.set_result(answer)
-        for token, result in outcome.results:
-            future = self._open.pop(token, None)
-            if future is None or future.done():
-                continue
-            if isinstance(result, Exception):
-                future.set_exception(result)
-            else:
-                future.set_result(result)
+        for token, result in (*reversed(outcome.answers), *outcome.results):
+            told = self._open.pop(token, None)
+            if told is not None:
+                told(result)
         self.rebuilds += outcome.rebuilt
         self.feeds.tell(head_seq=outcome.head_seq, pokes=outcome.pokes, jobs=jobs)
         if outcome.fatal is not None:
@@ -217,10 +224,9 @@ class Turns:
         self._on_fatal(error)
 
     def _answer_all(self, answer: Answer) -> None:
-        for future in self._open.values():
-            if not future.done():
-                future.set_result(answer)
-        self._open.clear()
+        unanswered, self._open = self._open, {}
+        for told in unanswered.values():
+            told(answer)
 
     # On the turn thread
 
@@ -283,3 +289,12 @@ class Turns:
         if quiet and not outcome.pokes and outcome.fatal is None:
             return
         self._loop.call_soon_threadsafe(self._deliver, outcome, jobs)
+
+
+def _settle(future: asyncio.Future[Any], result: object) -> None:
+    if future.done():
+        return  # whoever waited was cancelled
+    if isinstance(result, Exception):
+        future.set_exception(result)
+    else:
+        future.set_result(result)

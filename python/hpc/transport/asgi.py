@@ -28,23 +28,24 @@ def headers_of(scope: Scope) -> Mapping[bytes, bytes]:
     return cast("Mapping[bytes, bytes]", cast("dict[str, Any]", scope)[HEADERS])
 
 
+def answer_headers(answer: Answer, more: Iterable[Header] = ()) -> list[Header]:
+    """Return the headers of a JSON answer, or of a problem document for a status from 400."""
+    status, body = answer
+    headers = [
+        JSON if status < 400 else PROBLEM,  # noqa: PLR2004 - where refusals begin
+        (b"content-length", b"%d" % len(body)),
+        *more,
+    ]
+    if status in RETRY:
+        headers.append(RETRY_AFTER)
+    return headers
+
+
 async def send_answer(send: Send, answer: Answer, headers: Iterable[Header] = ()) -> None:
     """Send a JSON answer, or a problem document for a status from 400."""
-    status, body = answer
-    if status in RETRY:
-        headers = [*headers, RETRY_AFTER]
-    await send(
-        {
-            "type": "http.response.start",
-            "status": status,
-            "headers": [
-                JSON if status < 400 else PROBLEM,  # noqa: PLR2004 - where refusals begin
-                (b"content-length", b"%d" % len(body)),
-                *headers,
-            ],
-        }
-    )
-    await send({"type": "http.response.body", "body": body, "more_body": False})
+    start = {"status": answer.status, "headers": answer_headers(answer, headers)}
+    await send(cast("Message", {"type": "http.response.start", **start}))
+    await send({"type": "http.response.body", "body": answer.body, "more_body": False})
 
 
 def in_msgpack(send: Send) -> Send:

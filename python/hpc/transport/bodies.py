@@ -1,16 +1,15 @@
-"""Bodies: reading a request's body within limits, without looking into it.
+"""Bodies: what a request's body may be and how long, without looking into it.
 
 The type and the length that the headers tell are judged before anything is read, and a body that
-tells none is cut off as it grows. All bodies being held together have a limit as well. How long a
-body may take is connection.py's; decompression is not offered, so no bomb can go off.
+tells none is cut off as it grows (exchange.py). All bodies being held together have a limit as
+well. How long a body may take is connection.py's; decompression is not offered, so no bomb can go
+off.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Final
-
-from litestar.types import Receive
 
 from hpc.problems import problem
 from hpc.protocols import Answer
@@ -97,42 +96,29 @@ def _text(value: bytes) -> str:
 
 
 class Bodies:
-    """Reads bodies and counts what is held."""
+    """Counts the bytes of all bodies that are being read or answered."""
 
     def __init__(self) -> None:
         self._held_bytes = 0
 
-    async def read(self, headers: Mapping[bytes, bytes], receive: Receive) -> bytes | Answer | None:
-        """Read a body whole, or refuse it.
+    def refusal(self, size: int, length: bytes | None) -> Answer | None:
+        """Return what a body is refused for by the length that its head tells, or by its own.
 
-        Returns:
-            The body, which counts as held until `release` is told its length; or a refusal; or
-            None if the client has gone or was cut off for being late.
+        Args:
+            size: What has come of it, counted by `hold` already.
+            length: Its Content-Length, where nothing of it was looked at yet.
         """
-        length = headers.get(b"content-length")
         if length is not None and int(length) > BODY_BYTES_MAX:
             return too_large(_text(length), BODY_BYTES_MAX)
-        parts: list[bytes] = []
-        size = 0
-        result: bytes | Answer | None = None
-        try:
-            while True:
-                message = await receive()
-                if message["type"] != "http.request":
-                    return None
-                parts.append(message["body"])
-                size += len(parts[-1])
-                self._held_bytes += len(parts[-1])
-                if size > BODY_BYTES_MAX:
-                    return too_large(f"{size} and more", BODY_BYTES_MAX)
-                if self._held_bytes > HELD_BYTES_MAX:
-                    return busy(f"bodies of {HELD_BYTES_MAX} bytes are being held")
-                if not message["more_body"]:
-                    result = parts[0] if len(parts) == 1 else b"".join(parts)
-                    return result
-        finally:
-            if result is None:
-                self.release(size)
+        if size > BODY_BYTES_MAX:
+            return too_large(f"{size} and more", BODY_BYTES_MAX)
+        if self._held_bytes > HELD_BYTES_MAX:
+            return busy(f"bodies of {HELD_BYTES_MAX} bytes are being held")
+        return None
+
+    def hold(self, size: int) -> None:
+        """Count what has come."""
+        self._held_bytes += size
 
     def release(self, size: int) -> None:
         """Give back what a body held, once it is answered."""

@@ -6,7 +6,7 @@ waits for it.
 A request's head must arrive within 10 s and be at most 64 KiB, a body within 30 s or at 2 kB/s; a
 connection that is idle or whose peer no longer answers is cut at 75 s. Timers are armed only where
 a packet ends in the middle of a request, so that an ordinary request costs none. Parsing stays
-uvicorn's and httptools'.
+uvicorn's and httptools'; requests of hot routes become an `Exchange` and do not go through ASGI.
 """
 
 from __future__ import annotations
@@ -14,12 +14,25 @@ from __future__ import annotations
 import asyncio
 import enum
 import resource
-from typing import Final, cast
+from typing import TYPE_CHECKING, Any, Final, cast
+from urllib.parse import unquote
 
-from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
+import httptools
+from uvicorn import Config
+from uvicorn.protocols.http.httptools_impl import (
+    STATUS_LINE,
+    HttpToolsProtocol,
+    RequestResponseCycle,
+)
+from uvicorn.server import ServerState
+
+if TYPE_CHECKING:
+    from uvicorn._types import ASGI3Application
 
 from hpc.problems import problem
 from hpc.protocols import Answer
+from hpc.transport.exchange import Exchange
+from hpc.transport.hot_routes import HotRoutes, Request
 from hpc.transport.problems import busy, too_slow
 from hpc.transport.sockets import watch
 
@@ -78,6 +91,12 @@ class _Joined:
         else:
             self._transport.write(head + data)
 
+    def write_whole(self, packet: bytes) -> None:
+        """Write an answer that is whole."""
+        self._flush()
+        if not self._transport.is_closing():
+            self._transport.write(packet)
+
     def close(self) -> None:
         self._flush()
         self._transport.close()
@@ -109,6 +128,19 @@ class Connection(HttpToolsProtocol):
     _timed: tuple[int, _Phase] | None = None
     _timer: asyncio.TimerHandle | None = None
 
+    def __init__(
+        self,
+        config: Config,
+        server_state: ServerState,
+        app_state: dict[str, Any],
+        _loop: asyncio.AbstractEventLoop | None = None,
+        *,
+        hot_routes: HotRoutes,
+    ) -> None:
+        """Take what uvicorn hands to a protocol, and the hot routes."""
+        super().__init__(config, server_state, app_state, _loop)
+        self._hot_routes = hot_routes
+
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Accept the connection, or refuse it if there are too many."""
         joined = _Joined(transport, self.loop)
@@ -127,6 +159,9 @@ class Connection(HttpToolsProtocol):
         """Disarm the timers."""
         self._unset_timer()
         self._unset_keepalive_if_required()
+        for cycle in (self.cycle, *(waiting for waiting, _ in self.pipeline)):
+            if isinstance(cycle, Exchange):
+                cycle.leave()
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
@@ -161,12 +196,33 @@ class Connection(HttpToolsProtocol):
         """Note that the body comes next."""
         self._phase = _Phase.BODY
         self._body_bytes = 0
-        super().on_headers_complete()
+        exchange = self._exchange()
+        if exchange is None:
+            super().on_headers_complete()
+            return
+        before = self.cycle
+        self.cycle = cast("RequestResponseCycle", exchange)
+        if before is None or before.response_complete:
+            exchange.begin()
+        else:
+            # It came before the last one was answered; uvicorn takes it up after that.
+            self.flow.pause_reading()
+            self.pipeline.appendleft((self.cycle, self.app))
+
+    def on_body(self, body: bytes) -> None:
+        """Hand a piece of the body on."""
+        if isinstance(self.cycle, Exchange):
+            self.cycle.take(body)
+        else:
+            super().on_body(body)
 
     def on_message_complete(self) -> None:
         """Note that the request is whole."""
         self._phase = _Phase.BETWEEN
-        super().on_message_complete()
+        if isinstance(self.cycle, Exchange):
+            self.cycle.end()
+        else:
+            super().on_message_complete()
 
     def send_400_response(self, msg: str) -> None:
         """Refuse what is no HTTP, as a problem document and not as plain text."""
@@ -178,6 +234,41 @@ class Connection(HttpToolsProtocol):
                 msg.rstrip("."),
                 "look at the request line and the headers",
             )
+        )
+
+    def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
+        if isinstance(cycle, Exchange):
+            # Not at once: each of a thousand in one packet would begin inside the one before it.
+            self.loop.call_soon(cycle.begin)
+        else:
+            super()._start_asgi_task(cycle, app)
+
+    def _exchange(self) -> Exchange | None:
+        """Return the exchange of a request whose head is there, or None if its route is not hot."""
+        url = httptools.parse_url(self.url)
+        path = url.path.decode("ascii")
+        request = Request(
+            self.parser.get_method().decode("ascii"),
+            unquote(path) if "%" in path else path,
+            url.query or b"",
+            dict(self.headers),
+        )
+        route = self._hot_routes.find(request)
+        if route is None:
+            return None
+        joined = cast("_Joined", self.transport)
+        return Exchange(
+            self._hot_routes,
+            route,
+            request,
+            write=joined.write_whole,
+            close=joined.close,
+            flow=self.flow,
+            loop=self.loop,
+            default_headers=self.server_state.default_headers,
+            keep_alive=self.parser.get_http_version() != "1.0" and self.parser.should_keep_alive(),
+            expects_100=self.expect_100_continue,
+            on_response=self.on_response_complete,
         )
 
     def _has_answered(self) -> bool:

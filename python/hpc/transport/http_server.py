@@ -3,8 +3,10 @@
 | file             | what is there                                                           |
 |------------------|-------------------------------------------------------------------------|
 | `connection.py`  | one connection: deadlines and limits of HTTP itself                     |
-| `edge.py`        | what holds for every request: token, protocol version, readiness        |
-| `asgi_hot.py`    | ingest, control, pull, claim, outputs                                   |
+| `admission.py`   | what holds for every request: token, protocol version, readiness        |
+| `hot_routes.py`  | ingest, control, pull, claim, outputs, the wait for a job's end         |
+| `exchange.py`    | one request of a hot route and its answer, without ASGI                 |
+| `edge.py`        | the outermost ASGI application, before Litestar                         |
 | `routes_read.py` | the read routes                                                         |
 | `streams.py`     | server-sent events, output as it comes                                  |
 | `openapi.py`     | the document at `/schema`                                               |
@@ -16,6 +18,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import ipaddress
 import logging
 import os
@@ -23,7 +26,7 @@ import socket
 import sys
 import traceback
 from collections.abc import Callable, Iterator
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import uvicorn
 from litestar import Litestar, Request
@@ -35,9 +38,9 @@ from hpc.errors import UsageError
 from hpc.ports import HubPorts
 from hpc.problems import problem
 from hpc.protocols import Answer
-from hpc.transport.asgi_hot import HotFirst
 from hpc.transport.connection import Connection
 from hpc.transport.edge import Edge
+from hpc.transport.hot_routes import HotRoutes
 from hpc.transport.problems import internal, no_route, wrong_method
 from hpc.transport.routes_read import read_handlers
 
@@ -74,7 +77,7 @@ class HttpTransport:
         shown = f"[{address}]" if ":" in address else address
         config = uvicorn.Config(
             _app(ports),
-            http=Connection,
+            http=cast("Any", functools.partial(Connection, hot_routes=HotRoutes(ports))),
             loop="none",
             ws="none",
             lifespan="off",
@@ -129,7 +132,7 @@ def _app(ports: HubPorts) -> Edge:
         pdb_on_exception=False,
         debug=False,
     )
-    return Edge(ports, HotFirst(ports, app))
+    return Edge(ports, app)
 
 
 def _refused(request: Request[Any, Any, Any], error: HTTPException) -> Response[bytes]:

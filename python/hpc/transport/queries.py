@@ -1,4 +1,4 @@
-"""Queries of the routes that do not go to the engine: parsed strictly, refused with the field."""
+"""Queries: as text for the engine; for the other routes parsed strictly, refused with the field."""
 
 from __future__ import annotations
 
@@ -14,6 +14,14 @@ FIELDS_MAX: Final = 1000
 INT_MAX: Final = 2**63 - 1
 
 Query = dict[str, list[str]]
+
+
+def text_of(raw: bytes) -> str | Answer:
+    """Return a raw query, or a 400 if it is not ASCII, as a URL must be."""
+    try:
+        return raw.decode("ascii")
+    except UnicodeDecodeError:
+        return bad_query("?", "percent-encoded ASCII", raw.decode("latin-1"))
 
 
 def parsed(raw: bytes, known: Collection[str], repeatable: Collection[str] = ()) -> Query | Answer:

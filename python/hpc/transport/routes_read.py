@@ -21,7 +21,6 @@ from hpc.problems import bad_query
 from hpc.protocols import Answer
 from hpc.transport import queries
 from hpc.transport.asgi import Header, Respond, headers_of, send_answer
-from hpc.transport.asgi_hot import query_of, send_unless_left, unless_left
 from hpc.transport.openapi import document
 from hpc.transport.problems import not_ready
 from hpc.transport.streams import SSE, Stream, event_stream, poke_stream
@@ -167,19 +166,8 @@ class _Reads:
         await _put(self._ports.diff, scope, send)
 
     async def job(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """One job; held for as long as `wait` says, until it is over."""
-        asked = f"job_id={quote(_job_id(scope), safe='')}"
-        if b"wait=" not in scope["query_string"]:
-            await self._ask("job", asked, scope, send)
-            return
-        query = query_of(scope)
-        if isinstance(query, Answer):
-            await send_answer(send, query)
-            return
-        # The (empty) body must be taken before the client can be seen to leave.
-        await receive()
-        answer = unless_left(self._ports.ask("job", f"{asked}&{query}"), receive)
-        await send_unless_left(send, answer)
+        """One job as it is now; `wait` is a hot route's."""
+        await self._ask("job", f"job_id={quote(_job_id(scope), safe='')}", scope, send)
 
     async def why(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Why a job waits, node by node."""
@@ -257,7 +245,7 @@ class _Reads:
 
     async def _ask(self, verb: str, first: str, scope: Scope, send: Send) -> None:
         """Let the engine answer; `first` goes before the client's query."""
-        query = query_of(scope)
+        query = queries.text_of(scope["query_string"])
         if isinstance(query, Answer):
             await send_answer(send, query)
             return
@@ -267,7 +255,7 @@ class _Reads:
 
 async def _put(port: Callable[[str], Awaitable[Answer]], scope: Scope, send: Send) -> None:
     """Let one of the Hub's ports answer a raw query."""
-    query = query_of(scope)
+    query = queries.text_of(scope["query_string"])
     await send_answer(send, query if isinstance(query, Answer) else await port(query))
 
 
