@@ -240,7 +240,7 @@ class Committer:
     def _store(self, packs: list[tuple[int, bytes]], outcome: Outcome) -> None:
         if not packs:
             return
-        free_bytes = self._log.free_bytes()
+        free_bytes = self._space.free_bytes(self._log.free_bytes, self._clock.mono_ms())
         if self._space.is_low(free_bytes):
             stored = self._dropped(len(packs), self._space.low(free_bytes))
         else:
@@ -297,7 +297,8 @@ class Committer:
     def _admitted(self, inputs: list[Input], outcome: Outcome) -> list[Input]:
         if not any(verb in WRITES for _, verb, _, _ in inputs):
             return inputs
-        free_bytes, mono_ms = self._log.free_bytes(), self._clock.mono_ms()
+        mono_ms = self._clock.mono_ms()
+        free_bytes = self._space.free_bytes(self._log.free_bytes, mono_ms)
         admitted = []
         for one in inputs:
             token, verb, _query, body = one

@@ -28,7 +28,7 @@ from hpc.errors import (
     StorageError,
     StorageFull,
 )
-from hpc.hub.frames import NO_ATTEMPT, Frame, Stream, parse
+from hpc.hub.frames import NO_ATTEMPT, Frame, Header, Stream, parse
 from hpc.hub.outputs_index import OutputsIndex, Segment, remove
 from hpc.hub.packs import PACK_BYTES_MAX, Packs, sync_folder
 from hpc.problems import problem
@@ -237,7 +237,7 @@ class OutputStore:
                     self._index.set_indexed(number, size, now_ms)
                     self._sizes[number] = size
                     self._begun_ms.setdefault(number, now_ms)
-                gone = self._forget_some(now_ms, len({_key(frame) for frame in frames}))
+                gone = self._forget_some(now_ms, len({_key(frame.header) for frame in frames}))
                 self._index.commit()
             except BaseException:
                 self._packs.drop()
@@ -282,21 +282,28 @@ class OutputStore:
     def _take(self, frame: Frame) -> None:
         """Collect what of a frame is not known yet."""
         header, data = frame
-        start, end = header.offset, header.offset + header.length
         if not (header.length or header.end):
             return
-        stream_id = self._index.stream_id(header)
+        stream_id = self._index.find(*_key(header))
+        if stream_id is None:
+            # The ordinary case, a small stream that comes whole: one record and two rows.
+            place = self._packs.add(_kept(header), data)
+            self._index.new_stream(header, place)
+        else:
+            self._take_more(stream_id, frame)
+
+    def _take_more(self, stream_id: int, frame: Frame) -> None:
+        """Collect what of a frame is not known yet, of a stream of which something is."""
+        header, data = frame
+        start, end = header.offset, header.offset + header.length
         for low, high in self._index.gaps(stream_id, start, end, self._packs.oldest):
-            piece = msgspec.structs.replace(
-                header, offset=low, length=high - low, end=False, now=False
-            )
+            piece = _kept(header, offset=low, length=high - low, end=False)
             place = self._packs.add(piece, data[low - start : high - start])
             self._index.add(stream_id, low, high - low, place)
             self._index.reach(stream_id, place.pack)
         total = self._index.total(stream_id)
         if header.end and (total is None or total < end):
-            last = msgspec.structs.replace(header, offset=end, length=0, end=True, now=False)
-            place = self._packs.add(last, b"")
+            place = self._packs.add(_kept(header, offset=end, length=0, end=True), b"")
             self._index.set_total(stream_id, end)
             self._index.reach(stream_id, place.pack)
 
@@ -304,7 +311,7 @@ class OutputStore:
         header = frame.header
         if not header.now:
             return
-        key = _key(frame)
+        key = _key(header)
         _, count = self._marks.pop(key, (0, 0))
         while len(self._marks) >= NOW_MARKS_MAX:
             del self._marks[next(iter(self._marks))]
@@ -380,8 +387,12 @@ def _index_rest(index: OutputsIndex, packs: Packs, number: int, indexed: int) ->
     """Index the records of a pack from `indexed` on; returns the end of the last whole one."""
     end = indexed
     for header, place, ends in packs.scan(number, indexed):
-        stream_id = index.stream_id(header)
         start, stop = header.offset, header.offset + header.length
+        stream_id = index.find(*_key(header))
+        if stream_id is None:
+            index.new_stream(header, place)
+            end = ends
+            continue
         for low, high in index.gaps(stream_id, start, stop, packs.oldest):
             position = place.position + low - start
             index.add(stream_id, low, high - low, place._replace(position=position))
@@ -392,9 +403,15 @@ def _index_rest(index: OutputsIndex, packs: Packs, number: int, indexed: int) ->
     return end
 
 
-def _key(frame: Frame) -> Key:
-    header = frame.header
+def _key(header: Header) -> Key:
     return header.job_id, header.task, header.attempt, header.stream
+
+
+def _kept(header: Header, **changed: int) -> Header:
+    """Return the header of a record: that somebody asked for its bytes is not kept."""
+    if not (changed or header.now):
+        return header
+    return msgspec.structs.replace(header, now=False, **changed)
 
 
 def _parsed(body: bytes) -> list[Frame] | Refused:

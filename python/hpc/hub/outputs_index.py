@@ -94,17 +94,23 @@ class OutputsIndex:
         if not self._db.get_autocommit():
             self._db.execute("ROLLBACK")
 
-    def stream_id(self, header: Header) -> int:
-        """Return the number of a frame's stream, given to it now if it is new; see `reach`."""
-        key = (header.job_id, header.task, header.attempt, header.stream)
-        where = "job_id = ? AND task = ? AND attempt = ? AND stream = ?"
-        for (found,) in self._all(f"SELECT id FROM streams WHERE {where}", key):  # noqa: S608
-            return int(found)
+    def new_stream(self, header: Header, place: Place) -> None:
+        """Note a frame of a stream that is not known yet, and where its bytes lie."""
+        end = header.offset + header.length
         self._db.execute(
-            "INSERT INTO streams (job_id, task, attempt, stream, pack) VALUES (?, ?, ?, ?, 0)",
-            key,
+            "INSERT INTO streams (job_id, task, attempt, stream, total, pack) "
+            "VALUES (?, ?, ?, ?, ?, ?)",
+            (
+                header.job_id,
+                header.task,
+                header.attempt,
+                header.stream,
+                end if header.end else None,
+                place.pack,
+            ),
         )
-        return self._db.last_insert_rowid()
+        if header.length:
+            self.add(self._db.last_insert_rowid(), header.offset, header.length, place)
 
     def gaps(self, stream_id: int, start: int, end: int, oldest: int) -> list[tuple[int, int]]:
         """Return the parts of `[start, end)` that no pack from `oldest` on has, ascending."""

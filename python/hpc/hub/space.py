@@ -12,7 +12,9 @@ This is the only place where Python looks into a batch, and only while the disk 
 
 from __future__ import annotations
 
+import math
 import sys
+from collections.abc import Callable
 from typing import Final
 
 import msgspec
@@ -28,6 +30,12 @@ PAUSE_MS_MIN: Final = 1000
 
 PAUSE_PER_REPLAY: Final = 10
 """The pause is so many times what the replay took, within its bounds."""
+
+AMPLE_BYTES: Final = 1024 * 1024 * 1024
+"""Where so much is free beyond the reserve, it is not looked at again for `LOOK_MS`: no disk takes
+it in that time, and a look in each turn is a tenth of what a turn costs."""
+
+LOOK_MS: Final = 20
 
 PAUSES_PER_LEASE: Final = 4
 """A pause is at most this part of a lease: claims are heartbeats, and must come through in time."""
@@ -102,6 +110,16 @@ class Space:
         self.paused_until_ms = 0
         self._pause: Answer | None = None
         self._is_dropping = False
+        self._free_bytes = 0
+        self._look_at_ms = -math.inf
+
+    def free_bytes(self, look: Callable[[], int], mono_ms: int) -> int:
+        """Return what is free by `look`, or by a look of just now that found plenty."""
+        if mono_ms >= self._look_at_ms:
+            self._free_bytes = look()
+            is_ample = self._free_bytes >= self._reserve_bytes + AMPLE_BYTES
+            self._look_at_ms = mono_ms + LOOK_MS if is_ample else -math.inf
+        return self._free_bytes
 
     def pause(self, refusal: Answer, *, mono_ms: int, replay_ms: int, lease_ms: int) -> None:
         """Refuse all that writes for a while: an append failed and the engine was rebuilt."""

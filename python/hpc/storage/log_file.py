@@ -10,7 +10,6 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
 
@@ -217,13 +216,25 @@ def check_marker(data: Path, hub_id: str) -> None:
         )
 
 
-@contextlib.contextmanager
-def translated(path: Path, verb: str) -> Iterator[None]:
-    """Turn what APSW raises about a file into errors of ours; `verb` is what could not be done."""
-    try:
-        yield
-    except (apsw.Error, UnicodeDecodeError) as error:
-        raise _translation(path, verb, error) from error
+class translated:  # noqa: N801 - used as a function
+    """Turns what APSW raises about a file into errors of ours; `verb` is what could not be done.
+
+    A class, since a commit enters it, and a generator's frames cost as much as a statement.
+    """
+
+    __slots__ = ("_path", "_verb")
+
+    def __init__(self, path: Path, verb: str) -> None:
+        self._path = path
+        self._verb = verb
+
+    def __enter__(self) -> None:
+        """Begin."""
+
+    def __exit__(self, _kind: object, error: BaseException | None, _trace: object) -> None:
+        """Raise ours for one of APSW's."""
+        if isinstance(error, apsw.Error | UnicodeDecodeError):
+            raise _translation(self._path, self._verb, error) from error
 
 
 def _translation(path: Path, verb: str, error: Exception) -> StorageError:

@@ -45,6 +45,9 @@ WAL_LAID_OUT_MIN_FREE: Final = 256 * 1024 * 1024
 BUSY_MS: Final = 5000
 """How long to wait for a reader's short locks; nobody else writes."""
 
+JOBS_ONE_BY_ONE: Final = 4
+"""Up to so many jobs of a batch a statement each costs less than one for all of them."""
+
 DIGEST_BYTES: Final = 32
 
 R = TypeVar("R", bound="SqliteReader")
@@ -186,12 +189,10 @@ class SqliteReader:
             )
         return row
 
-    @contextlib.contextmanager
-    def _using(self, verb: str) -> Iterator[None]:
+    def _using(self, verb: str) -> translated:
         if self._closed:
             raise StorageError(f"Log `{self._path}` is closed")
-        with translated(self._path, verb):
-            yield
+        return translated(self._path, verb)
 
 
 class SqliteLog(SqliteReader):
@@ -331,11 +332,19 @@ class SqliteLog(SqliteReader):
                 if db.execute(known, (row[2], self._head.last_seq)).fetchall():
                     raise StorageKnown(row[2]) from error
             raise AssertionError(f"A batch id or seq comes twice: {error}") from error
-        # One statement for all jobs of a batch: a batch may submit a hundred thousand.
-        db.executemany(
-            "INSERT OR IGNORE INTO job_rows SELECT value, ?2 FROM json_each(?1)",
-            ((msgspec.json.encode(row[7]).decode(), row[0]) for row in rows if row[7]),
-        )
+        for row in rows:
+            self._insert_jobs(db, row[0], row[7])
+
+    def _insert_jobs(self, db: apsw.Connection, first_seq: int, job_ids: Sequence[str]) -> None:
+        if len(job_ids) <= JOBS_ONE_BY_ONE:
+            for job_id in job_ids:
+                db.execute("INSERT OR IGNORE INTO job_rows VALUES (?, ?)", (job_id, first_seq))
+        else:
+            # One statement for all of them: a batch may submit a hundred thousand.
+            db.execute(
+                "INSERT OR IGNORE INTO job_rows SELECT value, ?2 FROM json_each(?1)",
+                (msgspec.json.encode(job_ids).decode(), first_seq),
+            )
 
     def _chain_at(self, seq: int) -> bytes:
         sql = "SELECT chain FROM log WHERE first_seq <= ?1 AND first_seq + count - 1 = ?1"
