@@ -8,6 +8,7 @@ import hashlib
 import http.client
 import json
 import threading
+import time
 from collections.abc import AsyncGenerator, Callable, Iterator
 from typing import Any
 from urllib.parse import urlsplit
@@ -143,6 +144,14 @@ class Served:
                 {name.lower(): value for name, value in answer.getheaders()},
                 answer.read(),
             )
+
+
+def until(condition: Callable[[], object]) -> None:
+    """Wait for a condition of another thread, with a deadline."""
+    deadline = time.monotonic() + DEADLINE_S
+    while not condition():
+        assert time.monotonic() < deadline, "the condition did not come"
+        time.sleep(0.001)
 
 
 @contextlib.contextmanager

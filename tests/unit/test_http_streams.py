@@ -5,12 +5,11 @@ from __future__ import annotations
 import contextlib
 import http.client
 import json
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from scripted_hub import DEADLINE_S, TOKEN, ScriptedHub, Served, chunks, serving
+from scripted_hub import DEADLINE_S, TOKEN, ScriptedHub, Served, chunks, serving, until
 
 from hpc.ports import LogQuery, LogReading
 from hpc.protocols import Answer
@@ -40,14 +39,6 @@ def opened(
         sent |= {name.replace("_", "-"): value for name, value in headers.items()}
         connection.request("GET", path, headers=sent)
         yield connection, connection.getresponse()
-
-
-def until(condition: Callable[[], object]) -> None:
-    """Wait for a condition of another thread, with a deadline."""
-    deadline = time.monotonic() + DEADLINE_S
-    while not condition():
-        assert time.monotonic() < deadline, "the condition did not come"
-        time.sleep(0.001)
 
 
 def message(stream: http.client.HTTPResponse) -> list[bytes]:

@@ -39,6 +39,8 @@ more than writing over it.
 WAL_BYTES_A_PAGE: Final = (4096 + 24) * 5 // 4
 """A page and its head, and a quarter more for the commit that a checkpoint waits for."""
 
+WAL_PIECE_BYTES: Final = 64 * 1024
+
 WAL_LAID_OUT_MIN_FREE: Final = 256 * 1024 * 1024
 """On a disk that has less the WAL takes only what it needs."""
 
@@ -519,7 +521,10 @@ def _lay_out_wal(wal: Path) -> None:
         file = os.open(wal, os.O_WRONLY | os.O_CLOEXEC)
         try:
             if os.fstat(file).st_size == 0:
-                os.pwrite(file, bytes(CHECKPOINT_PAGES * WAL_BYTES_A_PAGE), 0)
+                # In pieces: after a large block is freed, glibc keeps others of its size.
+                piece = bytes(WAL_PIECE_BYTES)
+                for at in range(0, CHECKPOINT_PAGES * WAL_BYTES_A_PAGE, WAL_PIECE_BYTES):
+                    os.pwrite(file, piece, at)
                 os.fsync(file)
         finally:
             os.close(file)

@@ -50,6 +50,10 @@ IDLE_S: Final = 75
 
 HEAD_BYTES_MAX: Final = 64 * 1024
 
+PIPELINED_MAX: Final = 16
+"""Requests that may wait on one connection for the answer to an earlier one, before it is not read
+any more; while it is read, it is seen to end."""
+
 CONNECTIONS_MAX: Final = 4096
 """Fewer where the process may not open so many files."""
 
@@ -127,6 +131,8 @@ class Connection(HttpToolsProtocol):
     """Since it began, or was looked at last."""
     _timed: tuple[int, _Phase] | None = None
     _timer: asyncio.TimerHandle | None = None
+    _current: RequestResponseCycle | None = None
+    """The one that is being answered, or was last; an `Exchange` has its attributes."""
 
     def __init__(
         self,
@@ -159,9 +165,13 @@ class Connection(HttpToolsProtocol):
         """Disarm the timers."""
         self._unset_timer()
         self._unset_keepalive_if_required()
-        for cycle in (self.cycle, *(waiting for waiting, _ in self.pipeline)):
+        waiting = [cycle for cycle, _ in self.pipeline]
+        for cycle in (self._current, *waiting):
             if isinstance(cycle, Exchange):
                 cycle.leave()
+            elif cycle is not None and not cycle.response_complete:
+                cycle.disconnected = True  # uvicorn tells only the last one that came
+                cycle.message_event.set()
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
@@ -196,18 +206,19 @@ class Connection(HttpToolsProtocol):
         """Note that the body comes next."""
         self._phase = _Phase.BODY
         self._body_bytes = 0
+        before = self.cycle
         exchange = self._exchange()
         if exchange is None:
             super().on_headers_complete()
             return
-        before = self.cycle
         self.cycle = cast("RequestResponseCycle", exchange)
         if before is None or before.response_complete:
-            exchange.begin()
+            self._start_asgi_task(self.cycle, self.app)
         else:
             # It came before the last one was answered; uvicorn takes it up after that.
-            self.flow.pause_reading()
             self.pipeline.appendleft((self.cycle, self.app))
+            if len(self.pipeline) >= PIPELINED_MAX:
+                self.flow.pause_reading()
 
     def on_body(self, body: bytes) -> None:
         """Hand a piece of the body on."""
@@ -237,11 +248,14 @@ class Connection(HttpToolsProtocol):
         )
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
-        if isinstance(cycle, Exchange):
+        self._current = cycle
+        if not isinstance(cycle, Exchange):
+            super()._start_asgi_task(cycle, app)
+        elif cycle is self.cycle:
+            cycle.begin()
+        else:
             # Not at once: each of a thousand in one packet would begin inside the one before it.
             self.loop.call_soon(cycle.begin)
-        else:
-            super()._start_asgi_task(cycle, app)
 
     def _exchange(self) -> Exchange | None:
         """Return the exchange of a request whose head is there, or None if its route is not hot."""

@@ -14,7 +14,7 @@ from asyncio import AbstractEventLoop
 from collections.abc import Callable, Iterable
 from typing import Final
 
-from uvicorn.protocols.http.flow_control import FlowControl
+from uvicorn.protocols.http.flow_control import HIGH_WATER_LIMIT, FlowControl
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE
 
 from hpc._core import msgpack_of_json
@@ -119,7 +119,10 @@ class Exchange:
         self._pieces.append(piece)
         self._size += len(piece)
         self._routes.bodies.hold(len(piece))
-        if self._is_begun and (answer := self._routes.bodies.refusal(self._size, None)):
+        if not self._is_begun:
+            if self._size > HIGH_WATER_LIMIT:
+                self._flow.pause_reading()
+        elif answer := self._routes.bodies.refusal(self._size, None):
             self._answer(answer)
 
     def end(self) -> None:

@@ -38,6 +38,8 @@ pub enum Value<'a> {
 #[derive(Clone, Debug, Default)]
 pub struct Map<'a> {
     pairs: Pairs<'a>,
+    /// A bit for each key ([`mark`]): most lookups are for optional fields that are not there.
+    marks: u64,
     /// The canonical text, where it is there already.
     text: Option<&'a str>,
 }
@@ -56,6 +58,7 @@ impl<'a> Map<'a> {
     pub const fn new() -> Self {
         Self {
             pairs: Vec::new(),
+            marks: 0,
             text: None,
         }
     }
@@ -76,7 +79,7 @@ impl<'a> Map<'a> {
         });
         match twice {
             Some(key) => Err(key),
-            None => Ok(Self { pairs, text: None }),
+            None => Ok(Self::of(pairs)),
         }
     }
 
@@ -86,9 +89,17 @@ impl<'a> Map<'a> {
     /// The pairs, if they are not in order or a key came twice.
     pub(super) fn from_sorted(pairs: Pairs<'a>) -> Result<Self, Pairs<'a>> {
         if pairs.is_sorted_by(|a, b| precedes(a.0.as_bytes(), b.0.as_bytes())) {
-            Ok(Self { pairs, text: None })
+            Ok(Self::of(pairs))
         } else {
             Err(pairs)
+        }
+    }
+
+    fn of(pairs: Pairs<'a>) -> Self {
+        Self {
+            marks: pairs.iter().fold(0, |marks, (key, _)| marks | mark(key)),
+            pairs,
+            text: None,
         }
     }
 
@@ -111,7 +122,15 @@ impl<'a> Map<'a> {
 
     /// The value under a key.
     #[must_use]
+    #[inline]
     pub fn get(&self, key: &str) -> Option<&Value<'a>> {
+        if self.marks & mark(key) == 0 {
+            return None;
+        }
+        self.get_marked(key)
+    }
+
+    fn get_marked(&self, key: &str) -> Option<&Value<'a>> {
         if self.pairs.len() <= FEW {
             let mut pairs = self.pairs.iter();
             let found = pairs.find(|(have, _)| is_same(have, key));
@@ -140,6 +159,7 @@ impl<'a> Map<'a> {
     pub fn insert(&mut self, key: impl Into<Cow<'a, str>>, value: Value<'a>) {
         let key = key.into();
         self.text = None;
+        self.marks |= mark(&key);
         match self.find(&key) {
             Ok(at) => {
                 if let Some(pair) = self.pairs.get_mut(at) {
@@ -191,6 +211,17 @@ impl<'a> Map<'a> {
         self.pairs
             .binary_search_by(|(have, _)| have.as_bytes().cmp(key.as_bytes()))
     }
+}
+
+/// The bit of a key; a map in which it is not set has no such key.
+#[inline]
+fn mark(key: &str) -> u64 {
+    let bytes = key.as_bytes();
+    let ends = (bytes.first(), bytes.last());
+    let (Some(first), Some(last)) = ends else {
+        return 1;
+    };
+    1 << ((usize::from(*first) ^ usize::from(*last).rotate_left(2) ^ (bytes.len() << 1)) % 64)
 }
 
 /// Whether two keys are equal: most differ in length or in their first byte, and are not read.
@@ -368,6 +399,7 @@ impl Map<'_> {
         let pairs = pairs.map(|(key, value)| (Cow::Owned(key.into_owned()), value.into_owned()));
         Map {
             pairs: pairs.collect(),
+            marks: self.marks,
             text: None,
         }
     }

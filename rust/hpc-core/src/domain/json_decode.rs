@@ -68,7 +68,7 @@ fn decode_whole(body: &[u8], is_own: bool) -> Result<Value<'_>, String> {
 const SAFE_DIGITS: usize = 18;
 
 /// Pairs that a map has room for at first; most have no more.
-const PAIRS_RESERVED: usize = 4;
+const PAIRS_RESERVED: usize = 8;
 
 struct Decoder<'b> {
     bytes: &'b [u8],

@@ -1,0 +1,245 @@
+"""Requests of hot routes, which do not go through ASGI: bytes on a socket of a real server."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import socket
+from collections.abc import Iterator
+from typing import Any
+
+import msgspec
+import pytest
+from scripted_hub import DEADLINE_S, TOKEN, ScriptedHub, Served, serving, until
+
+from hpc.protocols import Answer
+from hpc.transport import bodies
+
+HEAD = f"Host: hub\r\nAuthorization: Bearer {TOKEN}\r\n"
+CLAIM, INGEST = "POST /claim", "POST /ingest"
+
+
+@pytest.fixture
+def hub() -> ScriptedHub:
+    return ScriptedHub()
+
+
+@pytest.fixture
+def served(hub: ScriptedHub) -> Iterator[Served]:
+    with serving(hub) as served:
+        yield served
+
+
+@contextlib.contextmanager
+def dialled(served: Served) -> Iterator[socket.socket]:
+    with socket.create_connection(("127.0.0.1", served.port), timeout=DEADLINE_S) as sock:
+        yield sock
+
+
+def request(
+    line: str, body: bytes | None = b"{}", *, more: str = "", version: str = "HTTP/1.1"
+) -> bytes:
+    """Return a request's bytes."""
+    length = "" if body is None else f"Content-Length: {len(body)}\r\n"
+    return f"{line} {version}\r\n{HEAD}{length}{more}\r\n".encode() + (body or b"")
+
+
+class Answers:
+    """Reads answers one after the other."""
+
+    def __init__(self, sock: socket.socket) -> None:
+        self._file = sock.makefile("rb")
+
+    def next(self, *, has_body: bool = True) -> tuple[int, dict[str, str], bytes]:
+        """Return status, headers and body of the next answer."""
+        status = int(self._file.readline().split()[1])
+        headers = {}
+        while line := self._file.readline().strip():
+            name, _, value = line.decode().partition(": ")
+            headers[name] = value
+        length = int(headers["content-length"]) if has_body else 0
+        return status, headers, self._file.read(length)
+
+    def are_over(self) -> bool:
+        """Return whether the server has closed, and said nothing more."""
+        return self._file.read() == b""
+
+
+def test_what_comes_behind_a_held_request_waits_for_its_answer(
+    hub: ScriptedHub, served: Served
+) -> None:
+    """HTTP answers in the order of the requests, and a claim may be held for minutes."""
+    hub.script = lambda verb, *_: None if verb == "claim" else Answer(200, b'"taken"')
+    with dialled(served) as sock:
+        answers = Answers(sock)
+        sock.sendall(request(CLAIM) + request(INGEST) + request("GET /nodes", None))
+        until(lambda: hub.waiting is not None)
+        assert [verb for verb, *_ in hub.asked] == ["claim"]
+
+        served.call(hub.waiting, Answer(200, b'"granted"'))
+
+        assert [answers.next()[2] for _ in range(3)] == [b'"granted"', b'"taken"', b'"taken"']
+        assert [verb for verb, *_ in hub.asked] == ["claim", "ingest", "nodes"]
+
+
+def test_a_thousand_requests_in_one_packet_are_answered(served: Served) -> None:
+    """Each begins when the one before it is over, and not inside of it."""
+    with dialled(served) as sock:
+        answers = Answers(sock)
+        sock.sendall(request(CLAIM) * 999 + request("PUT /claim"))
+
+        assert [answers.next()[0] for _ in range(1000)] == [200] * 999 + [405]
+
+
+def test_who_leaves_takes_back_what_is_held_and_nothing_else(
+    hub: ScriptedHub, served: Served
+) -> None:
+    """A claim nobody waits for must not be granted; a batch is recorded although nobody waits."""
+    hub.script = lambda *_: None
+    for line, left in ((INGEST, []), (CLAIM, ["claim"]), ("GET /jobs/fit?wait=5", ["job"])):
+        hub.left.clear()
+        hub.waiting = None
+        with dialled(served) as sock:
+            sock.sendall(request(line, None if line.startswith("GET") else b"{}"))
+            until(lambda: hub.waiting is not None)
+        until(lambda left=left: hub.left == left)
+        for _ in range(2):  # a round of the loop that has surely seen the end of the connection
+            served.call(lambda: None)
+        assert hub.left == left
+        served.call(hub.waiting, Answer(200, b"{}"))  # nobody is there any more
+
+
+def test_a_request_that_is_left_while_it_waits_for_its_turn_never_reaches_the_hub(
+    hub: ScriptedHub, served: Served
+) -> None:
+    """Its client knows nothing of it, and will send it again."""
+    hub.script = lambda *_: None
+    with dialled(served) as sock:
+        sock.sendall(request(CLAIM) + request(INGEST))
+        until(lambda: hub.waiting is not None)
+    until(lambda: hub.left)
+
+    assert [verb for verb, *_ in hub.asked] == ["claim"]
+
+
+def test_a_client_that_waits_for_a_word_before_its_body_gets_it(served: Served) -> None:
+    """`curl` does so before a large body; a refusal comes instead of the word."""
+    expects = "Expect: 100-continue\r\n"
+    with dialled(served) as sock:
+        answers = Answers(sock)
+        whole = request(INGEST, b'{"a":1}', more=expects)
+        sock.sendall(whole[:-7])
+        assert answers.next(has_body=False)[0] == 100
+        sock.sendall(whole[-7:])
+        assert answers.next()[0] == 200
+    with dialled(served) as sock:
+        answers = Answers(sock)
+        sock.sendall(request("PUT /ingest", b"", more=expects + "Content-Type: text/plain\r\n"))
+        assert answers.next()[0] == 405
+
+
+def test_head_says_what_get_would_without_a_body(served: Served) -> None:
+    """The next answer on the connection would be taken for its body."""
+    with dialled(served) as sock:
+        answers = Answers(sock)
+        sock.sendall(request("HEAD /pull", None) + request(INGEST))
+        status, headers, _ = answers.next(has_body=False)
+        assert (status, headers["allow"]) == (405, "GET")
+        assert int(headers["content-length"]) > 0
+        assert answers.next()[0] == 200
+
+
+@pytest.mark.parametrize(
+    ("version", "more"), [("HTTP/1.0", ""), ("HTTP/1.1", "Connection: close\r\n")]
+)
+def test_a_connection_that_is_to_be_closed_is(served: Served, version: str, more: str) -> None:
+    """Once the answer is out, and with a word that says so."""
+    with dialled(served) as sock:
+        answers = Answers(sock)
+        sock.sendall(request(INGEST, version=version, more=more))
+        status, headers, _ = answers.next()
+        assert (status, headers["connection"]) == (200, "close")
+        assert answers.are_over()
+
+
+def test_who_asks_for_messagepack_gets_it(hub: ScriptedHub, served: Served) -> None:
+    """Refusals as well: a client has one decoder."""
+    hub.script = lambda *_: Answer(200, b'{"a": [1, 2.5]}')
+    accepts = "Accept: application/msgpack\r\n"
+    with dialled(served) as sock:
+        answers = Answers(sock)
+        sock.sendall(request(INGEST, more=accepts) + request("PUT /ingest", more=accepts))
+        status, headers, body = answers.next()
+        assert (status, headers["content-type"]) == (200, "application/msgpack")
+        assert msgspec.msgpack.decode(body) == {"a": [1, 2.5]}
+        status, headers, body = answers.next()
+        assert (status, headers["content-type"]) == (405, "application/msgpack")
+        assert msgspec.msgpack.decode(body)["code"] == "wrong_method"
+
+
+def test_a_chunked_body_that_grows_too_large_is_refused_and_the_connection_lives(
+    served: Served, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What tells no length is counted as it comes; what still comes of it is dropped."""
+    monkeypatch.setattr(bodies, "BODY_BYTES_MAX", 1000)
+    chunked = f"{INGEST} HTTP/1.1\r\n{HEAD}Transfer-Encoding: chunked\r\n\r\n".encode()
+    chunk = b"258\r\n" + b" " * 600 + b"\r\n"
+    with dialled(served) as sock:
+        answers = Answers(sock)
+        sock.sendall(chunked + chunk * 2)
+        status, _, body = answers.next()
+        assert (status, json.loads(body)["code"]) == (413, "too_large")
+        sock.sendall(chunk * 3 + b"0\r\n\r\n" + request(INGEST))
+        assert answers.next()[0] == 200
+
+
+def test_bodies_are_counted_until_they_are_answered(
+    hub: ScriptedHub, served: Served, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All that is held together has a limit; what was answered or left counts no more."""
+    monkeypatch.setattr(bodies, "HELD_BYTES_MAX", 1500)
+    body = b" " * 1000
+    hub.script = lambda *_: None
+    with dialled(served) as first:
+        first.sendall(request(CLAIM, body))
+        until(lambda: hub.waiting is not None)
+        with dialled(served) as second:
+            second.sendall(request(INGEST, body))
+            assert Answers(second).next()[0] == 503
+    until(lambda: hub.left)
+    hub.script = lambda *_: Answer(200, b"{}")
+    for _ in range(3):
+        with dialled(served) as sock:
+            sock.sendall(request(INGEST, body))
+            assert Answers(sock).next()[0] == 200
+
+
+def test_a_client_that_does_not_read_is_not_answered_more(hub: ScriptedHub, served: Served) -> None:
+    """What it has asked for waits for it, and not in the Hub's memory for ever."""
+    size = 8 << 20
+    hub.script = lambda *_: Answer(200, b'"' + b"x" * size + b'"')
+    with dialled(served) as sock:
+        sock.sendall(request("GET /pull", None) * 4)
+        until(lambda: len(hub.asked) >= 2)
+        asked: list[Any] = list(hub.asked)
+        answers = Answers(sock)
+        assert [len(answers.next()[2]) for _ in range(4)] == [size + 2] * 4
+    assert len(asked) < 4
+
+
+def test_a_fault_of_the_hub_is_a_503_and_shows_nothing(
+    hub: ScriptedHub, served: Served, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """The traceback is for who runs the Hub."""
+
+    def fail(*_: object) -> Answer:
+        raise RuntimeError("a secret of the Hub")
+
+    hub.script = fail
+    with dialled(served) as sock:
+        sock.sendall(request(INGEST))
+        status, _, body = Answers(sock).next()
+
+    assert (status, json.loads(body)["code"]) == (503, "internal")
+    assert b"secret" not in body
+    assert "a secret of the Hub" in capfd.readouterr().err
