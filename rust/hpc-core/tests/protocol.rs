@@ -36,5 +36,7 @@ mod traces_nodes;
 mod traces_queue;
 #[path = "protocol/traces_verdicts.rs"]
 mod traces_verdicts;
+#[path = "protocol/traces_why.rs"]
+mod traces_why;
 #[path = "protocol/world.rs"]
 mod world;

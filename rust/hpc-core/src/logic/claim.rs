@@ -181,6 +181,7 @@ impl Hub {
         node.deadline = Some(now + node.lease_ms);
         node.holds = offer.holds;
         node.ends_at = offer.time_left_ms.map(|left| now.saturating_add(left));
+        node.is_leaving = offer.is_leaving;
         node.attention = true;
         node.dirty = true;
         // What was asked for and not given back may be asked for again, but not so that claims spin.

@@ -127,6 +127,8 @@ pub struct Node {
     pub drain_deadline: Option<i64>,
     /// When it joined, ms since 1970.
     pub joined_at: i64,
+    /// When its newest epoch ended, ms since 1970; `None` while it lives.
+    pub gone_at: Option<i64>,
     /// Jobs with a lease here.
     pub leases: BTreeSet<JobIx>,
     /// Volatile: when it is lost, monotonic ms.
@@ -135,6 +137,8 @@ pub struct Node {
     pub reclaim: Option<i64>,
     /// Volatile: when its relay will end, monotonic ms.
     pub ends_at: Option<i64>,
+    /// Volatile: whether its relay ends what runs and goes.
+    pub is_leaving: bool,
     /// Volatile: what it is kept for.
     pub reserved: Option<Reserved>,
     /// Volatile: newest number of a claim.
@@ -177,10 +181,12 @@ impl Node {
             drained: (Stamp::default(), false),
             drain_deadline: None,
             joined_at: 0,
+            gone_at: None,
             leases: BTreeSet::new(),
             deadline: None,
             reclaim: None,
             ends_at: None,
+            is_leaving: false,
             reserved: None,
             n: -1,
             open: None,
@@ -197,7 +203,7 @@ impl Node {
     /// Whether it takes new work.
     #[must_use]
     pub fn takes_work(&self) -> bool {
-        self.state == NodeState::Up && !self.drained.1
+        self.state == NodeState::Up && !self.drained.1 && !self.is_leaving
     }
 
     /// Takes the newest word on draining. Of two with one stamp, a drain holds, and the sooner
@@ -249,6 +255,13 @@ impl Node {
                 room.min(if shape.is_exclusive() { 1 } else { u64::MAX })
             }
         }
+    }
+
+    /// Whether it has at all what a task of a shape needs, be it a place for it or not.
+    #[must_use]
+    pub fn has(&self, shape: &Shape) -> bool {
+        let mut needs = shape.needs.iter();
+        needs.all(|(resource, need)| at(&self.total, *resource) >= *need)
     }
 
     /// How many tasks of a shape fit into the whole offer.

@@ -40,6 +40,7 @@ impl Codec for Node {
         self.drained.encode(out);
         self.drain_deadline.encode(out);
         self.joined_at.encode(out);
+        self.gone_at.encode(out);
     }
 
     fn decode(reader: &mut Reader<'_>) -> Result<Self, DecodeError> {
@@ -56,6 +57,7 @@ impl Codec for Node {
         node.drained = Codec::decode(reader)?;
         node.drain_deadline = Codec::decode(reader)?;
         node.joined_at = Codec::decode(reader)?;
+        node.gone_at = Codec::decode(reader)?;
         // As after a replay: whatever may have to be looked at or told is.
         node.dirty = true;
         node.attention = true;

@@ -42,6 +42,8 @@ pub struct Offer {
     pub labels: Vec<(String, String)>,
     /// How long it will still be there, ms, where that is known.
     pub time_left_ms: Option<i64>,
+    /// Whether it takes nothing more, ends what it runs, and goes.
+    pub is_leaving: bool,
     /// The most tasks that it takes.
     pub max: u64,
     /// How long it waits, ms.
@@ -82,6 +84,7 @@ impl Offer {
             "resources",
             "labels",
             "time_left",
+            "leaving",
             "max",
             "wait",
             "holds",
@@ -115,6 +118,7 @@ impl Offer {
         let expected = "Map of at most 64 labels, named like ids, to String of at most 256 bytes";
         let labels = reader.optional("labels", expected, labels);
         let time_left_ms = reader.optional("time_left", "seconds from 0", time_left_ms);
+        let leaving = reader.optional("leaving", "Bool", as_bool);
         let max = reader.optional("max", "Int from 0 to 100000", |v| {
             as_int(v)
                 .and_then(|n| u64::try_from(n).ok())
@@ -139,6 +143,7 @@ impl Offer {
             resources: resources?,
             labels: labels.unwrap_or_default(),
             time_left_ms,
+            is_leaving: leaving.unwrap_or(false),
             max: max.unwrap_or(CLAIM_TASKS_DEFAULT),
             wait_ms: wait_ms.unwrap_or(0),
             holds: merged(holds.unwrap_or_default()),

@@ -66,14 +66,19 @@ impl Placement {
         self.obstacle(node, left_ms).is_none()
     }
 
+    /// Whether a node is among those that it names.
+    #[must_use]
+    pub fn names(&self, id: &str) -> bool {
+        is_among(&self.nodes, id)
+    }
+
     /// What is wrong with a node as a place, in words that follow its name.
     #[must_use]
     pub fn obstacle(&self, node: &Node, left_ms: Option<i64>) -> Option<String> {
-        let has = |ids: &[String]| ids.binary_search_by(|id| id.as_str().cmp(&node.id)).is_ok();
-        if !self.nodes.is_empty() && !has(&self.nodes) {
+        if !self.nodes.is_empty() && !self.names(&node.id) {
             return Some("is none of the nodes that it names".to_owned());
         }
-        if has(&self.exclude) {
+        if is_among(&self.exclude, &node.id) {
             return Some("is excluded by it".to_owned());
         }
         for (key, value) in &self.require {
@@ -92,6 +97,11 @@ impl Placement {
             needed / 1000
         ))
     }
+}
+
+/// Whether an id is among others, which are in order.
+fn is_among(ids: &[String], id: &str) -> bool {
+    ids.binary_search_by(|of| of.as_str().cmp(id)).is_ok()
 }
 
 fn read<'v>(expression: &'v Expression, spec: &'v Map<'_>) -> Option<&'v Value<'v>> {

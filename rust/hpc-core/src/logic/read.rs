@@ -8,7 +8,6 @@ use super::forget::forgotten_job;
 use super::hub::Hub;
 use super::job::Job;
 use super::jobs::Form;
-use super::nodes::Node;
 use super::query::Query;
 use super::queue::JobIx;
 use super::why::Lookout;
@@ -93,7 +92,7 @@ impl Hub {
         }))
     }
 
-    fn render_list<'i, T>(
+    pub(super) fn render_list<'i, T>(
         &self,
         items: &'i [T],
         next: Option<&str>,
@@ -206,86 +205,6 @@ impl Hub {
             object.str("detail", detail);
         }
         object.end();
-    }
-
-    /// `GET /nodes`.
-    pub(super) fn read_nodes(&mut self, token: u64, query: &str) {
-        match self.nodes_page(query) {
-            Ok(body) => self.reply(token, 200, body),
-            Err(problem) => self.refuse(token, &problem),
-        }
-    }
-
-    fn nodes_page(&self, query: &str) -> Result<Vec<u8>, Box<Problem>> {
-        let query = Query::parse(query, &["after", "limit"])?;
-        let limit = query.int("limit", 1, PAGE_MAX)?.unwrap_or(PAGE_DEFAULT);
-        let mut nodes: Vec<&Node> = self
-            .state
-            .nodes
-            .iter()
-            .map(|(_, node)| node)
-            .filter(|node| node.epoch > 0)
-            .filter(|node| query.get("after").is_none_or(|after| &*node.id > after))
-            .collect();
-        nodes.sort_unstable_by(|a, b| a.id.cmp(&b.id));
-        let limit = usize::try_from(limit).unwrap_or(usize::MAX);
-        let is_cut = nodes.len() > limit;
-        nodes.truncate(limit);
-        let next = nodes.last().filter(|_| is_cut).map(|node| node.id.as_ref());
-        Ok(self.render_list(&nodes, next, |out, node| self.write_node(out, node)))
-    }
-
-    fn write_node(&self, out: &mut Vec<u8>, node: &Node) {
-        let names = self.state.queue.resources();
-        let amounts = |amounts: &[i64]| {
-            let pairs = names.iter().zip(amounts).filter(|(_, n)| **n != 0);
-            Value::Map(
-                pairs
-                    .map(|(name, n)| (name.clone(), Value::Int(*n)))
-                    .collect(),
-            )
-        };
-        let leases = node
-            .leases
-            .iter()
-            .filter_map(|ix| self.state.jobs.live(*ix));
-        let own = self.state.nodes.find(&node.id);
-        let leases = leases.flat_map(|job| {
-            let leases = job.leases.iter().filter(|lease| Some(lease.node) == own);
-            leases.map(move |lease| (job, lease))
-        });
-        let reserved = node.reserved.and_then(|of| self.state.jobs.get(of.job));
-        let reserved = reserved.map(|job| job.id.to_string());
-        let labels = node.labels.iter();
-        let labels = labels.map(|(key, value)| (key.clone(), Value::text(value.clone())));
-        let mut object = ObjectWriter::new(out);
-        object
-            .str("node_id", &node.id)
-            .str("state", node.state.wire())
-            .bool("drained", node.drained.1)
-            .value(
-                "drain_deadline",
-                &node.drain_deadline.map_or(Value::Null, Value::Int),
-            )
-            .int("epoch", node.epoch)
-            .str("host", &node.host)
-            .str("place", &node.place)
-            .str("session", &node.session)
-            .list("namespaces", &node.namespaces, |out, ns| write_str(out, ns))
-            .value("resources", &amounts(&node.total))
-            .value("used", &amounts(&node.used))
-            .value("labels", &Value::Map(labels.collect()))
-            .value("reserved_for", &optional(reserved.as_deref()))
-            .int("joined_at", node.joined_at)
-            .list("leases", leases, |out, (job, lease)| {
-                ObjectWriter::new(out)
-                    .str("job_id", &job.id)
-                    .int("attempt", lease.attempt)
-                    .str("tasks", &lease.tasks.to_string())
-                    .str("started", &lease.started.to_string())
-                    .end();
-            })
-            .end();
     }
 
     /// The registered namespaces and generators.

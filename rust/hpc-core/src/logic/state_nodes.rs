@@ -32,6 +32,8 @@ impl State {
         node.state = NodeState::Up;
         node.lease_ms = entry.spec.int("lease_ms").unwrap_or_default();
         node.joined_at = entry.stamp.at;
+        node.gone_at = None;
+        node.is_leaving = false;
         let namespaces = entry.spec.get("namespaces").and_then(Value::as_list);
         let namespaces = namespaces.unwrap_or_default().iter();
         node.namespaces = namespaces
@@ -65,6 +67,8 @@ impl State {
         {
             node.state = state;
             node.deadline = None;
+            node.gone_at.get_or_insert(entry.stamp.at);
+            node.is_leaving = false;
         }
     }
 

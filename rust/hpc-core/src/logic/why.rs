@@ -6,8 +6,8 @@ use super::attempts::NodeIx;
 use super::gate::Standing;
 use super::hub::Hub;
 use super::job::Job;
-use super::nodes::{Hold, Node, NodeState, at};
-use super::queue::{Shape, ShapeIx};
+use super::nodes::{Hold, Node};
+use super::queue::ShapeIx;
 use super::reservation::left_here;
 
 /// So many jobs ahead are counted for one page; looking at jobs must not cost the whole queue.
@@ -84,10 +84,11 @@ impl Hub {
             .obstacles
             .entry(key)
             .or_insert_with(|| self.obstacle(job));
-        Some(match obstacle {
-            Some(obstacle) => obstacle.clone(),
-            None => self.who_is_ahead(job, &mut lookout.steps_left),
-        })
+        if let Some(obstacle) = obstacle {
+            return Some(obstacle.clone());
+        }
+        let own = self.own_limit(job);
+        Some(own.unwrap_or_else(|| self.who_is_ahead(job, &mut lookout.steps_left)))
     }
 
     /// What a job waits for of which no task is ready; `None` where all are leased.
@@ -137,25 +138,6 @@ impl Hub {
         Some(sentence)
     }
 
-    /// What keeps every task like this job's from running, whoever is ahead.
-    fn obstacle(&self, job: &Job) -> Option<String> {
-        let nodes = || self.state.nodes.iter().map(|(_, node)| node);
-        let serving: Vec<&Node> = nodes()
-            .filter(|node| node.state == NodeState::Up && node.namespaces.contains(&job.ns_id))
-            .collect();
-        if serving.is_empty() {
-            return Some(self.nobody_serves(&job.ns_id));
-        }
-        let shape = self.state.queue.shape_at(job.shape);
-        let taking: Vec<&&Node> = serving.iter().filter(|node| node.takes_work()).collect();
-        if taking.is_empty() {
-            return Some(format!("every relay of `{}` is drained", job.ns_id));
-        }
-        let now = self.now.mono;
-        let fits_nowhere = taking.iter().all(|node| node.capacity(shape, now) == 0);
-        fits_nowhere.then(|| self.does_not_fit(job, &taking))
-    }
-
     fn who_is_ahead(&self, job: &Job, steps_left: &mut usize) -> String {
         let ahead = self.ahead(job, steps_left);
         let (higher, earlier) = (ahead.higher, ahead.earlier);
@@ -173,20 +155,31 @@ impl Hub {
         }
     }
 
-    /// What the job waits for that is the next.
-    fn the_next(&self, job: &Job) -> String {
+    /// That a job has on each node that could run it as many tasks as it allows there: whoever is
+    /// ahead of it, it waits for its own.
+    fn own_limit(&self, job: &Job) -> Option<String> {
         let shape = self.state.queue.shape_at(job.shape);
+        let most = shape.max_per_node();
+        if most == u64::MAX {
+            return None;
+        }
         let mut places = self.state.nodes.iter().filter(|(_, node)| {
             node.takes_work()
                 && node.namespaces.contains(&job.ns_id)
                 && node.capacity(shape, self.now.mono) > 0
         });
-        if shape.max_per_node() < u64::MAX && places.all(|(ix, _)| left_here(job, ix, shape) == 0) {
-            return format!(
-                "{} of it run on each node that could, and it allows no more there",
-                tasks_word(shape.max_per_node())
-            );
-        }
+        let run = if most == 1 { "runs" } else { "run" };
+        let is_full = places.all(|(ix, _)| left_here(job, ix, shape) == 0);
+        is_full.then(|| {
+            format!(
+                "{} of it {run} on each node that could, and it allows no more there",
+                tasks_word(most)
+            )
+        })
+    }
+
+    /// What the job waits for that is the next.
+    fn the_next(&self, job: &Job) -> String {
         let mut nodes = self.state.nodes.iter();
         let ix = self.state.jobs.find(&job.id);
         let kept = nodes.find(|(_, node)| node.reserved.is_some_and(|of| Some(of.job) == ix));
@@ -216,59 +209,6 @@ impl Hub {
             }
         }
         ahead
-    }
-
-    fn nobody_serves(&self, ns_id: &str) -> String {
-        let mut away: Vec<&str> = self
-            .state
-            .nodes
-            .iter()
-            .filter(|(_, node)| {
-                node.state == NodeState::Unreachable && node.namespaces.iter().any(|ns| ns == ns_id)
-            })
-            .map(|(_, node)| node.id.as_ref())
-            .collect();
-        away.sort_unstable();
-        if away.is_empty() {
-            format!("no relay follows `{ns_id}`")
-        } else {
-            format!(
-                "no relay follows `{ns_id}` now: {} unreachable",
-                away.join(", ")
-            )
-        }
-    }
-
-    fn does_not_fit(&self, job: &Job, nodes: &[&&Node]) -> String {
-        let shape = self.state.queue.shape_at(job.shape);
-        let now = self.now.mono;
-        let places = nodes.iter().filter(|node| node.is_place_for(shape, now));
-        let places: Vec<&Node> = places.map(|node| **node).collect();
-        if places.is_empty() {
-            return no_place(shape, nodes, now);
-        }
-        let names = self.state.queue.resources();
-        let mut parts: Vec<String> = Vec::new();
-        for (resource, need) in &shape.needs {
-            let most = places.iter().map(|node| at(&node.total, *resource));
-            let most = most.max().unwrap_or(0);
-            if most < *need {
-                let name = names.get(*resource).map_or("", |name| name);
-                let need = amount(name, *need);
-                parts.push(match (most, name) {
-                    (0, _) => format!("needs {need}, no relay has any"),
-                    (_, "memory_mib") => {
-                        format!("needs {need}, the largest relay has {most} MiB")
-                    }
-                    _ => format!("needs {need}, the largest relay has {most}"),
-                });
-            }
-        }
-        if parts.is_empty() {
-            "no single relay has all that it needs".to_owned()
-        } else {
-            parts.join("; ")
-        }
     }
 
     /// Nodes that still hold tasks of a settled job.
@@ -305,28 +245,8 @@ fn still_ends<'n>(job: &Job, ix: NodeIx, node: &'n Node) -> Option<&'n str> {
     holds.any(has_open).then_some(&*node.id)
 }
 
-/// Why no node is a place for tasks of a shape, node by node.
-fn no_place(shape: &Shape, nodes: &[&&Node], now: i64) -> String {
-    let Some(placement) = &shape.placement else {
-        return "no relay is a place for it".to_owned();
-    };
-    let missing = placement.nodes.iter();
-    let missing = missing.filter(|id| !nodes.iter().any(|node| *node.id == ***id));
-    let missing: Vec<&str> = missing.map(String::as_str).collect();
-    if !missing.is_empty() && missing.len() == placement.nodes.len() {
-        return format!("{} of those it names is not there", named(&missing));
-    }
-    let says = nodes.iter().filter_map(|node| {
-        let obstacle = placement.obstacle(node, node.left_ms(now))?;
-        Some(format!("{} {obstacle}", node.id))
-    });
-    let says: Vec<String> = says.collect();
-    let says: Vec<&str> = says.iter().map(String::as_str).collect();
-    format!("no relay is a place for it: {}", named(&says))
-}
-
 /// The first few, and how many more there are.
-fn named(all: &[&str]) -> String {
+pub(super) fn named(all: &[&str]) -> String {
     let (named, others) = all.split_at(all.len().min(NAMED_MAX));
     let mut text = named.join(", ");
     if !others.is_empty() {

@@ -10,9 +10,13 @@ use super::nodes::{Node, NodeState, at};
 use super::query::Query;
 use super::reservation::left_here;
 use super::why::{JOBS_AHEAD_MAX, amount, tasks_word};
+use super::why_places::takes_nothing;
 use crate::domain::json::Value;
 use crate::domain::json_write::ObjectWriter;
 use crate::domain::problem::Problem;
+
+/// Nothing is said of a node that has been gone for longer, ms.
+const GONE_SHOWN_MS: i64 = 86_400_000;
 
 impl Hub {
     /// `GET /jobs/{id}/why`: the sentence, and one for each node.
@@ -41,7 +45,9 @@ impl Hub {
             .int("earlier", counted.earlier)
             .bool("more", counted.is_cut)
             .end();
-        let nodes = self.state.nodes.iter().filter(|_| !job.is_settled());
+        let nodes = self.state.nodes.iter();
+        let is_shown = |node: &Node| node.epoch > 0 && !self.is_long_gone(node);
+        let nodes = nodes.filter(|(_, node)| is_shown(node) && !job.is_settled());
         data.list("nodes", nodes, |out, (ix, node)| {
             let obstacle = self.obstacle_at(ix, node, &job);
             let has_room = obstacle.is_none();
@@ -57,29 +63,34 @@ impl Hub {
         Ok(out)
     }
 
+    fn is_long_gone(&self, node: &Node) -> bool {
+        let gone = node.gone_at.map(|at| self.now.wall - at);
+        gone.is_some_and(|gone| gone > GONE_SHOWN_MS)
+    }
+
     /// What keeps a task of a job from starting at a node, in words that follow its name.
     fn obstacle_at(&self, ix: NodeIx, node: &Node, job: &Job) -> Option<String> {
         let now = self.now.mono;
         let shape = self.state.queue.shape_at(job.shape);
-        let id = &node.id;
-        match node.state {
-            NodeState::Up => {}
-            NodeState::Unreachable => return Some("is unreachable".to_owned()),
-            NodeState::Left => return Some("has left".to_owned()),
+        if node.state != NodeState::Up {
+            return takes_nothing(node).map(str::to_owned);
         }
         if !node.namespaces.contains(&job.ns_id) {
             let follows = node.namespaces.join(", ");
             return Some(format!("follows {follows}, not {}", job.ns_id));
         }
-        if node.drained.1 {
-            return Some(format!("is drained: hpc node undrain {id}"));
-        }
+        // All that keeps it from running there whatever ends: one of these alone mended is no help.
         let placement = shape.placement.as_ref();
-        if let Some(obstacle) = placement.and_then(|p| p.obstacle(node, node.left_ms(now))) {
-            return Some(obstacle);
-        }
-        if node.capacity(shape, now) == 0 {
-            return Some(self.lacks(node, job));
+        let placement = placement.and_then(|place| place.obstacle(node, node.left_ms(now)));
+        let lacks = (!node.has(shape)).then(|| self.lacks(node, job));
+        let could = placement.is_none() && lacks.is_none();
+        let idle = takes_nothing(node).map(|idle| match node.is_leaving {
+            false if could => format!("{idle}: hpc node undrain {}", node.id),
+            _ => idle.to_owned(),
+        });
+        let says: Vec<String> = [idle, placement, lacks].into_iter().flatten().collect();
+        if !says.is_empty() {
+            return Some(says.join("; "));
         }
         if left_here(job, ix, shape) == 0 {
             let most = shape.max_per_node();

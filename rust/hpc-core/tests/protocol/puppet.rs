@@ -21,6 +21,8 @@ pub struct Puppet {
     pub labels: BTreeMap<String, String>,
     /// Seconds until it ends.
     pub time_left: Option<u64>,
+    /// Whether it was told to end.
+    pub leaving: bool,
     pub max: u64,
     pub takeover: bool,
     pub namespaces: Vec<&'static str>,
@@ -44,6 +46,7 @@ impl Puppet {
             resources: None,
             labels: BTreeMap::new(),
             time_left: None,
+            leaving: false,
             max: 64,
             takeover: false,
             namespaces: vec!["batch"],
@@ -110,6 +113,9 @@ impl Puppet {
         }
         if let Some(time_left) = self.time_left {
             claim["time_left"] = json!(time_left);
+        }
+        if self.leaving {
+            claim["leaving"] = json!(true);
         }
         claim
     }

@@ -424,7 +424,8 @@ fn every_node_says_why_a_job_does_not_run_there() {
     world.ingest("drain", "NodeDrained", json!({"node_id": "b"}), json!({}));
     assert_eq!(
         why_at(&mut world, "wide", "b"),
-        "is drained: hpc node undrain b"
+        "is drained; offers 2 cpus, it needs 4 cpus: 2 cpus too few",
+        "undraining it would not help"
     );
 }
 

@@ -161,7 +161,11 @@ fn short_tasks_are_leased_ahead() {
         teach(world, &mut a);
         assert_eq!(world.take(&mut a).grants(), [entry("short", 1, "1-11")]);
         assert_eq!(world.take(&mut a).grants(), []);
-        assert_eq!(world.node("a")["used"], json!({"cpus": 11}));
+        let node = world.node("a");
+        assert_eq!(
+            (&node["used"], &node["ahead"]),
+            (&json!({"cpus": 1}), &json!(10))
+        );
         let mut b = Puppet::new("b", 1);
         world.submit_with("long", "0-9", priority(1), json!({}));
         assert_eq!(world.take(&mut b).grants(), [entry("long", 1, "0")]);
