@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import re
+import signal
 import sys
 import time
 from pathlib import Path
@@ -124,6 +126,45 @@ def test_a_relay_ends_at_its_time_limit(cluster: Cluster, tmp_path: Path) -> Non
     assert job.wait(30)["state"] == "succeeded"
     assert client.wait("long", timeout_s=30)["state"] == "succeeded"
     assert [attempt["state"] for attempt in job.info()["attempts"]] == ["returned", "succeeded"]
+
+
+def test_a_relay_that_is_told_to_end_says_what_it_waits_for(
+    cluster: Cluster, tmp_path: Path
+) -> None:
+    """On its stderr, and to the Hub: until it has left, it is shown as draining."""
+    relay = cluster.relay("n1", "--grace", "60s")
+    client = cluster.client()
+    job = client.submit(staying(tmp_path, ends_on="n2"), memory=16)
+    until(lambda: runs(tmp_path))
+    assert hpc(cluster, "node", "list").stdout.splitlines()[1].split()[:2] == ["n1", "up"]
+
+    relay.popen.send_signal(signal.SIGTERM)
+    until(lambda: nodes(cluster)["n1"]["draining"])
+    said = until(relay.log.read_text)
+    assert "told to end: takes no more work and waits for 1 task, for at most 1 min (until" in said
+    assert re.search(r"\(until \d\d:\d\d:\d\d UTC\); then they are ended and run elsewhere", said)
+    assert "A second signal ends them now" in said
+    assert "n1    up, draining" in hpc(cluster, "node", "list").stdout
+    later = client.submit("true", memory=16, key="later")
+    why = hpc(cluster, "job", "why", "later").stdout.splitlines()
+    assert why == [
+        "job later: every relay of `batch` is draining, as it was told to end",
+        "n1: is draining, as its relay was told to end",
+        "ahead: no task",
+    ]
+
+    relay.popen.send_signal(signal.SIGTERM)
+    assert relay.popen.wait(30) == 0
+    assert "told to end again: what runs is ended now" in relay.log.read_text()
+    assert [attempt["cause"] for attempt in job.info()["attempts"]] == ["drain"]
+
+    idle = cluster.relay("n1")
+    assert nodes(cluster)["n1"]["draining"] is False, "it was a word of the former start"
+    client.cancel(job.id)
+    assert later.wait(30)["state"] == "succeeded"
+    until(lambda: not nodes(cluster)["n1"]["leases"])
+    assert idle.terminate() == 0
+    assert "told to end: nothing runs; leaves" in idle.log.read_text()
 
 
 def test_a_relay_without_work_leaves(cluster: Cluster) -> None:

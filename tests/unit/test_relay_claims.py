@@ -205,6 +205,21 @@ def test_how_long_it_stays_is_said_where_that_is_known() -> None:
     run(scenario())
 
 
+def test_that_it_leaves_is_said_from_then_on() -> None:
+    """At once, and only then: an older Hub refuses what it does not know."""
+
+    async def scenario() -> None:
+        relay = Relay(answer(1), answer(2), answer(3))
+        async with relay.running():
+            (first, *_) = await relay.claimed(1)
+            relay.claims.drain()
+            claims = await relay.claimed(len(relay.hub.seen("/claim")) + 1)
+        assert "leaving" not in first
+        assert (claims[-1]["leaving"], claims[-1]["max"]) == (True, 0)
+
+    run(scenario())
+
+
 def test_a_relay_is_busy_from_a_grant_until_it_holds_nothing() -> None:
     """A task that has ended is held until its report is acknowledged."""
 

@@ -155,6 +155,7 @@ class Claims:
         self._n = 0
         self._lease_s: float | None = None
         self._max = GRANTS_MAX
+        self._is_leaving = False
         self._losses = 0
         self._registered = False
         self._token_read_again = False
@@ -179,6 +180,7 @@ class Claims:
     def drain(self) -> None:
         """Take no new leases from now on, but stay the node: what runs is still held."""
         self._max = 0
+        self._is_leaving = True
         self._nudge.set()
         if self._open is not None:
             self._open.cancel()
@@ -246,6 +248,8 @@ class Claims:
             claim["labels"] = self._labels
         if self._time_left_s is not None:  # likewise
             claim["time_left"] = self._time_left_s()
+        if self._is_leaving:  # likewise
+            claim["leaving"] = True
         if self._takeover and not self._membership.joined.is_set():
             claim["takeover"] = True
         return msgspec.json.encode(claim)

@@ -17,6 +17,7 @@ import secrets
 import signal
 import string
 import sys
+import time
 import uuid
 from collections.abc import Callable, Coroutine
 from typing import Any, NoReturn
@@ -206,13 +207,16 @@ class _Relay:
             else:
                 replaced = error
         is_stuck = signals["stuck"] in done
+        is_told = signals["stop"] in done and replaced is None
         if not self._membership.joined.is_set():
+            if is_told:
+                self._say("told to end: leaves; it had not joined yet")
             return  # nothing was leased, nothing is to be told
         # Whoever has the name now has the tasks too: ours end at once.
         grace_s = 0.0 if replaced else self._config.grace_s
         if self._time_limit is not None:  # it may be late: the machine may have slept
             grace_s = min(grace_s, self._time_limit.left_s())
-        is_drained = await self._drain(link, claims, grace_s=grace_s)
+        is_drained = await self._drain(link, claims, grace_s=grace_s, is_told=is_told)
         loops["claims"].cancel()
         await asyncio.gather(loops["claims"], return_exceptions=True)
         if replaced is not None:
@@ -247,16 +251,21 @@ class _Relay:
         await self._idleness.lasted(self._config.idle_timeout_s)
         self._say(f"nothing was leased for {show_duration(self._config.idle_timeout_s)}: leaves")
 
-    async def _drain(self, link: SupervisorLink, claims: Claims, *, grace_s: float) -> bool:
+    async def _drain(
+        self, link: SupervisorLink, claims: Claims, *, grace_s: float, is_told: bool
+    ) -> bool:
         """Let the tasks end; returns whether the Hub has every report."""
         claims.drain()
         link.drain(grace_s)
+        if is_told:
+            self._say(self._farewell(await link.running(), grace_s))
         idle = asyncio.create_task(link.idle())
         hurry = asyncio.create_task(self._hurry.wait())
         limit_s = grace_s + END_S
         try:
             await asyncio.wait({idle, hurry}, timeout=limit_s, return_when=asyncio.FIRST_COMPLETED)
             if not idle.done() and hurry.done():
+                self._say("told to end again: what runs is ended now and goes back")
                 link.drain(0.0)
                 await asyncio.wait({idle}, timeout=END_S)
             if not idle.done():
@@ -266,6 +275,17 @@ class _Relay:
             idle.cancel()
             hurry.cancel()
             await asyncio.gather(idle, hurry, return_exceptions=True)
+
+    def _farewell(self, running: int, grace_s: float) -> str:
+        if not running:
+            return "told to end: nothing runs; leaves"
+        tasks = "1 task" if running == 1 else f"{running} tasks"
+        until = self._clock.wall_ms() // 1000 + round(grace_s)
+        return (
+            f"told to end: takes no more work and waits for {tasks}, for at most "
+            f"{show_duration(grace_s)} (until {_time_of_day(until)}); then they are ended and run "
+            "elsewhere. A second signal ends them now"
+        )
 
     async def _leave(self, epoch: int) -> None:
         """Tell the Hub that this node is gone by its own will; without an answer it finds out."""
@@ -395,6 +415,10 @@ class _Relay:
 
 async def _forever(loop: Coroutine[Any, Any, Any]) -> None:
     await loop
+
+
+def _time_of_day(at_s: int) -> str:
+    return time.strftime("%H:%M:%S UTC", time.gmtime(at_s))
 
 
 def _root(error: BaseException) -> BaseException:

@@ -240,6 +240,10 @@ class SupervisorLink:
         """Return the JSON list of what runs, waits, or has ended and is not acknowledged."""
         return await self._ask("holds")
 
+    async def running(self) -> int:
+        """Return how many tasks run."""
+        return int(await self._ask("running"))
+
     async def next_batch(self) -> Batch:
         """Wait for the next batch that was not handed out yet; one per origin at a time."""
         return await self._take(self._batches)

@@ -398,6 +398,7 @@ def _schemas() -> dict[str, Any]:
             takeover={"type": "boolean"},
             labels=MAP,
             time_left={"type": "number", "minimum": 0},
+            leaving={"type": "boolean"},
         ),
         "Grants": _object(
             ["n", "lease_s", "grants", "cancels", "give_back", "tail"],

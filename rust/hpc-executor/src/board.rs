@@ -313,6 +313,12 @@ impl Board {
         }
     }
 
+    /// How many tasks run.
+    #[must_use]
+    pub fn running_count(&self) -> usize {
+        self.running.len()
+    }
+
     /// Nothing starts any more; what runs may finish within the time, and is ended then.
     pub fn drain(&mut self, grace_ms: u64) {
         self.is_draining = true;

@@ -307,6 +307,11 @@ impl Supervisor {
                 self.channel
                     .send(b'H', &[&id.to_le_bytes(), holds.as_bytes()]);
             }
+            Order::Running { id } => {
+                let count = self.board.running_count().to_string();
+                self.channel
+                    .send(b'H', &[&id.to_le_bytes(), count.as_bytes()]);
+            }
             Order::Idle { id } => self.idle_questions.push(id),
             Order::Taken => self.are_chunks_taken = true,
             Order::Stop => {}

@@ -99,6 +99,9 @@ pub enum Order {
     Holds {
         id: u64,
     },
+    Running {
+        id: u64,
+    },
     Idle {
         id: u64,
     },
