@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import time
 
@@ -35,6 +36,42 @@ def test_a_node_is_shown_with_what_it_offers_and_its_labels(
     assert lines["labels"] == "disk=nvme, zone=b"
     assert tree.main(["node", "info", "n0"]) == 0
     assert not re.search("gpus|resources|labels", capsys.readouterr().out)
+
+
+def test_nodes_that_are_long_gone_are_listed_where_all_are_asked_for(
+    hub: CannedHub, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Not those that hold something, nor of a Hub that does not say since when; how it was is told
+    as it was."""
+    now = time.time_ns() // 1_000_000
+    lease = [{"job_id": "j", "tasks": "0-11", "started": "0"}]
+    plain = {"resources": {"cpus": 2, "memory_mib": 0}, "used": {"cpus": 2}, "leases": []}
+    rows = [
+        {**plain, "node_id": "up", "state": "up", "gone_at": None, "leases": lease, "ahead": 10},
+        {**plain, "node_id": "today", "state": "left", "gone_at": now - 86_000_000},
+        {**plain, "node_id": "long", "state": "left", "gone_at": now - 87_000_000},
+        {**plain, "node_id": "held", "state": "unreachable", "gone_at": 0, "leases": lease},
+        {**plain, "node_id": "unsaid", "state": "unreachable", "draining": True},
+    ]
+    hub.routes["GET", "/nodes"] = answer({"cursor": 4, "data": rows, "next": None})
+
+    def listed(*words: str) -> tuple[list[str], str]:
+        assert tree.main([*words]) == 0
+        out, err = capsys.readouterr()
+        return [line.split()[0] for line in out.splitlines()[1:]], err
+
+    recent = ["up", "today", "held", "unsaid"]
+    said = "1 node is gone for more than a day: hpc node list --all\n"
+    assert listed("node", "list") == (recent, said)
+    assert listed("node", "list", "--all") == ([row["node_id"] for row in rows], "")
+    assert listed("at", "4", "node", "list") == ([row["node_id"] for row in rows], "")
+    assert tree.main(["node", "list", "--json"]) == 0
+    data = json.loads(capsys.readouterr().out)["data"]
+    assert [row["node_id"] for row in data] == recent
+    assert tree.main(["node", "list"]) == 0
+    shown = capsys.readouterr().out
+    assert "2 +10 ahead" in shown
+    assert "unreachable, draining" in shown
 
 
 @pytest.mark.parametrize("verb", ["drain", "undrain", "lost"])

@@ -22,10 +22,22 @@ def add(app: typer.Typer, verb: str | None) -> None:
     noun(app, "node", "Nodes.", {"list": list_, "info": info, **node_requests.VERBS}, verb)
 
 
-def list_(as_json: Json = False, hub_url: HubUrl = None) -> None:
-    """List the nodes that have ever joined."""
+def list_(
+    all_: Annotated[
+        bool, typer.Option("--all", help="Also those that have been gone for more than a day.")
+    ] = False,
+    as_json: Json = False,
+    hub_url: HubUrl = None,
+) -> None:
+    """List the nodes; of those that are gone, the ones that were here within a day."""
     with client(hub_url) as hub:
         rows = list(hub.nodes())
+    if not all_ and hub.at is None:  # what was then is as long ago as that
+        shown = node_words.recent(rows)
+        if (hidden := len(rows) - len(shown)) > 0:
+            nodes = "1 node is" if hidden == 1 else f"{hidden} nodes are"
+            output.say(f"{nodes} gone for more than a day: hpc node list --all")
+        rows = shown
     if as_json:
         output.put_json("node.list", [node_words.as_data(row) for row in rows], cursor=hub.cursor)
         return
@@ -39,7 +51,7 @@ def list_(as_json: Json = False, hub_url: HubUrl = None) -> None:
                 _share(row, "cpus"),
                 _memory(row),
                 ",".join(row.get("namespaces") or []),
-                len(row.get("leases") or []),
+                node_words.runs_now(row),
                 row.get("host"),
             ]
             for row in rows
@@ -79,12 +91,14 @@ def _fields(node: str, row: Mapping[str, Any] | None) -> list[tuple[str, object]
         ("node", node),
         ("state", node_words.state(row)),
         ("deadline", node_words.deadline(row)),
+        ("gone since", output.when(row.get("gone_at"))),
         ("host", row.get("host")),
         ("namespaces", ", ".join(row.get("namespaces") or [])),
         ("cpus", _share(row, "cpus")),
         ("memory", _memory(row)),
         *_other_fields(row),
         ("runs", ", ".join(leases) or "nothing"),
+        ("ahead", node_words.ahead(row)),
         ("joined", output.when(row.get("joined_at"))),
         ("epoch", row.get("epoch")),
     ]

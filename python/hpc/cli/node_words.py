@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from hpc import ranges
 from hpc.cli import output
 
 MIB: Final = 1 << 20
+GONE_SHOWN_MS: Final = 86_400_000
+"""A node that is gone for longer is listed only where all are asked for."""
 
 
 def state(row: Mapping[str, Any]) -> str:
-    """Return `up`, `up, drained`, `unreachable` or `left`."""
-    return f"{row['state']}, drained" if row.get("drained") else str(row["state"])
+    """Return `up`, `unreachable` or `left`, with `drained` and `draining` where it is."""
+    words = [str(row["state"]), *(word for word in ("drained", "draining") if row.get(word))]
+    return ", ".join(words)
 
 
 def deadline(row: Mapping[str, Any]) -> str | None:
@@ -21,9 +24,35 @@ def deadline(row: Mapping[str, Any]) -> str | None:
     return output.when(row.get("drain_deadline"))
 
 
+def recent(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Leave out nodes that have been gone for more than a day and hold nothing."""
+    # Imported here: the other commands of this noun look at no clock.
+    import time  # noqa: PLC0415
+
+    since = time.time_ns() // 1_000_000 - GONE_SHOWN_MS
+    return [row for row in rows if row.get("leases") or (row.get("gone_at") or since) >= since]
+
+
+def runs_now(row: Mapping[str, Any]) -> str:
+    """Return how many tasks run, and how many more are leased ahead: `2`, or `2 +10 ahead`."""
+    more = row.get("ahead") or 0
+    return f"{_leased(row) - more} +{more} ahead" if more else str(_leased(row))
+
+
+def ahead(row: Mapping[str, Any]) -> str | None:
+    """Return what is leased ahead in words, or None where nothing is."""
+    more = row.get("ahead") or 0
+    tasks = "1 task" if more == 1 else f"{more} tasks"
+    return f"{tasks} of these; each starts as another ends" if more else None
+
+
+def _leased(row: Mapping[str, Any]) -> int:
+    return sum(ranges.count(str(lease["tasks"])) for lease in row.get("leases") or [])
+
+
 def runs(row: Mapping[str, Any]) -> str:
     """Return `runs nothing` or `runs 3 tasks`, and until when where it is drained."""
-    tasks = sum(ranges.count(str(lease["tasks"])) for lease in row.get("leases") or [])
+    tasks = _leased(row)
     if not tasks:
         return "runs nothing"
     text = "runs 1 task" if tasks == 1 else f"runs {tasks} tasks"
