@@ -14,7 +14,7 @@ from concurrent.futures import Future
 from typing import Any, TypeVar, overload
 
 from hpc.client import AWAY_S_MAX, Client, Job
-from hpc.client.ending import PHASE_FINISHED, WAIT_S_MAX, look, may_be_over
+from hpc.client.ending import PHASE_FINISHED, WAIT_S_MAX, look, look_at_many, may_be_over
 from hpc.errors import NotFound, TimedOut
 from hpc.states import SETTLED
 
@@ -146,21 +146,19 @@ class _Watch:
 
     def _look(self, job_ids: list[str]) -> int:
         """Put those that are over; returns the least cursor at which one was not."""
-        cursor = self._client.cursor
-        for number, job_id in enumerate(job_ids):
+        found, cursor = look_at_many(self._client, job_ids)
+        for job_id in job_ids:
             try:
-                info, seen = look(self._client, job_id)
+                info = found.get(job_id) or look(self._client, job_id)[0]
             except NotFound as error:
                 if error.outcome is None:
                     raise
                 for job in self._jobs.pop(job_id):  # it was over when it was forgotten
                     self._ended.put(job)
                 continue
-            if number == 0:
-                cursor = seen
             if info["state"] in SETTLED:
                 for job in self._jobs.pop(job_id):
                     self._ended.put(job)
             elif info["phase"] == PHASE_FINISHED:
                 self._were_finished.add(job_id)
-        return cursor
+        return self._client.cursor if cursor is None else cursor

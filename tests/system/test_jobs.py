@@ -12,6 +12,7 @@ from typing import Any
 
 import psutil
 import pytest
+from commands import run as hpc
 from lossy_proxy import LossyProxy
 from marks import marking, marks, starts
 
@@ -377,3 +378,25 @@ def test_higher_priority_goes_first(cluster: Cluster, tmp_path: Path) -> None:
         client.wait(name, timeout_s=30)
 
     assert (tmp_path / "order").read_text().split() == ["high", "first", "second", "low"]
+
+
+def test_many_ids_are_cancelled_and_waited_for_by_one_command(cluster: Cluster) -> None:
+    """More than one request asks for; those that are over already are told too."""
+    events = [
+        {
+            "kind": "SubmitJob",
+            "payload": {
+                "ctx": {"ns_id": "batch", "job_id": f"many-{number}"},
+                "spec": {"command": "true", "cpu": 1, "memory": 16},
+            },
+        }
+        for number in range(450)
+    ]
+    cluster.client().ingest(events)
+    ids = [event["payload"]["ctx"]["job_id"] for event in events]
+    said = hpc(cluster, "job", "cancel", *ids)
+    assert said.returncode == 0, said.stderr
+    assert said.stderr.splitlines() == [f"job {job_id} cancelled" for job_id in ids]
+    waited = hpc(cluster, "job", "wait", *ids)
+    assert waited.returncode == 1
+    assert waited.stdout.splitlines() == [f"job {job_id} cancelled" for job_id in ids]

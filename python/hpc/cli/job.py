@@ -11,6 +11,7 @@ import typer
 from hpc.cli import job_requests, job_why, output, selectors, wording
 from hpc.cli.options import HubUrl, Json, Selectors, client, noun
 from hpc.client import Client
+from hpc.client.ending import Over
 from hpc.errors import NotFound, TimedOut, UsageError
 from hpc.states import STATES
 from hpc.units import parse_duration, show_duration
@@ -136,7 +137,9 @@ def wait(
     with client(hub_url) as hub:
         found = selectors.several(hub, jobs or ["last"])
         job_ids = [str(row["job_id"]) for row in found]
-        return wait_for(hub, job_ids, timeout_s=timeout_s, tell=output.put, as_json=as_json)
+        return wait_for(
+            hub, job_ids, timeout_s=timeout_s, tell=output.put, as_json=as_json, known=found
+        )
 
 
 def log(
@@ -213,9 +216,11 @@ def wait_for(
     timeout_s: float | None,
     tell: Callable[[str], None],
     as_json: bool = False,
+    known: Sequence[dict[str, Any]] = (),
 ) -> int:
     """Wait for jobs, tell how each ended, and return 1 if any did not succeed, else 0."""
-    rows = ended(hub, job_ids, timeout_s=timeout_s, tell=None if as_json else tell)
+    told = None if as_json else tell
+    rows = ended(hub, job_ids, timeout_s=timeout_s, tell=told, known=known)
     if as_json:
         output.put_json("job.wait", [as_data(row) for row in rows], cursor=hub.cursor)
     return 0 if all(row["state"] == "succeeded" for row in rows) else 1
@@ -227,8 +232,16 @@ def ended(
     *,
     timeout_s: float | None,
     tell: Callable[[str], None] | None,
+    known: Sequence[dict[str, Any]] = (),
 ) -> list[Mapping[str, Any]]:
     """Wait for jobs, tell how each ended, and return them.
+
+    Args:
+        hub: Where they are.
+        job_ids: Told in this order.
+        timeout_s: For all of them; None is for ever.
+        tell: Told of each as soon as those before it are over; None tells nobody.
+        known: What was told of some of them already.
 
     Raises:
         TimedOut: One is not finished after `timeout_s`.
@@ -237,10 +250,11 @@ def ended(
 
     until = None if timeout_s is None else time.monotonic() + timeout_s
     rows: list[Mapping[str, Any]] = []
-    for job_id in job_ids:
+    over = Over(hub, job_ids, known)
+    for number, job_id in enumerate(job_ids):
         left_s = None if until is None else max(until - time.monotonic(), 0.0)
         try:
-            found = hub.wait(job_id, timeout_s=left_s)
+            found = over.find(number) or hub.wait(job_id, timeout_s=left_s)
         except TimedOut as error:
             # The Hub's client knows what was left for this job, not what was typed.
             took = show_duration(timeout_s or 0.0)

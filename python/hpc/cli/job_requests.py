@@ -124,7 +124,8 @@ def _ask(
         events = [request_event(kind, row["ns_id"], row["job_id"], **more) for row in found]
         if events:
             hub.ingest(events)
-        now = [hub.info(row["job_id"]) for row in found]
+        after = hub.infos([row["job_id"] for row in found])
+        now = [after.get(row["job_id"]) or hub.info(row["job_id"]) for row in found]
     if as_json:
         data = [{"job_id": row["job_id"], "state": row["state"]} for row in now]
         output.put_json(f"job.{verb}", data, cursor=hub.cursor)

@@ -16,12 +16,14 @@ from typing import Any, Final
 
 from hpc.access import home, write_private
 from hpc.client import Client
+from hpc.client.ending import FEW
 from hpc.errors import NotFound, UsageError
 from hpc.states import STATES
 
 _LAST_FILE: Final = "last-job.json"
 _RANGE: Final = r"(\d+)-(\d+)"
-_ASKED_ONE_BY_ONE_MAX: Final = 64
+_ID: Final = r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}"
+_ASKED_BY_ID_MAX: Final = 20_000
 _SHOWN_MAX: Final = 5
 
 
@@ -48,7 +50,20 @@ def one(client: Client, selector: str | None) -> dict[str, Any]:
 
 def several(client: Client, selectors: Sequence[str]) -> list[dict[str, Any]]:
     """Return the jobs that selectors mean, each once, in the order in which they were meant."""
-    return _unique(info for selector in selectors for info in _found(client, selector))
+    # Many are mostly ids, which are asked for together; what else one may mean is asked alone.
+    ids = [selector for selector in selectors if _may_be_id(selector)]
+    known = client.infos(ids) if len(ids) > FEW else {}
+    return _unique(
+        info
+        for selector in selectors
+        for info in ([known[selector]] if selector in known else _found(client, selector))
+    )
+
+
+def _may_be_id(selector: str) -> bool:
+    is_word = selector in STATES or selector in ("all", "last")
+    is_range = re.fullmatch(_RANGE, selector) is not None
+    return not is_word and not is_range and re.fullmatch(_ID, selector) is not None
 
 
 def _ambiguous(selector: str, found: list[dict[str, Any]], count: str) -> UsageError:
@@ -100,10 +115,8 @@ def _by_id_name_or_prefix(client: Client, selector: str) -> list[dict[str, Any]]
 
 
 def _range(client: Client, first: int, last: int) -> Iterator[dict[str, Any]]:
-    if last - first < _ASKED_ONE_BY_ONE_MAX:
-        for number in range(first, last + 1):
-            with contextlib.suppress(NotFound):
-                yield client.info(str(number))
+    if last - first < _ASKED_BY_ID_MAX:
+        yield from client.infos([str(number) for number in range(first, last + 1)]).values()
         return
     for info in client.jobs():
         if info["job_id"].isdigit() and first <= int(info["job_id"]) <= last:

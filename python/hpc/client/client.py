@@ -287,6 +287,13 @@ class Client:
         """Return what the Hub knows of a job."""
         return ending.look(self, job_id)[0]
 
+    def infos(self, job_ids: Sequence[str]) -> dict[str, dict[str, Any]]:
+        """Return what the Hub knows of jobs, by id; a request asks for some hundreds.
+
+        Those that it does not know, or has forgotten, are missing.
+        """
+        return ending.look_at_many(self, job_ids)[0]
+
     def why(self, job_id: str) -> dict[str, Any]:
         """Return why a job waits: `why` in a sentence, `nodes` one by one, `ahead` of it."""
         told: dict[str, Any] = self.read(f"/jobs/{quote(job_id, safe='')}/why")["data"]

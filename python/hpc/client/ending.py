@@ -7,14 +7,16 @@ polls.
 
 from __future__ import annotations
 
+import contextlib
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import islice
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import quote
 
 from hpc import ranges
 from hpc.client.patience import AWAY_S_MAX
-from hpc.errors import TimedOut, UsageError
+from hpc.errors import NotFound, TimedOut, UsageError
 from hpc.states import SETTLED
 
 if TYPE_CHECKING:
@@ -26,10 +28,78 @@ WAIT_S_MAX: Final = 50.0
 """How long one request asks to be held; the Hub holds it for 60 s at most."""
 
 
+IDS_EACH: Final = 200
+"""Of one request: with ids as they are made here its first line is below 8 KiB."""
+
+FEW: Final = 8
+"""So many jobs are asked for one by one as quickly."""
+
+
 def look(client: Client, job_id: str) -> tuple[dict[str, Any], int]:
     """Return what the Hub knows of a job, and the cursor up to which that is so."""
     answer = client.read(_route(job_id))
     return answer["data"], answer["cursor"]
+
+
+def look_at_many(
+    client: Client, job_ids: Sequence[str]
+) -> tuple[dict[str, dict[str, Any]], int | None]:
+    """Return what the Hub knows of jobs, many by one request, and up to which cursor at least.
+
+    Those that it does not know, or has forgotten, are missing. No cursor is told of no jobs.
+    """
+    found: dict[str, dict[str, Any]] = {}
+    cursors: list[int] = []
+    few = len(job_ids) <= FEW
+    for start in range(0, len(job_ids), 1 if few else IDS_EACH):
+        if few:
+            with contextlib.suppress(NotFound):
+                info, cursor = look(client, job_ids[start])
+                found[job_ids[start]] = info
+                cursors.append(cursor)
+            continue
+        asked = job_ids[start : start + IDS_EACH]
+        page = client.read("/jobs", [("ids", ",".join(asked))])
+        rows = {info["job_id"]: info for info in page["data"]}
+        found.update((job_id, rows[job_id]) for job_id in asked if job_id in rows)
+        cursors.append(page["cursor"])
+    return found, min(cursors, default=None)
+
+
+class Over:
+    """Which of many jobs are over, for who waits for one after the other.
+
+    So many are looked at by one request as were over among the last ones: what trickles in costs
+    little, and what is over already a request for some hundreds.
+    """
+
+    def __init__(
+        self, client: Client, job_ids: Sequence[str], known: Iterable[dict[str, Any]] = ()
+    ) -> None:
+        """Nothing is sent yet.
+
+        Args:
+            client: Through which they are looked at.
+            job_ids: In the order in which they will be asked for.
+            known: What was told of some.
+        """
+        self._client = client
+        self._job_ids = job_ids
+        self._over = {info["job_id"]: info for info in known if info["state"] in SETTLED}
+        self._size = IDS_EACH
+
+    def find(self, number: int) -> dict[str, Any] | None:
+        """Return the job of this place if it was over when it was looked at last."""
+        job_id = self._job_ids[number]
+        if job_id not in self._over and len(self._job_ids) > FEW:
+            rest = (self._job_ids[place] for place in range(number, len(self._job_ids)))
+            batch = list(islice((of for of in rest if of not in self._over), self._size))
+            found, _ = look_at_many(self._client, batch)
+            over = {of: info for of, info in found.items() if info["state"] in SETTLED}
+            self._over |= over
+            self._size = min(2 * len(over), IDS_EACH) if len(over) == len(batch) else len(over)
+            self._size = max(self._size, 1)
+        return self._over.get(job_id)
 
 
 def wait(client: Client, job_id: str, timeout_s: float | None) -> dict[str, Any]:

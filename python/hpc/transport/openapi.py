@@ -183,6 +183,7 @@ def _read_paths() -> dict[str, Any]:
         _query("state", TEXT, "Only in this state"),
         _query("name", TEXT, "Only under this label"),
         _query("order", {"enum": ["asc", "desc"], "default": "asc"}, "Oldest or newest first"),
+        _query("ids", TEXT, "These alone, such as `a,b`: at most 1,000, and no other page"),
         _at(),
     ]
     follow = _query("follow", FLAG, "Go on as it comes")

@@ -20,6 +20,8 @@ pub(super) const PAGE_MAX: u64 = 10_000;
 pub(super) const PAGE_DEFAULT: u64 = 1_000;
 /// So many jobs are looked at for one page.
 const LOOKED_AT_MAX: usize = 100_000;
+/// The most jobs that one read asks for by their ids.
+const IDS_MAX: usize = 1_000;
 /// The states of a task, the first that some task has being the job's while it is unsettled.
 pub(super) const STATES: [&str; 8] = [
     "running",
@@ -42,7 +44,8 @@ impl Hub {
     }
 
     fn jobs_page(&self, query: &str) -> Result<Vec<u8>, Box<Problem>> {
-        let query = Query::parse(query, &["after", "limit", "ns", "state", "name", "order"])?;
+        let known = ["after", "limit", "ns", "state", "name", "order", "ids"];
+        let query = Query::parse(query, &known)?;
         let limit = query.int("limit", 1, PAGE_MAX)?.unwrap_or(PAGE_DEFAULT);
         let limit = usize::try_from(limit).unwrap_or(usize::MAX);
         let newest_first = match query.get("order") {
@@ -68,6 +71,12 @@ impl Hub {
                     .get("name")
                     .is_none_or(|n| job.name.as_deref() == Some(n))
         };
+        if let Some(ids) = query.get("ids") {
+            let ids = listed_ids(&query, ids)?;
+            let page = ids.filter_map(|id| self.state.jobs.get(self.state.jobs.find(id)?));
+            let page: Vec<Cow<'_, Job>> = page.filter(|job| wanted(job)).collect();
+            return Ok(self.render_jobs(&page, None));
+        }
         let all = self.state.jobs.indexes();
         let all: Box<dyn Iterator<Item = JobIx>> = if newest_first {
             Box::new(all.rev().filter(|ix| after.is_none_or(|a| *ix < a)))
@@ -86,10 +95,14 @@ impl Hub {
             last = Some(ix);
             page.extend(self.state.jobs.get(ix).filter(|job| wanted(job)));
         }
+        Ok(self.render_jobs(&page, next))
+    }
+
+    fn render_jobs<'h>(&'h self, page: &'h [Cow<'h, Job>], next: Option<&str>) -> Vec<u8> {
         let mut lookout = self.lookout_of_page();
-        Ok(self.render_list(&page, next, |out, job| {
+        self.render_list(page, next, |out, job| {
             self.write_job(out, job, &mut lookout);
-        }))
+        })
     }
 
     pub(super) fn render_list<'i, T>(
@@ -244,6 +257,26 @@ impl Hub {
         object.raw("next", "null").end();
         self.reply(token, 200, out);
     }
+}
+
+/// The ids of `ids=a,b,c`; a page of its own, which neither begins behind another nor is cut.
+fn listed_ids<'q>(
+    query: &Query,
+    ids: &'q str,
+) -> Result<impl Iterator<Item = &'q str>, Box<Problem>> {
+    if let Some(other) = ["after", "limit", "order"]
+        .iter()
+        .find(|name| query.get(name).is_some())
+    {
+        let detail = format!("Query parameter `{other}` cannot stand beside `ids`");
+        return Err(Problem::bad_query(other, detail).into());
+    }
+    let count = ids.split(',').count();
+    if count > IDS_MAX {
+        let detail = format!("Query parameter `ids` must be at most {IDS_MAX} ids, got {count}");
+        return Err(Problem::bad_query("ids", detail).into());
+    }
+    Ok(ids.split(','))
 }
 
 /// The state of an attempt, and why it is none that succeeded.

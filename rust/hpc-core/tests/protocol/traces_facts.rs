@@ -219,3 +219,40 @@ fn a_claim_that_names_too_much_is_refused() {
     }
     assert_eq!(world.events("NodeJoined").len(), 0);
 }
+
+/// Jobs that are asked for by their ids come in that order, with the filters of any page; what is not
+/// known or was forgotten is missing, and it is no page among others.
+#[test]
+fn jobs_are_read_by_their_ids() {
+    holds_through_restarts(|world| {
+        for job in ["one", "two", "three"] {
+            world.submit(job, "0");
+        }
+        world.ingest("end", "CancelJob", json!({"job_id": "two"}), json!({}));
+        world.ingest("end-3", "CancelJob", json!({"job_id": "three"}), json!({}));
+        world.ingest("gone", "ForgetJob", json!({"job_id": "three"}), json!({}));
+        let ids = |world: &mut World, query: &str| {
+            let answer = world.ask("jobs", query, &json!({}));
+            assert_eq!(answer.status, 200, "{}", answer.body);
+            assert_eq!(answer.body["next"], json!(null));
+            let rows = answer.body["data"].as_array().unwrap().clone();
+            let ids = rows
+                .iter()
+                .map(|row| row["job_id"].as_str().unwrap().to_owned());
+            ids.collect::<Vec<String>>()
+        };
+        assert_eq!(ids(world, "ids=two,nobody,three,one"), ["two", "one"]);
+        assert_eq!(ids(world, "ids=two%2Cone&state=queued"), ["one"]);
+        assert_eq!(ids(world, "ids="), [""; 0]);
+        let many = vec!["one"; 1001].join(",");
+        for (query, field) in [
+            ("ids=one&after=two".to_owned(), "after"),
+            ("ids=one&limit=1".to_owned(), "limit"),
+            (format!("ids={many}"), "ids"),
+        ] {
+            let refused = world.ask("jobs", &query, &json!({}));
+            assert_eq!(refused.status, 400, "{}", refused.body);
+            assert_eq!(refused.body["field"], field);
+        }
+    });
+}
