@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import re
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from hpc.errors import UsageError
@@ -25,6 +25,19 @@ MEMORY_MIB_DEFAULT: Final = 1024
 
 CAUSES: Final = ("exit", "signal", "oom", "time limit", "output limit", "lost")
 """Why a task may have failed that could be tried again."""
+
+_ELSEWHERE: Final = {
+    "array": "tasks",
+    "cores": "cpu",
+    "depends_on": "after",
+    "dir": "cwd",
+    "ram": "memory",
+    "threads": "cpu",
+    "timeout": "time_limit",
+    "timeout_s": "time_limit",
+    "walltime": "time_limit",
+}
+"""What arguments are called elsewhere, where their letters are not near."""
 
 _SHELL_SIGNS: Final = frozenset("|&;<>()$`\\\"'*?[]#~{}!")
 _BATCH_BYTES: Final = 32 * 1024 * 1024
@@ -59,6 +72,32 @@ def command_of(command: str | Sequence[str]) -> dict[str, Any]:
             "A job needs a command", field="command", hint="hpc submit -- python fit.py"
         )
     return fields
+
+
+def check_names(of: str, more: Mapping[str, Any], takes: Callable[..., Any]) -> None:
+    """Refuse arguments that neither a function nor `batch_spec` has.
+
+    Args:
+        of: The function by its name.
+        more: What it was given beside those that it names.
+        takes: The function.
+
+    Raises:
+        TypeError: One has no such name; it says which are near, and which there are.
+    """
+    known = {**(batch_spec.__kwdefaults__ or {}), **(takes.__kwdefaults__ or {})}
+    unknown = [name for name in more if name not in known]
+    if not unknown:
+        return
+    # Imported here: only a slip is worth its time.
+    from difflib import get_close_matches  # noqa: PLC0415
+
+    name = unknown[0]
+    near = [_ELSEWHERE[name]] if name in _ELSEWHERE else get_close_matches(name, known, 1)
+    hint = f"; did you mean `{near[0]}`?" if near else "."
+    raise TypeError(
+        f"{of}() has no argument `{name}`{hint} It takes: command, {', '.join(sorted(known))}"
+    )
 
 
 def batch_spec(

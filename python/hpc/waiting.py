@@ -14,7 +14,7 @@ from concurrent.futures import Future
 from typing import Any, TypeVar, overload
 
 from hpc.client import AWAY_S_MAX, Client, Job
-from hpc.client.ending import PHASE_FINISHED, WAIT_S_MAX, look, look_at_many, may_be_over
+from hpc.client.ending import PHASE_FINISHED, WAIT_S_MAX, look, look_at_many, may_be_over, one_of
 from hpc.errors import NotFound, TimedOut
 from hpc.states import SETTLED
 
@@ -26,34 +26,50 @@ class NotCompleted(TimedOut, TimeoutError):
 
 
 @overload
-def as_completed(things: Iterable[Job], timeout: float | None = None) -> Iterator[Job]: ...
+def as_completed(
+    things: Iterable[Job], timeout: float | None = None, *, timeout_s: float | None = None
+) -> Iterator[Job]: ...
 
 
 @overload
 def as_completed(
-    things: Iterable[Future[T]], timeout: float | None = None
+    things: Iterable[Future[T]], timeout: float | None = None, *, timeout_s: float | None = None
 ) -> Iterator[Future[T]]: ...
 
 
 @overload
 def as_completed(
-    things: Iterable[Job | Future[Any]], timeout: float | None = None
+    things: Iterable[Job | Future[Any]],
+    timeout: float | None = None,
+    *,
+    timeout_s: float | None = None,
 ) -> Iterator[Job | Future[Any]]: ...
 
 
 def as_completed(
-    things: Iterable[Job | Future[Any]], timeout: float | None = None
+    things: Iterable[Job | Future[Any]],
+    timeout: float | None = None,
+    *,
+    timeout_s: float | None = None,
 ) -> Iterator[Job | Future[Any]]:
     """Yield jobs and futures as they end, each once, in whatever way they end.
 
     Args:
         things: `Job`s and futures, mixed as you like.
-        timeout: Seconds from now.
+        timeout: Seconds from now; None is for ever.
+        timeout_s: The same, by the name that it has in `Job.wait`.
 
     Raises:
         NotCompleted: The time is over; a `TimeoutError`. What was not yielded goes on.
         HpcError: A job cannot be asked about any more.
     """
+    timeout = one_of(timeout, timeout_s)
+    return _completed(things, timeout)
+
+
+def _completed(
+    things: Iterable[Job | Future[Any]], timeout: float | None
+) -> Iterator[Job | Future[Any]]:
     until = None if timeout is None else time.monotonic() + timeout
     left: set[Any] = set(things)
     total = len(left)

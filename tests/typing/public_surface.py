@@ -138,6 +138,7 @@ def read(client: Client) -> None:
     assert_type(later, Job)
 
     assert_type(client.info("sim-4"), dict[str, Any])
+    assert_type(client.wait("sim-4", timeout=60), dict[str, Any])
     assert_type(client.infos(["sim-4", "sim-5"]), dict[str, dict[str, Any]])
     assert_type(client.why("sim-4"), dict[str, Any])
     assert_type(client.wait("sim-4", timeout_s=1.0), dict[str, Any])

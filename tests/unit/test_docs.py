@@ -17,6 +17,7 @@ import msgspec
 import typer
 
 from hpc.cli.tree import tree
+from hpc.namespaces.batch import SUBMIT_JOB
 from hpc.transport.openapi import document
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -79,6 +80,29 @@ def test_the_readme_opens_with_the_two_commands() -> None:
         "make test",
     ]
     assert os.access(ROOT / "demo.sh", os.X_OK)
+
+
+def test_every_field_of_the_schema_of_batch_is_described() -> None:
+    """With its type: who speaks HTTP has nothing else to go by."""
+    page = (ROOT / "docs" / "http.md").read_text("utf-8")
+    table = page.partition("The schema of `batch`")[2].partition("A SubmitJob for")[0]
+    rows = dict(re.findall(r"^\| ((?:`\w+`(?:, )?)+) \| ([^|]+) \|", table, re.MULTILINE))
+    types = {name: of for names, of in rows.items() for name in re.findall(r"`(\w+)`", names)}
+    for field in SUBMIT_JOB:
+        of = types[field.key]
+        expected = "`finish`" if field.one_of else field.expected_type  # its values say it
+        assert of.startswith(expected), f"{field.key}: {of}"
+        assert ("required" in of) == field.required, field.key
+
+
+def test_every_variable_that_a_task_is_given_is_described() -> None:
+    """And those that hpc reads; they are written down where they are set."""
+    page = (ROOT / "docs" / "environment.md").read_text("utf-8")
+    source = (ROOT / "rust" / "hpc-executor" / "src" / "work.rs").read_text("utf-8")
+    ours = set(re.findall(r'"(HPC_[A-Z_]+)"', source.partition("const OURS")[2].partition("];")[0]))
+    ours |= {"HPC_RELAY_PLACE", "HPC_PARENT_JOB_ID", "HPC_HOME", "HPC_HUB_URL"}
+    assert len(ours) > 12
+    assert {name for name in ours if f"`{name}`" not in page} == set()
 
 
 def test_every_make_target_in_the_pages_exists() -> None:

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 from canned_hub import TOKEN, Canned, CannedHub, Request, answer, job, problem
 
+from hpc import as_completed
 from hpc.access import Access, write_access
 from hpc.client import Client
 from hpc.errors import (
@@ -331,6 +332,52 @@ def test_a_wait_ends_at_its_time(hub: CannedHub, client: Client) -> None:
         client.job("7").wait(timeout_s=0.1)
     assert late.value.exit_code == 124
     assert all(float(request.query.get("wait", 0)) <= 0.1 for request in hub.asked)
+
+
+def test_the_time_of_a_wait_has_two_names(hub: CannedHub, client: Client) -> None:
+    """Ours, and the one of `concurrent.futures`; by both at once it would be a guess."""
+    hub.routes["GET", "/jobs/7"] = answer({"cursor": 9, "data": job(state="running")})
+    page = {"gid": "kernel", "hub": "h", "cursor": 9, "facts": {}, "more": False}
+    hub.routes["GET", "/pull"] = answer(page)
+    seven = client.job("7")
+    for late in (
+        lambda: seven.wait(timeout=0.05),
+        lambda: client.wait("7", timeout=0.05),
+        lambda: next(as_completed([seven], timeout_s=0.05)),
+        lambda: next(as_completed([seven], timeout=0.05)),
+    ):
+        with pytest.raises(TimedOut):
+            late()
+    for twice in (
+        lambda: seven.wait(1, timeout=1),
+        lambda: client.wait("7", timeout_s=1, timeout=1),
+        lambda: as_completed([seven], 1, timeout_s=1),
+    ):
+        with pytest.raises(TypeError, match="give it once"):
+            twice()
+
+
+@pytest.mark.parametrize(
+    ("name", "near"),
+    [
+        ("cpus", "; did you mean `cpu`?"),
+        ("after_tasks", "; did you mean `after_task`?"),
+        ("timeout", "; did you mean `time_limit`?"),
+        ("xyzzy", "."),
+    ],
+)
+def test_an_argument_that_nobody_knows_is_named(
+    hub: CannedHub, client: Client, name: str, near: str
+) -> None:
+    """With what is near and what there is; nothing is sent, nor is a graph."""
+    with pytest.raises(TypeError) as refused:
+        client.submit("true", **{name: 1})
+    said = str(refused.value)
+    assert said.startswith(f"Client.submit() has no argument `{name}`{near} It takes: command, ")
+    assert {"after", "cpu", "ulimits", "hold"} <= set(said.partition("takes: ")[2].split(", "))
+    with client.graph() as graph, pytest.raises(TypeError, match=r"^Graph\.submit"):
+        graph.submit("true", **{name: 1})
+    assert hub.asked == []
 
 
 def test_a_wait_outlives_a_hub_that_restarts(hub: CannedHub, client: Client) -> None:

@@ -136,9 +136,11 @@ class Client:
                 `max_per_node`, `min_time`, `warn_signal`, `output_limit`, `umask`, `ulimits`.
 
         Raises:
+            TypeError: There is no argument of that name; nothing was sent.
             HpcError: Nothing was recorded, except for `Unanswered`, which leaves it unknown: the
                 same call with the same `key` is safe.
         """
+        submission.check_names("Client.submit", more, Client.submit)
         spec = submission.batch_spec(
             command,
             cpu=cpu,
@@ -398,9 +400,11 @@ class Client:
         )
         return self._seen(page)
 
-    def wait(self, job_id: str, *, timeout_s: float | None = None) -> dict[str, Any]:
+    def wait(
+        self, job_id: str, *, timeout_s: float | None = None, timeout: float | None = None
+    ) -> dict[str, Any]:
         """Wait until every task of a job is settled and return `info`; see `Job.wait`."""
-        return ending.wait(self, job_id, timeout_s)
+        return ending.wait(self, job_id, ending.one_of(timeout, timeout_s))
 
     def log(
         self,

@@ -132,6 +132,17 @@ def wait(client: Client, job_id: str, timeout_s: float | None) -> dict[str, Any]
             )
 
 
+def one_of(timeout: float | None, timeout_s: float | None) -> float | None:
+    """Return a time that may be given by either name: ours, or that of `concurrent.futures`.
+
+    Raises:
+        TypeError: It was given by both.
+    """
+    if timeout is not None and timeout_s is not None:
+        raise TypeError("`timeout` and `timeout_s` are one time, in seconds: give it once")
+    return timeout if timeout_s is None else timeout_s
+
+
 def _route(job_id: str) -> str:
     return f"/jobs/{quote(job_id, safe='')}"
 

@@ -103,6 +103,7 @@ class Graph:
             more: As for `Client.submit`.
 
         Raises:
+            TypeError: There is no argument of that name; nothing was added.
             UsageError: Something makes no sense, or the block has ended; nothing was added.
         """
         if self._is_over:
@@ -110,6 +111,7 @@ class Graph:
                 "Graph takes no jobs any more: its block has ended",
                 hint="submit within it, or make another one: client.graph()",
             )
+        submission.check_names("Graph.submit", more, Graph.submit)
         gate = submission.gate_of(
             after=ids(after),
             after_any=ids(after_any),

@@ -39,8 +39,14 @@ class Job:
         """Return what the Hub knows of it, as `GET /jobs/{id}` says: `state`, `counts`, ..."""
         return self.client.info(self.id)
 
-    def wait(self, timeout_s: float | None = None) -> dict[str, Any]:
+    def wait(
+        self, timeout_s: float | None = None, *, timeout: float | None = None
+    ) -> dict[str, Any]:
         """Wait until every task is settled and return `info`; a Hub that restarts is waited for.
+
+        Args:
+            timeout_s: Seconds from now; None is for ever.
+            timeout: The same, by the name that `concurrent.futures` has for it.
 
         Raises:
             TimedOut: `timeout_s` is over; the job goes on.
@@ -48,7 +54,7 @@ class Job:
                 became of it.
             NoHub: The Hub is away for longer than the client's patience.
         """
-        return self.client.wait(self.id, timeout_s=timeout_s)
+        return self.client.wait(self.id, timeout_s=timeout_s, timeout=timeout)
 
     def log(
         self, task: int | None = None, *, stream: str = "stdout", follow: bool = False
