@@ -9,6 +9,11 @@ SOURCES := $(shell find rust -name '*.rs' -not -path '*/target/*') Cargo.toml Ca
 
 SHELL := bash
 
+# Of pip only what went wrong: not what it collects, that there is a newer one, or who runs it.
+export PIP_QUIET ?= 1
+export PIP_DISABLE_PIP_VERSION_CHECK ?= 1
+export PIP_ROOT_USER_ACTION ?= ignore
+
 test: rust-test python-test  ## set up, then every test; ends with pytest's summary
 
 rust-test:
@@ -23,7 +28,7 @@ build: $(VENV)/.built  ## the package, built into .venv
 # Dependencies change with pyproject.toml only; the extension is rebuilt when a Rust source changed.
 $(VENV)/.setup: pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet 'maturin>=1.9,<2'
+	$(BIN)/python -m pip install 'maturin>=1.9,<2'
 	touch $@
 
 $(VENV)/.built: $(VENV)/.setup $(SOURCES)

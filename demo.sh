@@ -17,7 +17,15 @@ case "${1-}" in
 esac
 
 echo " setting up in .venv (the first time this builds the package)"
-make --silent build
+# What a build says is of interest only where it fails.
+said="$(mktemp "${TMPDIR:-/tmp}/hpc-demo-build.XXXXXX")"
+trap 'rm -f "$said"' EXIT
+if ! make --silent build >"$said" 2>&1; then
+  cat "$said" >&2
+  echo "demo: the package could not be built; what is above says why" >&2
+  exit 1
+fi
+rm -f "$said"
 
 hpc="$PWD/.venv/bin/hpc"
 text="${HPC_DEMO_TEXT-hello from hpc}"

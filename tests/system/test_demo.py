@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import subprocess
 from pathlib import Path
 
@@ -40,6 +41,8 @@ def test_the_demo_runs_a_real_job_and_leaves_nothing_behind(tmp_path: Path) -> N
     assert re.search(r"state +succeeded", ran.stdout)
     assert "exit code 0" in ran.stdout
     assert re.search(r"memory used +\d", ran.stdout)
+    assert ran.stdout.splitlines()[1].startswith(" 1/4 "), "nothing of the build"
+    assert ran.stderr == ""
     assert list(tmp_path.iterdir()) == []
 
 
@@ -62,3 +65,25 @@ def test_the_demo_can_be_kept_and_stopped_by_its_own_words(tmp_path: Path) -> No
     assert used.returncode == 0, used.stderr
     assert used.stdout.strip() == os.uname().nodename
     assert stopped.returncode == 0
+
+
+def test_a_build_that_fails_is_shown(tmp_path: Path) -> None:
+    """All that it said, and nothing is left behind."""
+    there = tmp_path / "project"
+    there.mkdir()
+    shutil.copy(ROOT / "demo.sh", there)
+    (there / "Makefile").write_text("build:\n\t@echo no compiler here\n\t@exit 3\n")
+    folder = tmp_path / "tmp"
+    folder.mkdir()
+    ran = subprocess.run(
+        [there / "demo.sh"],
+        env={**os.environ, "TMPDIR": str(folder)},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert ran.returncode == 1
+    assert ran.stderr.startswith("no compiler here\n")
+    assert "demo: the package could not be built" in ran.stderr
+    assert list(folder.iterdir()) == []
