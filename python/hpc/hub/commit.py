@@ -13,6 +13,7 @@ It blocks and knows neither threads nor the event loop; turn.py calls it from th
 
 from __future__ import annotations
 
+import functools
 import sys
 import time
 import traceback
@@ -192,6 +193,9 @@ class Committer:
         self._open: dict[int, Input] = {}
         """Inputs that the engine holds unanswered, to be put again to a rebuilt one."""
         self._again: list[Input] = []
+        self._is_short = False
+        self._left: Callable[[Outcome], None] | None = None
+        """What a short turn has left to the next one."""
         self._build_from: int | None = None
         self._recorded = 0
         """Events of the last turn."""
@@ -202,17 +206,28 @@ class Committer:
         # The first step tells when the engine wants to be woken.
         self._wake_ms: int | None = self._clock.mono_ms()
 
-    def run(self, arrived: Arrived) -> Outcome:
-        """Run one turn; what it returns may be told to everybody."""
+    def run(self, arrived: Arrived, *, is_short: bool = False) -> Outcome:
+        """Run one turn; what it returns may be told to everybody.
+
+        Args:
+            arrived: What it takes.
+            is_short: Leave to the next turn, which must not be short, what may take long: upkeep,
+                and the rebuilding of the engine after an append that failed.
+        """
         outcome = Outcome()
         self.turns += 1
         goes_on = False
         try:
+            if self._left is not None:
+                assert not is_short, "what a short turn has left must be done first"
+                left, self._left = self._left, None
+                left(outcome)
+            self._is_short = is_short
             self._store(arrived.packs, outcome)
             self._step(arrived.inputs, outcome)
             for token, call in arrived.calls:
                 outcome.results.append((token, self._called(call)))
-            if self._upkeep is not None:
+            if self._upkeep is not None and not is_short:
                 goes_on = self._upkeep.step(self._engine)
         except StorageError as error:
             outcome.fatal = error
@@ -224,7 +239,8 @@ class Committer:
             outcome.wake_ms = max(self._wake_ms, self._space.paused_until_ms)
         if self._upkeep is not None and self._upkeep.wake_ms is not None:
             outcome.wake_ms = min(outcome.wake_ms or self._upkeep.wake_ms, self._upkeep.wake_ms)
-        outcome.again = bool(self._again) or self._build_from is not None or goes_on
+        is_left = self._left is not None
+        outcome.again = bool(self._again) or self._build_from is not None or goes_on or is_left
         return outcome
 
     def close(self) -> None:
@@ -276,7 +292,7 @@ class Committer:
                 inputs, wall_ms=self._clock.wall_ms(), mono_ms=mono_ms, build=build
             )
         except Exception as error:  # a fault of ours must not end the others' work
-            self._after_engine_fault(error, inputs, outcome)
+            self._later(functools.partial(self._after_engine_fault, error, inputs), outcome)
             return
         rows = [LogRow._make(row) for row in turn.rows]
         if rows:
@@ -284,10 +300,10 @@ class Committer:
             try:
                 self._log.append(rows)
             except (StorageFull, StorageLocked) as error:
-                self._after_no_append(error, inputs, outcome)
+                self._later(functools.partial(self._after_no_append, error, inputs), outcome)
                 return
             except StorageKnown as error:
-                self._after_known(error, inputs, outcome)
+                self._later(functools.partial(self._after_known, error, inputs), outcome)
                 return
             self.head_seq = rows[-1].first_seq + rows[-1].count - 1
         self._recorded = sum(row.count for row in rows)
@@ -321,6 +337,13 @@ class Committer:
         outcome.pokes = turn.pokes
         self._wake_ms = turn.wake_ms
         self._build_from = turn.build_from
+
+    def _later(self, rest: Callable[[Outcome], None], outcome: Outcome) -> None:
+        """Rebuild the engine now, or first of all in the next turn after a short one."""
+        if self._is_short:
+            self._left = rest
+        else:
+            rest(outcome)
 
     def _after_no_append(self, error: StorageError, inputs: list[Input], outcome: Outcome) -> None:
         began_ms = self._clock.mono_ms()

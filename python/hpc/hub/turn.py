@@ -1,13 +1,12 @@
-"""Turns: the thread that runs the Hub, and its face on the event loop.
+"""Turns: the Hub's turns as the event loop sees them.
 
-Everything that arrives is put on one queue. A dedicated thread takes all that is there, runs one
-turn (commit.py) and hands the answers back by one call into the loop. What arrives while a commit
-is running waits on the queue and shares the next: that is the whole of group commit. The thread
-sleeps on the queue until the engine wants to be woken; nothing polls. If it comes late, the engine
-learns that only from the clock that it is given.
+What arrives is given to the turn thread (turn_thread.py), and what a turn brought comes back by
+one call into the loop. Where the thread has nothing to do, little has arrived and the disk is
+quick, the turn is run on the loop itself: of a single job's way, waking one thread from the other
+and back took a tenth. The loop then waits for the disk itself, and for nothing else.
 
-The log and the output store are used on this thread alone, for reading as well: `on_log` takes a
-call there. Reads are short (a page of events, a piece of output) and see what is committed.
+The log and the output store are used in turns alone, for reading as well: `on_log` takes a call to
+the thread. Reads are short (a page of events, a piece of output) and see what is committed.
 """
 
 from __future__ import annotations
@@ -15,42 +14,39 @@ from __future__ import annotations
 import asyncio
 import functools
 import itertools
-import queue
-import threading
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any, Final, TypeVar, cast
 
 from hpc.errors import HpcError
-from hpc.hub.commit import Arrived, Clock, Committer, Input, Outcome, SystemClock
+from hpc.hub.commit import Clock, Committer, Input, Outcome, SystemClock
 from hpc.hub.feeds import Feeds
+from hpc.hub.turn_thread import Call, Pack, Thing, TurnThread
 from hpc.ports import Answered
 from hpc.problems import problem, stopping
 from hpc.protocols import Answer, EventLog
 
-TURN_BYTES_MAX: Final = 64 * 1024 * 1024
-"""Bodies that one turn takes; the turn that reaches it takes no further input."""
-
 OPEN_MAX: Final = 50_000
 """Requests that may be open; more are refused."""
 
+HERE_VERBS: Final = frozenset({"ingest", "claim", "job", "gone"})
+"""What a turn on the loop takes: it is short, and somebody waits for it."""
+
+HERE_INPUTS_MAX: Final = 4
+"""More at once are many clients' work, whose requests are better read beside the turn."""
+
+HERE_BYTES_MAX: Final = 32 * 1024
+"""Bodies of such a turn, together."""
+
+HERE_MS_MAX: Final = 5
+"""A turn on the loop that took longer, by the disk or by what it had to do, is the last one for
+`THREAD_MS`."""
+
+THREAD_MS: Final = 2_000
+
+HERE_TURNS_MAX: Final = 64
+"""After so many the thread has the next one, which looks after snapshots as well."""
+
 T = TypeVar("T")
-
-
-@dataclass(frozen=True, slots=True)
-class _Pack:
-    token: int
-    body: bytes
-
-
-@dataclass(frozen=True, slots=True)
-class _Call:
-    token: int
-    call: Callable[[EventLog], Any]
-
-
-class _Stop:
-    """Ends the thread after the turn that takes it."""
 
 
 class Turns:
@@ -67,14 +63,16 @@ class Turns:
         *,
         on_fatal: Callable[[HpcError], None],
         clock: Clock | None = None,
+        here_turns_max: int = HERE_TURNS_MAX,
     ) -> None:
         """Start the thread.
 
         Args:
-            committer: Runs a turn; used by the thread alone from now on.
+            committer: Runs a turn; used in turns alone from now on.
             on_fatal: Called on the loop, once, when turns have ended by themselves and everything
                 open was answered 503.
             clock: The clock of the committer.
+            here_turns_max: Turns that the loop may run before the thread has the next.
         """
         self.feeds = Feeds(committer.head_seq)
         self.rebuilds = 0
@@ -82,13 +80,23 @@ class Turns:
         self._on_fatal = on_fatal
         self._clock = clock or SystemClock()
         self._loop = asyncio.get_running_loop()
-        self._inbox: queue.SimpleQueue[Input | _Pack | _Call | _Stop] = queue.SimpleQueue()
+        self._near: list[Input] = []
+        """What waits for a turn on the loop."""
+        self._given = 0
+        """Things that the thread was given and has not answered for."""
+        self._told = 0
+        """Outcomes of the thread that have arrived."""
+        self._here_turns = 0
+        self._here_turns_max = here_turns_max
+        self._here_from_ms = 0
+        """No turn is run on the loop before this monotonic ms."""
+        self._nudge: asyncio.TimerHandle | None = None
         self._open: dict[int, Callable[[Any], None]] = {}
         """By token, who is told the answer, or the result of a call."""
         self._tokens = itertools.count(1)
         self._asked = 0
         self._is_closed = False
-        self._thread = threading.Thread(target=self._run, name="hpc-turns", daemon=True)
+        self._thread = TurnThread(committer, self._clock, self._brought)
         self._thread.start()
 
     # On the event loop's thread
@@ -103,7 +111,7 @@ class Turns:
             answered(refusal)
             return lambda: None
         token = self._opened(answered)
-        self._inbox.put((token, verb, query, body))
+        self._put((token, verb, query, body))
         return functools.partial(self._leave, token)
 
     async def ask(self, verb: str, query: str, body: bytes = b"") -> Answer:
@@ -122,14 +130,14 @@ class Turns:
     def tell(self, verb: str, query: str) -> None:
         """Put an input that is not answered, such as `untail`."""
         if not self._is_closed:
-            self._inbox.put((next(self._tokens), verb, query, b""))
+            self._put((next(self._tokens), verb, query, b""))
 
     def put_outputs(self, pack: bytes, answered: Answered) -> None:
         """Store a body of output frames; they are on disk when the answer is 200."""
         if refusal := self._refusal():
             answered(refusal)
         else:
-            self._inbox.put(_Pack(self._opened(answered), pack))
+            self._give(Pack(self._opened(answered), pack))
 
     async def on_log(self, call: Callable[[EventLog], T]) -> T | Answer:
         """Run a short call on the turn thread, where the log and the outputs may be used.
@@ -143,14 +151,15 @@ class Turns:
         if refusal := self._refusal():
             return refusal
         future: asyncio.Future[Any] = self._loop.create_future()
-        self._inbox.put(_Call(self._opened(functools.partial(_settle, future)), call))
+        self._give(Call(self._opened(functools.partial(_settle, future)), call))
         return cast("T | Answer", await future)
 
     async def close(self) -> None:
         """Answer what is on the queue, then all that is held with 503, and end the thread."""
         if not self._is_closed:
             self._is_closed = True
-            self._inbox.put(_Stop())
+            self._give_near()
+            self._thread.stop()
         await self._loop.run_in_executor(None, self._thread.join)
         self._answer_all(stopping())
         self.feeds.close()
@@ -197,6 +206,77 @@ class Turns:
         if self._open.pop(token, None) is not None:
             self.tell("gone", f"token={token}")
 
+    def _put(self, one: Input) -> None:
+        is_here = self._given == 0 and self._here_turns < self._here_turns_max
+        if not is_here or one[1] not in HERE_VERBS:
+            self._give_near()
+            self._give(one)
+            return
+        self._near.append(one)
+        if len(self._near) == 1:
+            # After all that arrives in this round of the loop: what came together shares a turn.
+            self._loop.call_soon(self._run_here)
+
+    def _give(self, thing: Thing) -> None:
+        self._given += 1
+        self._here_turns = 0
+        self._thread.put(thing)
+
+    def _give_near(self) -> None:
+        for one in self._near:
+            self._give(one)
+        self._near.clear()
+
+    def _run_here(self) -> None:
+        if not self._near:
+            return  # the thread has it
+        began_ms = self._clock.mono_ms()
+        outcome = None
+        if self._may_run_here(began_ms):
+            outcome = self._thread.run_here(list(self._near), told=self._told)
+        if outcome is None:
+            self._give_near()
+            return
+        self._near.clear()
+        self._here_turns += 1
+        ended_ms = self._clock.mono_ms()
+        if ended_ms - began_ms > HERE_MS_MAX:
+            self._here_from_ms = ended_ms + THREAD_MS
+        self._deliver(outcome, self._watched(outcome))
+        self._nudge_by(outcome)
+
+    def _may_run_here(self, now_ms: int) -> bool:
+        return (
+            self._given == 0
+            and now_ms >= self._here_from_ms
+            and len(self._near) <= HERE_INPUTS_MAX
+            and sum(len(body) for *_, body in self._near) <= HERE_BYTES_MAX
+        )
+
+    def _nudge_by(self, outcome: Outcome) -> None:
+        """Let the thread, which does not know of this turn, look when the next one is due."""
+        if outcome.again:
+            self._nudge_now()
+        elif outcome.wake_ms is not None:
+            due_s = self._loop.time() + (outcome.wake_ms - self._clock.mono_ms()) / 1000
+            if self._nudge is None or self._nudge.when() > due_s:
+                if self._nudge is not None:
+                    self._nudge.cancel()
+                self._nudge = self._loop.call_at(due_s, self._nudge_now)
+
+    def _nudge_now(self) -> None:
+        if self._nudge is not None:
+            self._nudge.cancel()
+            self._nudge = None
+        self._given += 1
+        self._here_turns = 0
+        self._thread.nudge()
+
+    def _tell(self, outcome: Outcome, jobs: list[str], taken: int) -> None:
+        self._told += 1
+        self._given -= taken
+        self._deliver(outcome, jobs)
+
     def _deliver(self, outcome: Outcome, jobs: list[str]) -> None:
         # The last ones first: those are of requests that were held, which somebody waits for, as a
         # relay for its lease; who has sent something only wants to know that it has arrived.
@@ -230,65 +310,18 @@ class Turns:
 
     # On the turn thread
 
-    def _run(self) -> None:
-        wait_s: float | None = 0.0
-        is_stopping = False
-        while not is_stopping:
-            arrived, is_stopping = self._collect(wait_s)
-            try:
-                outcome = self._committer.run(arrived)
-            except Exception as error:  # a mistake of ours; nobody may be left waiting
-                outcome = Outcome(fatal=HpcError(f"A turn failed: {error!r}", code="internal"))
-            self._hand_over(outcome)
-            if outcome.fatal is not None:
-                return
-            if is_stopping:
-                self._committer.close()
-            wait_s = self._wait_s(outcome)
+    def _brought(self, outcome: Outcome, taken: int) -> None:
+        self._loop.call_soon_threadsafe(self._tell, outcome, self._watched(outcome), taken)
 
-    def _collect(self, wait_s: float | None) -> tuple[Arrived, bool]:
-        """Wait for the first arrival, then take all that is there."""
-        arrived = Arrived()
-        size = 0
-        try:
-            one = self._inbox.get(block=wait_s != 0, timeout=wait_s)
-            while True:
-                if isinstance(one, _Stop):
-                    return arrived, True
-                if isinstance(one, tuple):
-                    arrived.inputs.append(one)
-                    size += len(one[3])
-                elif isinstance(one, _Pack):
-                    arrived.packs.append((one.token, one.body))
-                    size += len(one.body)
-                else:
-                    arrived.calls.append((one.token, one.call))
-                if size >= TURN_BYTES_MAX:
-                    break
-                one = self._inbox.get_nowait()
-        except queue.Empty:
-            pass
-        return arrived, False
-
-    def _wait_s(self, outcome: Outcome) -> float | None:
-        if outcome.again:
-            return 0.0
-        if outcome.wake_ms is None:
-            return None
-        return max(0.0, (outcome.wake_ms - self._clock.mono_ms()) / 1000)
-
-    def _hand_over(self, outcome: Outcome) -> None:
+    def _watched(self, outcome: Outcome) -> list[str]:
+        """Return the jobs of a turn that somebody watches; may be called on any thread."""
         watched = self.feeds.jobs
-        jobs: list[str] = []
         if outcome.rebuilt:
-            jobs = list(watched.copy())
-        elif watched:
-            jobs = [job_id for row in outcome.rows for job_id in row.job_ids if job_id in watched]
-            jobs += [job_id for job_id in outcome.heard if job_id in watched]
-        quiet = not (outcome.answers or outcome.results or outcome.rows or outcome.rebuilt)
-        if quiet and not outcome.pokes and outcome.fatal is None:
-            return
-        self._loop.call_soon_threadsafe(self._deliver, outcome, jobs)
+            return list(watched.copy())
+        if not watched:
+            return []
+        jobs = [job_id for row in outcome.rows for job_id in row.job_ids if job_id in watched]
+        return jobs + [job_id for job_id in outcome.heard if job_id in watched]
 
 
 def _settle(future: asyncio.Future[Any], result: object) -> None:
