@@ -5,6 +5,7 @@ use std::borrow::Cow;
 use super::attempts::{AttemptKey, AttemptState, Outcome};
 use super::columns::Figures;
 use super::forget::forgotten_job;
+use super::gate::{After, Condition, Gate};
 use super::hub::Hub;
 use super::job::Job;
 use super::jobs::Form;
@@ -166,6 +167,9 @@ impl Hub {
             .raw("spec", &job.spec)
             .value("resources", &Value::Map(self.needs_of(job.shape)))
             .str("tasks", &job.tasks.to_string());
+        if let Some(gate) = &job.gate {
+            write_after(&mut object, gate);
+        }
         let inner = object.key("counts");
         let mut tallies = ObjectWriter::new(inner);
         for (state, count) in STATES.into_iter().zip(counts) {
@@ -277,6 +281,21 @@ fn listed_ids<'q>(
         return Err(Problem::bad_query("ids", detail).into());
     }
     Ok(ids.split(','))
+}
+
+/// Which jobs another comes after, as its submit said it; nothing where it said nothing.
+fn write_after(object: &mut ObjectWriter<'_>, gate: &Gate) {
+    for (field, condition) in Condition::ALL {
+        let of = |after: &&After| after.condition == condition;
+        if gate.after.iter().any(|after| of(&after)) {
+            object.list(field, gate.after.iter().filter(of), |out, after| {
+                write_str(out, &after.job_id);
+            });
+        }
+    }
+    if gate.by_task {
+        object.bool("after_task", true);
+    }
 }
 
 /// The state of an attempt, and why it is none that succeeded.

@@ -237,6 +237,10 @@ impl Search {
         if let Some(reason) = &told.reason {
             object.str("reason", reason);
         }
+        // `reason` is ours: why nothing came of it. This is theirs: why they held, drained, cancelled.
+        if let (Teller::Kernel(_), Some(because)) = (&self.teller, event.spec.str("reason")) {
+            object.str("because", because);
+        }
         object.end();
         out.push(b',');
     }
