@@ -36,13 +36,8 @@ def texts(path: Path) -> Iterator[tuple[int, str]]:
                 yield from ((number, re.sub(r"\{[^}]*\}", "7", text)) for text in found)
         return
     tree_of_code = ast.parse(path.read_text("utf-8"))
-    docstrings = {
-        id(node.body[0].value)
-        for node in ast.walk(tree_of_code)
-        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef)
-        and node.body
-        and isinstance(node.body[0], ast.Expr)
-    }
+    # Those of modules, classes and functions, and those of a name behind its assignment.
+    docstrings = {id(node.value) for node in ast.walk(tree_of_code) if isinstance(node, ast.Expr)}
     inner: set[int] = set()
     for node in ast.walk(tree_of_code):
         if isinstance(node, ast.JoinedStr):
@@ -83,6 +78,19 @@ def test_a_hint_parses_against_the_command_tree(where: str, hint: str) -> None:
     if getattr(command, "commands", None) is None:
         with command.make_context(context.info_name, rest, parent=context):
             pass
+
+
+def test_no_message_speaks_of_routes() -> None:
+    """Who types commands is told commands; a program finds the routes in the documentation."""
+    of_programs = {"python/hpc/cli/relay.py"}  # says what `--port` serves to them
+    told = [
+        f"{path.relative_to(ROOT)}:{number}: {text}"
+        for path in [*PYTHON, *RUST]
+        for number, text in texts(path)
+        if re.search(r"\b(GET|POST|PUT|DELETE) /", text)
+        and path.relative_to(ROOT).as_posix() not in of_programs
+    ]
+    assert not told
 
 
 @pytest.mark.parametrize("noun", NOUNS)

@@ -138,7 +138,7 @@ class LogReader:
             "not_found",
             "Nothing has this name",
             f"job `{job_id}` has no task {task}; its tasks are {tasks}",
-            "`GET /jobs/{job_id}/tasks` lists its tasks",
+            f"see them: hpc job tasks {job_id}",
         )
 
 

@@ -32,6 +32,7 @@ def auth_refusal(headers: Mapping[bytes, bytes], token_sha256: bytes) -> Answer 
         401,
         "unauthorized",
         "A token is needed",
-        f"header `Authorization` must be `Bearer TOKEN` with this Hub's token, got {came}",
-        "the token stands in `access.json` under HPC_HOME; clients also take it from HPC_TOKEN",
+        f"this Hub's token is needed, got {came}",
+        "the token stands in `access.json` under HPC_HOME; clients also take it from HPC_TOKEN; "
+        "what is found here: hpc doctor",
     )

@@ -177,7 +177,7 @@ class HttpClient:
             refusal = wire.read_body(head, deadline) if head.status >= REFUSALS_BEGIN else b""
         except OSError as error:
             wire.close()
-            raise Unanswered(f"No answer of the Hub to GET {path}: {_why(error)}") from error
+            raise self._unanswered(error) from error
         except NoHub:
             wire.close()
             raise
@@ -195,9 +195,9 @@ class HttpClient:
                 return self._exchange(wire, method, target, body, content_type, deadline)
             except Broken as error:
                 if not error.is_stale:
-                    raise self._unanswered(method, target, error) from error
+                    raise self._unanswered(error) from error
             except OSError as error:
-                raise self._unanswered(method, target, error) from error
+                raise self._unanswered(error) from error
             try:
                 wire = self._opened(deadline)
             except NoHub as error:
@@ -209,7 +209,7 @@ class HttpClient:
         try:
             return self._exchange(wire, method, target, body, content_type, deadline)
         except OSError as error:
-            raise self._unanswered(method, target, error) from error
+            raise self._unanswered(error) from error
 
     def _exchange(
         self, wire: Wire, method: str, target: str, body: bytes, content_type: str, deadline: float
@@ -281,11 +281,8 @@ class HttpClient:
             hint="start one: hpc hub   or set HPC_HUB_URL",
         )
 
-    def _unanswered(self, method: str, target: str, error: OSError) -> Unanswered:
-        path = target.partition("?")[0]
-        return Unanswered(
-            f"No answer of the Hub at {self.access.url} to {method} {path}: {_why(error)}"
-        )
+    def _unanswered(self, error: OSError) -> Unanswered:
+        return Unanswered(f"No answer of the Hub at {self.access.url}: {_why(error)}")
 
 
 def target(path: str, query: Query) -> str:

@@ -13,7 +13,7 @@ def no_route(path: str) -> Answer:
         "no_route",
         "No such route",
         f"path {path!r} is none of this Hub's",
-        "`GET /schema` lists the routes",
+        "its routes stand in /schema; a command that misses one is of another version",
     )
 
 
@@ -70,7 +70,7 @@ def not_ready() -> Answer:
         "recovering",
         "The Hub is not ready yet",
         "the log is being recovered",
-        "wait until `GET /readyz` answers 200, then send the same request again",
+        "send the same request again in a moment; hpc doctor says when it is ready",
     )
 
 

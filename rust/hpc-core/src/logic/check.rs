@@ -70,7 +70,7 @@ pub fn check_event<'b>(
     if kernel.is_some_and(|kernel| kernel.sender() == Sender::Hub) {
         let detail = format!("Kind `{kind}` is written by the Hub alone");
         let problem = Problem::new(403, "not_allowed", "Not allowed", detail);
-        let hint = "relays lease by POST /claim; the Hub records what comes of it";
+        let hint = "ask for it: CancelJob, HoldJob, ReleaseJob, SetPriority, RetryJob, ForgetJob";
         let field = Value::text("kind");
         return Err(problem.hint(hint).with("field", field).into());
     }
@@ -220,7 +220,7 @@ pub fn unknown_namespace(state: &State, ns_id: &str) -> Box<Problem> {
     );
     let hint = match nearest(ns_id, known.iter().copied()) {
         Some(near) => format!("did you mean `{near}`?"),
-        None if known.is_empty() => "none is registered yet: POST /control".to_owned(),
+        None if known.is_empty() => "none is registered yet: hpc ns register FILE".to_owned(),
         None => format!("known: {}", known.join(", ")),
     };
     let detail = format!("Namespace `{ns_id}` is not registered");

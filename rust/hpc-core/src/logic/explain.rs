@@ -53,7 +53,7 @@ impl Hub {
             None if spec.is_empty() && table == "jobs" && self.state.kernel.is_forgotten(key) => {
                 return self.known_job(key).map(|_| Vec::new());
             }
-            None if !why_not => return Err(unsaid(table, key, column)),
+            None if !why_not => return Err(unsaid(gid, table, key, column)),
             cell => cell,
         };
         let mut out = Vec::new();
@@ -105,9 +105,9 @@ fn found(
     Ok(facts.find(table, key, column))
 }
 
-fn unsaid(table: &str, key: &str, column: &str) -> Box<Problem> {
+fn unsaid(gid: &str, table: &str, key: &str, column: &str) -> Box<Problem> {
     let detail = format!("Nothing was said of `{column}` in row `{key}` of `{table}`");
-    let hint = "see what there is: GET /pull?gid=...&cursor=0";
+    let hint = format!("see what there is: hpc pull {gid}");
     Box::new(Problem::not_found(detail).hint(hint))
 }
 

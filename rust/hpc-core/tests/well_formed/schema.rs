@@ -275,7 +275,10 @@ fn an_unknown_namespace_is_404_with_those_that_exist() {
     let mut desk = Desk::new();
     let none = desk.offer("Said", json!({}), json!({}));
     assert_eq!(none.code(), (404, "unknown_namespace"));
-    assert_eq!(none.body["hint"], "none is registered yet: POST /control");
+    assert_eq!(
+        none.body["hint"],
+        "none is registered yet: hpc ns register FILE"
+    );
     desk.register("batch", json!({"schema": {}}));
     let near =
         desk.ingest(&[json!({"kind": "Said", "payload": {"ctx": {"ns_id": "bacth"}, "spec": {}}})]);
