@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -101,19 +102,35 @@ def test_the_command_line_holds_releases_and_orders(cluster: Cluster, tmp_path: 
     held = hpc(cluster, "submit", "--hold", "--array", "0-9%2", "--key", "held", "--", "true")
     assert held.returncode == 0, held.stderr
     assert held.stdout == "held\n"
-    assert "job held is held: held: hpc job release held" in held.stderr
+    assert "job held is held: hpc job release held\n" in held.stderr
+
+    assert hpc(cluster, "job", "hold", "held", "--reason", "not before noon").returncode == 0
+    shown = hpc(cluster, "job", "info", "held").stdout
+    assert re.search(r"^held +since \S+Z: not before noon$", shown, re.MULTILINE)
+    assert re.search(r"^at a time +at most 2 tasks$", shown, re.MULTILINE)
+    waited = hpc(cluster, "job", "wait", "held", "--timeout", "10ms")
+    assert waited.stderr.startswith(
+        "note: job held is held: hpc job release held (not before noon)\n"
+    )
 
     late = hpc(cluster, "submit", "--after", "held", "--key", "late", "--", *_touch(tmp_path / "l"))
     assert late.returncode == 0, late.stderr
     assert "job late is waiting: waits for job held (0 of 10 tasks are done)" in late.stderr
     assert hpc(cluster, "job", "priority", "7", "late").returncode == 0
-    assert cluster.client().info("late")["priority"] == 7
+    row = cluster.client().info("late")
+    assert (row["priority"], row["after"]) == (7, ["held"])
+    assert not {"after_any", "after_fail", "after_task"} & row.keys()
+    shown = hpc(cluster, "job", "info", "late").stdout
+    assert re.search(r"^after +held has succeeded$", shown, re.MULTILINE)
     assert hpc(cluster, "job", "list", "held").stdout.splitlines()[1].split()[0] == "held"
 
     assert hpc(cluster, "job", "release", "held").returncode == 0
     waited = hpc(cluster, "job", "wait", "late")
     assert waited.returncode == 0, waited.stderr
     assert (tmp_path / "l").exists()
+    retried = hpc(cluster, "job", "retry", "late")
+    assert retried.returncode == 0
+    assert "nothing to retry, no task has failed or was cancelled" in retried.stderr
 
 
 def test_a_throttle_holds_on_real_cores(cluster: Cluster, tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import re
 import signal
 import sys
 from pathlib import Path
@@ -235,7 +236,9 @@ def test_a_node_whose_pre_fails_is_drained_until_it_is_undrained(
     job = cluster.client().submit(f"echo $HPC_NODE_ID >> {ran}", memory=16)
     processes.until(lambda: node(cluster, "n1")["drained"])
     assert job.info()["state"] == "queued"
-    assert "drained" in hpc(cluster, "node", "list").stdout
+    assert "--pre of task 0 of job" in hpc(cluster, "node", "list").stdout
+    shown = hpc(cluster, "node", "info", "n1").stdout
+    assert re.search(r"^drained +since \S+Z by its relay: --pre of task 0", shown, re.MULTILINE)
     cluster.relay("n2")
     info = job.wait(30)
     assert info["state"] == "succeeded"

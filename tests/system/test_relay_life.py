@@ -56,14 +56,23 @@ def test_a_drained_node_ends_what_it_runs_and_takes_nothing(
     running = client.submit(waits, memory=16)
     until((tmp_path / "began").exists)
 
-    said = hpc(cluster, "node", "drain", "n1").stderr
+    said = hpc(cluster, "node", "drain", "n1", "--reason", "new disk").stderr
     assert said == "node n1 up, drained; runs 1 task\n"
     later = client.submit("true", memory=16, key="later")
     why = hpc(cluster, "job", "why", "later").stdout.splitlines()
     assert why[0] == "job later: every relay of `batch` is drained"
-    assert why[1:] == ["n1: is drained: hpc node undrain n1", "ahead: no task"]
+    assert why[1:] == ["n1: is drained: hpc node undrain n1 (new disk)", "ahead: no task"]
     told = json.loads(hpc(cluster, "job", "why", "later", "--json").stdout)
     assert told["data"]["nodes"] == client.why("later")["nodes"]
+
+    listed = hpc(cluster, "node", "list").stdout.splitlines()
+    assert (listed[0].split()[-1], listed[1].endswith("  new disk")) == ("DRAINED", True)
+    # What comes into the log after it does not hide the reason, nor does a Hub that starts again.
+    assert cluster.hub is not None
+    cluster.hub.kill()
+    cluster.start_hub()
+    node = hpc(cluster, "node", "info", "n1").stdout
+    assert re.search(r"^drained +since \S+Z: new disk$", node, re.MULTILINE)
 
     gate.touch()
     assert running.wait(30)["state"] == "succeeded"

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import re
+from typing import Any
 
 import pytest
-from canned_hub import CannedHub, answer, ended, job, knows
+import typer
+from canned_hub import Canned, CannedHub, Request, answer, ended, job, knows, problem, sent
 
 from hpc.cli import tree
 
@@ -133,3 +135,208 @@ def test_each_way_to_fail_counts_its_own_tasks(
     assert tree.main(["job", "wait", "7"]) == 1
     said = capsys.readouterr()
     assert "4 tasks: exit code 1; 1 task: exit code 2" in said.out
+
+
+def test_an_attempt_of_an_array_names_its_tasks_and_what_its_time_is(
+    hub: CannedHub, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Tasks that share a row may have run one after another, or in several rounds."""
+    rows = [
+        {**job()["attempts"][0], "tasks": tasks, "attempt": number}
+        for number, tasks in enumerate(("0", "1-2", "3"), 1)
+    ]
+    knows(hub, job(tasks="0-3", attempts=rows))
+    assert tree.main(["job", "info", "7"]) == 0
+    shown = capsys.readouterr().out
+    assert "1 on n1, task 0, exit code 0, 250 ms\n" in shown
+    assert "2 on n1, tasks 1-2, exit code 0, 250 ms from the first start to the last end\n" in shown
+    assert "3 on n1, task 3, exit code 0, 250 ms\n" in shown
+    knows(hub, job())
+    assert tree.main(["job", "info", "7"]) == 0
+    assert "1 on n1, exit code 0, 250 ms\n" in capsys.readouterr().out
+
+
+def test_a_job_that_goes_on_says_what_has_failed_so_far(
+    hub: CannedHub, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """`running: exit code 1` would read as if it were over."""
+    row = ended(cause="exit", exit_code=1)
+    knows(hub, {**row, "state": "running", "tasks": "0-3"})
+    assert tree.main(["job", "info", "7"]) == 0
+    assert "running; so far 1 task: exit code 1\n" in capsys.readouterr().out
+
+
+def jobs(hub: CannedHub, *rows: dict[str, Any]) -> None:
+    """Let the Hub list jobs, the oldest first, and know each."""
+
+    def listed(request: Request) -> Canned:
+        state, name = request.query.get("state"), request.query.get("name")
+        found = [row for row in rows if state in (None, row["state"])]
+        found = [row for row in found if name in (None, row["name"])]
+        found = found[::-1] if request.query.get("order") == "desc" else found
+        return answer({"cursor": 4, "data": found, "next": None})
+
+    hub.routes["GET", "/jobs"] = listed
+    for row in rows:
+        knows(hub, row)
+
+
+@pytest.mark.parametrize(
+    ("typed", "ids"),
+    [
+        (["all"], ["c", "b", "a"]),
+        (["all", "--last", "2"], ["c", "b"]),
+        (["failed"], ["c", "a"]),
+        (["a", "c", "--last", "1"], ["c"]),
+        (["b", "a"], ["b", "a"]),
+        (["all", "--state", "failed", "--last", "1"], ["c"]),
+        (["all", "--ns", "other"], []),
+        (["all", "--name", "x"], ["b"]),
+    ],
+)
+def test_jobs_that_are_named_are_listed_like_others(
+    hub: CannedHub, capsys: pytest.CaptureFixture[str], typed: list[str], ids: list[str]
+) -> None:
+    """The newest first, as many as are wanted, and only those that are."""
+    rows = [("a", "failed", 1, None), ("b", "succeeded", 2, "x"), ("c", "failed", 2, None)]
+    jobs(hub, *(job(i, s, submitted_at=at, name=name) for i, s, at, name in rows))
+    assert tree.main(["job", "list", *typed]) == 0
+    told = capsys.readouterr()
+    assert [line.split()[0] for line in told.out.splitlines()[1:]] == ids
+    is_cut = "--last" in typed
+    again = f"hpc job list {' '.join(typed[: typed.index('--last')])} --last 0" if is_cut else ""
+    if is_cut and "--state" not in typed:
+        assert told.err == f"the {len(ids)} newest; all of them: {again}\n"
+
+
+@pytest.mark.parametrize(
+    ("state", "typed", "said"),
+    [
+        ("succeeded", [], "no task has failed or was cancelled"),
+        ("failed", ["--tasks", "3-4"], "none of tasks 3-4 has failed or was cancelled"),
+        ("failed", ["--tasks", "0-4:2"], None),
+        ("cancelled", [], None),
+    ],
+)
+def test_a_retry_that_finds_nothing_to_do_says_so(
+    hub: CannedHub,
+    capsys: pytest.CaptureFixture[str],
+    state: str,
+    typed: list[str],
+    said: str | None,
+) -> None:
+    """A request about what is settled well is no error: it has no effect, and exits with 0."""
+    knows(hub, job(state=state))
+    assert tree.main(["job", "retry", "7", *typed]) == 0
+    told = f"job 7 {state}: nothing to retry, {said}\n"
+    assert (told in capsys.readouterr().err) is (said is not None)
+    assert tree.main(["job", "retry", "7", *typed, "--json"]) == 0
+    assert (told in capsys.readouterr().err) is (said is not None)
+
+
+@pytest.mark.parametrize(
+    ("spec", "typed", "code", "said"),
+    [
+        ({"stdout": "out.%j.%a.%N.%%"}, [], 4, ["stdout of task 3 of job 7 is in {}"]),
+        ({"stdout": "out.%j.%a.%N.%%"}, ["--stderr"], 0, []),
+        ({"stderr": "out.%j.%a.%N.%%"}, [], 0, ["stderr of task 3 of job 7 is in {}"]),
+        ({"stderr": "out.%j.%a.%N.%%"}, ["--stderr"], 4, ["stderr of task 3 of job 7 is in {}"]),
+        ({"stderr": "out.%j.%a.%N.%%"}, ["--stream", "stdout"], 0, []),
+        (
+            {"stdout": "out.%j.%a.%N.%%", "stderr": "/tmp/e"},
+            ["--follow"],
+            4,
+            [
+                "stdout of task 3 of job 7 is in {}",
+                "stderr of task 3 of job 7 is in /tmp/e on node n1",
+            ],
+        ),
+    ],
+)
+def test_output_in_a_file_of_its_own_is_pointed_to(
+    hub: CannedHub,
+    capfd: pytest.CaptureFixture[str],
+    spec: dict[str, str],
+    typed: list[str],
+    code: int,
+    said: list[str],
+) -> None:
+    """An empty answer would look as if nothing had been written; a script sees it by the code."""
+    row = job(tasks="3-9", spec={"command": "x", "cwd": "/work", **spec})
+    knows(hub, row)
+    task = {**TASK, "task": 3, "state": "succeeded"}
+    hub.routes["GET", "/jobs/7/tasks"] = answer({"cursor": 4, "data": [task], "next": None})
+    hub.routes["GET", "/jobs/7/log"] = Canned(body=b"")
+    assert tree.main(["job", "log", "7", *typed]) == code
+    place = "/work/out.7.3.n1.% on node n1"
+    assert capfd.readouterr().err == "".join(f"note: {text.format(place)}\n" for text in said)
+
+
+def test_a_file_that_is_to_come_and_json_are_told_as_well(
+    hub: CannedHub, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Before the task has a node, `%N` has no value."""
+    knows(hub, job(state="queued", spec={"command": "x", "stdout": "out.%N", "cwd": "/work"}))
+    task = {**TASK, "task": 0, "state": "queued", "node_id": None, "started_at": None}
+    hub.routes["GET", "/jobs/7/tasks"] = answer({"cursor": 4, "data": [task], "next": None})
+    hub.routes["GET", "/jobs/7/log"] = Canned(body=b"")
+    assert tree.main(["job", "log", "7", "--json"]) == 4
+    told = capsys.readouterr()
+    assert told.err == "note: stdout of job 7 goes to /work/out.%N on the node that runs it\n"
+    assert json.loads(told.out)["data"] == {
+        "job_id": "7",
+        "stdout": "",
+        "stderr": "",
+        "files": {"stdout": {"path": "/work/out.%N", "node_id": None}},
+    }
+    assert tree.main(["job", "log", "7", "--task", "5"]) == 4
+    assert "has no task 5; its tasks are 0" in capsys.readouterr().err
+
+
+def test_what_was_not_needed_is_pointed_out_and_counts_as_cancelled(
+    hub: CannedHub, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """`wait` is 1 where a job was cancelled, whatever for; who reads it sees what for."""
+    settled = [{"tasks": "0", "state": "cancelled", "cause": "dependency"}]
+    row = job("alarm", "cancelled", settled=settled)
+    knows(hub, job())
+    for after, said in (
+        ({"after_fail": ["7"]}, "note: not needed: alarm; the exit code is 1"),
+        ({"after": ["7"]}, None),
+    ):
+        knows(hub, {**row, **after})
+        assert tree.main(["job", "wait", "7", "alarm"]) == 1
+        err = capsys.readouterr().err
+        assert (said in err) if said else not err
+
+
+def test_run_says_that_it_has_no_lists(hub: CannedHub, capsys: pytest.CaptureFixture[str]) -> None:
+    """One task is what it runs, and its words go to it as they were typed."""
+    assert tree.main(["run", "--", "echo", "{}", ":::", "a"]) == 0
+    assert "note: `:::` is a word like any other here" in capsys.readouterr().err
+    assert sent(hub)["spec"]["args"] == ["{}", ":::", "a"]
+    command = typer.main.get_command(tree.tree("run")).commands["run"]  # type: ignore[attr-defined]
+    assert ":::" not in str([parameter.help for parameter in command.params])
+
+
+def test_events_of_one_job_are_asked_for(
+    hub: CannedHub, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """By whatever names it; of one that was forgotten by its id."""
+    event = {"seq": 9, "at": 0, "kind": "SubmitJob", "payload": {"ctx": {"job_id": "7"}}}
+
+    def page(request: Request) -> Canned:
+        rows = [event] if request.query["cursor"] == "0" else []
+        return answer({"cursor": 9, "data": rows, "next": None})
+
+    hub.routes["GET", "/events"] = page
+    jobs(hub, job(name="sim"))
+    gone = problem(404, "forgotten", "job `old` was forgotten", outcome="failed")
+    hub.routes["GET", "/jobs/old"] = gone
+    for selector, job_id in (("sim", "7"), ("old", "old")):
+        hub.asked.clear()
+        assert tree.main(["events", "--job", selector]) == 0
+        assert "SubmitJob" in capsys.readouterr().out
+        asked = [request.query for request in hub.asked if request.path == "/events"]
+        assert [query["job"] for query in asked] == [job_id, job_id]
+    assert tree.main(["events", "--job", "nobody"]) == 4

@@ -57,7 +57,7 @@ def test_a_selector_means_these_jobs(
         hub.routes["GET", f"/jobs/{number}"] = answer({"cursor": 4, "data": job(number)})
     assert tree.main(["job", "list", selector, "--json"]) == 0
     data = json.loads(capsys.readouterr().out)["data"]
-    assert [row["job_id"] for row in data] == found
+    assert [row["job_id"] for row in data] == found[::-1], "the newest first"
 
 
 def test_what_means_several_jobs_is_refused_where_one_is_wanted(

@@ -11,8 +11,10 @@ from typing import Annotated, Any
 
 import typer
 
-from hpc.cli import output
+from hpc.cli import output, selectors
 from hpc.cli.options import HubUrl, Json, client
+from hpc.client import Client
+from hpc.errors import NotFound
 from hpc.terminal import json_text
 
 
@@ -24,6 +26,12 @@ def add(app: typer.Typer, _verb: str | None) -> None:
 def events(
     cursor: Annotated[int, typer.Option("--cursor", min=0, help="What is had already.")] = 0,
     limit: Annotated[int | None, typer.Option("--limit", min=0, help="So many at most.")] = None,
+    job: Annotated[
+        str | None,
+        typer.Option(
+            "--job", metavar="JOB", help="Only what speaks of it: id, prefix, name, last."
+        ),
+    ] = None,
     follow: Annotated[
         bool, typer.Option("--follow", "-f", help="Go on with those to come.")
     ] = False,
@@ -35,7 +43,8 @@ def events(
     With --json one object; with --follow too, a line of JSON for each event.
     """
     with client(hub_url) as hub:
-        found = islice(hub.events(cursor, follow=follow), limit)
+        job_id = None if job is None else _job_id(hub, job)
+        found = islice(hub.events(cursor, follow=follow, job=job_id), limit)
         if as_json and not follow:
             data = [_as_data(event) for event in found]
             # Up to the last one shown: `--limit` may have left out what came after it.
@@ -46,6 +55,15 @@ def events(
                 print(json_text(_as_data(event)), flush=True)
             else:
                 output.put(_line(event))
+
+
+def _job_id(hub: Client, selector: str) -> str:
+    try:
+        return str(selectors.one(hub, selector)["job_id"])
+    except NotFound as error:
+        if error.outcome is None:
+            raise
+        return selector  # of one that was forgotten the log may still have some
 
 
 def _as_data(event: Mapping[str, Any]) -> dict[str, Any]:

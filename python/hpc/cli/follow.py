@@ -217,6 +217,15 @@ class Followers:
                 output.leave()
                 output.show(client)
 
+    def show_rest(self, client: Client) -> None:
+        """Print what has come since the streams have ended.
+
+        They end with the cancel of a task, of which nobody has read anything yet; its processes
+        may write on, in their grace.
+        """
+        for output in self._outputs:
+            output.show(client)
+
     def _follow(self, output: Output) -> None:
         outcome: Exception | None = None
         try:

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from hpc.cli import job_requests, job_why, output, selectors, wording
+from hpc.cli import job_log, job_requests, job_why, output, reasons, selectors, wording
 from hpc.cli.options import HubUrl, Json, Selectors, client, noun
 from hpc.client import Client
 from hpc.client.ending import Over
@@ -37,7 +37,7 @@ def add(app: typer.Typer, verb: str | None) -> None:
             "why": job_why.why,
             "tasks": tasks,
             "wait": wait,
-            "log": log,
+            "log": job_log.log,
             **job_requests.VERBS,
         },
         verb,
@@ -50,18 +50,26 @@ def list_(
     ns: Annotated[str | None, typer.Option("--ns", help="Only of this namespace.")] = None,
     name: Annotated[str | None, typer.Option("--name", help="Only of this name.")] = None,
     last: Annotated[
-        int, typer.Option("--last", metavar="N", min=0, help="The newest; 0 is all of them.")
-    ] = LIST_DEFAULT,
+        int | None,
+        typer.Option(
+            "--last",
+            metavar="N",
+            min=0,
+            help=f"The newest; 0 is all. Else {LIST_DEFAULT}, or all that is named.",
+            show_default=False,
+        ),
+    ] = None,
     as_json: Json = False,
     hub_url: HubUrl = None,
 ) -> None:
     """List jobs, the newest first."""
     _check_state(state)
     with client(hub_url) as hub:
+        wanted = {"state": state, "ns": ns, "name": name}
         if jobs:
-            rows, is_cut = selectors.several(hub, jobs), False
+            rows, is_cut = _named(hub, jobs, last or 0, wanted)
         else:
-            rows, is_cut = _newest(hub, last, state=state, ns=ns, name=name)
+            rows, is_cut = _newest(hub, LIST_DEFAULT if last is None else last, wanted)
     if as_json:
         output.put_json("job.list", [as_data(row) for row in rows], cursor=hub.cursor)
         return
@@ -81,17 +89,22 @@ def list_(
         ),
     )
     if is_cut:
-        output.say(f"the {last} newest; all of them: hpc job list --last 0")
+        again = " ".join(["hpc job list", *(jobs or ()), "--last 0"])
+        output.say(f"the {len(rows)} newest; all of them: {again}")
 
 
 def info(job: Selector = None, as_json: Json = False, hub_url: HubUrl = None) -> None:
     """Show what is known of a job, why it waits or how it ended."""
     with client(hub_url) as hub:
         found = selectors.one(hub, job)
+        holds = reasons.of_holds(hub, found)
     if as_json:
-        output.put_json("job.info", as_data(found), cursor=hub.cursor)
+        data = as_data(found)
+        if holds:
+            data["holds"] = [{"tasks": said.tasks, **said.as_data()} for said in holds]
+        output.put_json("job.info", data, cursor=hub.cursor)
     else:
-        output.put_fields(wording.fields(found))
+        output.put_fields(wording.fields(found, [said.text() for said in holds]))
 
 
 def tasks(
@@ -136,77 +149,13 @@ def wait(
     timeout_s = None if timeout is None else parse_duration(timeout, field="timeout")
     with client(hub_url) as hub:
         found = selectors.several(hub, jobs or ["last"])
+        for row in found:
+            if row["state"] == "held":  # it waits for somebody, and that may be who waits here
+                reasons.say_waiting(row, reasons.of_holds(hub, row))
         job_ids = [str(row["job_id"]) for row in found]
         return wait_for(
             hub, job_ids, timeout_s=timeout_s, tell=output.put, as_json=as_json, known=found
         )
-
-
-def log(
-    job: Selector = None,
-    task: Annotated[
-        int | None, typer.Option("--task", metavar="N", min=0, help="Of an array; else the first.")
-    ] = None,
-    stream: Annotated[
-        str | None, typer.Option("--stream", metavar="stdout|stderr", help="Only this one.")
-    ] = None,
-    stderr: Annotated[bool, typer.Option("--stderr", help="Only stderr.")] = False,
-    last: Annotated[
-        int | None,
-        typer.Option("--lines", "-n", metavar="N", min=0, help="Only the last lines of each."),
-    ] = None,
-    follow: Annotated[
-        bool, typer.Option("--follow", "-f", help="Go on until the task has ended.")
-    ] = False,
-    as_json: Json = False,
-    hub_url: HubUrl = None,
-) -> None:
-    """Print the output of a task: its stdout to stdout, its stderr to stderr.
-
-    With --json one object with both as text; with --follow too, a line of JSON for each piece.
-    """
-    # Imported here: threads are of no use to the other commands of this noun.
-    from hpc.cli import follow as following  # noqa: PLC0415
-
-    if stderr:
-        if stream == "stdout":
-            raise UsageError("`--stderr` and `--stream stdout` exclude each other", field="stderr")
-        stream = "stderr"
-    if stream is not None and stream not in following.STREAMS:
-        raise UsageError(f"`--stream` must be stdout or stderr, got {stream!r}", field="stream")
-    with client(hub_url) as hub:
-        job_id = str(selectors.one(hub, job)["job_id"])
-        out = following.JsonLines if as_json else output.screen
-        names = following.STREAMS if stream is None else (stream,)
-        if follow and stream is None:
-            following.Followers(hub_url, job_id, task, out, last=last).join()
-        elif as_json and not follow:
-            texts = {name: _text(hub, (job_id, task, name), last) for name in names}
-            output.put_json("job.log", {"job_id": job_id, **texts}, cursor=hub.cursor)
-        else:
-            for name in names:
-                of = following.Output(job_id, task, name, out(name))
-                if last is not None:
-                    of.show_last(hub, last)
-                if follow:
-                    of.follow(hub)
-                elif last is None:
-                    of.show(hub)
-
-
-def _text(hub: Client, of: tuple[str, int | None, str], last: int | None) -> str:
-    """Return a stream of a task, or its last lines, as text; what is no UTF-8 as U+FFFD."""
-    import io  # noqa: PLC0415 - for --json alone
-
-    from hpc.cli import follow as following  # noqa: PLC0415 - see `log`
-
-    buffer = io.BytesIO()
-    stream = following.Output(*of, buffer)
-    if last is None:
-        stream.show(hub)
-    else:
-        stream.show_last(hub, last)
-    return buffer.getvalue().decode(errors="replace")
 
 
 def wait_for(
@@ -223,7 +172,18 @@ def wait_for(
     rows = ended(hub, job_ids, timeout_s=timeout_s, tell=told, known=known)
     if as_json:
         output.put_json("job.wait", [as_data(row) for row in rows], cursor=hub.cursor)
-    return 0 if all(row["state"] == "succeeded" for row in rows) else 1
+    lacking = [row for row in rows if row["state"] != "succeeded"]
+    if lacking and all(_is_unneeded(row) for row in lacking):
+        ids = ", ".join(str(row["job_id"]) for row in lacking)
+        output.say(f"note: not needed: {ids}; the exit code is 1 as for all that is cancelled")
+    return 1 if lacking else 0
+
+
+def _is_unneeded(row: Mapping[str, Any]) -> bool:
+    """Return whether a job never started because a failure that it is for did not come."""
+    settled = row.get("settled") or []
+    is_cancelled = row["state"] == "cancelled" and "after_fail" in row
+    return is_cancelled and all(each["cause"] == "dependency" for each in settled)
 
 
 def ended(
@@ -297,9 +257,25 @@ def _check_state(state: str | None) -> None:
         )
 
 
-def _newest(hub: Client, last: int, **wanted: str | None) -> tuple[list[dict[str, Any]], bool]:
+def _newest(
+    hub: Client, last: int, wanted: Mapping[str, str | None]
+) -> tuple[list[dict[str, Any]], bool]:
     query = {name: value for name, value in wanted.items() if value is not None}
     if last == 0:
         return list(hub.jobs(order="desc", **query)), False
     rows = list(islice(hub.jobs(order="desc", limit=last + 1, **query), last + 1))
     return rows[:last], len(rows) > last
+
+
+def _named(
+    hub: Client, jobs: Sequence[str], last: int, wanted: Mapping[str, str | None]
+) -> tuple[list[dict[str, Any]], bool]:
+    """Return those that selectors mean, the newest first, and whether others were left out."""
+    fields = {"state": "state", "ns": "ns_id", "name": "name"}
+    asked = [(fields[name], value) for name, value in wanted.items() if value is not None]
+    found = selectors.several(hub, jobs)
+    rows = [row for row in found if all(row.get(field) == value for field, value in asked)]
+    # Of one millisecond, the later of those that a selector gives: it gives the oldest first.
+    rows.reverse()
+    rows.sort(key=lambda row: row.get("submitted_at") or 0, reverse=True)
+    return (rows[:last], len(rows) > last) if last else (rows, False)

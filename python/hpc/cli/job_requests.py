@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Annotated, Any, Final
 
 import typer
@@ -126,9 +126,28 @@ def _ask(
             hub.ingest(events)
         after = hub.infos([row["job_id"] for row in found])
         now = [after.get(row["job_id"]) or hub.info(row["job_id"]) for row in found]
+    idle = [kind == "RetryJob" and not _to_retry(row, more.get("tasks")) for row in found]
     if as_json:
         data = [{"job_id": row["job_id"], "state": row["state"]} for row in now]
         output.put_json(f"job.{verb}", data, cursor=hub.cursor)
-        return
-    for row in now:
-        output.say(f"job {row['job_id']} {wording.outcome(row)}")
+    for row, is_idle in zip(now, idle, strict=True):
+        if is_idle:
+            which = "no task" if more.get("tasks") is None else f"none of tasks {more['tasks']}"
+            output.say(
+                f"job {row['job_id']} {row['state']}: nothing to retry, "
+                f"{which} has failed or was cancelled"
+            )
+        elif not as_json:
+            output.say(f"job {row['job_id']} {wording.outcome(row)}")
+
+
+def _to_retry(row: Mapping[str, Any], tasks: str | None) -> bool:
+    """Return whether a further round has anything to do, of the named tasks or of all."""
+    # Imported here: the other requests are about whatever is there.
+    from hpc.arrays import range_list  # noqa: PLC0415
+
+    ended = [s for s in row.get("settled") or [] if s["state"] in ("failed", "cancelled")]
+    if tasks is None:
+        return bool(ended)
+    named = range_list(tasks)
+    return any(wording.overlaps(str(each["tasks"]), named) for each in ended)

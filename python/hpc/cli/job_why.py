@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any
 
 import typer
 
-from hpc.cli import output, selectors, wording
+from hpc.cli import output, reasons, selectors, wording
 from hpc.cli.options import HubUrl, Json, client
+from hpc.client import Client
 
 Selector = Annotated[
     str | None,
@@ -21,18 +22,37 @@ def why(job: Selector = None, as_json: Json = False, hub_url: HubUrl = None) -> 
     with client(hub_url) as hub:
         info = selectors.one(hub, job)
         told = hub.why(str(info["job_id"]))
+        holds = reasons.of_holds(hub, info)
+        drains = _drains(hub, told.get("nodes") or [])
     if as_json:
-        output.put_json("job.why", {**told, "state": info["state"]}, cursor=hub.cursor)
+        data = {**told, "state": info["state"]}
+        if holds:
+            data["holds"] = [{"tasks": said.tasks, **said.as_data()} for said in holds]
+        output.put_json("job.why", data, cursor=hub.cursor)
         return
     sentence = told.get("why")
     output.put(f"job {told['job_id']}: {sentence or wording.outcome(info)}")
+    for said in holds:
+        output.put(f"held: {said.text()}")
     if sentence is None:  # nothing of it waits
         return
     nodes = told.get("nodes") or []
     for node in nodes:
-        output.put(f"{node['node_id']}: {node['why']}")
+        because = drains.get(node["node_id"])
+        given = f" ({because})" if because else ""
+        output.put(f"{node['node_id']}: {node['why']}{given}")
     if nodes:
         output.put(f"ahead: {_ahead(told.get('ahead') or {})}")
+
+
+def _drains(hub: Client, nodes: Sequence[Mapping[str, Any]]) -> dict[str, str | None]:
+    """Return the reasons for which nodes are drained that would else be looked at."""
+    drained = [node["node_id"] for node in nodes if str(node["why"]).startswith("is drained")]
+    found = {}
+    for node_id in drained[: reasons.NODES_MAX]:
+        said = reasons.of_drain(hub, {"node_id": node_id, "drained": True})
+        found[node_id] = None if said is None else said.because
+    return found
 
 
 def _ahead(ahead: Mapping[str, Any]) -> str:

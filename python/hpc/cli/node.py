@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from hpc.cli import node_requests, node_words, output
+from hpc.cli import node_requests, node_words, output, reasons
 from hpc.cli.options import HubUrl, Json, client, noun, this_node
 from hpc.client import Client
 from hpc.errors import NotFound
@@ -32,18 +32,21 @@ def list_(
     """List the nodes; of those that are gone, the ones that were here within a day."""
     with client(hub_url) as hub:
         rows = list(hub.nodes())
-    if not all_ and hub.at is None:  # what was then is as long ago as that
-        shown = node_words.recent(rows)
-        if (hidden := len(rows) - len(shown)) > 0:
-            nodes = "1 node is" if hidden == 1 else f"{hidden} nodes are"
-            output.say(f"{nodes} gone for more than a day: hpc node list --all")
-        rows = shown
+        if not all_ and hub.at is None:  # what was then is as long ago as that
+            shown = node_words.recent(rows)
+            if (hidden := len(rows) - len(shown)) > 0:
+                nodes = "1 node is" if hidden == 1 else f"{hidden} nodes are"
+                output.say(f"{nodes} gone for more than a day: hpc node list --all")
+            rows = shown
+        drained = [row for row in rows if row.get("drained")]
+        found = {r["node_id"]: reasons.of_drain(hub, r) for r in drained[: reasons.NODES_MAX]}
     if as_json:
-        output.put_json("node.list", [node_words.as_data(row) for row in rows], cursor=hub.cursor)
+        data = [node_words.as_data(row, found.get(row["node_id"])) for row in rows]
+        output.put_json("node.list", data, cursor=hub.cursor)
         return
     heads = ["NODE", "STATE", "CPUS", "MEMORY", "NAMESPACES", "RUNS", "HOST"]
     output.put_table(
-        heads,
+        [*heads, "DRAINED"] if drained else heads,
         (
             [
                 row["node_id"],
@@ -53,6 +56,7 @@ def list_(
                 ",".join(row.get("namespaces") or []),
                 node_words.runs_now(row),
                 row.get("host"),
+                *([_why_drained(found.get(row["node_id"]))] if drained else []),
             ]
             for row in rows
         ),
@@ -72,24 +76,35 @@ def info(
     with client(hub_url) as hub:
         rows = {row["node_id"]: row for row in hub.nodes()}
         figures = _figures(hub, node)
-    row = rows.get(node)
+        row = rows.get(node)
+        said = None if row is None else reasons.of_drain(hub, row)
     if row is None and not figures:
         known = ", ".join(rows) or "none"
         raise NotFound(f"Node `{node}` is not known; known: {known}", hint="hpc node list")
     if as_json:
-        data = {**(node_words.as_data(row) if row else {"node_id": node}), "figures": figures}
-        output.put_json("node.info", data, cursor=hub.cursor)
+        told = node_words.as_data(row, said) if row else {"node_id": node}
+        output.put_json("node.info", {**told, "figures": figures}, cursor=hub.cursor)
     else:
-        output.put_fields([*_fields(node, row), *_figure_fields(figures)])
+        output.put_fields([*_fields(node, row, said), *_figure_fields(figures)])
 
 
-def _fields(node: str, row: Mapping[str, Any] | None) -> list[tuple[str, object]]:
+def _why_drained(said: reasons.Said | None) -> str | None:
+    """Return a cell of the table: the reason, or else that there is none or who gave none."""
+    if said is None:
+        return None
+    return said.because or ("by its relay" if said.by_relay else "no reason given")
+
+
+def _fields(
+    node: str, row: Mapping[str, Any] | None, said: reasons.Said | None
+) -> list[tuple[str, object]]:
     if row is None:
         return [("node", node), ("state", "no relay; a monitor reports")]
     leases = [f"{lease['job_id']} ({lease['tasks']})" for lease in row.get("leases") or []]
     return [
         ("node", node),
         ("state", node_words.state(row)),
+        ("drained", None if said is None else said.text()),
         ("deadline", node_words.deadline(row)),
         ("gone since", output.when(row.get("gone_at"))),
         ("host", row.get("host")),

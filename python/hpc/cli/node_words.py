@@ -7,6 +7,7 @@ from typing import Any, Final
 
 from hpc import ranges
 from hpc.cli import output
+from hpc.cli.reasons import Said
 
 MIB: Final = 1 << 20
 GONE_SHOWN_MS: Final = 86_400_000
@@ -60,9 +61,11 @@ def runs(row: Mapping[str, Any]) -> str:
     return text if until is None else f"{text} until {until}"
 
 
-def as_data(row: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a node as `--json` shows it: times in RFC 3339, memory in bytes."""
+def as_data(row: Mapping[str, Any], drain: Said | None = None) -> dict[str, Any]:
+    """Return a node as `--json` shows it: times in RFC 3339, memory in bytes, why it is drained."""
     data = output.with_times(row)
+    if drain is not None:
+        data["drain"] = {**drain.as_data(), "by_relay": drain.by_relay}
     if "drain_deadline" in row:
         data["drain_deadline"] = deadline(row)
     for field in ("resources", "used"):

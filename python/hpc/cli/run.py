@@ -10,7 +10,7 @@ import contextlib
 import signal
 import threading
 from types import FrameType
-from typing import Any, Final
+from typing import Annotated, Any, Final
 
 import typer
 
@@ -19,6 +19,7 @@ from hpc.cli import output, placement, selectors, wording
 from hpc.cli.exits import INTERRUPTED, READER_GONE, TERMINATED
 from hpc.cli.follow import Followers
 from hpc.cli.options import HubUrl, client
+from hpc.cli.reasons import say_waiting
 from hpc.cli.submit import (
     BatchId,
     Cpu,
@@ -37,9 +38,7 @@ from hpc.cli.submit import (
     TimeLimit,
     Ulimit,
     WarnSignal,
-    Words,
     command_spec,
-    say_waiting,
 )
 from hpc.client import Client
 from hpc.errors import HpcError
@@ -47,6 +46,14 @@ from hpc.errors import HpcError
 CANCEL_S_MAX = 30.0
 """How long Ctrl-C waits for the job to be settled."""
 
+Words = Annotated[
+    list[str] | None,
+    typer.Argument(
+        metavar="[--] CMD ARG...",
+        help="Executed directly; one word with a blank or a shell sign runs by /bin/sh -c.",
+        show_default=False,
+    ),
+]
 
 TELL_MAIN: Final = signal.SIGUSR2
 """Wakes the main thread from its wait for the job."""
@@ -98,6 +105,11 @@ def run(
 
     A job that a signal has ended exits with 128 + its number; 125 is a failure of hpc itself.
     """
+    if ":::" in (words or ()):
+        output.say(
+            "note: `:::` is a word like any other here; one task for each value: "
+            "hpc submit --wait -- CMD {} ::: a b c"
+        )
     spec = command_spec(
         words or [],
         cpu=cpu,

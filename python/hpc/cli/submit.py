@@ -15,7 +15,9 @@ import typer
 from hpc import arrays, submission
 from hpc.cli import array as arrays_typed
 from hpc.cli import gate, job, output, placement, selectors
+from hpc.cli.asked import PASSED_ON
 from hpc.cli.options import HubUrl, Json, client
+from hpc.cli.reasons import say_waiting
 from hpc.client import Client
 from hpc.errors import NoHub, NotFound, UsageError
 from hpc.limits import parse_ulimits, warned
@@ -337,7 +339,6 @@ def own_umask() -> int:
     return umask
 
 
-_PASSED_ON = ("PATH", "VIRTUAL_ENV", "CONDA_PREFIX", "LANG")
 _NEVER = ("HPC_TOKEN",)
 
 
@@ -355,7 +356,7 @@ def job_env(given: list[str], *, env_all: bool, environ: Mapping[str, str]) -> d
     env = {
         name: value
         for name, value in environ.items()
-        if name not in _NEVER and (env_all or name in _PASSED_ON)
+        if name not in _NEVER and (env_all or name in PASSED_ON)
     }
     if parent := environ.get("HPC_JOB_ID"):
         env["HPC_PARENT_JOB_ID"] = parent
@@ -444,12 +445,8 @@ def say_submitted(
     again = " again: nothing changed" if receipt.get("duplicate") else ""
     about = f" ({', '.join(parts)})" if parts else ""
     follow = f"follow it: hpc job log --follow {job_id}"
+    if "stdout" in spec:  # there is nothing to be followed from here
+        follow = f"wait for it: hpc job wait {job_id}"
     if tasks is not None:
         follow = f"look at them: hpc job tasks {job_id}"
     output.say(f"job {job_id} submitted{again}{about}; {follow}")
-
-
-def say_waiting(info: Mapping[str, Any]) -> None:
-    """Say why a job has to wait, if it has to."""
-    if info.get("state") in {"queued", "waiting", "held"} and info.get("why"):
-        output.say(f"note: job {info['job_id']} is {info['state']}: {info['why']}")

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from hpc import ranges
+from hpc.cli import asked
 from hpc.cli.output import when
+from hpc.states import SETTLED
 from hpc.units import show_duration, show_memory
 
 Info = Mapping[str, Any]
@@ -33,10 +35,19 @@ def value_text(value: object) -> str:
 
 def outcome(info: Info) -> str:
     """Return the state, and how it ended or why it waits: `failed: exit code 7`."""
-    state = str(info["state"])
-    if reason := how_it_ended(info) or info.get("why"):
-        return f"{state}: {reason}"
-    return state
+    state, why = str(info["state"]), info.get("why")
+    if reason := how_it_ended(info):
+        return f"{state}: {reason}" if state in SETTLED else f"{state}; so far {reason}"
+    if why is None:
+        return state
+    kept, sign, release = str(why).partition("held: ")
+    if kept or not sign:
+        return f"{state}: {why}"
+    if state == "held":
+        return str(why)
+    # Some of it goes on, and what waits waits for this alone.
+    held = (info.get("counts") or {}).get("held", 0)
+    return f"{state}; {'1 task is' if held == 1 else f'{held} tasks are'} held: {release}"
 
 
 def how_it_ended(info: Info) -> str | None:
@@ -137,23 +148,30 @@ def exit_code(info: Info) -> int:
     return max(by_cause, default=_HPC_FAILED)
 
 
-def fields(info: Info) -> list[tuple[str, object]]:
-    """Return a job as `hpc job info` prints it."""
+def fields(info: Info, held: Sequence[str] = ()) -> list[tuple[str, object]]:
+    """Return a job as `hpc job info` prints it.
+
+    Args:
+        info: The job.
+        held: Why tasks of it are held, word by word.
+    """
     spec = info.get("spec") or {}
     named = limits(info)
+    is_array = _is_array(info)
     return [
         ("job", info["job_id"]),
         ("name", info.get("name")),
         ("state", outcome(info)),
         ("why", info.get("why") if how_it_ended(info) else None),
+        *(("held", text) for text in held),
         ("namespace", info["ns_id"]),
         ("command", command(spec)),
         ("folder", spec.get("cwd")),
-        ("needs", _needs(spec, info.get("resources") or {})),
+        *asked.fields(info),
         ("priority", info.get("priority") or None),
         ("tasks", _tasks(info)),
         ("submitted", when(info.get("submitted_at"))),
-        *(("attempt", _attempt(row, named)) for row in _attempts_shown(info)),
+        *(("attempt", _attempt(row, named, is_array)) for row in _attempts_shown(info)),
     ]
 
 
@@ -181,30 +199,20 @@ def _attempts_shown(info: Info) -> list[Info]:
     return list(info.get("attempts") or [])[-_ATTEMPTS_SHOWN:]
 
 
-def _attempt(row: Info, spec: Info) -> str:
+def _attempt(row: Info, spec: Info, is_array: bool) -> str:
     parts = [f"{row['attempt']} on {row['node_id']}"]
-    if row.get("tasks") not in (None, "0"):
-        parts.append(f"tasks {row['tasks']}")
+    several = ranges.count(str(row.get("tasks", "0"))) > 1
+    if is_array or row.get("tasks") not in (None, "0"):
+        parts.append(f"task{'s' if several else ''} {row['tasks']}")
     ended = {"succeeded": "exit code 0", "failed": ending(row, spec)}
     parts.append(ended.get(str(row["state"]), str(row["state"])))
     started, finished = row.get("started_at"), row.get("finished_at")
     if started is not None and finished is not None:
-        parts.append(show_duration(max(finished - started, 0) / 1000))
+        took = show_duration(max(finished - started, 0) / 1000)
+        # They may have run one after another, in several rounds: `job tasks` has each by itself.
+        parts.append(f"{took} from the first start to the last end" if several else took)
     if row.get("peak_memory_bytes"):
         parts.append(f"peak {show_memory(row['peak_memory_bytes'])}")
-    return ", ".join(parts)
-
-
-def _needs(spec: Info, resources: Info) -> str | None:
-    if "cpu" not in spec:
-        return None
-    parts = [f"{spec['cpu']} cpu" + ("s" if spec["cpu"] != 1 else "")]
-    if "memory" in spec:
-        is_limit = spec.get("enforce_memory", True)
-        memory_mib = resources.get("memory_mib", spec["memory"])
-        parts.append(show_memory(memory_mib * _MIB) + ("" if is_limit else " (no limit)"))
-    if spec.get("time_limit") is not None:
-        parts.append(f"at most {show_duration(spec['time_limit'])}")
     return ", ".join(parts)
 
 
@@ -221,7 +229,7 @@ def _deciding(info: Info, row: Info) -> list[Info]:
     touching = [
         attempt
         for attempt in info.get("attempts") or []
-        if _overlaps(str(attempt["tasks"]), str(row["tasks"]))
+        if overlaps(str(attempt["tasks"]), str(row["tasks"]))
     ]
     ended = [attempt for attempt in touching if attempt["state"] == row["state"]]
     return ended or touching[-1:] or [{}]
@@ -234,13 +242,14 @@ def _lost_with(info: Info, row: Info) -> str:
         for attempt in info.get("attempts") or []
         if attempt["state"] == "lost"
         and attempt.get("started_at") is not None
-        and _overlaps(str(attempt["tasks"]), str(row["tasks"]))
+        and overlaps(str(attempt["tasks"]), str(row["tasks"]))
     )
     names = list(dict.fromkeys(lost))
     return f": {', '.join(names)}" if names else ""
 
 
-def _overlaps(one: str, other: str) -> bool:
+def overlaps(one: str, other: str) -> bool:
+    """Return whether two range lists share a task."""
     return bool(_common(one, other))
 
 

@@ -1,0 +1,108 @@
+"""Reasons: what whoever held tasks or drained a node said, as the log keeps it.
+
+The facts say that something is held or drained; the event that they come from says when, and why.
+It is asked for only where something is, since that is a request more.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, Final, NamedTuple
+
+from hpc.cli import output, wording
+from hpc.client import Client
+from hpc.errors import NotFound
+
+NODES_MAX: Final = 100
+"""Of so many nodes a table tells why they are drained; each is a request."""
+
+_WAITS: Final = frozenset({"queued", "waiting", "held"})
+_PAGES_MAX: Final = 10
+_SHOWN_MAX: Final = 5
+
+
+class Said(NamedTuple):
+    """One word that still holds.
+
+    Attributes:
+        at: When it was said, ms since 1970.
+        because: The reason that was given; None where there was none.
+        tasks: The tasks that are held; None is all.
+        by_relay: The node's own relay said it.
+    """
+
+    at: int
+    because: str | None
+    tasks: str | None = None
+    by_relay: bool = False
+
+    def text(self) -> str:
+        """Return it as `job info` and `node info` show it."""
+        tasks = "" if self.tasks is None else f"tasks {self.tasks} "
+        by = " by its relay" if self.by_relay else ""
+        why = "" if self.because is None else f": {self.because}"
+        return f"{tasks}since {output.when(self.at)}{by}{why}"
+
+    def as_data(self) -> dict[str, Any]:
+        """Return it as `--json` shows it."""
+        return {"at": output.when(self.at), "reason": self.because}
+
+
+def of_holds(hub: Client, info: Mapping[str, Any]) -> list[Said]:
+    """Return why tasks of a job are held, in the order in which it was said; none where none is."""
+    if not (info.get("counts") or {}).get("held"):
+        return []
+    words: dict[str, tuple[bool, Mapping[str, Any]]] = {}
+    for event in _behind(hub, "jobs", str(info["job_id"]), "held"):
+        for tasks, is_held in (event.get("value") or {}).items():
+            if tasks == "*":  # of all: what was said before holds no more
+                words.clear()
+            words.pop(tasks, None)
+            words[tasks] = (is_held, event)
+    holding = [(tasks, event) for tasks, (is_held, event) in words.items() if is_held]
+    return [
+        Said(event["at"], event.get("because"), None if tasks == "*" else tasks)
+        for tasks, event in holding[-_SHOWN_MAX:]
+    ]
+
+
+def of_drain(hub: Client, row: Mapping[str, Any]) -> Said | None:
+    """Return why a node is drained; None where it is not."""
+    if not row.get("drained"):
+        return None
+    for event in _behind(hub, "nodes", str(row["node_id"]), "drained"):
+        by_relay = event.get("origin") is not None and event["origin"] == row.get("session")
+        return Said(event["at"], event.get("because"), by_relay=by_relay)
+    return None
+
+
+def say_waiting(info: Mapping[str, Any], holds: Sequence[Said] = ()) -> None:
+    """Say why a job has to wait, if it has to, and what was given as the reason of a hold."""
+    if info.get("state") in _WAITS and info.get("why"):
+        output.say(f"note: job {info['job_id']} is {wording.outcome(info)}{given(holds)}")
+
+
+def given(holds: Sequence[Said]) -> str:
+    """Return the reasons that were given, to stand behind a sentence; empty without any."""
+    reasons = dict.fromkeys(said.because for said in holds if said.because is not None)
+    return f" ({'; '.join(reasons)})" if reasons else ""
+
+
+def _behind(hub: Client, table: str, key: str, column: str) -> Iterator[Mapping[str, Any]]:
+    """Yield the events that a cell of the kernel's comes from, oldest first."""
+    query: list[tuple[str, str | int | float]] = [
+        ("gid", "kernel"),
+        ("table", table),
+        ("key", key),
+        ("column", column),
+    ]
+    after: list[tuple[str, str | int | float]] = []
+    for _ in range(_PAGES_MAX):
+        try:
+            page = hub.read("/explain", [*query, *after])
+        except NotFound:  # forgotten meanwhile
+            return
+        yield from page["events"]
+        if not page["more"]:
+            return
+        after = [("after", page["after"])]
