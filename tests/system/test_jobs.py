@@ -225,6 +225,75 @@ def test_sigterm_to_run_cancels_its_job(cluster: Cluster, tmp_path: Path) -> Non
     assert job["state"] == "cancelled"
 
 
+ENDS_SLOWLY = """
+import os, signal, sys, time
+
+def end(*_):
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    open("asked", "x").close()
+    while not os.path.exists("may-end"):
+        time.sleep(0.02)
+    print("saved")
+    print("what was half done is thrown away", file=sys.stderr)
+    sys.exit(0)
+
+signal.signal(signal.SIGTERM, end)
+print("begun", flush=True)
+signal.pause()
+"""
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_what_a_cancelled_task_writes_in_its_grace_is_printed(
+    cluster: Cluster, tmp_path: Path, number: signal.Signals
+) -> None:
+    """The last lines before an end are those that say what was saved."""
+    cluster.relay()
+    (tmp_path / "ends.py").write_text(ENDS_SLOWLY)
+    run = subprocess.Popen(
+        [sys.executable, "-m", "hpc", "run", "--grace", "60", "--", sys.executable, "ends.py"],
+        env={**cluster.env, "PWD": str(tmp_path)},
+        cwd=tmp_path,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert run.stdout is not None
+    assert run.stdout.readline() == "begun\n"
+
+    run.send_signal(number)
+    until((tmp_path / "asked").exists)
+    # The job is settled, and its streams are over as far as anybody knows.
+    (job,) = cluster.client().jobs()
+    assert job["state"] == "cancelled"
+    assert run.poll() is None
+    (tmp_path / "may-end").touch()
+
+    out, err = run.communicate(timeout=30)
+    assert run.returncode == 128 + number
+    assert out == "saved\n"
+    assert "what was half done is thrown away\n" in err
+    assert err.endswith(f"job {job['job_id']} cancelled: interrupted\n")
+
+
+def test_output_in_a_file_of_its_own_is_pointed_to(cluster: Cluster, tmp_path: Path) -> None:
+    """`job log` names the file that the task has really written, and the node."""
+    cluster.relay("n1")
+    name = "out.%j.%a.%N.%%.%x"
+    words = ["--array", "3-4", "--key", "filed", "--stdout", name, "--", "sh", "-c"]
+    done = hpc(cluster, "submit", *words, "echo out $HPC_TASK_ID; echo err >&2", folder=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert hpc(cluster, "job", "wait", "filed").returncode == 0
+
+    shown = hpc(cluster, "job", "log", "filed", "--task", "4")
+
+    path = tmp_path / "out.filed.4.n1.%.%x"
+    assert shown.stderr == f"note: stdout of task 4 of job filed is in {path} on node n1\nerr\n"
+    assert (shown.returncode, shown.stdout) == (4, "")
+    assert path.read_text() == "out 4\n"
+    assert hpc(cluster, "job", "log", "filed", "--stderr").returncode == 0
+
+
 @pytest.mark.parametrize(
     ("how", "cause"),
     [

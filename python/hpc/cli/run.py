@@ -17,7 +17,7 @@ import typer
 from hpc import submission
 from hpc.cli import output, placement, selectors, wording
 from hpc.cli.exits import INTERRUPTED, READER_GONE, TERMINATED
-from hpc.cli.follow import Followers
+from hpc.cli.follow import LAST_OUTPUT_S, Followers
 from hpc.cli.options import HubUrl, client
 from hpc.cli.reasons import say_waiting
 from hpc.cli.submit import (
@@ -44,7 +44,10 @@ from hpc.client import Client
 from hpc.errors import HpcError
 
 CANCEL_S_MAX = 30.0
-"""How long Ctrl-C waits for the job to be settled."""
+"""How long Ctrl-C waits for the job to be settled, and then for its last output."""
+
+GRACE_S: Final = 5.0
+"""What a task is given to end where its spec does not say."""
 
 Words = Annotated[
     list[str] | None,
@@ -159,8 +162,11 @@ def run(
             if info["state"] != "succeeded":
                 output.say(f"job {job_id} {wording.outcome(info)}")
             return wording.exit_code(info)
-        # What has ended already needs no end, only the code of what interrupted us.
-        return code if info is not None else _cancelled(hub, job_id, followers, code)
+        if info is None:
+            return _cancelled(hub, job_id, followers, code)
+        # What has ended already needs no end; what it has left is printed all the same.
+        _print_rest(hub, followers, code)
+        return code
 
 
 def _terminated(_number: int, _frame: FrameType | None) -> None:
@@ -186,10 +192,48 @@ def _cancelled(hub: Client, job_id: str, followers: Followers | None, code: int)
         except HpcError as error:
             _say(f"error: {error.message}\n\nhint: hpc job cancel {job_id}")
             return code
-        if code != READER_GONE and followers is not None:
-            followers.finish(hub)
+        if code != READER_GONE:
+            _await_end(hub, info)
+        _print_rest(hub, followers, code)
         _say(f"job {job_id} {wording.outcome(info)}")
     return code
+
+
+def _await_end(hub: Client, info: dict[str, Any]) -> None:
+    """Wait until the processes of a cancelled job have ended: they may write in their grace.
+
+    The job is settled by its cancel; that they have ended is told by the relay's report.
+    """
+    if not _is_ending(info):
+        return
+    grace_s = (info.get("spec") or {}).get("grace", GRACE_S)
+    with hub.again() as other, contextlib.suppress(HpcError):
+        # From where the job was read: what ends it comes after that.
+        events = other.follow(hub.cursor, job=info["job_id"])
+        late = threading.Timer(min(grace_s + LAST_OUTPUT_S, CANCEL_S_MAX), events.close)
+        late.daemon = True
+        late.start()
+        try:
+            for _ in events:
+                if not _is_ending(hub.info(info["job_id"])):
+                    break
+        finally:
+            late.cancel()
+            events.close()
+
+
+def _is_ending(info: dict[str, Any]) -> bool:
+    return str(info.get("why") or "").startswith("ending on ")
+
+
+def _print_rest(hub: Client, followers: Followers | None, code: int) -> None:
+    """Print what the job has written and is not printed yet, if anybody reads it still."""
+    if code == READER_GONE or followers is None:
+        return
+    with contextlib.suppress(KeyboardInterrupt, HpcError):
+        hub.close()  # in the middle of an answer, maybe
+        followers.finish(hub)
+        followers.show_rest(hub)
 
 
 def _say(text: str) -> None:
