@@ -51,7 +51,7 @@ def test_a_held_job_says_since_when_and_why(
     shown = capsys.readouterr().out
     assert "state      held: hpc job release 7\n" in shown
     assert "held       since 2023-11-14T22:13:20.003Z: the disk is full\n" in shown
-    assert "held       tasks 8 since 2023-11-14T22:13:20.006Z\n" in shown
+    assert "held       task 8 since 2023-11-14T22:13:20.006Z\n" in shown
     assert "forgotten" not in shown
     assert "not yet" not in shown
     asked = [request.query for request in hub.asked if request.path == "/explain"]

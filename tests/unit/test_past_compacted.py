@@ -235,6 +235,21 @@ def test_the_kernel_is_explained_over_rows_without_a_body(hub: KeptHub, asker: A
     assert [asker.explain(place) for place in places] == before
 
 
+def test_a_given_reason_is_told_after_compaction(hub: KeptHub, asker: Asker) -> None:
+    """Why a job is held is asked for weeks later, when its events can be read no more."""
+    payload = {"ctx": {"job_id": "j1"}, "spec": {"reason": "not yet"}}
+    events = [{"kind": "HoldJob", "payload": payload}]
+    status, receipt = hub.ask("ingest", body={"events": events})
+    assert status == 200, receipt
+    for i in range(9, 12):  # two snapshots are kept, and only what is below the older may go
+        hub.say("lose", i)
+        hub.close()
+    compact(hub)
+    assert hub.log.floor() > receipt["first_seq"]
+    status, told = asker.explain("gid=kernel&table=jobs&key=j1&column=held")
+    assert (status, [event.get("because") for event in told["events"]]) == (200, ["not yet"])
+
+
 def test_what_lost_nothing_is_explained_as_before(hub: KeptHub, asker: Asker) -> None:
     """That samples are kept for a day must not cost anybody else the events of their facts."""
     rules = [{"on": "Said", "table": "t", "key": "all", "join": {"n": {"count": 1}}}]

@@ -38,7 +38,8 @@ class Said(NamedTuple):
 
     def text(self) -> str:
         """Return it as `job info` and `node info` show it."""
-        tasks = "" if self.tasks is None else f"tasks {self.tasks} "
+        one = "" if self.tasks is None or not self.tasks.isdecimal() else f"task {self.tasks} "
+        tasks = one or ("" if self.tasks is None else f"tasks {self.tasks} ")
         by = " by its relay" if self.by_relay else ""
         why = "" if self.because is None else f": {self.because}"
         return f"{tasks}since {output.when(self.at)}{by}{why}"
