@@ -68,11 +68,13 @@ class Turns:
             self.ask("control", request)
 
     def ask(self, verb: str, document: object) -> tuple[Any, int]:
-        """One turn with one request: its answer, and the number of calls."""
+        """One request: its answer, and the number of calls in its turn, or turns."""
         self.token += 1
         arrived = Arrived(inputs=[(self.token, verb, "", json.dumps(document).encode())])
         with Calls() as calls:
             outcome = self.committer.run(arrived)
+            if self.committer.has_more:  # much is appended beside the next step
+                outcome = self.committer.run(Arrived())
         ((_, answer),) = outcome.answers
         assert answer.status == 200, answer.body
         return json.loads(answer.body), calls.count
@@ -101,8 +103,9 @@ def test_ingest_makes_no_python_call_per_event(turns: Turns) -> None:
     _, of_one = turns.ask("ingest", {"id": "one", "events": [sample(1)]})
     _, of_many = turns.ask("ingest", {"id": "many", "events": [sample(i) for i in range(1000)]})
 
-    assert of_many == of_one
+    # Much is recorded by a second turn, in which a further step could be taken.
     assert of_one < 100
+    assert of_many < of_one + 100
 
 
 def test_claim_and_report_make_no_python_call_per_task(turns: Turns) -> None:

@@ -43,9 +43,13 @@ class ScriptedEngine:
         self.threads: list[int] = []
         """On which each step was run."""
         self.builds: list[int] = []
+        self.recalled: list[LogRow] = []
         self.wake_ms: int | None = None
         self.build_from: int | None = None
         self.before_step: Callable[[list[Input]], None] = lambda _: None
+
+    def recall(self, row: LogRow) -> None:
+        self.recalled.append(row)
 
     def step(
         self, inputs: list[Input], *, wall_ms: int, mono_ms: int, build: Sequence[Any]

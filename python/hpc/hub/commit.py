@@ -1,7 +1,9 @@
 """Commit: one turn of the Hub, from what has arrived to what may be answered.
 
 Output packs are stored, the engine steps, its rows are appended, and only then is anything
-answered: an answer never shows what is not yet durable. If the append finds no space, or the
+answered: an answer never shows what is not yet durable. Where a step brought much, its rows are
+appended while the engine takes the next one, on a thread of their own; that one's are appended, and
+its answers leave, after them. If the append finds no space, or the
 engine fails, the engine is thrown away and rebuilt from the log, which holds nothing of that turn.
 If the outcome of an append is unknown, nothing more may be acknowledged: the turn is fatal. If the
 log knows a batch id that the engine had forgotten, the engine is told and the turn is run again.
@@ -18,8 +20,9 @@ import sys
 import time
 import traceback
 from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
-from typing import Any, Final, Protocol
+from typing import Any, Final, NamedTuple, Protocol
 
 from hpc.errors import HpcError, StorageError, StorageFull, StorageKnown, StorageLocked
 from hpc.hub.outputs import Stored
@@ -32,6 +35,18 @@ from hpc.protocols import Answer, EventLog, LogRow
 BUILD_EVENTS: Final = 2000
 """Events that are read at once to compute a generator registered late; more after a turn that
 recorded more, lest a busy log run away from it. How much of them one step takes is the engine's."""
+
+AHEAD_BYTES_MIN: Final = 64 * 1024
+"""Bodies of a step, together, from which on they are appended beside the next step."""
+
+AHEAD_TURN_BYTES: Final = 128 * 1024
+"""Bodies that a turn takes where appends go on beside steps."""
+
+TURN_BYTES_MAX: Final = 64 * 1024 * 1024
+"""Bodies that a turn takes otherwise."""
+
+AHEAD_TURNS_MAX: Final = 64
+"""Steps that may follow each other so; upkeep must come to its turn."""
 
 NO_REPLY: Final = frozenset({"gone", "untail"})
 """Verbs that the engine does not answer."""
@@ -153,10 +168,27 @@ class Outcome:
     fatal: HpcError | None = None
 
 
+class _Stepped(NamedTuple):
+    """One step of the engine: what it took, what it brought, and its rows."""
+
+    inputs: list[Input]
+    turn: EngineTurn
+    rows: list[LogRow]
+
+
+class _Ahead(NamedTuple):
+    """A step whose rows are being appended."""
+
+    stepped: _Stepped
+    appending: Future[None]
+
+
 class Committer:
     """Runs turns over one log.
 
     Attributes:
+        on_appended: Called on another thread when what a turn has left is appended: the next turn
+            will not wait for it.
         head_seq: Seq of the last durable event. May be read on other threads: it takes no lock,
             where the engine's own does, and does not run ahead of the append.
 
@@ -194,8 +226,17 @@ class Committer:
         """Inputs that the engine holds unanswered, to be put again to a rebuilt one."""
         self._again: list[Input] = []
         self._is_short = False
+        self._is_log_needed = False
         self._left: Callable[[Outcome], None] | None = None
         """What a short turn has left to the next one."""
+        self._ahead: _Ahead | None = None
+        """A step whose rows are appended beside the next one."""
+        self.on_appended: Callable[[], None] = lambda: None
+        self._append_s = 0.0
+        self._is_append_quick = True
+        self._went_ahead = 0
+        """How many steps in a row did so."""
+        self._appender = ThreadPoolExecutor(max_workers=1, thread_name_prefix="hpc-append")
         self._build_from: int | None = None
         self._recorded = 0
         """Events of the last turn."""
@@ -218,16 +259,17 @@ class Committer:
         self.turns += 1
         goes_on = False
         try:
+            assert not (is_short and self.has_more), "what was left must be done first"
             if self._left is not None:
-                assert not is_short, "what a short turn has left must be done first"
                 left, self._left = self._left, None
                 left(outcome)
             self._is_short = is_short
+            self._is_log_needed = bool(arrived.calls)
             self._store(arrived.packs, outcome)
             self._step(arrived.inputs, outcome)
             for token, call in arrived.calls:
                 outcome.results.append((token, self._called(call)))
-            if self._upkeep is not None and not is_short:
+            if self._upkeep is not None and not is_short and self._ahead is None:
                 goes_on = self._upkeep.step(self._engine)
         except StorageError as error:
             outcome.fatal = error
@@ -239,12 +281,29 @@ class Committer:
             outcome.wake_ms = max(self._wake_ms, self._space.paused_until_ms)
         if self._upkeep is not None and self._upkeep.wake_ms is not None:
             outcome.wake_ms = min(outcome.wake_ms or self._upkeep.wake_ms, self._upkeep.wake_ms)
-        is_left = self._left is not None
-        outcome.again = bool(self._again) or self._build_from is not None or goes_on or is_left
+        outcome.again = bool(self._again or self._left) or self._build_from is not None or goes_on
         return outcome
 
+    @property
+    def bytes_max(self) -> int:
+        """Bodies that the next turn should take; the one that reaches it is its last.
+
+        Where an append takes less time than a step, the less each takes the more of both goes on at
+        once; where it takes longer, the more share it the better.
+        """
+        return AHEAD_TURN_BYTES if self._is_append_quick else TURN_BYTES_MAX
+
+    @property
+    def has_more(self) -> bool:
+        """Whether the last turn has left something to the next, which must not be short.
+
+        It need not follow at once: see `on_appended`.
+        """
+        return self._left is not None or self._ahead is not None
+
     def close(self) -> None:
-        """After the last turn: leave a snapshot behind, for a quick start."""
+        """After the last turn, with nothing left: write a snapshot, for a quick start."""
+        self._appender.shutdown()
         if self._upkeep is None:
             return
         try:
@@ -282,33 +341,93 @@ class Committer:
         # nodes lost that had no way to renew their leases (R25).
         is_paused = mono_ms < self._space.paused_until_ms
         is_due = self._wake_ms is not None and mono_ms >= self._wake_ms and not is_paused
-        if not inputs and not is_due and self._build_from is None:
-            return
         build: list[LogRow] = []
         if self._build_from is not None:
             build = self._log.read(self._build_from, max(BUILD_EVENTS, 2 * self._recorded))
+        ahead, self._ahead = self._ahead, None
+        stepped: _Stepped | None = None
+        fault: Exception | None = None
+        began_s = time.perf_counter()
+        if inputs or is_due or self._build_from is not None:
+            try:
+                turn = self._engine.step(
+                    inputs, wall_ms=self._clock.wall_ms(), mono_ms=mono_ms, build=build
+                )
+                stepped = _Stepped(inputs, turn, [LogRow._make(row) for row in turn.rows])
+            except Exception as error:  # a fault of ours must not end the others' work
+                fault = error
+        step_s = time.perf_counter() - began_s
+        if ahead is not None:
+            if not self._record(ahead.stepped, ahead.appending.result, inputs, outcome):
+                return  # the engine of the step is gone
+            if stepped is not None:
+                self._is_append_quick = self._append_s < step_s
+        if fault is not None:
+            self._later(functools.partial(self._after_engine_fault, fault, inputs), outcome)
+        elif stepped is not None:
+            if self._may_go_ahead(stepped):
+                self._went_ahead += 1
+                self._ahead = _Ahead(stepped, self._appender.submit(self._append, stepped.rows))
+            else:
+                self._went_ahead = 0
+                append = functools.partial(self._log.append, stepped.rows)
+                self._record(stepped, append, [], outcome)
+
+    def _append(self, rows: list[LogRow]) -> None:
+        """Append on the appender's thread; until it is done the log is used by nobody else."""
+        began_s = time.perf_counter()
         try:
-            turn = self._engine.step(
-                inputs, wall_ms=self._clock.wall_ms(), mono_ms=mono_ms, build=build
-            )
-        except Exception as error:  # a fault of ours must not end the others' work
-            self._later(functools.partial(self._after_engine_fault, error, inputs), outcome)
-            return
-        rows = [LogRow._make(row) for row in turn.rows]
-        if rows:
+            self._log.append(rows)
+        finally:
+            self._append_s = time.perf_counter() - began_s
+            self.on_appended()
+
+    def _may_go_ahead(self, stepped: _Stepped) -> bool:
+        """Return whether a step's rows may be appended beside the next step."""
+        return (
+            not (self._is_short or self._is_log_needed)
+            and self._build_from is None
+            and stepped.turn.build_from is None
+            and self._went_ahead < AHEAD_TURNS_MAX
+            and (self._upkeep is None or not self._upkeep.is_under_way)
+            and sum(len(row.body) for row in stepped.rows) >= AHEAD_BYTES_MIN
+        )
+
+    def _record(
+        self,
+        stepped: _Stepped,
+        append: Callable[[], None],
+        others: list[Input],
+        outcome: Outcome,
+    ) -> bool:
+        """Append what a step brought, and take its replies into the outcome.
+
+        Args:
+            stepped: The step.
+            append: Appends its rows, or waits until they are.
+            others: Inputs of the step after it, if the engine has taken that.
+            outcome: Of the turn.
+
+        Returns:
+            False if nothing was appended, and the engine is or will be another one.
+        """
+        if stepped.rows:
+            inputs = [*stepped.inputs, *others]
             self.commits += 1
             try:
-                self._log.append(rows)
+                append()
             except (StorageFull, StorageLocked) as error:
                 self._later(functools.partial(self._after_no_append, error, inputs), outcome)
-                return
+                return False
             except StorageKnown as error:
                 self._later(functools.partial(self._after_known, error, inputs), outcome)
-                return
-            self.head_seq = rows[-1].first_seq + rows[-1].count - 1
-        self._recorded = sum(row.count for row in rows)
-        self._settle(turn, inputs, outcome)
-        outcome.rows = rows
+                return False
+            last = stepped.rows[-1]
+            self.head_seq = last.first_seq + last.count - 1
+        self._recorded = sum(row.count for row in stepped.rows)
+        self._settle(stepped.turn, stepped.inputs, outcome)
+        outcome.rows += stepped.rows
+        return True
 
     def _admitted(self, inputs: list[Input], outcome: Outcome) -> list[Input]:
         if not any(verb in WRITES for _, verb, _, _ in inputs):
@@ -334,7 +453,7 @@ class Committer:
         for token, status, body in turn.replies:
             self._open.pop(token, None)
             outcome.answers.append((token, Answer(status, body)))
-        outcome.pokes = turn.pokes
+        outcome.pokes += turn.pokes
         self._wake_ms = turn.wake_ms
         self._build_from = turn.build_from
 

@@ -15,14 +15,11 @@ import queue
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any
 
 from hpc.errors import HpcError
 from hpc.hub.commit import Arrived, Clock, Committer, Input, Outcome
 from hpc.protocols import EventLog
-
-TURN_BYTES_MAX: Final = 64 * 1024 * 1024
-"""Bodies that one turn takes; the turn that reaches it takes no further input."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +40,10 @@ class Call:
 
 class _Stop:
     """Ends the thread after the turn that takes it."""
+
+
+class _Appended:
+    """Says that the next turn need not wait for what the last one has left."""
 
 
 class _Nudge:
@@ -70,10 +71,13 @@ class TurnThread:
         self._committer = committer
         self._clock = clock
         self._brought = brought
-        self._inbox: queue.SimpleQueue[Thing | _Stop | _Nudge] = queue.SimpleQueue()
+        self._inbox: queue.SimpleQueue[Thing | _Stop | _Nudge | _Appended] = queue.SimpleQueue()
         self._running = threading.Lock()
         self.sent = 0
-        self._is_over = False
+        self._has_failed = False
+        """A turn was fatal: there is to be no other, on any thread."""
+        self._is_ending = False
+        committer.on_appended = lambda: self._inbox.put(_Appended())
         self._thread = threading.Thread(target=self._run, name="hpc-turns", daemon=True)
 
     def start(self) -> None:
@@ -109,11 +113,13 @@ class TurnThread:
         if not self._running.acquire(blocking=False):
             return None
         try:
-            if self._is_over or self.sent != told:
+            if self._has_failed or self._is_ending:
+                return None
+            if self.sent != told or self._committer.has_more:
                 return None
             outcome = self._outcome(Arrived(inputs), is_short=True)
             if outcome.fatal is not None:
-                self._is_over = True
+                self._has_failed = True
                 self.nudge()
             return outcome
         finally:
@@ -124,18 +130,25 @@ class TurnThread:
         is_stopping = False
         while not is_stopping:
             arrived, taken, is_stopping = self._collect(wait_s)
-            with self._running:
-                if self._is_over:
-                    return
-                outcome = self._outcome(arrived, is_short=False)
-                self._is_over = is_stopping or outcome.fatal is not None
-                self.sent += 1
-            self._brought(outcome, taken)
-            if outcome.fatal is not None:
+            self._is_ending = is_stopping
+            outcome = self._turn(arrived, taken)
+            while is_stopping and outcome is not None and self._committer.has_more:
+                outcome = self._turn(Arrived(), 0)
+            if outcome is None:
                 return
-            if is_stopping:
-                self._committer.close()
             wait_s = self._wait_s(outcome)
+        self._committer.close()
+
+    def _turn(self, arrived: Arrived, taken: int) -> Outcome | None:
+        """Run one turn and hand on what it brought; None if there is to be no other."""
+        with self._running:
+            if self._has_failed:
+                return None
+            outcome = self._outcome(arrived, is_short=False)
+            self._has_failed = outcome.fatal is not None
+            self.sent += 1
+        self._brought(outcome, taken)
+        return None if self._has_failed else outcome
 
     def _outcome(self, arrived: Arrived, *, is_short: bool) -> Outcome:
         try:
@@ -152,7 +165,7 @@ class TurnThread:
             while True:
                 if isinstance(one, _Stop):
                     return arrived, taken, True
-                taken += 1
+                taken += not isinstance(one, _Appended)
                 if isinstance(one, tuple):
                     arrived.inputs.append(one)
                     size += len(one[3])
@@ -161,7 +174,7 @@ class TurnThread:
                     size += len(one.body)
                 elif isinstance(one, Call):
                     arrived.calls.append((one.token, one.call))
-                if size >= TURN_BYTES_MAX:
+                if size >= self._committer.bytes_max:
                     break
                 one = self._inbox.get_nowait()
         except queue.Empty:

@@ -157,6 +157,11 @@ class Upkeep:
             self.wake_ms = max(self._compact_ms, self._next_ms)
         return self._steps is not None
 
+    @property
+    def is_under_way(self) -> bool:
+        """Whether a snapshot or a compaction has been begun."""
+        return self._steps is not None
+
     def finish(self, engine: Engine) -> None:
         """Write a snapshot of all there is, at a clean stop, unless there is one.
 
