@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import ctypes
 import gc
 import hashlib
 import ipaddress
@@ -40,6 +41,13 @@ TOKEN_BYTES: Final = 32
 
 OPEN_FILES: Final = 16_384
 """Connections and the log's files; the soft limit is raised to it where the hard one allows."""
+
+LARGE_BLOCK_BYTES: Final = 128 * 1024
+"""Blocks from which on the C library gives memory back as it is freed. It begins with this and
+raises it by itself, after which bodies and tables that are gone stay as holes."""
+
+M_MMAP_THRESHOLD: Final = -3
+"""The parameter's number for glibc's `mallopt`."""
 
 GC_THRESHOLDS: Final = (50_000, 50, 100)
 """Python's collector looks rarely: requests leave hardly any cycles behind."""
@@ -108,6 +116,7 @@ class _Process:
     async def run(self, transport: Transport, token: str) -> None:
         """Serve until told to end, then end in order."""
         _raise_open_files()
+        _return_large_blocks()
         told_to_end, answered = asyncio.Event(), asyncio.Event()
         self._told_to_end = told_to_end
         loop = asyncio.get_running_loop()
@@ -226,6 +235,12 @@ def _raise_open_files() -> None:
     wanted = OPEN_FILES if hard == resource.RLIM_INFINITY else min(OPEN_FILES, hard)
     if soft != resource.RLIM_INFINITY and soft < wanted:
         resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+
+
+def _return_large_blocks() -> None:
+    """Have the C library give large blocks back; another one than glibc does as it likes."""
+    with contextlib.suppress(OSError, AttributeError):
+        ctypes.CDLL(None).mallopt(M_MMAP_THRESHOLD, LARGE_BLOCK_BYTES)
 
 
 def _settle_memory() -> None:
