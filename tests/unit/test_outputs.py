@@ -13,6 +13,7 @@ import apsw
 import pytest
 
 from hpc.errors import Refused, StorageDamaged, StorageError, StorageFull
+from hpc.hub import outputs_index
 from hpc.hub.frames import parse
 from hpc.hub.outputs import OutputStore, StreamView
 from hpc.hub.packs import Packs
@@ -119,6 +120,29 @@ def test_frames_that_come_again_change_nothing(store: OutputStore, tmp_path: Pat
         assert store.append([pack, pack])[1].answer.status == 200
     assert (tmp_path / "outputs" / "000001.pack").stat().st_size == size
     assert content(store, store.read("fit-1", 0, "stdout")) == {0: b"abcde"}
+
+
+@pytest.mark.parametrize("again", [0, 1])
+def test_new_streams_beside_one_that_is_known_or_comes_twice(
+    store: OutputStore, open_store: Callable[[], OutputStore], tmp_path: Path, again: int
+) -> None:
+    """All are kept, each byte once, and a rebuilt index says the same."""
+    if again == 0:
+        store.append([frame(b"known", task=1)])
+    new = frame(b"one", task=0, end=True) + frame(b"known more", task=1, end=True)
+    store.append([new, frame(b"two", task=2, end=True), frame(b"known", task=again)])
+
+    def read(opened: OutputStore) -> list[dict[int, bytes]]:
+        return [content(opened, opened.read("fit-1", task, "stdout")) for task in range(3)]
+
+    expected = [{0: b"one"}, {0: b"known more"}, {0: b"two"}]
+    if again == 0:
+        expected[0] = {0: b"onewn"}  # a relay that contradicts itself: the first word holds
+    assert read(store) == expected
+    store.close()
+    outputs_index.remove(tmp_path / "outputs")
+    with closing(open_store()) as opened:
+        assert read(opened) == expected
 
 
 def test_an_overlap_keeps_each_byte_once(store: OutputStore) -> None:

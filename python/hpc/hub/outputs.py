@@ -231,8 +231,9 @@ class OutputStore:
             try:
                 self._index.begin()
                 self._rotate(now_ms)
-                for frame in frames:
-                    self._take(frame)
+                if not self._take_new(frames):
+                    for frame in frames:
+                        self._take(frame)
                 for number, size in self._packs.write().items():
                     self._index.set_indexed(number, size, now_ms)
                     self._sizes[number] = size
@@ -279,6 +280,18 @@ class OutputStore:
             gone.append(number)
         return gone
 
+    def _take_new(self, frames: list[Frame]) -> bool:
+        """Collect frames of which each is all that is known of its stream, or nothing at all.
+
+        That is the ordinary case, small streams that come whole: a record and two rows for each.
+        """
+        told = [frame for frame in frames if frame.header.length or frame.header.end]
+        places = [self._packs.add(_kept(header), data) for header, data in told]
+        if self._index.add_new([header for header, _ in told], places):
+            return True
+        self._packs.forget()
+        return False
+
     def _take(self, frame: Frame) -> None:
         """Collect what of a frame is not known yet."""
         header, data = frame
@@ -286,15 +299,9 @@ class OutputStore:
             return
         stream_id = self._index.find(*_key(header))
         if stream_id is None:
-            # The ordinary case, a small stream that comes whole: one record and two rows.
             place = self._packs.add(_kept(header), data)
-            self._index.new_stream(header, place)
-        else:
-            self._take_more(stream_id, frame)
-
-    def _take_more(self, stream_id: int, frame: Frame) -> None:
-        """Collect what of a frame is not known yet, of a stream of which something is."""
-        header, data = frame
+            self._index.add_new([header], [place])
+            return
         start, end = header.offset, header.offset + header.length
         for low, high in self._index.gaps(stream_id, start, end, self._packs.oldest):
             piece = _kept(header, offset=low, length=high - low, end=False)
@@ -390,7 +397,7 @@ def _index_rest(index: OutputsIndex, packs: Packs, number: int, indexed: int) ->
         start, stop = header.offset, header.offset + header.length
         stream_id = index.find(*_key(header))
         if stream_id is None:
-            index.new_stream(header, place)
+            index.add_new([header], [place])
             end = ends
             continue
         for low, high in index.gaps(stream_id, start, stop, packs.oldest):

@@ -7,6 +7,7 @@ process uses it.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
@@ -77,6 +78,8 @@ class OutputsIndex:
         self._db = apsw.Connection(str(self._path), flags=apsw.SQLITE_OPEN_READWRITE)
         try:
             self._prepare()
+            ((last,),) = self._all("SELECT coalesce(max(id), 0) FROM streams", ())
+            self._next_id = int(last) + 1
         except BaseException:
             self._db.close()
             raise
@@ -94,23 +97,40 @@ class OutputsIndex:
         if not self._db.get_autocommit():
             self._db.execute("ROLLBACK")
 
-    def new_stream(self, header: Header, place: Place) -> None:
-        """Note a frame of a stream that is not known yet, and where its bytes lie."""
-        end = header.offset + header.length
-        self._db.execute(
-            "INSERT INTO streams (job_id, task, attempt, stream, total, pack) "
-            "VALUES (?, ?, ?, ?, ?, ?)",
+    def add_new(self, headers: Sequence[Header], places: Sequence[Place]) -> bool:
+        """Note frames of streams that are not known yet, and where the bytes of each lie.
+
+        Returns:
+            False if a stream is known, or comes twice; then nothing is noted.
+        """
+        first = self._next_id
+        streams = [
             (
+                first + i,
                 header.job_id,
                 header.task,
                 header.attempt,
                 header.stream,
-                end if header.end else None,
+                header.offset + header.length if header.end else None,
                 place.pack,
+            )
+            for i, (header, place) in enumerate(zip(headers, places, strict=True))
+        ]
+        before = self._db.total_changes()
+        self._db.executemany("INSERT OR IGNORE INTO streams VALUES (?, ?, ?, ?, ?, ?, ?)", streams)
+        if self._db.total_changes() - before < len(streams):
+            self._db.execute("DELETE FROM streams WHERE id >= ?", (first,))
+            return False
+        self._next_id = first + len(streams)
+        self._db.executemany(
+            "INSERT INTO segments VALUES (?, ?, ?, ?, ?)",
+            (
+                (first + i, header.offset, header.length, place.pack, place.position)
+                for i, (header, place) in enumerate(zip(headers, places, strict=True))
+                if header.length
             ),
         )
-        if header.length:
-            self.add(self._db.last_insert_rowid(), header.offset, header.length, place)
+        return True
 
     def gaps(self, stream_id: int, start: int, end: int, oldest: int) -> list[tuple[int, int]]:
         """Return the parts of `[start, end)` that no pack from `oldest` on has, ascending."""

@@ -121,6 +121,11 @@ class Packs:
         self._durable = self._end
         return sizes
 
+    def forget(self) -> None:
+        """Give up what was collected, of which `write` has written nothing."""
+        self._parts = {}
+        self._end = self._durable
+
     def drop(self) -> None:
         """Give up what was collected, whether or not some of it reached a file."""
         for number in self._parts:
@@ -132,8 +137,7 @@ class Packs:
                     self._path(number).unlink(missing_ok=True)
                     if (fd := self._files.pop(number, None)) is not None:
                         os.close(fd)
-        self._parts = {}
-        self._end = self._durable
+        self.forget()
 
     def read(self, place: Place, length: int) -> bytes:
         """Return bytes of a record's data."""
