@@ -204,6 +204,9 @@ class ScriptedLink:
     def tail(self, streams: list[dict[str, Any]]) -> None:
         self.orders.append(("tail", streams))
 
+    def flush(self) -> None:
+        pass
+
     def acked(self, origin: str, n: int) -> None:
         self.orders.append(("acked", origin, n))
 

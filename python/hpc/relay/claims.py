@@ -161,7 +161,9 @@ class Claims:
         self._token_read_again = False
         self._trouble = ""
         self._nudge = asyncio.Event()
-        self._open: asyncio.Future[Reply] | None = None
+        self._open: asyncio.Task[Any] | None = None
+        """The task that awaits the answer to a claim."""
+        self._is_interrupted = False
         self.epoch = 0
 
     async def run(self) -> NoReturn:
@@ -183,6 +185,7 @@ class Claims:
         self._is_leaving = True
         self._nudge.set()
         if self._open is not None:
+            self._is_interrupted = True
             self._open.cancel()
 
     def poke(self) -> None:
@@ -264,14 +267,19 @@ class Claims:
             # Late enough for a held claim, early enough for another try before the fence.
             slack_s = min(max(self._lease_s / 4, SLACK_S_MIN), SLACK_S_MAX)
             deadline_s = self._wait_s() + slack_s
-        call = asyncio.ensure_future(self._rpc.post("/claim", body, deadline_s=deadline_s))
-        self._open = call
+        # Awaited by this very task: one of its own would be two more rounds of the loop before a
+        # lease is looked at.
+        task = asyncio.current_task()
+        self._open = task
         try:
-            await asyncio.wait({call})
+            return await self._rpc.post("/claim", body, deadline_s=deadline_s)
+        except asyncio.CancelledError:
+            if task is None or not self._is_interrupted or task.uncancel() > 0:
+                raise
+            return None
         finally:
             self._open = None
-            call.cancel()
-        return None if call.cancelled() else call.result()
+            self._is_interrupted = False
 
     async def _judge(self, reply: Reply, sent_ms: int) -> float:
         if reply.status == 200:  # noqa: PLR2004 - HTTP
@@ -318,6 +326,7 @@ class Claims:
         if self._clock.boottime_ms() < fence_ms:  # else the next answer grants them again (R16)
             self._start(answer.grants)
         self._link.tail(answer.tail)
+        self._link.flush()
         return 0.0
 
     def _start(self, grants: list[Grant]) -> None:

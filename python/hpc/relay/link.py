@@ -71,6 +71,10 @@ class Link(Protocol):
         """Take the newest list of streams that readers follow."""
         ...
 
+    def flush(self) -> None:
+        """Send now what was ordered, which else goes at the end of the loop's round."""
+        ...
+
     def acked(self, origin: str, n: int) -> None:
         """Forget reports up to `n`: the Hub has them."""
         ...

@@ -284,12 +284,13 @@ class SupervisorLink:
         message = msgspec.json.encode(order)
         if not self._orders:
             # An answer of the Hub leads to several orders: one write, and one wake-up over there.
-            asyncio.get_running_loop().call_soon(self._send_orders)
+            asyncio.get_running_loop().call_soon(self.flush)
         self._orders += (len(message).to_bytes(_LENGTH_BYTES, "little"), message)
 
-    def _send_orders(self) -> None:
+    def flush(self) -> None:
+        """Send now what was ordered in this round of the loop, which would be sent after it."""
         orders, self._orders = self._orders, []
-        if self._transport is not None and not self._is_gone:
+        if orders and self._transport is not None and not self._is_gone:
             self._transport.write(b"".join(orders))
 
     async def _ask(self, op: str) -> bytes:

@@ -1,4 +1,4 @@
-"""A keep-alive HTTP/1.1 client over asyncio streams, for relays and monitors.
+"""A keep-alive HTTP/1.1 client on the event loop, for relays and monitors.
 
 One `Lane` is one connection with one request in flight. A request that fails in any way drops the
 connection and raises `NoHub`; whether it was recorded is unknown, and repeating it is the caller's,
@@ -8,9 +8,8 @@ who knows under which id. It follows no redirects, keeps no cookies and speaks t
 from __future__ import annotations
 
 import asyncio
-import socket
 from collections.abc import Callable
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, cast
 from urllib.parse import urlsplit
 
 import msgspec
@@ -206,21 +205,18 @@ class Lane:
         return wire
 
 
-class _Wire:
-    """An open connection."""
+class _Wire(asyncio.Protocol):
+    """An open connection; it reads an answer as it comes, and wakes who asked once."""
 
-    def __init__(
-        self,
-        access: Access,
-        reader: asyncio.StreamReader,
-        writer: asyncio.StreamWriter,
-        check: Callable[[str | None], None] | None,
-    ) -> None:
+    def __init__(self, access: Access, check: Callable[[str | None], None] | None) -> None:
         self.access = access
         self.keeps_alive = True
-        self._reader = reader
-        self._writer = writer
         self._check = check
+        self._transport: asyncio.Transport | None = None
+        self._is_lost = False
+        self._buffer = bytearray()
+        self._head: _Head | None = None
+        self._answer: asyncio.Future[Reply] | None = None
         parts = urlsplit(access.url)
         self._prefix = parts.path.rstrip("/")
         self._host = parts.netloc
@@ -232,25 +228,24 @@ class _Wire:
             raise UsageError(
                 f"URL of the Hub must be http://HOST:PORT, got {access.url!r}", field="hub_url"
             )
-        port = parts.port or 80
+        loop = asyncio.get_running_loop()
+        wire = cls(access, check)
         try:
             async with asyncio.timeout(CONNECT_S_MAX):
-                reader, writer = await asyncio.open_connection(
-                    parts.hostname, port, limit=HEAD_BYTES_MAX
-                )
+                await loop.create_connection(lambda: wire, parts.hostname, parts.port or 80)
         except (OSError, TimeoutError) as error:
+            wire.close()
             reason = str(error) or "no answer"
             raise NoHub(f"No Hub answers at {access.url}: {reason}") from error
-        sock: socket.socket = writer.get_extra_info("socket")
-        watch(sock)
-        return cls(access, reader, writer, check)
+        return wire
 
     def is_lost(self) -> bool:
         """Whether the Hub has closed it, as far as is known here."""
-        return self._reader.at_eof() or self._writer.is_closing()
+        return self._is_lost or self._transport is None or self._transport.is_closing()
 
     def close(self) -> None:
-        self._writer.transport.abort()
+        if self._transport is not None:
+            self._transport.abort()
 
     async def exchange(self, method: str, path: str, body: bytes, content_type: str) -> Reply:
         head = (
@@ -258,32 +253,110 @@ class _Wire:
             f"Authorization: Bearer {self.access.token}\r\nHpc-Protocol: {PROTOCOL}\r\n"
             f"Accept: {JSON}\r\nContent-Type: {content_type}\r\nContent-Length: {len(body)}\r\n\r\n"
         )
+        if self._transport is None or self._is_lost:
+            raise self._ended()
+        self._answer = asyncio.get_running_loop().create_future()
+        self._transport.write(head.encode("latin-1") + body)
         try:
-            self._writer.write(head.encode("latin-1") + body)
-            await self._send()
-            reply = await self._read_reply()
-        except EOFError as error:
-            raise NoHub(f"The Hub at {self.access.url} ended the connection") from error
-        except (OSError, asyncio.LimitOverrunError) as error:
-            reason = str(error) or type(error).__name__
-            raise NoHub(f"Connection to {self.access.url} was lost: {reason}") from error
-        except ValueError as error:
-            raise NoHub(f"Answer of {self.access.url} is not HTTP/1.1: {error}") from error
+            reply = await self._answer
+        finally:
+            self._answer = None
         if self._check is not None:
             self._check(reply.hub)
         return reply
 
-    async def _send(self) -> None:
-        try:
-            await self._writer.drain()
-        except ConnectionError:
-            # A Hub that refuses a body answers before it has read it; the answer may be there.
-            if self._reader.at_eof():
-                raise
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        # A stream socket's; uvloop's class is one in everything but its bases.
+        self._transport = cast("asyncio.Transport", transport)
+        watch(transport.get_extra_info("socket"))
 
-    async def _read_reply(self) -> Reply:
-        head = await self._reader.readuntil(b"\r\n\r\n")
-        first, *lines = head.decode("latin-1").split("\r\n")
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._is_lost = True
+        if exc is None:
+            self._fail(self._ended())
+        else:
+            reason = str(exc) or type(exc).__name__
+            self._fail(NoHub(f"Connection to {self.access.url} was lost: {reason}"))
+
+    def data_received(self, data: bytes) -> None:
+        self._buffer += data
+        try:
+            reply = self._reply()
+        except ValueError as error:
+            self._fail(NoHub(f"Answer of {self.access.url} is not HTTP/1.1: {error}"))
+            self.close()
+            return
+        if reply is not None and self._answer is not None and not self._answer.done():
+            self._answer.set_result(reply)
+
+    def _fail(self, error: NoHub) -> None:
+        if self._answer is not None and not self._answer.done():
+            self._answer.set_exception(error)
+
+    def _ended(self) -> NoHub:
+        return NoHub(f"The Hub at {self.access.url} ended the connection")
+
+    def _reply(self) -> Reply | None:
+        """Return the answer once all of it has come.
+
+        Raises:
+            ValueError: It is none.
+        """
+        if self._head is None:
+            end = self._buffer.find(b"\r\n\r\n")
+            if end < 0:
+                if len(self._buffer) > HEAD_BYTES_MAX:
+                    raise ValueError(f"a head of more than {HEAD_BYTES_MAX} bytes")
+                return None
+            self._head = _Head.of(self._buffer[:end].decode("latin-1"))
+            del self._buffer[: end + 4]
+        head = self._head
+        if head.is_chunked:
+            body = self._chunks()
+            if body is None:
+                return None
+        elif len(self._buffer) < head.length:
+            return None
+        else:
+            body = bytes(self._buffer[: head.length])
+            del self._buffer[: head.length]
+        self._head = None
+        self.keeps_alive = not head.closes
+        return Reply(head.status, head.hub, body, head.retry_after_s)
+
+    def _chunks(self) -> bytes | None:
+        """Return a body in chunks once its last one has come; until then nothing is copied."""
+        chunks: list[slice] = []
+        size = at = 0
+        while (end := self._buffer.find(b"\r\n", at)) >= 0:
+            length = int(self._buffer[at:end].split(b";")[0], 16)
+            size += length
+            _bound(size)
+            at = end + 2 + length + 2
+            if len(self._buffer) < at:
+                return None
+            if length == 0:
+                body = b"".join(self._buffer[chunk] for chunk in chunks)
+                del self._buffer[:at]
+                return body
+            chunks.append(slice(end + 2, at - 2))
+        return None
+
+
+class _Head(NamedTuple):
+    """What matters of an answer's head."""
+
+    status: int
+    hub: str | None
+    retry_after_s: float | None
+    closes: bool
+    is_chunked: bool
+    length: int
+
+    @classmethod
+    def of(cls, text: str) -> _Head:
+        """Read a head without its last empty line."""
+        first, *lines = text.split("\r\n")
         version, status, *_ = first.split(" ", 2)
         if not version.startswith("HTTP/1."):
             raise ValueError(f"got {first[:60]!r}")
@@ -292,30 +365,17 @@ class _Wire:
             for name, colon, value in (line.partition(":") for line in lines)
             if colon
         }
-        body = await self._read_body(headers)
-        closes = headers.get("connection", "").lower() == "close" or version == "HTTP/1.0"
-        self.keeps_alive = not closes
         after = headers.get("retry-after", "")
-        return Reply(
-            int(status), headers.get("hpc-hub"), body, float(after) if after.isdigit() else None
-        )
-
-    async def _read_body(self, headers: dict[str, str]) -> bytes:
-        if headers.get("transfer-encoding", "").lower() == "chunked":
-            return await self._read_chunks()
         length = int(headers.get("content-length", "0"))
         _bound(length)
-        return await self._reader.readexactly(length)
-
-    async def _read_chunks(self) -> bytes:
-        body = bytearray()
-        while True:
-            line = await self._reader.readuntil(b"\r\n")
-            length = int(line.split(b";")[0], 16)
-            _bound(len(body) + length)
-            body += (await self._reader.readexactly(length + 2))[:length]
-            if length == 0:
-                return bytes(body)
+        return cls(
+            int(status),
+            headers.get("hpc-hub"),
+            float(after) if after.isdigit() else None,
+            headers.get("connection", "").lower() == "close" or version == "HTTP/1.0",
+            headers.get("transfer-encoding", "").lower() == "chunked",
+            length,
+        )
 
 
 def _bound(length: int) -> None:
