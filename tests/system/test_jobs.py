@@ -250,8 +250,14 @@ def test_what_a_cancelled_task_writes_in_its_grace_is_printed(
     """The last lines before an end are those that say what was saved."""
     cluster.relay()
     (tmp_path / "ends.py").write_text(ENDS_SLOWLY)
+    # Where the tests run in the background of a shell, SIGINT is ignored by all that they start.
+    heeds = ["env", "--default-signal=INT"]
     run = subprocess.Popen(
-        [sys.executable, "-m", "hpc", "run", "--grace", "60", "--", sys.executable, "ends.py"],
+        [
+            *heeds,
+            *(sys.executable, "-m", "hpc", "run", "--grace", "60"),
+            *("--", sys.executable, "ends.py"),
+        ],
         env={**cluster.env, "PWD": str(tmp_path)},
         cwd=tmp_path,
         stdout=subprocess.PIPE,
