@@ -95,3 +95,14 @@ def stopping() -> Answer:
         "the Hub ends before it could answer; whether a batch was recorded is unknown",
         "send the same request again once the Hub is back; the same id is recorded once",
     )
+
+
+def internal() -> Answer:
+    """503: a mistake of ours; the traceback is on the Hub's stderr and nowhere else."""
+    return problem(
+        503,
+        "internal",
+        "The Hub could not do this",
+        "a fault of the Hub; whether the request had an effect is unknown",
+        "send the same request again; if it fails again, report it with the Hub's stderr",
+    )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import threading
 import time
 
 import pytest
@@ -31,12 +32,13 @@ class Desk:
 
     def __init__(self) -> None:
         self.log = SlowLog()
+        self.outputs = MemoryOutputs()
         self.clock = ManualClock()
         self.engines: list[ScriptedEngine] = []
         self.tokens = 0
         self.committer = Committer(
             log=self.log,
-            outputs=MemoryOutputs(),
+            outputs=self.outputs,
             build_engine=self.build_engine,
             lease_ms=LEASE_MS,
             clock=self.clock,
@@ -221,3 +223,29 @@ def test_steps_are_small_only_while_appends_are_quick() -> None:
         assert desk.committer.bytes_max == expected
         desk.put()
         assert desk.committer.bytes_max == expected
+
+
+def test_after_a_fatal_turn_nothing_is_being_appended() -> None:
+    """Whoever closes the log then is alone with it."""
+    desk = Desk()
+    gate = threading.Timer(0.2, desk.log.gate.set)
+    desk.log.gate.clear()
+    desk.put(("ingest", MUCH))
+    desk.outputs.failures = [StorageError("The outputs are broken")]
+    gate.start()
+
+    outcome = desk.committer.run(Arrived(packs=[(9, b"pack")]))
+
+    assert isinstance(outcome.fatal, StorageError)
+    assert desk.log.head().last_seq == 1
+    assert outcome.answers == []
+
+
+def test_no_turn_is_short_while_a_generator_is_built() -> None:
+    """Each step of it reads the log."""
+    desk = Desk()
+    desk.engines[-1].build_from = 1
+    desk.committer.run(Arrived([(1, "ingest", "", LITTLE)]), is_short=True)
+    assert not desk.committer.may_be_short
+    desk.put()
+    assert desk.committer.may_be_short

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import socket
+import threading
 from collections.abc import Iterator
 from typing import Any
 
@@ -243,3 +244,72 @@ def test_a_fault_of_the_hub_is_a_503_and_shows_nothing(
     assert (status, json.loads(body)["code"]) == (503, "internal")
     assert b"secret" not in body
     assert "a secret of the Hub" in capfd.readouterr().err
+
+
+def test_who_is_refused_is_not_heard_however_slowly_it_reads(
+    hub: ScriptedHub, served: Served
+) -> None:
+    """A refusal that cannot be written yet is one: nothing of its request goes to the Hub."""
+    count = 20_000
+    post = b"POST /ingest HTTP/1.1\r\nHost: hub\r\nContent-Length: 2\r\n\r\n{}"
+    with socket.socket() as sock:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        sock.settimeout(DEADLINE_S)
+        sock.connect(("127.0.0.1", served.port))
+        sending = threading.Thread(target=sock.sendall, args=(post * count,), daemon=True)
+        sending.start()
+        sending.join(1)  # by then it waits for us to read, or has sent all
+        answers = Answers(sock)
+        assert {answers.next()[0] for _ in range(count)} == {401}
+        sending.join(DEADLINE_S)
+    assert hub.asked == []
+
+
+def test_what_is_sent_behind_a_refusal_is_not_kept(
+    served: Served, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A body that goes on and on after its refusal costs the Hub nothing."""
+    kept: list[int] = []
+    hold = bodies.Bodies.hold
+    monkeypatch.setattr(
+        bodies.Bodies, "hold", lambda self, size: (kept.append(size), hold(self, size))[1]
+    )
+    head = b"POST /ingest HTTP/1.1\r\nHost: hub\r\nTransfer-Encoding: chunked\r\n\r\n"
+    with dialled(served) as sock:
+        answers = Answers(sock)
+        sock.sendall(head)
+        assert answers.next()[0] == 401
+        for _ in range(20):
+            sock.sendall(b"10000\r\n" + b" " * 0x10000 + b"\r\n")
+        sock.sendall(b"0\r\n\r\n" + request(INGEST))
+        assert answers.next()[0] == 200
+    assert sum(kept) == len(b"{}")
+
+
+def test_an_answer_that_cannot_be_made_is_a_503(
+    hub: ScriptedHub, served: Served, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """In JSON then; and the connection goes on."""
+    hub.script = lambda *_: Answer(200, b"no JSON")
+    with dialled(served) as sock:
+        answers = Answers(sock)
+        sock.sendall(request(INGEST, more="Accept: application/msgpack\r\n") + request(INGEST))
+        status, headers, body = answers.next()
+        assert (status, headers["content-type"]) == (503, "application/problem+json")
+        assert json.loads(body)["code"] == "internal"
+        assert answers.next()[0] == 200
+    assert "JSON" in capfd.readouterr().err
+
+
+def test_full_bodies_do_not_refuse_what_has_none(
+    hub: ScriptedHub, served: Served, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who reads needs no room."""
+    monkeypatch.setattr(bodies, "HELD_BYTES_MAX", 12)
+    hub.script = lambda verb, *_: None if verb == "claim" else Answer(200, b"{}")
+    with dialled(served) as first, dialled(served) as second:
+        first.sendall(request(CLAIM, b" " * 11))
+        until(lambda: hub.waiting is not None)
+        second.sendall(request("GET /pull", None) + request(INGEST))
+        answers = Answers(second)
+        assert [answers.next()[0], answers.next()[0]] == [200, 503]

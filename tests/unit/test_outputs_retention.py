@@ -112,6 +112,17 @@ def test_what_is_older_than_its_time_goes_with_the_next_output(tmp_path: Path) -
         assert folder.known() == [2, 3]
 
 
+def test_a_stream_that_goes_on_begins_packs_by_time(tmp_path: Path) -> None:
+    """Otherwise what is written slowly and for long would never go."""
+    folder = Folder(tmp_path, keep_ms=16 * DAY_MS)
+    with closing(folder):
+        for offset in range(6):
+            header = Header(job_id="j", task=0, attempt=1, stream="stdout", offset=offset, length=1)
+            folder.store.append([encode(header, b"x")])
+            folder.clock.now_ms += 2 * DAY_MS
+        assert len(folder.packs()) == 6
+
+
 def test_a_stream_that_goes_on_is_kept_as_far_as_its_packs_are(tmp_path: Path) -> None:
     """What was in a pack that is gone is a hole, as any other that the Hub has not got."""
     folder = Folder(tmp_path, quota_bytes=PACK)

@@ -326,3 +326,32 @@ def test_a_call_on_the_log_raises_to_whoever_made_it() -> None:
         assert (await rig.asked("jobs")).status == 200
 
     with_rig(test)
+
+
+def test_an_answer_that_cannot_be_told_does_not_keep_others_from_theirs(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """A fault of whoever is told is said on stderr; the turn is told to everybody else."""
+
+    async def test(rig: Rig) -> None:
+        def fail(_: Answer) -> None:
+            raise RuntimeError("cannot be told")
+
+        rig.log.gate.clear()
+        first = rig.asked("ingest")
+        await in_thread(rig.log.appending)
+        others = [rig.asked("ingest")]
+        await asyncio.sleep(0)
+        rig.turns.put("ingest", "", b"", fail)
+        others.append(rig.asked("ingest"))
+        await asyncio.sleep(0)
+        rig.log.gate.set()
+
+        answers = await asyncio.gather(first, *others)
+
+        assert [answer.body for answer in answers] == [b"1", b"2", b"4"]
+        assert rig.turns.feeds.head_seq == 4
+        assert rig.turns.figures()["open"] == 0
+        assert "cannot be told" in capsys.readouterr().err
+
+    with_rig(test)

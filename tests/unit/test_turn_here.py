@@ -12,7 +12,14 @@ from turn_rig import Rig, code, settled, with_rig
 
 from hpc.errors import StorageError, StorageFull
 from hpc.hub.space import PAUSE_MS_MIN
-from hpc.hub.turn import HERE_BYTES_MAX, HERE_INPUTS_MAX, HERE_MS_MAX, HERE_TURNS_MAX, THREAD_MS
+from hpc.hub.turn import (
+    HERE_BYTES_MAX,
+    HERE_INPUTS_MAX,
+    HERE_MS_MAX,
+    HERE_SHARE,
+    HERE_TURNS_MAX,
+    THREAD_MS,
+)
 
 
 def here(rig: Rig) -> list[bool]:
@@ -217,5 +224,26 @@ def test_loop_and_thread_take_turns_and_no_answer_is_lost(seed: int) -> None:
         assert heads == sorted(heads)
         assert rig.log.head().last_seq == 500
         assert rig.turns.figures()["open"] == 0
+
+    with_rig(test, here_turns_max=HERE_TURNS_MAX)
+
+
+def test_a_turn_that_took_long_is_paid_for_by_many_on_the_thread() -> None:
+    """Somebody else has the log locked for seconds, again and again."""
+
+    async def test(rig: Rig) -> None:
+        def is_locked() -> None:
+            rig.clock.now_ms += THREAD_MS
+
+        await begun(rig)
+        rig.log.on_append = is_locked
+        await rig.asked("ingest")
+        rig.log.on_append = lambda: None
+        rig.clock.now_ms += (HERE_SHARE - 1) * THREAD_MS
+        await rig.asked("ingest")
+        rig.clock.now_ms += THREAD_MS
+        await rig.asked("ingest")
+
+        assert here(rig) == [True, False, True]
 
     with_rig(test, here_turns_max=HERE_TURNS_MAX)

@@ -10,7 +10,8 @@ log knows a batch id that the engine had forgotten, the engine is told and the t
 
 After the turn, a step of upkeep.py: snapshots and compaction.
 
-It blocks and knows neither threads nor the event loop; turn.py calls it from the turn thread.
+It blocks, knows nothing of the event loop, and is called by one thread at a time: the turn thread
+(turn_thread.py), or for a short turn the loop's.
 """
 
 from __future__ import annotations
@@ -233,7 +234,7 @@ class Committer:
         """A step whose rows are appended beside the next one."""
         self.on_appended: Callable[[], None] = lambda: None
         self._append_s = 0.0
-        self._is_append_quick = True
+        self._is_append_quick = False
         self._went_ahead = 0
         """How many steps in a row did so."""
         self._appender = ThreadPoolExecutor(max_workers=1, thread_name_prefix="hpc-append")
@@ -259,7 +260,7 @@ class Committer:
         self.turns += 1
         goes_on = False
         try:
-            assert not (is_short and self.has_more), "what was left must be done first"
+            assert not is_short or self.may_be_short, "what was left must be done first"
             if self._left is not None:
                 left, self._left = self._left, None
                 left(outcome)
@@ -269,13 +270,17 @@ class Committer:
             self._step(arrived.inputs, outcome)
             for token, call in arrived.calls:
                 outcome.results.append((token, self._called(call)))
-            if self._upkeep is not None and not is_short and self._ahead is None:
+            is_settled = self._ahead is None and outcome.fatal is None
+            if self._upkeep is not None and not is_short and is_settled:
                 goes_on = self._upkeep.step(self._engine)
         except StorageError as error:
             outcome.fatal = error
         except AssertionError as error:
             # The log refused rows that do not follow: a mistake of ours, and the log is intact.
             outcome.fatal = HpcError(f"The engine and the log disagree: {error}", code="internal")
+        if outcome.fatal is not None:
+            # Whoever closes the log next must not do so under an append.
+            self._appender.shutdown()
         outcome.head_seq = self.head_seq
         if self._wake_ms is not None:
             outcome.wake_ms = max(self._wake_ms, self._space.paused_until_ms)
@@ -300,6 +305,11 @@ class Committer:
         It need not follow at once: see `on_appended`.
         """
         return self._left is not None or self._ahead is not None
+
+    @property
+    def may_be_short(self) -> bool:
+        """Whether the next turn may be short: nothing was left to it, and no generator is built."""
+        return not self.has_more and self._build_from is None
 
     def close(self) -> None:
         """After the last turn, with nothing left: write a snapshot, for a quick start."""
@@ -370,8 +380,10 @@ class Committer:
                 self._ahead = _Ahead(stepped, self._appender.submit(self._append, stepped.rows))
             else:
                 self._went_ahead = 0
+                began_s = time.perf_counter()
                 append = functools.partial(self._log.append, stepped.rows)
-                self._record(stepped, append, [], outcome)
+                if self._record(stepped, append, [], outcome) and stepped.rows:
+                    self._is_append_quick = time.perf_counter() - began_s < step_s
 
     def _append(self, rows: list[LogRow]) -> None:
         """Append on the appender's thread; until it is done the log is used by nobody else."""

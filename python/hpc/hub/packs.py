@@ -63,7 +63,8 @@ class Packs:
         self._durable = Place(0, pack_bytes_max)
         if self.numbers:
             self._durable = Place(self.numbers[-1], self.size(self.numbers[-1]))
-        self._end = self._durable
+        self._end = self._begun = self._durable
+        """Where the next record goes; where the first of those that are collected went."""
 
     @property
     def oldest(self) -> int:
@@ -92,6 +93,8 @@ class Packs:
 
     def add(self, header: Header, data: bytes | memoryview) -> Place:
         """Collect one record; returns where its data will lie."""
+        if not self._parts:
+            self._begun = self._end
         frame = encode(header, data)
         record = _RECORD.pack(len(frame), zlib.crc32(frame)) + frame
         number, size = self._end
@@ -123,8 +126,9 @@ class Packs:
 
     def forget(self) -> None:
         """Give up what was collected, of which `write` has written nothing."""
-        self._parts = {}
-        self._end = self._durable
+        if self._parts:
+            self._parts = {}
+            self._end = self._begun
 
     def drop(self) -> None:
         """Give up what was collected, whether or not some of it reached a file."""
@@ -137,7 +141,8 @@ class Packs:
                     self._path(number).unlink(missing_ok=True)
                     if (fd := self._files.pop(number, None)) is not None:
                         os.close(fd)
-        self.forget()
+        self._parts = {}
+        self._end = self._durable
 
     def read(self, place: Place, length: int) -> bytes:
         """Return bytes of a record's data."""

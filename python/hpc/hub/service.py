@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import sys
+import traceback
 from collections.abc import Callable
 from typing import Final
 
@@ -24,7 +26,7 @@ from hpc.hub.side import Side, unreadable
 from hpc.hub.tasks import Tasks
 from hpc.hub.turn import Turns
 from hpc.ports import Answered, JobFeed, LogQuery, LogReading, PokeFeed
-from hpc.problems import compacted, stopping
+from hpc.problems import compacted, internal, stopping
 from hpc.protocols import Answer, EventLog, LogRow
 
 PAGE_ROWS_EVENTS: Final = 1000
@@ -92,7 +94,12 @@ class Service:
 
     def _asked(self, answered: Answered, asking: asyncio.Future[Answer]) -> None:
         self._asking.discard(asking)
-        if not asking.cancelled():
+        if asking.cancelled():
+            return
+        if error := asking.exception():  # a mistake of ours; nobody may be left waiting
+            traceback.print_exception(error, file=sys.stderr)
+            answered(internal())
+        else:
             answered(asking.result())
 
     def put_outputs(self, pack: bytes, answered: Answered) -> None:

@@ -3,7 +3,8 @@
 What arrives is given to the turn thread (turn_thread.py), and what a turn brought comes back by
 one call into the loop. Where the thread has nothing to do, little has arrived and the disk is
 quick, the turn is run on the loop itself: of a single job's way, waking one thread from the other
-and back took a tenth. The loop then waits for the disk itself, and for nothing else.
+and back took a tenth. The loop then waits for that turn: for the disk, for what little was asked,
+and for whoever else has the log locked. A turn that took long is the last one there for a while.
 
 The log and the output store are used in turns alone, for reading as well: `on_log` takes a call to
 the thread. Reads are short (a page of events, a piece of output) and see what is committed.
@@ -14,6 +15,8 @@ from __future__ import annotations
 import asyncio
 import functools
 import itertools
+import sys
+import traceback
 from collections.abc import Callable
 from typing import Any, Final, TypeVar, cast
 
@@ -42,6 +45,9 @@ HERE_MS_MAX: Final = 5
 `THREAD_MS`."""
 
 THREAD_MS: Final = 2_000
+
+HERE_SHARE: Final = 50
+"""Or for so many times as long: the loop waits for a fiftieth of the time at most."""
 
 HERE_TURNS_MAX: Final = 64
 """After so many the thread has the next one, which looks after snapshots as well."""
@@ -241,7 +247,7 @@ class Turns:
         self._here_turns += 1
         ended_ms = self._clock.mono_ms()
         if ended_ms - began_ms > HERE_MS_MAX:
-            self._here_from_ms = ended_ms + THREAD_MS
+            self._here_from_ms = ended_ms + max(THREAD_MS, HERE_SHARE * (ended_ms - began_ms))
         self._deliver(outcome, self._watched(outcome))
         self._nudge_by(outcome)
 
@@ -283,7 +289,7 @@ class Turns:
         for token, result in (*reversed(outcome.answers), *outcome.results):
             told = self._open.pop(token, None)
             if told is not None:
-                told(result)
+                _tell(told, result)
         self.rebuilds += outcome.rebuilt
         self.feeds.tell(head_seq=outcome.head_seq, pokes=outcome.pokes, jobs=jobs)
         if outcome.fatal is not None:
@@ -306,7 +312,7 @@ class Turns:
     def _answer_all(self, answer: Answer) -> None:
         unanswered, self._open = self._open, {}
         for told in unanswered.values():
-            told(answer)
+            _tell(told, answer)
 
     # On the turn thread
 
@@ -322,6 +328,14 @@ class Turns:
             return []
         jobs = [job_id for row in outcome.rows for job_id in row.job_ids if job_id in watched]
         return jobs + [job_id for job_id in outcome.heard if job_id in watched]
+
+
+def _tell(told: Callable[[Any], None], result: object) -> None:
+    """Tell one result; that this fails must not keep the others of its turn from being told."""
+    try:
+        told(result)
+    except Exception as error:  # a mistake of ours
+        traceback.print_exception(error, file=sys.stderr)
 
 
 def _settle(future: asyncio.Future[Any], result: object) -> None:

@@ -115,7 +115,7 @@ class TurnThread:
         try:
             if self._has_failed or self._is_ending:
                 return None
-            if self.sent != told or self._committer.has_more:
+            if self.sent != told or not self._committer.may_be_short:
                 return None
             outcome = self._outcome(Arrived(inputs), is_short=True)
             if outcome.fatal is not None:

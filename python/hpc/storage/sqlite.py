@@ -39,6 +39,8 @@ more than writing over it.
 WAL_BYTES_A_PAGE: Final = (4096 + 24) * 5 // 4
 """A page and its head, and a quarter more for the commit that a checkpoint waits for."""
 
+WAL_HEADER_BYTES: Final = 32
+
 WAL_PIECE_BYTES: Final = 64 * 1024
 
 WAL_LAID_OUT_MIN_FREE: Final = 256 * 1024 * 1024
@@ -484,12 +486,20 @@ def _connect_or_look(path: Path, vfs: str | None) -> apsw.Connection:
     try:
         return _connect(path, apsw.SQLITE_OPEN_READWRITE, vfs)
     except StorageFull:
-        wal = path.with_name(f"{LOG}-wal")
-        if wal.exists() and wal.stat().st_size:
+        if _holds_frames(path.with_name(f"{LOG}-wal")):
             raise  # what the WAL holds cannot be read without room for its index
         # Nobody writes to the file while we hold the folder, which is what `immutable` asks for.
         flags = apsw.SQLITE_OPEN_READONLY | apsw.SQLITE_OPEN_URI
         return _connect(path, flags, vfs, uri=f"{path.as_uri()}?immutable=1")
+
+
+def _holds_frames(wal: Path) -> bool:
+    """Return whether a WAL has a header: one that was only laid out has zeros."""
+    try:
+        with wal.open("rb") as file:
+            return any(file.read(WAL_HEADER_BYTES))
+    except FileNotFoundError:
+        return False
 
 
 def _connect(path: Path, flags: int, vfs: str | None, *, uri: str | None = None) -> apsw.Connection:

@@ -176,12 +176,14 @@ class Connection(HttpToolsProtocol):
 
     def data_received(self, data: bytes) -> None:
         """Parse, then see whether the packet ended in the middle of a request."""
+        before = (self._requests, self._phase)
         super().data_received(data)
         if self.transport.is_closing():
             return
         if self._phase is _Phase.BODY:
             self._body_bytes += len(data)
-        if self._phase is _Phase.HEAD:
+        if self._phase is _Phase.HEAD and before == (self._requests, self._phase):
+            # Where a head begins in a packet, other requests may lie before it.
             self._head_bytes += len(data)
             if self._head_bytes > HEAD_BYTES_MAX:
                 self._refuse(_head_too_large())
@@ -291,6 +293,9 @@ class Connection(HttpToolsProtocol):
     def _is_answering(self) -> bool:
         return self.cycle is not None and not self.cycle.response_complete
 
+    def _has_answered_all(self) -> bool:
+        return self._current is None or self._current.response_complete
+
     def _await_request(self) -> None:
         """Arm uvicorn's own idle timer where it does not: before a first whole request."""
         if self.timeout_keep_alive_task is None and not self._is_answering():
@@ -308,10 +313,12 @@ class Connection(HttpToolsProtocol):
             self._body_bytes = 0
             self._timer = self.loop.call_later(limit_s, self._cut_off, limit_s)
             return
-        if self.cycle is not None and (
-            self.cycle.response_started if is_body else self._is_answering()
+        is_behind = self._current is not self.cycle and not self._has_answered_all()
+        if is_behind or (
+            self.cycle is not None
+            and (self.cycle.response_started if is_body else self._is_answering())
         ):
-            # An answer is under way or done; a second one would be taken for part of it.
+            # An answer is under way or done, or is another request's; ours would be taken for it.
             self.transport.close()
         else:
             self._refuse(too_slow("body" if is_body else "head", limit_s))

@@ -16,10 +16,10 @@ from typing import Any, cast
 from litestar.types import ASGIApp, Message, Receive, Scope, Send
 
 from hpc.ports import HubPorts
+from hpc.problems import internal
 from hpc.transport.admission import refusal_of
 from hpc.transport.asgi import HEADERS, in_msgpack, send_answer
 from hpc.transport.bodies import wants_msgpack
-from hpc.transport.problems import internal
 
 
 class Edge:

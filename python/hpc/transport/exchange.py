@@ -18,11 +18,11 @@ from uvicorn.protocols.http.flow_control import HIGH_WATER_LIMIT, FlowControl
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE
 
 from hpc._core import msgpack_of_json
+from hpc.problems import internal
 from hpc.protocols import Answer
 from hpc.transport.asgi import MSGPACK, Header, answer_headers
 from hpc.transport.bodies import wants_msgpack
 from hpc.transport.hot_routes import HotRoutes, Request, Route
-from hpc.transport.problems import internal
 
 _CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
 
@@ -105,7 +105,8 @@ class Exchange:
             self._answer(*refusal)
             return
         length = self._request.headers.get(b"content-length")
-        if answer := self._routes.bodies.refusal(self._size, length):
+        has_body = self._route.body_type is not None
+        if has_body and (answer := self._routes.bodies.refusal(self._size, length)):
             self._answer(answer)
         elif self._is_whole:
             self._put()
@@ -114,7 +115,7 @@ class Exchange:
 
     def take(self, piece: bytes) -> None:
         """Take a piece of the body."""
-        if self.response_complete or self.disconnected:
+        if self.response_started or self.disconnected:
             return
         self._pieces.append(piece)
         self._size += len(piece)
@@ -128,7 +129,7 @@ class Exchange:
     def end(self) -> None:
         """Take note that the request is whole."""
         self._is_whole = True
-        if self._is_begun and not self.response_complete:
+        if self._is_begun and not self.response_started:
             self._put()
 
     def leave(self) -> None:
@@ -153,16 +154,22 @@ class Exchange:
             traceback.print_exception(error, file=sys.stderr)
             self._answer(internal())
             return
-        if not self.response_complete:
+        if not self.response_started:
             self._leave = leave
 
     def _answer(self, answer: Answer, headers: Iterable[Header] = ()) -> None:
+        self._pieces.clear()
         self._release()
         if self.disconnected or self.response_started:
             return
-        self.response_started = True
         self._leave = None
-        packet = self._packet(answer, headers)
+        try:
+            packet = self._packet(answer, headers, in_msgpack=wants_msgpack(self._request.headers))
+        except Exception as error:  # whoever called has others to answer
+            traceback.print_exception(error, file=sys.stderr)
+            packet = self._packet(internal(), (), in_msgpack=False)
+        # From here on nothing more of the request is taken, whenever the answer can be written.
+        self.response_started = True
         if self._flow.write_paused:
             self._loop.create_task(self._write_later(packet))
         else:
@@ -180,10 +187,10 @@ class Exchange:
             self._close()
         self._on_response()
 
-    def _packet(self, answer: Answer, headers: Iterable[Header]) -> bytes:
+    def _packet(self, answer: Answer, headers: Iterable[Header], *, in_msgpack: bool) -> bytes:
         status, body = answer
         told = answer_headers(answer, headers)
-        if wants_msgpack(self._request.headers):
+        if in_msgpack:
             body = msgpack_of_json(body)
             told[:2] = [(b"content-type", MSGPACK), (b"content-length", b"%d" % len(body))]
         parts = [STATUS_LINE[status]]

@@ -36,12 +36,12 @@ from litestar.response import Response
 from hpc._core import PROTOCOL_VERSION
 from hpc.errors import UsageError
 from hpc.ports import HubPorts
-from hpc.problems import problem
+from hpc.problems import internal, problem
 from hpc.protocols import Answer
 from hpc.transport.connection import Connection
 from hpc.transport.edge import Edge
 from hpc.transport.hot_routes import HotRoutes
-from hpc.transport.problems import internal, no_route, wrong_method
+from hpc.transport.problems import no_route, wrong_method
 from hpc.transport.routes_read import read_handlers
 
 BACKLOG: Final = 2048

@@ -90,14 +90,3 @@ def too_slow(what: str, limit_s: float) -> Answer:
         f"the {what} must arrive within {limit_s:g} s",
         "send it again; several smaller batches arrive sooner",
     )
-
-
-def internal() -> Answer:
-    """503: a mistake of ours; the traceback is on the Hub's stderr and nowhere else."""
-    return problem(
-        503,
-        "internal",
-        "The Hub could not do this",
-        "a fault of the Hub; whether the request had an effect is unknown",
-        "send the same request again; if it fails again, report it with the Hub's stderr",
-    )

@@ -7,7 +7,7 @@
 
 use std::borrow::Cow;
 
-pub use super::json_decode::{DEPTH_MAX, decode, decode_first, decode_own};
+pub use super::json_decode::{DEPTH_MAX, decode, decode_answer, decode_first, decode_own};
 use super::json_write::{write_float, write_int, write_str};
 
 /// A map of so many pairs is searched from its first to its last.

@@ -24,7 +24,15 @@ pub const DEPTH_MAX: usize = 64;
 /// assert!(decode(b"[1e400]").is_err());
 /// ```
 pub fn decode(body: &[u8]) -> Result<Value<'_>, String> {
-    decode_whole(body, false)
+    decode_whole(body, false, DEPTH_MAX)
+}
+
+/// Decodes an answer of ours, which may hold what was taken as deep as it may be.
+///
+/// # Errors
+/// As [`decode`].
+pub fn decode_answer(text: &[u8]) -> Result<Value<'_>, String> {
+    decode_whole(text, false, 2 * DEPTH_MAX)
 }
 
 /// Decodes a text that this crate has written: its floats and escapes are known to be canonical, since
@@ -33,7 +41,7 @@ pub fn decode(body: &[u8]) -> Result<Value<'_>, String> {
 /// # Errors
 /// As [`decode`].
 pub fn decode_own(body: &[u8]) -> Result<Value<'_>, String> {
-    decode_whole(body, true)
+    decode_whole(body, true, DEPTH_MAX)
 }
 
 /// Decodes the value that a text of this crate begins with; also how many bytes it took.
@@ -46,7 +54,7 @@ pub fn decode_first(bytes: &[u8]) -> Result<(Value<'_>, usize), String> {
     Ok((value, decoder.at))
 }
 
-fn decode_whole(body: &[u8], is_own: bool) -> Result<Value<'_>, String> {
+fn decode_whole(body: &[u8], is_own: bool, depth_max: usize) -> Result<Value<'_>, String> {
     let text = std::str::from_utf8(body).map_err(|e| {
         format!(
             "The body is not UTF-8: bad byte at offset {}",
@@ -54,6 +62,7 @@ fn decode_whole(body: &[u8], is_own: bool) -> Result<Value<'_>, String> {
         )
     })?;
     let mut decoder = Decoder::new(body, is_own);
+    decoder.depth_max = depth_max;
     decoder.text = Some(text);
     decoder.space();
     let value = decoder.value(0)?;
@@ -79,6 +88,7 @@ struct Decoder<'b> {
     deviations: usize,
     /// Whether floats and escapes are canonical as they stand.
     is_own: bool,
+    depth_max: usize,
 }
 
 impl<'b> Decoder<'b> {
@@ -89,6 +99,7 @@ impl<'b> Decoder<'b> {
             at: 0,
             deviations: 0,
             is_own,
+            depth_max: DEPTH_MAX,
         }
     }
 
@@ -161,12 +172,12 @@ impl<'b> Decoder<'b> {
     }
 
     fn deeper(&self, depth: usize) -> Result<usize, String> {
-        if depth < DEPTH_MAX {
+        let (at, most) = (self.at, self.depth_max);
+        if depth < most {
             return Ok(depth + 1);
         }
-        let at = self.at;
         Err(format!(
-            "The body is nested deeper than {DEPTH_MAX} levels at offset {at}"
+            "The body is nested deeper than {most} levels at offset {at}"
         ))
     }
 

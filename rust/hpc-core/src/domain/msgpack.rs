@@ -51,7 +51,7 @@ pub fn decode(body: &[u8]) -> Result<Value<'_>, String> {
 /// The text is no JSON.
 pub fn from_json(text: &[u8]) -> Result<Vec<u8>, String> {
     let mut out = Vec::with_capacity(text.len());
-    match encode(&json::decode(text)?, &mut out) {
+    match encode(&json::decode_answer(text)?, &mut out) {
         Ok(()) => Ok(out),
         Err(_) => Err("A value is too large for MessagePack".to_owned()),
     }

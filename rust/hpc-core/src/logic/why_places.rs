@@ -142,12 +142,16 @@ fn no_place(shape: &Shape, nodes: &[&Node], serving: &[&Node], now: i64) -> Stri
     let meant = serving.iter().filter(of_it);
     let (idle, wrong): (Vec<&Node>, Vec<&Node>) =
         meant.partition(|node| placement.allows(node, node.left_ms(now)));
-    let says = idle.iter().chain(&wrong);
-    // Of those that are gone nothing more is said than of those that could be places again.
-    let says = says
-        .filter(|node| node.state == NodeState::Up || placement.allows(node, node.left_ms(now)));
+    // Of those that are gone only those are named that could be places again, if there are any.
+    let could =
+        |node: &Node| node.state == NodeState::Up || placement.allows(node, node.left_ms(now));
+    let meant: Vec<&Node> = idle.into_iter().chain(wrong).collect();
+    let is_any = meant.iter().any(|node| could(node));
+    let says = meant.iter().filter(|node| !is_any || could(node));
     let says = says.filter_map(|node| {
-        let obstacle = not_a_place(node, shape, now)?;
+        let obstacle = takes_nothing(node).filter(|_| !could(node));
+        let obstacle = obstacle.map(str::to_owned);
+        let obstacle = obstacle.or_else(|| not_a_place(node, shape, now))?;
         Some(format!("{} {obstacle}", node.id))
     });
     let missing =

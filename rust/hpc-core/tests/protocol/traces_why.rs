@@ -82,6 +82,28 @@ fn who_has_the_resource_and_is_no_place_is_named() {
     });
 }
 
+/// A node that has left is named where the job names no other, whatever else it lacks.
+#[test]
+fn a_node_that_has_left_is_named_where_it_is_the_only_one_named() {
+    holds_through_restarts(|world| {
+        let (mut a, mut b) = (with_gpus("a", "x", 0), with_gpus("b", "y", 2));
+        world.take(&mut a);
+        world.take(&mut b);
+        world.ingest(
+            "left",
+            "NodeLeft",
+            json!({"node_id": "b", "epoch": 1}),
+            json!({}),
+        );
+        let only_b = json!({"nodes": ["b"]});
+        let zone_too = json!({"nodes": ["b"], "require": {"zone": "z"}});
+        for (job, spec) in [("node", only_b), ("zone", zone_too)] {
+            world.submit_with(job, "0", json!({}), spec);
+            assert_eq!(why(world, job), "no relay is a place for it: b has left");
+        }
+    });
+}
+
 /// A drained node counts among those that a job might run on, and undraining it is named where that
 /// alone helps.
 #[test]

@@ -79,3 +79,13 @@ fn what_json_has_not_is_refused() {
         "64 levels are fine"
     );
 }
+
+/// An answer wraps what was taken, which may be as deep as anything may be.
+#[test]
+fn an_answer_may_be_deeper_than_what_is_taken() {
+    let nested = |depth: usize| format!("{}1{}", "[".repeat(depth), "]".repeat(depth));
+    assert!(decode_either(nested(65).as_bytes()).is_err());
+    let packed = from_json(nested(80).as_bytes()).unwrap();
+    assert_eq!(packed, [vec![0x91; 80], vec![1]].concat());
+    assert!(from_json(nested(1000).as_bytes()).is_err());
+}
