@@ -341,3 +341,18 @@ def test_nothing_but_reads_is_put_to_the_past(verb: str) -> None:
         assert rig.log.opened == 0
 
     with_rig(test)
+
+
+def test_a_fault_behind_a_past_is_answered_and_said(capfd: pytest.CaptureFixture[str]) -> None:
+    """Whoever asked without a task to wait in is told as well."""
+
+    async def test(rig: Rig) -> None:
+        await rig.lab()
+        rig.log.failures = [RuntimeError("a fault")]
+        answered: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
+        rig.service.put("pull", "gid=kernel&at=1", b"", answered.set_result)
+        answer = await answered
+        assert (answer.status, json.loads(answer.body)["code"]) == (503, "internal")
+
+    with_rig(test)
+    assert "a fault" in capfd.readouterr().err
