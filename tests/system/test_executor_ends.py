@@ -184,6 +184,30 @@ def test_a_daemon_dies_when_its_task_is_cancelled_and_others_live(place: Path) -
     asyncio.run(scenario())
 
 
+def test_a_cancel_that_is_told_again_does_not_interrupt_again(tmp_path: Path) -> None:
+    """A handler that saves what there is must be left to it; the Hub repeats what it has said."""
+    told, beats = tmp_path / "told", tmp_path / "beats"
+    script = f"trap 'echo term >> {told}' TERM; while :; do echo >> {beats}; sleep 0.01; done"
+
+    async def beaten(count: int) -> None:
+        """Wait for some more rounds of the script, before each of which it heeds its signals."""
+        least = count + (beats.stat().st_size if beats.exists() else 0)
+        await until(lambda: beats.exists() and beats.stat().st_size >= least, "it goes on")
+
+    async def scenario() -> None:
+        async with relay(tmp_path / "n1", cpus=[0]) as taken:
+            taken.link.run([shell(script, tasks="0", grace_s=2.0)])
+            await beaten(1)
+            for _ in range(3):
+                taken.link.cancel("job", 1, "0", "by the user")
+                await taken.link.holds()  # it has taken the order
+                await beaten(3)
+            assert told.read_text() == "term\n"
+            assert (await taken.end(0))["cause"] == "cancelled"
+
+    asyncio.run(scenario())
+
+
 def test_cancel_of_what_waits_gives_it_back(tmp_path: Path) -> None:
     """A task that never ran has no result, and its lease must not stay."""
 

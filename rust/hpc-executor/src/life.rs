@@ -291,12 +291,14 @@ impl Board {
         })
     }
 
-    /// Asks a task to end; one that was asked before keeps its first reason and sooner end.
+    /// Asks a task to end; one that was asked before keeps its first reason and sooner end, and is
+    /// not interrupted again in what it does about it: the Hub repeats a cancel with each answer.
     pub(crate) fn end(&mut self, serial: u32, why: Why, grace_ms: u64) {
         let kill_ms = sys::boottime_ms().saturating_add(grace_ms);
         let Some(task) = self.running.get_mut(&serial) else {
             return;
         };
+        let is_first = task.ending.is_none();
         match &mut task.ending {
             Some(ending) => ending.kill_ms = ending.kill_ms.min(kill_ms),
             // It ended by itself; but after its `--pre` it must not begin any more.
@@ -305,7 +307,7 @@ impl Board {
             None if why == Why::Cancelled && matches!(task.phase, Phase::After(..)) => return,
             None => task.ending = Some(Ending { why, kill_ms }),
         }
-        if task.over.is_none() {
+        if task.over.is_none() && (is_first || grace_ms == 0) {
             // Its leader is not reaped, so the group is its own.
             let signal = if grace_ms == 0 {
                 libc::SIGKILL
