@@ -2,7 +2,7 @@
 
 | file       | holds                                                                          |
 |------------|--------------------------------------------------------------------------------|
-| `lock`     | flock of the one process that is this node here; the holder's pid as text       |
+| `lock`     | flock of the one process that is this node here; its pid as text                |
 | `id.json`  | the folder's id with its device and inode; made anew where they differ          |
 | `epoch`    | a counter, raised and fsynced before each join (protocol.md R22)                |
 | `hubs.json`| to which Hub each session's reports belong                                      |
@@ -15,6 +15,7 @@ behind that stands in the way of the next.
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import os
 import secrets
@@ -26,6 +27,7 @@ import msgspec
 from hpc.errors import Conflict, StorageDamaged
 
 BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
+LOCKS = Path("/proc/locks")
 
 
 class _Identity(msgspec.Struct, frozen=True):
@@ -74,7 +76,7 @@ class NodeFolder:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            holder = os.pread(lock, 20, 0).decode("ascii", "replace").strip()
+            holder = _holder(lock)
             if on_wait is None:
                 os.close(lock)
                 raise Conflict(
@@ -173,3 +175,17 @@ def _replace(path: Path, content: bytes) -> None:
         os.fsync(folder)
     finally:
         os.close(folder)
+
+
+def _holder(lock: int) -> str:
+    """Return the pid of whoever holds a flock, as far as can be said.
+
+    By the kernel where it tells: the text is written after the lock is taken.
+    """
+    inode = f":{os.fstat(lock).st_ino}"
+    with contextlib.suppress(OSError):
+        for line in LOCKS.read_text(encoding="ascii").splitlines():
+            match line.split():
+                case [_, "FLOCK", _, "WRITE", pid, file, *_] if file.endswith(inode) and pid > "0":
+                    return pid
+    return os.pread(lock, 20, 0).decode("ascii", "replace").strip()
