@@ -41,13 +41,11 @@ HERE_BYTES_MAX: Final = 32 * 1024
 """Bodies of such a turn, together."""
 
 HERE_MS_MAX: Final = 5
-"""A turn on the loop that took longer, by the disk or by what it had to do, is the last one for
-`THREAD_MS`."""
-
-THREAD_MS: Final = 2_000
+"""A turn on the loop that took longer, by the disk or by what it had to do, is the last one there
+for a while."""
 
 HERE_SHARE: Final = 50
-"""Or for so many times as long: the loop waits for a fiftieth of the time at most."""
+"""For so many times as long: the loop waits for a fiftieth of the time at most."""
 
 HERE_TURNS_MAX: Final = 64
 """After so many the thread has the next one, which looks after snapshots as well."""
@@ -247,7 +245,7 @@ class Turns:
         self._here_turns += 1
         ended_ms = self._clock.mono_ms()
         if ended_ms - began_ms > HERE_MS_MAX:
-            self._here_from_ms = ended_ms + max(THREAD_MS, HERE_SHARE * (ended_ms - began_ms))
+            self._here_from_ms = ended_ms + HERE_SHARE * (ended_ms - began_ms)
         self._deliver(outcome, self._watched(outcome))
         self._nudge_by(outcome)
 
