@@ -282,6 +282,34 @@ def test_what_a_cancelled_task_writes_in_its_grace_is_printed(
     assert err.endswith(f"job {job['job_id']} cancelled: interrupted\n")
 
 
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_two_signals_at_once_cancel_as_one_does(cluster: Cluster, number: signal.Signals) -> None:
+    """`timeout` sends its signal to the command and to its group."""
+    cluster.relay()
+    for gap_s in (0.0, 0.0005, 0.003):
+        run = subprocess.Popen(
+            [
+                *("env", "--default-signal=INT", sys.executable, "-m", "hpc", "run", "--"),
+                *("sh", "-c", "echo begun; exec sleep 600"),
+            ],
+            env=cluster.env,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        assert run.stdout is not None
+        assert run.stdout.readline() == "begun\n"
+
+        run.send_signal(number)
+        time.sleep(gap_s)  # what is tested
+        run.send_signal(number)
+
+        _, err = run.communicate(timeout=30)
+        assert run.returncode == 128 + number
+        assert err.endswith("cancelled: interrupted\n")
+    assert {job["state"] for job in cluster.client().jobs()} == {"cancelled"}
+
+
 def test_output_in_a_file_of_its_own_is_pointed_to(cluster: Cluster, tmp_path: Path) -> None:
     """`job log` names the file that the task has really written, and the node."""
     cluster.relay("n1")

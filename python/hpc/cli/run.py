@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import signal
 import threading
+import time
 from types import FrameType
 from typing import Annotated, Any, Final
 
@@ -60,6 +61,10 @@ Words = Annotated[
 
 TELL_MAIN: Final = signal.SIGUSR2
 """Wakes the main thread from its wait for the job."""
+
+
+ONE_REQUEST_S: Final = 1.0
+"""Signals that come so soon after a first one ask for the same."""
 
 
 class _Ended(KeyboardInterrupt):
@@ -147,7 +152,10 @@ def run(
         followers: Followers | None = None
         info: dict[str, Any] | None = None
         try:
-            signal.signal(signal.SIGTERM, _terminated)
+            asked_to_end = _AskedToEnd()
+            if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:  # as a shell has it for `&`
+                signal.signal(signal.SIGINT, asked_to_end)
+            signal.signal(signal.SIGTERM, asked_to_end)
             signal.signal(TELL_MAIN, _reader_gone)
             selectors.remember(job_id)
             followers = Followers(hub_url, job_id, on_reader_gone=_tell_main)
@@ -169,8 +177,23 @@ def run(
         return code
 
 
-def _terminated(_number: int, _frame: FrameType | None) -> None:
-    raise _Ended(TERMINATED)
+class _AskedToEnd:
+    """Handles SIGINT and SIGTERM; several at once are one.
+
+    `timeout` and shells send a second one to the group, which must not keep the job from being
+    cancelled.
+    """
+
+    def __init__(self) -> None:
+        self._first_s: float | None = None
+
+    def __call__(self, number: int, _frame: FrameType | None) -> None:
+        now_s = time.monotonic()
+        if self._first_s is None:
+            self._first_s = now_s
+        elif now_s < self._first_s + ONE_REQUEST_S:
+            return
+        raise _Ended(TERMINATED if number == signal.SIGTERM else INTERRUPTED)
 
 
 def _reader_gone(_number: int, _frame: FrameType | None) -> None:
@@ -184,7 +207,7 @@ def _tell_main() -> None:
 
 
 def _cancelled(hub: Client, job_id: str, followers: Followers | None, code: int) -> int:
-    """Cancel the job and wait for it to be settled; a second Ctrl-C waits for nothing."""
+    """Cancel the job and wait for it to be settled; a later Ctrl-C waits for nothing."""
     with contextlib.suppress(KeyboardInterrupt):
         try:
             _say(f"cancelling job {job_id}")
