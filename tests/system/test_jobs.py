@@ -243,6 +243,25 @@ signal.pause()
 """
 
 
+def interruptible(
+    cluster: Cluster,
+    words: list[str],
+    *,
+    env: dict[str, str] | None = None,
+    folder: Path | None = None,
+) -> subprocess.Popen[str]:
+    """Start `hpc run`, which heeds SIGINT also where the tests run in the background of a shell."""
+    heeding = ["env", "--default-signal=INT", sys.executable, "-m", "hpc", "run"]
+    return subprocess.Popen(
+        [*heeding, *words],
+        env={**cluster.env, **(env or {})},
+        cwd=folder,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_what_a_cancelled_task_writes_in_its_grace_is_printed(
     cluster: Cluster, tmp_path: Path, number: signal.Signals
@@ -250,20 +269,8 @@ def test_what_a_cancelled_task_writes_in_its_grace_is_printed(
     """The last lines before an end are those that say what was saved."""
     cluster.relay()
     (tmp_path / "ends.py").write_text(ENDS_SLOWLY)
-    # Where the tests run in the background of a shell, SIGINT is ignored by all that they start.
-    heeds = ["env", "--default-signal=INT"]
-    run = subprocess.Popen(
-        [
-            *heeds,
-            *(sys.executable, "-m", "hpc", "run", "--grace", "60"),
-            *("--", sys.executable, "ends.py"),
-        ],
-        env={**cluster.env, "PWD": str(tmp_path)},
-        cwd=tmp_path,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
+    words = ["--grace", "60", "--", sys.executable, "ends.py"]
+    run = interruptible(cluster, words, {"PWD": str(tmp_path)}, tmp_path)
     assert run.stdout is not None
     assert run.stdout.readline() == "begun\n"
 
@@ -287,16 +294,7 @@ def test_two_signals_at_once_cancel_as_one_does(cluster: Cluster, number: signal
     """`timeout` sends its signal to the command and to its group."""
     cluster.relay()
     for gap_s in (0.0, 0.0005, 0.003):
-        run = subprocess.Popen(
-            [
-                *("env", "--default-signal=INT", sys.executable, "-m", "hpc", "run", "--"),
-                *("sh", "-c", "echo begun; exec sleep 600"),
-            ],
-            env=cluster.env,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
+        run = interruptible(cluster, ["--", "sh", "-c", "echo begun; exec sleep 600"])
         assert run.stdout is not None
         assert run.stdout.readline() == "begun\n"
 

@@ -7,6 +7,7 @@ import contextlib
 import hashlib
 import http.client
 import json
+import socket
 import threading
 import time
 from collections.abc import AsyncGenerator, Callable, Iterator
@@ -152,6 +153,13 @@ def until(condition: Callable[[], object]) -> None:
     while not condition():
         assert time.monotonic() < deadline, "the condition did not come"
         time.sleep(0.001)
+
+
+@contextlib.contextmanager
+def dialled(served: Served) -> Iterator[socket.socket]:
+    """A connection of a test's own."""
+    with socket.create_connection(("127.0.0.1", served.port), timeout=DEADLINE_S) as sock:
+        yield sock
 
 
 @contextlib.contextmanager

@@ -262,13 +262,13 @@ def test_output_in_a_file_of_its_own_is_pointed_to(
     said: list[str],
 ) -> None:
     """An empty answer would look as if nothing had been written; a script sees it by the code."""
-    row = job(tasks="3-9", spec={"command": "x", "cwd": "/work", **spec})
+    row = job(tasks="3-9", spec={"command": "x", "cwd": "/data", **spec})
     knows(hub, row)
     task = {**TASK, "task": 3, "state": "succeeded"}
     hub.routes["GET", "/jobs/7/tasks"] = answer({"cursor": 4, "data": [task], "next": None})
     hub.routes["GET", "/jobs/7/log"] = Canned(body=b"")
     assert tree.main(["job", "log", "7", *typed]) == code
-    place = "/work/out.7.3.n1.% on node n1"
+    place = "/data/out.7.3.n1.% on node n1"
     assert capfd.readouterr().err == "".join(f"note: {text.format(place)}\n" for text in said)
 
 
@@ -276,18 +276,18 @@ def test_a_file_that_is_to_come_and_json_are_told_as_well(
     hub: CannedHub, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Before the task has a node, `%N` has no value."""
-    knows(hub, job(state="queued", spec={"command": "x", "stdout": "out.%N", "cwd": "/work"}))
+    knows(hub, job(state="queued", spec={"command": "x", "stdout": "out.%N", "cwd": "/data"}))
     task = {**TASK, "task": 0, "state": "queued", "node_id": None, "started_at": None}
     hub.routes["GET", "/jobs/7/tasks"] = answer({"cursor": 4, "data": [task], "next": None})
     hub.routes["GET", "/jobs/7/log"] = Canned(body=b"")
     assert tree.main(["job", "log", "7", "--json"]) == 4
     told = capsys.readouterr()
-    assert told.err == "note: stdout of job 7 goes to /work/out.%N on the node that runs it\n"
+    assert told.err == "note: stdout of job 7 goes to /data/out.%N on the node that runs it\n"
     assert json.loads(told.out)["data"] == {
         "job_id": "7",
         "stdout": "",
         "stderr": "",
-        "files": {"stdout": {"path": "/work/out.%N", "node_id": None}},
+        "files": {"stdout": {"path": "/data/out.%N", "node_id": None}},
     }
     assert tree.main(["job", "log", "7", "--task", "5"]) == 4
     assert "has no task 5; its tasks are 0" in capsys.readouterr().err

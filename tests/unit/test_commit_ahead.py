@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import json
 import threading
-import time
 
 import pytest
-from turn_rig import DEADLINE_S, LEASE_MS, ManualClock, MemoryOutputs, ScriptedEngine, SlowLog
+from turn_rig import DEADLINE_S, Desk
 
 from hpc.errors import HpcError, StorageError, StorageFull, StorageKnown
 from hpc.hub.commit import (
@@ -16,7 +15,6 @@ from hpc.hub.commit import (
     AHEAD_TURNS_MAX,
     TURN_BYTES_MAX,
     Arrived,
-    Committer,
     Input,
     Outcome,
 )
@@ -27,26 +25,10 @@ MUCH = b" " * AHEAD_BYTES_MIN
 LITTLE = b"{}"
 
 
-class Desk:
-    """A committer and what it works on; `put` runs one turn."""
+class Turned(Desk):
+    """A committer of which each `put` runs a turn."""
 
-    def __init__(self) -> None:
-        self.log = SlowLog()
-        self.outputs = MemoryOutputs()
-        self.clock = ManualClock()
-        self.engines: list[ScriptedEngine] = []
-        self.tokens = 0
-        self.committer = Committer(
-            log=self.log,
-            outputs=self.outputs,
-            build_engine=self.build_engine,
-            lease_ms=LEASE_MS,
-            clock=self.clock,
-        )
-
-    def build_engine(self) -> ScriptedEngine:
-        self.engines.append(ScriptedEngine(self.log))
-        return self.engines[-1]
+    tokens = 0
 
     def put(self, *asked: tuple[str, bytes]) -> Outcome:
         inputs: list[Input] = []
@@ -70,6 +52,13 @@ class Desk:
         return lengths
 
 
+def settle(desk: Turned) -> None:
+    """Wait until what goes ahead is appended."""
+    ahead = desk.committer._ahead
+    if ahead is not None:
+        ahead.appending.exception(DEADLINE_S)
+
+
 def answers(outcome: Outcome) -> dict[int, bytes]:
     return {token: answer.body for token, answer in outcome.answers}
 
@@ -80,7 +69,7 @@ def codes(outcome: Outcome) -> dict[int, str]:
 
 def test_the_next_step_is_taken_while_much_is_appended() -> None:
     """The append waits here until the engine is in its next step: they run at the same time."""
-    desk = Desk()
+    desk = Turned()
     lengths = desk.open_at_second_step()
 
     first = desk.put(("ingest", MUCH))
@@ -100,7 +89,7 @@ def test_the_next_step_is_taken_while_much_is_appended() -> None:
 
 def test_no_answer_leaves_before_its_own_rows_are_there() -> None:
     """That of a second step with much waits for a third turn, whatever the first one's did."""
-    desk = Desk()
+    desk = Turned()
     desk.put(("ingest", MUCH))
     second = desk.put(("ingest", MUCH), ("jobs", b""))
     assert answers(second) == {1: b"1"}
@@ -111,7 +100,7 @@ def test_no_answer_leaves_before_its_own_rows_are_there() -> None:
 
 def test_a_full_disk_refuses_both_steps_and_puts_the_reads_again() -> None:
     """The engine that has taken the second one knows rows that are nowhere: it is thrown away."""
-    desk = Desk()
+    desk = Turned()
     desk.log.failures = [StorageFull("The disk is full")]
     desk.put(("ingest", MUCH), ("claim", b""))
 
@@ -128,7 +117,7 @@ def test_a_full_disk_refuses_both_steps_and_puts_the_reads_again() -> None:
 
 def test_a_batch_that_the_log_knows_is_told_and_all_is_run_again() -> None:
     """Neither of the steps is lost, nor recorded twice."""
-    desk = Desk()
+    desk = Turned()
     desk.put(("ingest", LITTLE))
     desk.log.failures = [StorageKnown("b1")]
     desk.put(("ingest", MUCH))
@@ -144,7 +133,7 @@ def test_a_batch_that_the_log_knows_is_told_and_all_is_run_again() -> None:
 
 def test_a_fault_in_the_next_step_does_not_touch_the_one_before() -> None:
     """What was appended is acknowledged; the request that the engine cannot bear is refused."""
-    desk = Desk()
+    desk = Turned()
     desk.put(("ingest", MUCH))
 
     def fail(_inputs: list[Input]) -> None:
@@ -165,7 +154,7 @@ def test_a_fault_in_the_next_step_does_not_touch_the_one_before() -> None:
 )
 def test_an_append_that_fails_beside_a_step_is_fatal(error: Exception) -> None:
     """Nothing of either step is acknowledged."""
-    desk = Desk()
+    desk = Turned()
     desk.log.failures = [error]
     desk.put(("ingest", MUCH))
 
@@ -178,7 +167,7 @@ def test_an_append_that_fails_beside_a_step_is_fatal(error: Exception) -> None:
 
 def test_upkeep_comes_to_its_turn_however_much_comes() -> None:
     """After some steps one is appended before the next is taken."""
-    desk = Desk()
+    desk = Turned()
     waits = []
     for _ in range(2 * AHEAD_TURNS_MAX + 2):
         desk.put(("ingest", MUCH))
@@ -190,7 +179,7 @@ def test_upkeep_comes_to_its_turn_however_much_comes() -> None:
 
 def test_a_registration_is_recorded_before_the_log_is_read_for_it() -> None:
     """The engine wants the log from some seq on, with all that is in it."""
-    desk = Desk()
+    desk = Turned()
     desk.engines[-1].build_from = 1
     outcome = desk.put(("ingest", MUCH))
     assert answers(outcome) == {1: b"1"}
@@ -200,7 +189,7 @@ def test_a_registration_is_recorded_before_the_log_is_read_for_it() -> None:
 
 def test_what_reads_the_log_waits_for_the_append() -> None:
     """A call of the same turn, and of the next one, sees what was recorded before it."""
-    desk = Desk()
+    desk = Turned()
     together = desk.committer.run(
         Arrived([(1, "ingest", "", MUCH)], calls=[(2, lambda log: log.head().last_seq)])
     )
@@ -213,10 +202,16 @@ def test_what_reads_the_log_waits_for_the_append() -> None:
 
 def test_steps_are_small_only_while_appends_are_quick() -> None:
     """A slow disk is shared by as many as there are."""
-    desk = Desk()
+    desk = Turned()
+
+    def take(seconds: float) -> None:
+        desk.timer_s += seconds
+
     for is_slow in (False, True, False):
-        desk.engines[-1].before_step = lambda _, is_slow=is_slow: time.sleep(0 if is_slow else 0.02)
-        desk.log.on_append = lambda is_slow=is_slow: time.sleep(0.02 if is_slow else 0)
+        step_s, append_s = (0.0, 1.0) if is_slow else (1.0, 0.0)
+        # An append is over before the next step begins, so that each is timed by itself.
+        desk.engine.before_step = lambda _, step_s=step_s: (settle(desk), take(step_s))
+        desk.log.on_append = lambda append_s=append_s: take(append_s)
         desk.put(("ingest", MUCH))
         desk.put(("ingest", MUCH))
         expected = TURN_BYTES_MAX if is_slow else AHEAD_TURN_BYTES
@@ -227,7 +222,7 @@ def test_steps_are_small_only_while_appends_are_quick() -> None:
 
 def test_after_a_fatal_turn_nothing_is_being_appended() -> None:
     """Whoever closes the log then is alone with it."""
-    desk = Desk()
+    desk = Turned()
     gate = threading.Timer(0.2, desk.log.gate.set)
     desk.log.gate.clear()
     desk.put(("ingest", MUCH))
@@ -243,7 +238,7 @@ def test_after_a_fatal_turn_nothing_is_being_appended() -> None:
 
 def test_no_turn_is_short_while_a_generator_is_built() -> None:
     """Each step of it reads the log."""
-    desk = Desk()
+    desk = Turned()
     desk.engines[-1].build_from = 1
     desk.committer.run(Arrived([(1, "ingest", "", LITTLE)]), is_short=True)
     assert not desk.committer.may_be_short

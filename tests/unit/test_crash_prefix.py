@@ -24,7 +24,7 @@ from power_cut import PowerCut
 from hpc.domain import FieldSpec, GeneratorSpec, NamespaceSpec
 from hpc.hub.recovery import recover
 from hpc.protocols import EventLog, LogRow
-from hpc.storage import sqlite
+from hpc.storage import sqlite_connect
 from hpc.storage.sqlite import open_log
 from hpc.testing.small_hub import WALL_MS, SmallHub
 
@@ -103,7 +103,7 @@ def test_e9_after_a_crash_the_facts_are_those_of_a_prefix_with_all_that_was_ackn
 ) -> None:
     """A Hub that forgot what it acknowledged, or knew half of a batch, would be worse than none."""
     rng = random.Random(SEED)
-    monkeypatch.setattr(sqlite, "CHECKPOINT_PAGES", 12)
+    monkeypatch.setattr(sqlite_connect, "CHECKPOINT_PAGES", 12)
     data = tmp_path / "data"
     hub, known = SmallHub(), dict[int, list[Any]]()
     known[0] = living(hub)

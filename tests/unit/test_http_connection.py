@@ -11,7 +11,7 @@ import time
 from collections.abc import Iterator
 
 import pytest
-from scripted_hub import DEADLINE_S, TOKEN, ScriptedHub, Served, serving
+from scripted_hub import TOKEN, ScriptedHub, Served, dialled, serving
 
 from hpc.transport import connection
 
@@ -29,12 +29,6 @@ CLOSE = b"\r\nConnection: close\r\n\r\n"
 def served() -> Iterator[Served]:
     with serving(ScriptedHub()) as served:
         yield served
-
-
-@contextlib.contextmanager
-def dialled(served: Served) -> Iterator[socket.socket]:
-    with socket.create_connection(("127.0.0.1", served.port), timeout=DEADLINE_S) as sock:
-        yield sock
 
 
 def rest(sock: socket.socket) -> bytes:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import socket
 import threading
@@ -11,7 +10,7 @@ from typing import Any
 
 import msgspec
 import pytest
-from scripted_hub import DEADLINE_S, TOKEN, ScriptedHub, Served, serving, until
+from scripted_hub import DEADLINE_S, TOKEN, ScriptedHub, Served, dialled, serving, until
 
 from hpc.protocols import Answer
 from hpc.transport import bodies
@@ -29,12 +28,6 @@ def hub() -> ScriptedHub:
 def served(hub: ScriptedHub) -> Iterator[Served]:
     with serving(hub) as served:
         yield served
-
-
-@contextlib.contextmanager
-def dialled(served: Served) -> Iterator[socket.socket]:
-    with socket.create_connection(("127.0.0.1", served.port), timeout=DEADLINE_S) as sock:
-        yield sock
 
 
 def request(

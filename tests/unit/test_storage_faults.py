@@ -16,7 +16,7 @@ from power_cut import PowerCut
 
 from hpc.errors import StorageError, StorageFull, StorageLocked
 from hpc.protocols import EventLog, LogRow
-from hpc.storage import sqlite
+from hpc.storage import sqlite_connect
 from hpc.storage.sqlite import open_log
 from hpc.testing.event_log import head_of, make_row, make_rows, make_state
 
@@ -113,7 +113,7 @@ def test_a_failed_checkpoint_is_not_hidden(
     data: Path, vfs: FaultVfs, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """SQLite's own checkpoints would swallow it and sync again later."""
-    monkeypatch.setattr(sqlite, "CHECKPOINT_PAGES", 1)
+    monkeypatch.setattr(sqlite_connect, "CHECKPOINT_PAGES", 1)
     with closing(open_log(data, vfs=vfs.name)) as log:
         row = make_row(log.head())
 
@@ -135,7 +135,7 @@ def test_a_full_disk_only_puts_a_checkpoint_off(
     data: Path, vfs: FaultVfs, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The rows are durable in the WAL; there is nothing to refuse."""
-    monkeypatch.setattr(sqlite, "CHECKPOINT_PAGES", 1)
+    monkeypatch.setattr(sqlite_connect, "CHECKPOINT_PAGES", 1)
     with closing(open_log(data, vfs=vfs.name)) as log:
 
         def full(op: Op) -> None:
@@ -152,7 +152,7 @@ def test_a_full_disk_only_puts_a_checkpoint_off(
 
 def test_the_wal_stays_short(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Checkpoints are run here, so a missing one would fill the disk."""
-    monkeypatch.setattr(sqlite, "CHECKPOINT_PAGES", 50)
+    monkeypatch.setattr(sqlite_connect, "CHECKPOINT_PAGES", 50)
     with closing(open_log(data)) as log:
         for _ in range(300):
             log.append([make_row(log.head(), body=b'{"events":["' + b"x" * 3000 + b'"]}')])
@@ -226,7 +226,7 @@ def test_a_power_cut_at_any_point_loses_no_acknowledged_row(
 ) -> None:
     """After every single write the disk is cut off, torn, reopened, and held against the acks."""
     rng = random.Random(SEED)
-    monkeypatch.setattr(sqlite, "CHECKPOINT_PAGES", 12)
+    monkeypatch.setattr(sqlite_connect, "CHECKPOINT_PAGES", 12)
     with closing(open_log(data, vfs=vfs.name)) as log:
         disk = PowerCut({n: (data / n).read_bytes() for n in ("log.sqlite3", WAL)})
         marker = (data / "hub.json").read_bytes()
@@ -262,7 +262,7 @@ def test_a_power_cut_in_a_snapshot_or_a_compaction_leaves_the_one_or_the_other(
     """A snapshot is there whole or not at all, and bodies go with the floor or stay; what was
     done stays done, and two snapshots hold whatever is gone."""
     rng = random.Random(SEED)
-    monkeypatch.setattr(sqlite, "CHECKPOINT_PAGES", 12)
+    monkeypatch.setattr(sqlite_connect, "CHECKPOINT_PAGES", 12)
     monkeypatch.setattr("hpc.storage.sqlite_snapshots.PART_BYTES", 3000)
     states: dict[int, bytes] = {}
     with closing(open_log(data, vfs=vfs.name)) as log:

@@ -358,7 +358,7 @@ def test_a_page_of_rubbish_is_damage(data: Path) -> None:
 
 def test_a_writer_beside_the_hub_is_named(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Nothing is appended, and the log goes on once the lock is gone."""
-    monkeypatch.setattr("hpc.storage.sqlite.BUSY_MS", 20)
+    monkeypatch.setattr("hpc.storage.sqlite_connect.BUSY_MS", 20)
     with closing(open_log(data)) as log, closing(apsw.Connection(str(data / "log.sqlite3"))) as db:
         row = make_row(log.head())
         db.execute("BEGIN IMMEDIATE")

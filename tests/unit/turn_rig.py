@@ -124,15 +124,19 @@ class MemoryOutputs:
         return [Stored(Answer(200, b"stored"), frozenset({"job-of-pack"}))] * len(packs)
 
 
-class Rig:
-    """Turns over a scripted engine, and what a test wants to look at."""
+class Desk:
+    """A committer over a scripted engine, and what a test wants to look at.
 
-    def __init__(self, here_turns_max: int = 0) -> None:
+    Attributes:
+        timer_s: What the committer's timer says.
+    """
+
+    def __init__(self) -> None:
         self.log = SlowLog()
         self.outputs = MemoryOutputs()
         self.clock = ManualClock()
+        self.timer_s = 0.0
         self.engines: list[ScriptedEngine] = []
-        self.fatal: list[HpcError] = []
         self.committer = Committer(
             log=self.log,
             outputs=self.outputs,
@@ -140,12 +144,7 @@ class Rig:
             lease_ms=LEASE_MS,
             clock=self.clock,
             space=Space(reserve_bytes=1000),
-        )
-        self.turns = Turns(
-            self.committer,
-            on_fatal=self.fatal.append,
-            clock=self.clock,
-            here_turns_max=here_turns_max,
+            timer_s=lambda: self.timer_s,
         )
 
     def build_engine(self) -> ScriptedEngine:
@@ -155,6 +154,20 @@ class Rig:
     @property
     def engine(self) -> ScriptedEngine:
         return self.engines[-1]
+
+
+class Rig(Desk):
+    """Turns of such a committer."""
+
+    def __init__(self, here_turns_max: int = 0) -> None:
+        super().__init__()
+        self.fatal: list[HpcError] = []
+        self.turns = Turns(
+            self.committer,
+            on_fatal=self.fatal.append,
+            clock=self.clock,
+            here_turns_max=here_turns_max,
+        )
 
     def asked(self, verb: str, body: bytes = b"") -> asyncio.Task[Answer]:
         return asyncio.ensure_future(self.turns.ask(verb, "", body))

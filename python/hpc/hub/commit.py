@@ -201,6 +201,7 @@ class Committer:
         clock: Where time comes from.
         space: When to refuse writes for want of space.
         upkeep: Snapshots and compaction; without it there are none.
+        timer_s: By which steps and appends are timed; called on the appender's thread as well.
     """
 
     def __init__(
@@ -213,6 +214,7 @@ class Committer:
         clock: Clock | None = None,
         space: Space | None = None,
         upkeep: Upkeep | None = None,
+        timer_s: Callable[[], float] = time.perf_counter,
     ) -> None:
         self._log = log
         self._outputs = outputs
@@ -221,6 +223,7 @@ class Committer:
         self._clock = clock or SystemClock()
         self._space = space or Space()
         self._upkeep = upkeep
+        self._timer_s = timer_s
         self._engine = build_engine()
         self.head_seq = self._engine.last_seq
         self._open: dict[int, Input] = {}
@@ -357,7 +360,7 @@ class Committer:
         ahead, self._ahead = self._ahead, None
         stepped: _Stepped | None = None
         fault: Exception | None = None
-        began_s = time.perf_counter()
+        began_s = self._timer_s()
         if inputs or is_due or self._build_from is not None:
             try:
                 turn = self._engine.step(
@@ -366,7 +369,7 @@ class Committer:
                 stepped = _Stepped(inputs, turn, [LogRow._make(row) for row in turn.rows])
             except Exception as error:  # a fault of ours must not end the others' work
                 fault = error
-        step_s = time.perf_counter() - began_s
+        step_s = self._timer_s() - began_s
         if ahead is not None:
             if not self._record(ahead.stepped, ahead.appending.result, inputs, outcome):
                 return  # the engine of the step is gone
@@ -380,18 +383,18 @@ class Committer:
                 self._ahead = _Ahead(stepped, self._appender.submit(self._append, stepped.rows))
             else:
                 self._went_ahead = 0
-                began_s = time.perf_counter()
+                began_s = self._timer_s()
                 append = functools.partial(self._log.append, stepped.rows)
                 if self._record(stepped, append, [], outcome) and stepped.rows:
-                    self._is_append_quick = time.perf_counter() - began_s < step_s
+                    self._is_append_quick = self._timer_s() - began_s < step_s
 
     def _append(self, rows: list[LogRow]) -> None:
         """Append on the appender's thread; until it is done the log is used by nobody else."""
-        began_s = time.perf_counter()
+        began_s = self._timer_s()
         try:
             self._log.append(rows)
         finally:
-            self._append_s = time.perf_counter() - began_s
+            self._append_s = self._timer_s() - began_s
             self.on_appended()
 
     def _may_go_ahead(self, stepped: _Stepped) -> bool:

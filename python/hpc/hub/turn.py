@@ -3,7 +3,7 @@
 What arrives is given to the turn thread (turn_thread.py), and what a turn brought comes back by
 one call into the loop. Where the thread has nothing to do, little has arrived and the disk is
 quick, the turn is run on the loop itself: of a single job's way, waking one thread from the other
-and back took a tenth. The loop then waits for that turn: for the disk, for what little was asked,
+and back took a twelfth. The loop then waits for that turn: for the disk, for what little was asked,
 and for whoever else has the log locked. A turn that took long is the last one there for a while.
 
 The log and the output store are used in turns alone, for reading as well: `on_log` takes a call to
@@ -287,7 +287,7 @@ class Turns:
         for token, result in (*reversed(outcome.answers), *outcome.results):
             told = self._open.pop(token, None)
             if told is not None:
-                _tell(told, result)
+                _tell_one(told, result)
         self.rebuilds += outcome.rebuilt
         self.feeds.tell(head_seq=outcome.head_seq, pokes=outcome.pokes, jobs=jobs)
         if outcome.fatal is not None:
@@ -310,7 +310,7 @@ class Turns:
     def _answer_all(self, answer: Answer) -> None:
         unanswered, self._open = self._open, {}
         for told in unanswered.values():
-            _tell(told, answer)
+            _tell_one(told, answer)
 
     # On the turn thread
 
@@ -328,7 +328,7 @@ class Turns:
         return jobs + [job_id for job_id in outcome.heard if job_id in watched]
 
 
-def _tell(told: Callable[[Any], None], result: object) -> None:
+def _tell_one(told: Callable[[Any], None], result: object) -> None:
     """Tell one result; that this fails must not keep the others of its turn from being told."""
     try:
         told(result)

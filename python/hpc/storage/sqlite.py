@@ -8,7 +8,7 @@ never be tried again. Others may look while the Hub runs, with `open_reader` or 
 
 It never looks into a body or a snapshot and never verifies the chain; that is the engine's. Who
 may have the folder is folder.py's, where the log goes in it and what its bytes must say is
-log_file.py's, how snapshots lie in it sqlite_snapshots.py's.
+log_file.py's, how it is opened sqlite_connect.py's, how snapshots lie in it sqlite_snapshots.py's.
 """
 
 from __future__ import annotations
@@ -26,31 +26,8 @@ import msgspec
 
 from hpc.errors import StorageDamaged, StorageError, StorageFull, StorageKnown, StorageLocked
 from hpc.protocols import LogHead, LogRow, SnapshotHead
-from hpc.storage import EMPTY, folder, head_after, log_file, sqlite_snapshots
+from hpc.storage import EMPTY, folder, head_after, log_file, sqlite_connect, sqlite_snapshots
 from hpc.storage.log_file import LOG, translated
-
-CHECKPOINT_PAGES: Final = 1000
-"""WAL pages of 4 KiB after which a commit also checkpoints.
-
-A longer WAL has fewer and longer pauses; 16,000 made a commit slower, since extending a file costs
-more than writing over it.
-"""
-
-WAL_BYTES_A_PAGE: Final = (4096 + 24) * 5 // 4
-"""A page and its head, and a quarter more for the commit that a checkpoint waits for."""
-
-WAL_HEADER_BYTES: Final = 32
-
-WAL_PIECE_BYTES: Final = 64 * 1024
-
-WAL_LAID_OUT_MIN_FREE: Final = 256 * 1024 * 1024
-"""On a disk that has less the WAL takes only what it needs."""
-
-BUSY_MS: Final = 5000
-"""How long to wait for a reader's short locks; nobody else writes."""
-
-JOBS_ONE_BY_ONE: Final = 4
-"""Up to so many jobs of a batch a statement each costs less than one for all of them."""
 
 DIGEST_BYTES: Final = 32
 
@@ -207,12 +184,12 @@ class SqliteLog(SqliteReader):
     """
 
     def __init__(self, path: Path, lock: int, vfs: str | None = None) -> None:
-        super().__init__(path, _connect_or_look(path, vfs))
+        super().__init__(path, sqlite_connect.connect_or_look(path, vfs))
         self._lock = lock
         self._vfs = vfs
         self._failed: StorageError | None = None
         self._wal_pages = 0
-        self._checkpoint_at = CHECKPOINT_PAGES
+        self._checkpoint_at = sqlite_connect.CHECKPOINT_PAGES
         self._db.set_wal_hook(self._on_wal)
         try:
             self._head = super().head()
@@ -282,7 +259,9 @@ class SqliteLog(SqliteReader):
         """
         if self._closed:
             raise StorageError(f"Log `{self._path}` is closed")
-        return SqliteReader(self._path, _connect(self._path, apsw.SQLITE_OPEN_READONLY, self._vfs))
+        return SqliteReader(
+            self._path, sqlite_connect.connect(self._path, apsw.SQLITE_OPEN_READONLY, self._vfs)
+        )
 
     def close(self) -> None:
         """Checkpoint, close and release the folder; a second call does nothing."""
@@ -336,19 +315,11 @@ class SqliteLog(SqliteReader):
                 if db.execute(known, (row[2], self._head.last_seq)).fetchall():
                     raise StorageKnown(row[2]) from error
             raise AssertionError(f"A batch id or seq comes twice: {error}") from error
-        for row in rows:
-            self._insert_jobs(db, row[0], row[7])
-
-    def _insert_jobs(self, db: apsw.Connection, first_seq: int, job_ids: Sequence[str]) -> None:
-        if len(job_ids) <= JOBS_ONE_BY_ONE:
-            for job_id in job_ids:
-                db.execute("INSERT OR IGNORE INTO job_rows VALUES (?, ?)", (job_id, first_seq))
-        else:
-            # One statement for all of them: a batch may submit a hundred thousand.
-            db.execute(
-                "INSERT OR IGNORE INTO job_rows SELECT value, ?2 FROM json_each(?1)",
-                (msgspec.json.encode(job_ids).decode(), first_seq),
-            )
+        # One statement for all jobs of a batch: a batch may submit a hundred thousand.
+        db.executemany(
+            "INSERT OR IGNORE INTO job_rows SELECT value, ?2 FROM json_each(?1)",
+            ((msgspec.json.encode(row[7]).decode(), row[0]) for row in rows if row[7]),
+        )
 
     def _chain_at(self, seq: int) -> bytes:
         sql = "SELECT chain FROM log WHERE first_seq <= ?1 AND first_seq + count - 1 = ?1"
@@ -373,14 +344,14 @@ class SqliteLog(SqliteReader):
             raise
 
     def _reconnect(self) -> None:
-        db = _connect(self._path, apsw.SQLITE_OPEN_READWRITE, self._vfs)
+        db = sqlite_connect.connect(self._path, apsw.SQLITE_OPEN_READWRITE, self._vfs)
         self._db.close()
         self._db = db
         db.set_wal_hook(self._on_wal)
 
     def _on_wal(self, _db: apsw.Connection, _name: str, pages: int) -> int:
         if pages < self._wal_pages:  # the WAL has begun anew at its start
-            self._checkpoint_at = CHECKPOINT_PAGES
+            self._checkpoint_at = sqlite_connect.CHECKPOINT_PAGES
         self._wal_pages = pages
         return apsw.SQLITE_OK
 
@@ -389,7 +360,7 @@ class SqliteLog(SqliteReader):
 
         A full disk or a reader that is in the way only puts it off until as many pages more.
         """
-        self._checkpoint_at = self._wal_pages + CHECKPOINT_PAGES
+        self._checkpoint_at = self._wal_pages + sqlite_connect.CHECKPOINT_PAGES
         with (
             self._using("checkpointed"),
             contextlib.suppress(apsw.BusyError, apsw.LockedError, apsw.FullError),
@@ -465,7 +436,7 @@ def open_reader(data: Path, kind: type[R]) -> R:
     """
     path = data.absolute() / LOG
     log_file.check_header(path)
-    return kind(path, _connect(path, apsw.SQLITE_OPEN_READONLY, None))
+    return kind(path, sqlite_connect.connect(path, apsw.SQLITE_OPEN_READONLY, None))
 
 
 def open_file(path: Path, kind: type[R]) -> R:
@@ -478,82 +449,4 @@ def open_file(path: Path, kind: type[R]) -> R:
     path = path.absolute()
     log_file.check_header(path)
     flags = apsw.SQLITE_OPEN_READONLY | apsw.SQLITE_OPEN_URI
-    return kind(path, _connect(path, flags, None, uri=f"{path.as_uri()}?immutable=1"))
-
-
-def _connect_or_look(path: Path, vfs: str | None) -> apsw.Connection:
-    """Open for writing, or on a full disk for reading the file as it is."""
-    try:
-        return _connect(path, apsw.SQLITE_OPEN_READWRITE, vfs)
-    except StorageFull:
-        if _holds_frames(path.with_name(f"{LOG}-wal")):
-            raise  # what the WAL holds cannot be read without room for its index
-        # Nobody writes to the file while we hold the folder, which is what `immutable` asks for.
-        flags = apsw.SQLITE_OPEN_READONLY | apsw.SQLITE_OPEN_URI
-        return _connect(path, flags, vfs, uri=f"{path.as_uri()}?immutable=1")
-
-
-def _holds_frames(wal: Path) -> bool:
-    """Return whether a WAL has a header: one that was only laid out has zeros."""
-    try:
-        with wal.open("rb") as file:
-            return any(file.read(WAL_HEADER_BYTES))
-    except FileNotFoundError:
-        return False
-
-
-def _connect(path: Path, flags: int, vfs: str | None, *, uri: str | None = None) -> apsw.Connection:
-    with translated(path, "opened"):
-        db = apsw.Connection(uri or str(path), flags=flags, vfs=vfs)
-        try:
-            db.set_busy_timeout(BUSY_MS)
-            log_file.check_version(path, db.pragma("user_version"))
-            db.pragma("cell_size_check", True)
-            db.pragma("trusted_schema", False)
-            if flags & apsw.SQLITE_OPEN_READWRITE:
-                _prepare_writer(path, db)
-        except BaseException:
-            db.close()
-            raise
-        return db
-
-
-def _lay_out_wal(wal: Path) -> None:
-    """Give an empty WAL the length that it will have, so that no commit has to extend it.
-
-    A commit that extends a file waits for the file system's journal as well: a quarter of what it
-    takes. SQLite takes a WAL whose header is zeros for an empty one, and ends reading at the first
-    frame that is not of this WAL.
-    """
-    if folder.free_bytes(wal.parent) < WAL_LAID_OUT_MIN_FREE:
-        return
-    with contextlib.suppress(OSError):  # it grows as it is needed
-        file = os.open(wal, os.O_WRONLY | os.O_CLOEXEC)
-        try:
-            if os.fstat(file).st_size == 0:
-                # In pieces: after a large block is freed, glibc keeps others of its size.
-                piece = bytes(WAL_PIECE_BYTES)
-                for at in range(0, CHECKPOINT_PAGES * WAL_BYTES_A_PAGE, WAL_PIECE_BYTES):
-                    os.pwrite(file, piece, at)
-                os.fsync(file)
-        finally:
-            os.close(file)
-
-
-def _prepare_writer(path: Path, db: apsw.Connection) -> None:
-    if db.pragma("journal_mode", "wal") != "wal":
-        raise StorageError(f"Log `{path}` cannot be put into WAL mode")
-    db.pragma("synchronous", "FULL")
-    db.pragma("wal_autocheckpoint", 0)
-    if db.pragma("user_version") < log_file.VERSION:
-        log_file.upgrade(db)
-    # After an fsync that failed, the page cache may show a commit that is not on disk, and a retry
-    # of its batch would be acknowledged. Copied into the database and synced there, it is.
-    with contextlib.suppress(apsw.BusyError, apsw.FullError):
-        db.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_TRUNCATE)
-        _lay_out_wal(path.with_name(f"{LOG}-wal"))
-    # SQLite has made the WAL's name by now; it must outlive a power cut as well.
-    try:
-        folder.sync_folder(path.parent)
-    except OSError as error:
-        raise folder.cannot("opened", path, error) from error
+    return kind(path, sqlite_connect.connect(path, flags, None, uri=f"{path.as_uri()}?immutable=1"))

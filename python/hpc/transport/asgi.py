@@ -28,11 +28,13 @@ def headers_of(scope: Scope) -> Mapping[bytes, bytes]:
     return cast("Mapping[bytes, bytes]", cast("dict[str, Any]", scope)[HEADERS])
 
 
-def answer_headers(answer: Answer, more: Iterable[Header] = ()) -> list[Header]:
-    """Return the headers of a JSON answer, or of a problem document for a status from 400."""
+def answer_headers(
+    answer: Answer, more: Iterable[Header] = (), *, kind: Header | None = None
+) -> list[Header]:
+    """Return the headers of an answer, of a type or as JSON, as a problem from 400 on."""
     status, body = answer
     headers = [
-        JSON if status < 400 else PROBLEM,  # noqa: PLR2004 - where refusals begin
+        kind or (JSON if status < 400 else PROBLEM),  # noqa: PLR2004 - where refusals begin
         (b"content-length", b"%d" % len(body)),
         *more,
     ]

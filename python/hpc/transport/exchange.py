@@ -57,7 +57,6 @@ class Exchange:
     """
 
     message_event: Final = _Unheard()
-    body: Final = b""
 
     def __init__(
         self,
@@ -188,19 +187,18 @@ class Exchange:
         self._on_response()
 
     def _packet(self, answer: Answer, headers: Iterable[Header], *, in_msgpack: bool) -> bytes:
-        status, body = answer
-        told = answer_headers(answer, headers)
+        kind = None
         if in_msgpack:
-            body = msgpack_of_json(body)
-            told[:2] = [(b"content-type", MSGPACK), (b"content-length", b"%d" % len(body))]
-        parts = [STATUS_LINE[status]]
-        for name, value in (*self._default_headers, *told):
+            answer = answer._replace(body=msgpack_of_json(answer.body))
+            kind = (b"content-type", MSGPACK)
+        parts = [STATUS_LINE[answer.status]]
+        for name, value in (*self._default_headers, *answer_headers(answer, headers, kind=kind)):
             parts += (name, b": ", value, b"\r\n")
         if not self.keep_alive:
             parts.append(b"connection: close\r\n")
         parts.append(b"\r\n")
         if self._request.method != "HEAD":
-            parts.append(body)
+            parts.append(answer.body)
         return b"".join(parts)
 
     def _release(self) -> None:

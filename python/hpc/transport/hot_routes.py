@@ -2,8 +2,8 @@
 
 Each puts the raw query and the raw body to the Hub by a call and is called back with the answer;
 none looks into either. A job goes through five of these one after the other, and what ASGI takes
-for each (tasks, messages, rounds of the event loop) was half of what a job cost here. How requests
-come and answers leave is exchange.py's; all other routes are Litestar's.
+for each (tasks, messages, rounds of the event loop) was two fifths of the loop's time for it. How
+requests come and answers leave is exchange.py's; all other routes are Litestar's.
 """
 
 from __future__ import annotations
