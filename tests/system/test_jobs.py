@@ -270,7 +270,7 @@ def test_what_a_cancelled_task_writes_in_its_grace_is_printed(
     cluster.relay()
     (tmp_path / "ends.py").write_text(ENDS_SLOWLY)
     words = ["--grace", "60", "--", sys.executable, "ends.py"]
-    run = interruptible(cluster, words, {"PWD": str(tmp_path)}, tmp_path)
+    run = interruptible(cluster, words, env={"PWD": str(tmp_path)}, folder=tmp_path)
     assert run.stdout is not None
     assert run.stdout.readline() == "begun\n"
 
