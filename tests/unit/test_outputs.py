@@ -11,54 +11,15 @@ from pathlib import Path
 
 import apsw
 import pytest
+from output_frames import content, frame
 
 from hpc.errors import Refused, StorageDamaged, StorageError, StorageFull
 from hpc.hub import outputs_index
 from hpc.hub.frames import parse
-from hpc.hub.outputs import OutputStore, StreamView
+from hpc.hub.outputs import OutputStore
 from hpc.hub.packs import Packs
 
 SEED = 11
-
-
-def frame(
-    data: bytes = b"",
-    *,
-    job_id: str = "fit-1",
-    task: int = 0,
-    attempt: int = 1,
-    stream: str = "stdout",
-    offset: int = 0,
-    **more: object,
-) -> bytes:
-    """Return one frame, made from the protocol's text and not by the package."""
-    header = {
-        "job_id": job_id,
-        "task": task,
-        "attempt": attempt,
-        "stream": stream,
-        "offset": offset,
-        "length": len(data),
-        **more,
-    }
-    text = json.dumps(header).encode()
-    return struct.pack("<I", len(text)) + text + data
-
-
-def content(store: OutputStore, view: StreamView | None) -> dict[int, bytes]:
-    """Return what is known of a stream: offset to bytes, adjacent pieces joined."""
-    assert view is not None
-    pieces: dict[int, bytes] = {}
-    last = -1
-    for segment in view.segments:
-        data = store.data(segment)
-        assert len(data) == segment.length
-        if pieces and last + len(pieces[last]) == segment.offset:
-            pieces[last] += data
-        elif data:
-            last = segment.offset
-            pieces[last] = data
-    return pieces
 
 
 @pytest.fixture

@@ -27,6 +27,8 @@ NO_ATTEMPT: Final = 0
 OFFSET_MAX: Final = 2**62
 
 Stream = Literal["stdout", "stderr"]
+Key = tuple[str, int, int, str]
+"""Job, task, attempt and which of its streams."""
 
 _LENGTH: Final = struct.Struct("<I")
 _Number = Annotated[int, msgspec.Meta(ge=0, le=NUMBER_MAX)]
@@ -54,6 +56,11 @@ class Header(
     length: Annotated[int, msgspec.Meta(ge=0, le=DATA_BYTES_MAX)]
     end: bool = False
     now: bool = False
+
+    @property
+    def key(self) -> Key:
+        """Which stream it is of."""
+        return self.job_id, self.task, self.attempt, self.stream
 
 
 class Frame(NamedTuple):

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import itertools
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Final, NamedTuple
@@ -28,9 +29,10 @@ from hpc.errors import (
     StorageError,
     StorageFull,
 )
-from hpc.hub.frames import NO_ATTEMPT, Frame, Header, Stream, parse
+from hpc.hub.frames import NO_ATTEMPT, Frame, Header, Key, Stream, parse
+from hpc.hub.outputs_blocks import Whole
 from hpc.hub.outputs_index import OutputsIndex, Segment, remove
-from hpc.hub.packs import PACK_BYTES_MAX, Packs, sync_folder
+from hpc.hub.packs import PACK_BYTES_MAX, Found, Packs, sync_folder
 from hpc.problems import problem
 from hpc.protocols import Answer
 
@@ -50,10 +52,11 @@ QUOTA_BYTES: Final = 10 << 30
 FORGET_STREAMS: Final = 2_000
 """Streams that are forgotten at a time, so that no turn waits for it long; more where more come."""
 
+SCANNED: Final = 256
+"""Records of a pack that are indexed together when a folder is opened."""
+
 ROTATIONS: Final = 16
 """A pack is filled for this part of the time that output is kept, so that it can go as a whole."""
-
-Key = tuple[str, int, int, str]
 
 
 class Stored(NamedTuple):
@@ -185,6 +188,10 @@ class OutputStore:
             now_bytes, now_count = self._marks.get((job_id, task, number, stream), (None, 0))
             stream_id = self._index.find(job_id, task, number, stream)
             if stream_id is None:
+                whole = self._index.find_whole((job_id, task, number, stream))
+                if whole is not None:
+                    left = self._segments(whole, offset)
+                    return StreamView(number, left, whole.length, now_bytes, now_count)
                 if attempt is not None and now_count == 0:
                     return None
                 return StreamView(number, [], None, now_bytes, now_count)
@@ -238,7 +245,7 @@ class OutputStore:
                     self._index.set_indexed(number, size, now_ms)
                     self._sizes[number] = size
                     self._begun_ms.setdefault(number, now_ms)
-                gone = self._forget_some(now_ms, len({_key(frame.header) for frame in frames}))
+                gone = self._forget_some(now_ms, len({frame.header.key for frame in frames}))
                 self._index.commit()
             except BaseException:
                 self._packs.drop()
@@ -283,11 +290,12 @@ class OutputStore:
     def _take_new(self, frames: list[Frame]) -> bool:
         """Collect frames of which each is all that is known of its stream, or nothing at all.
 
-        That is the ordinary case, small streams that come whole: a record and two rows for each.
+        That is the ordinary case, small streams that come whole: a record each, a row for all.
         """
         told = [frame for frame in frames if frame.header.length or frame.header.end]
         places = [self._packs.add(_kept(header), data) for header, data in told]
-        if self._index.add_new([header for header, _ in told], places):
+        headers = [header for header, _ in told]
+        if self._index.add_new(headers, places, self._packs.oldest):
             return True
         self._packs.forget()
         return False
@@ -297,13 +305,16 @@ class OutputStore:
         header, data = frame
         if not (header.length or header.end):
             return
-        stream_id = self._index.find(*_key(header))
+        oldest = self._packs.oldest
+        if self._index.covers(header, oldest):
+            return
+        stream_id = self._index.number(header.key, oldest)
         if stream_id is None:
             place = self._packs.add(_kept(header), data)
-            self._index.add_new([header], [place])
+            self._index.add_new([header], [place], oldest)
             return
         start, end = header.offset, header.offset + header.length
-        for low, high in self._index.gaps(stream_id, start, end, self._packs.oldest):
+        for low, high in self._index.gaps(stream_id, start, end, oldest):
             piece = _kept(header, offset=low, length=high - low, end=False)
             place = self._packs.add(piece, data[low - start : high - start])
             self._index.add(stream_id, low, high - low, place)
@@ -314,11 +325,17 @@ class OutputStore:
             self._index.set_total(stream_id, end)
             self._index.reach(stream_id, place.pack)
 
+    def _segments(self, whole: Whole, offset: int) -> list[Segment]:
+        """Return what is left of a stream that came whole, if it ends after `offset`."""
+        length, place = whole
+        is_left = place.pack >= self._packs.oldest and length > offset
+        return [Segment(0, length, place)] if length and is_left else []
+
     def _mark(self, frame: Frame) -> None:
         header = frame.header
         if not header.now:
             return
-        key = _key(header)
+        key = header.key
         _, count = self._marks.pop(key, (0, 0))
         while len(self._marks) >= NOW_MARKS_MAX:
             del self._marks[next(iter(self._marks))]
@@ -393,25 +410,29 @@ class _Ahead(Exception):
 def _index_rest(index: OutputsIndex, packs: Packs, number: int, indexed: int) -> int:
     """Index the records of a pack from `indexed` on; returns the end of the last whole one."""
     end = indexed
-    for header, place, ends in packs.scan(number, indexed):
-        start, stop = header.offset, header.offset + header.length
-        stream_id = index.find(*_key(header))
-        if stream_id is None:
-            index.add_new([header], [place])
-            end = ends
-            continue
-        for low, high in index.gaps(stream_id, start, stop, packs.oldest):
-            position = place.position + low - start
-            index.add(stream_id, low, high - low, place._replace(position=position))
-        index.reach(stream_id, place.pack)
-        if header.end:
-            index.set_total(stream_id, stop)
-        end = ends
+    found = packs.scan(number, indexed)
+    while records := list(itertools.islice(found, SCANNED)):
+        headers = [record.header for record in records]
+        if not index.add_new(headers, [record.place for record in records], packs.oldest):
+            for record in records:
+                _index_record(index, packs, record)
+        end = records[-1].ends
     return end
 
 
-def _key(header: Header) -> Key:
-    return header.job_id, header.task, header.attempt, header.stream
+def _index_record(index: OutputsIndex, packs: Packs, record: Found) -> None:
+    header, place, _ = record
+    start, stop = header.offset, header.offset + header.length
+    stream_id = index.number(header.key, packs.oldest)
+    if stream_id is None:
+        index.add_new([header], [place], packs.oldest)
+        return
+    for low, high in index.gaps(stream_id, start, stop, packs.oldest):
+        position = place.position + low - start
+        index.add(stream_id, low, high - low, place._replace(position=position))
+    index.reach(stream_id, place.pack)
+    if header.end:
+        index.set_total(stream_id, stop)
 
 
 def _kept(header: Header, **changed: int) -> Header:

@@ -3,6 +3,8 @@
 It is written after the packs are synced and is not synced itself, so it never speaks of bytes
 that are not there; what it has missed is read from the packs when the folder is opened. Only one
 process uses it.
+
+Streams that came whole stand in blocks (outputs_blocks.py), the others have rows of their own here.
 """
 
 from __future__ import annotations
@@ -13,12 +15,14 @@ from typing import Any, Final, NamedTuple
 
 import apsw
 
-from hpc.hub.frames import Header
+from hpc.hub import outputs_blocks
+from hpc.hub.frames import Header, Key
+from hpc.hub.outputs_blocks import NUMBERS, Blocks, Whole, grouped
 from hpc.hub.packs import Place
 
 INDEX: Final = "index.sqlite3"
 APPLICATION_ID: Final = 0x6870696F  # "hpio"
-VERSION: Final = 2
+VERSION: Final = 3
 
 SCHEMA: Final = """
 CREATE TABLE packs (
@@ -76,10 +80,9 @@ class OutputsIndex:
         self._path = folder / INDEX
         self._path.touch(mode=0o600)
         self._db = apsw.Connection(str(self._path), flags=apsw.SQLITE_OPEN_READWRITE)
+        self._blocks = Blocks(self._db)
         try:
             self._prepare()
-            ((last,),) = self._all("SELECT coalesce(max(id), 0) FROM streams", ())
-            self._next_id = int(last) + 1
         except BaseException:
             self._db.close()
             raise
@@ -97,39 +100,78 @@ class OutputsIndex:
         if not self._db.get_autocommit():
             self._db.execute("ROLLBACK")
 
-    def add_new(self, headers: Sequence[Header], places: Sequence[Place]) -> bool:
+    def add_new(self, headers: Sequence[Header], places: Sequence[Place], oldest: int) -> bool:
         """Note frames of streams that are not known yet, and where the bytes of each lie.
+
+        Args:
+            headers: Of the frames.
+            places: Of their bytes.
+            oldest: The first pack that there is.
 
         Returns:
             False if a stream is known, or comes twice; then nothing is noted.
         """
-        first = self._next_id
-        streams = [
-            (
-                first + i,
-                header.job_id,
-                header.task,
-                header.attempt,
-                header.stream,
-                header.offset + header.length if header.end else None,
-                place.pack,
-            )
-            for i, (header, place) in enumerate(zip(headers, places, strict=True))
-        ]
-        before = self._db.total_changes()
-        self._db.executemany("INSERT OR IGNORE INTO streams VALUES (?, ?, ?, ?, ?, ?, ?)", streams)
-        if self._db.total_changes() - before < len(streams):
-            self._db.execute("DELETE FROM streams WHERE id >= ?", (first,))
-            return False
-        self._next_id = first + len(streams)
-        self._db.executemany(
-            "INSERT INTO segments VALUES (?, ?, ?, ?, ?)",
-            (
-                (first + i, header.offset, header.length, place.pack, place.position)
-                for i, (header, place) in enumerate(zip(headers, places, strict=True))
-                if header.length
-            ),
+        frames = list(zip(headers, places, strict=True))
+        pieces = [frame for frame in frames if not _is_whole(frame[0])]
+        whole = [frame for frame in frames if _is_whole(frame[0])] if pieces else frames
+        self._db.execute("SAVEPOINT new")
+        added = self._add_rows(pieces, oldest) and self._add_blocks(whole, oldest)
+        self._db.execute("RELEASE new" if added else "ROLLBACK TO new; RELEASE new")
+        return added
+
+    def find_whole(self, key: Key) -> Whole | None:
+        """Return what is known of a stream that came whole, and of which nothing came since."""
+        return self._blocks.find(*key)
+
+    def covers(self, header: Header, oldest: int) -> bool:
+        """Whether a stream that came whole has all that a frame brings."""
+        whole = self._blocks.find(*header.key)
+        return (
+            whole is not None
+            and whole.place.pack >= oldest
+            and header.offset + header.length <= whole.length
         )
+
+    def number(self, key: Key, oldest: int) -> int | None:
+        """Return the number of a stream that is known, under which more of it can be noted.
+
+        One that came whole has none before it is asked for.
+        """
+        stream_id = self.find(*key)
+        whole = self._blocks.find(*key) if stream_id is None else None
+        if whole is None or whole.place.pack < oldest:
+            return stream_id
+        return self._add_row((*key, whole.length, whole.place.pack), 0, whole.length, whole.place)
+
+    def _add_rows(self, frames: list[tuple[Header, Place]], oldest: int) -> bool:
+        for header, place in frames:
+            if self.number(header.key, oldest) is not None:
+                return False
+            total = header.offset + header.length if header.end else None
+            self._add_row((*header.key, total, place.pack), header.offset, header.length, place)
+        return True
+
+    def _add_row(self, stream: tuple[Any, ...], offset: int, length: int, place: Place) -> int:
+        self._db.execute(
+            "INSERT INTO streams (job_id, task, attempt, stream, total, pack) "
+            "VALUES (?, ?, ?, ?, ?, ?)",
+            stream,
+        )
+        stream_id = int(self._db.last_insert_rowid())
+        if length:
+            self.add(stream_id, offset, length, place)
+        return stream_id
+
+    def _add_blocks(self, frames: list[tuple[Header, Place]], oldest: int) -> bool:
+        sql = "SELECT task, attempt, stream FROM streams WHERE job_id = ? AND task BETWEEN ? AND ?"
+        for block in grouped(frames):
+            known = self._all(sql, (block.job_id, block.low, block.high))
+            if known:
+                keys = {(task, attempt, NUMBERS[stream]) for task, attempt, stream in known}
+                if not keys.isdisjoint(stream[:3] for stream in block.streams):
+                    return False
+            if not self._blocks.add(block, oldest):
+                return False
         return True
 
     def gaps(self, stream_id: int, start: int, end: int, oldest: int) -> list[tuple[int, int]]:
@@ -178,7 +220,8 @@ class OutputsIndex:
         """Return the highest attempt of a task of which there is output."""
         sql = "SELECT max(attempt) FROM streams WHERE job_id = ? AND task = ?"
         ((attempt,),) = self._all(sql, (job_id, task))
-        return None if attempt is None else int(attempt)
+        whole = self._blocks.newest_attempt(job_id, task)
+        return max((number for number in (attempt, whole) if number is not None), default=None)
 
     def find(self, job_id: str, task: int, attempt: int, stream: str) -> int | None:
         """Return the number of a stream that is known, or None."""
@@ -218,12 +261,18 @@ class OutputsIndex:
         return dict(self._all("SELECT number, begun_ms FROM packs", ()))
 
     def forget_streams(self, pack: int, limit: int) -> int:
-        """Drop at most `limit` streams of which no later pack has anything; returns how many."""
+        """Drop at most `limit` streams, or blocks of them, of which no later pack has anything.
+
+        Returns:
+            How many were dropped; fewer than `limit` if there are no more.
+        """
+        forgotten = self._blocks.forget(pack, limit)
+        limit -= forgotten
         sql = "SELECT id FROM streams WHERE pack <= ? LIMIT ?"
         found = self._all(sql, (pack, limit))
         self._db.executemany("DELETE FROM segments WHERE stream_id = ?", found)
         self._db.executemany("DELETE FROM streams WHERE id = ?", found)
-        return len(found)
+        return forgotten + len(found)
 
     def forget_pack(self, number: int) -> None:
         """Drop a pack that is gone; segments of streams that later packs have too stay."""
@@ -251,10 +300,14 @@ class OutputsIndex:
         with self._db:
             self._db.pragma("application_id", APPLICATION_ID)
             self._db.pragma("user_version", VERSION)
-            self._db.execute(SCHEMA)
+            self._db.execute(SCHEMA + outputs_blocks.SCHEMA)
 
     def _all(self, sql: str, values: tuple[Any, ...]) -> list[Any]:
         return self._db.execute(sql, values).fetchall()
+
+
+def _is_whole(header: Header) -> bool:
+    return header.end and not header.offset
 
 
 def remove(folder: Path) -> None:

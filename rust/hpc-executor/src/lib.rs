@@ -5,6 +5,7 @@
 //! | [`supervisor`], [`own_process`] | the loop: relay, children, time; what the process must be |
 //! | [`board`], [`life`]      | which tasks wait and run; the life of one                  |
 //! | [`work`], [`ulimits`], [`spawn`] | what is executed, and how one task of it starts      |
+//! | [`own_folders`]                | where tasks run that name no folder                     |
 //! | [`hooks`]                | what the owner has run before and after each               |
 //! | [`slots`], [`limits`], [`flood`] | cores and memory: taken, watched; output watched   |
 //! | [`memory`], [`cgroup`]   | memory limits: kept by the kernel, else by looking        |
@@ -46,6 +47,7 @@ pub mod limits;
 pub mod memory;
 pub mod orphans;
 pub mod outbox;
+pub mod own_folders;
 pub mod own_process;
 pub mod reap;
 pub mod record;

@@ -7,12 +7,10 @@
 use std::ffi::{CStr, CString};
 use std::io;
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::MetadataExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use serde_json::Value;
 
-use crate::capture::{PRIVATE_MODE, private_folder};
 use crate::record::Cause;
 use crate::sys::launch::{Launch, Launcher, Sink, Stage};
 use crate::ulimits;
@@ -295,69 +293,6 @@ fn explain(lot: &Lot, task: u32, cwd: &CStr, stage: Stage, error: &io::Error) ->
         },
         Stage::Clone => Failed::ours(format!("no process could be made: {reason}")),
     }
-}
-
-/// Folders for tasks that name none, under the relay's folder.
-///
-/// One that a task left empty serves the next: making and removing one costs as much as all else
-/// that a start needs of the disk. [`OwnFolders::trim`] removes them when nothing runs.
-pub struct OwnFolders {
-    root: PathBuf,
-    free: Vec<PathBuf>,
-    made: u64,
-}
-
-impl OwnFolders {
-    /// Makes the folder that holds them.
-    ///
-    /// # Errors
-    /// The file system's.
-    pub fn new(root: PathBuf) -> io::Result<Self> {
-        private_folder(&root)?;
-        Ok(Self {
-            root,
-            free: Vec::new(),
-            made: 0,
-        })
-    }
-
-    /// An empty folder.
-    ///
-    /// # Errors
-    /// The file system's.
-    pub fn take(&mut self) -> io::Result<PathBuf> {
-        if let Some(folder) = self.free.pop() {
-            return Ok(folder);
-        }
-        let folder = self.root.join(self.made.to_string());
-        private_folder(&folder)?;
-        self.made += 1;
-        Ok(folder)
-    }
-
-    /// Takes a folder back whose task has ended; returns it where somebody must remove it.
-    #[must_use]
-    pub fn give(&mut self, folder: PathBuf) -> Option<PathBuf> {
-        if is_untouched(&folder) {
-            self.free.push(folder);
-            return None;
-        }
-        Some(folder)
-    }
-
-    /// Removes the folders that nobody uses.
-    pub fn trim(&mut self) {
-        for folder in self.free.drain(..) {
-            // It was empty; where it is not any more, the next start of the relay removes it.
-            let _ = std::fs::remove_dir(folder);
-        }
-    }
-}
-
-fn is_untouched(folder: &Path) -> bool {
-    std::fs::symlink_metadata(folder)
-        .is_ok_and(|meta| meta.is_dir() && meta.mode() & 0o7777 == PRIVATE_MODE)
-        && std::fs::read_dir(folder).is_ok_and(|mut entries| entries.next().is_none())
 }
 
 #[cfg(test)]
