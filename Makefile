@@ -18,6 +18,7 @@ test: rust-test python-test  ## set up, then every test; ends with pytest's summ
 
 rust-test:
 	cargo test --workspace --locked --quiet
+	cargo test -p hpc-core --features mutants --test protocol --locked --quiet mutants
 
 python-test: build
 	.ci/cpython-suite

@@ -9,3 +9,4 @@ pub const PROTOCOL_VERSION: u32 = 1;
 pub mod domain;
 pub mod lattice;
 pub mod logic;
+pub mod mutants;

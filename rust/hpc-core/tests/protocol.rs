@@ -8,6 +8,9 @@
 
 #[path = "protocol/ledger.rs"]
 mod ledger;
+#[cfg(feature = "mutants")]
+#[path = "protocol/mutants.rs"]
+mod mutants;
 #[path = "protocol/network.rs"]
 mod network;
 #[path = "protocol/puppet.rs"]

@@ -10,6 +10,7 @@ use super::queue::JobIx;
 use crate::domain::json::Value;
 use crate::domain::json_write::{ObjectWriter, write_list};
 use crate::lattice::tasks::TaskSet;
+use crate::mutants::{Rule, is_broken};
 
 /// A relay that holds on to what it must end is told again after this time, ms.
 pub(super) const RETELL_MS: i64 = 1000;
@@ -106,6 +107,9 @@ impl Hub {
         };
         let mut regrants = Granted::new();
         for (job_ix, attempt, mut tasks) in self.leases_of(ix) {
+            if is_broken(Rule::R17) {
+                break;
+            }
             let Some(job) = self.state.jobs.live(job_ix) else {
                 continue;
             };
@@ -165,6 +169,9 @@ impl Hub {
                 reason,
             })
         };
+        if is_broken(Rule::R21) {
+            return None;
+        }
         let Some((_, job)) = self.job_of(hold) else {
             return order(hold.tasks.clone(), "unknown job");
         };

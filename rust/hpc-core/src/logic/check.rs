@@ -19,6 +19,7 @@ use crate::domain::problem::{FieldError, Problem, nearest};
 use crate::domain::reader::unknown_fields;
 use crate::lattice::last::Stamp;
 use crate::lattice::tasks::TaskSet;
+use crate::mutants::{Rule, is_broken};
 
 /// An event that is well-formed, in its stored form but for stamp and seq.
 #[derive(Clone, Debug)]
@@ -441,6 +442,17 @@ fn check_report(
 ) {
     if let Some(job_id) = ctx.str("job_id") {
         let ix = state.jobs.find(job_id);
+        if is_broken(Rule::R9)
+            && kernel == KernelKind::JobFinished
+            && let Some(job) = ix.and_then(|ix| state.jobs.live(ix))
+            && job.leases.is_empty()
+        {
+            errors.push(FieldError::new(
+                "ctx.attempt",
+                "an active attempt",
+                String::new(),
+            ));
+        }
         let ns_id = ix
             .and_then(|ix| state.jobs.namespace(ix))
             .or_else(|| Some(submitted.get(job_id)?.ns_id.to_string()));

@@ -14,6 +14,7 @@ use super::queue::JobIx;
 use crate::domain::json::{Map, Value};
 use crate::domain::problem::Problem;
 use crate::lattice::tasks::TaskSet;
+use crate::mutants::{Rule, is_broken};
 
 /// What a claim is to the Hub.
 enum Standing {
@@ -64,6 +65,10 @@ impl Hub {
             },
         };
         self.renew(ix, token, offer);
+        #[cfg(feature = "mutants")]
+        if is_broken(Rule::R18) {
+            self.lose_what_is_not_held(ix)?;
+        }
         self.adopt(ix)
     }
 
@@ -87,7 +92,7 @@ impl Hub {
             return Standing::Join;
         };
         let is_up = node.state == NodeState::Up;
-        if node.place != offer.place {
+        if node.place != offer.place && !is_broken(Rule::R23) {
             return match () {
                 () if is_up && !offer.takeover => Standing::Taken(ix),
                 () if offer.epoch > node.epoch => Standing::Join,
@@ -97,6 +102,7 @@ impl Hub {
         }
         match offer.epoch.cmp(&node.epoch) {
             std::cmp::Ordering::Greater => Standing::Join,
+            std::cmp::Ordering::Less if is_broken(Rule::R22) => Standing::Renew,
             std::cmp::Ordering::Less => Standing::Lost(node.epoch),
             std::cmp::Ordering::Equal if !is_up || node.session != offer.session => {
                 Standing::Lost(node.epoch)
@@ -116,7 +122,10 @@ impl Hub {
         let mut row = self.begin_row();
         for (job, attempt, tasks) in self.leases_of(ix) {
             let held = held_tasks(&offer.holds, &job_id(self.state.jobs.live(job)), attempt);
-            let missing = tasks.difference(&held);
+            let mut missing = tasks.difference(&held);
+            if is_broken(Rule::R19) {
+                missing = TaskSet::new();
+            }
             self.lose_attempt(
                 &mut row,
                 ix,
@@ -178,7 +187,7 @@ impl Hub {
             return;
         };
         node.n = offer.n;
-        node.deadline = Some(now + node.lease_ms);
+        node.deadline = Some(now + node.lease_ms / if is_broken(Rule::R25) { 2 } else { 1 });
         node.holds = offer.holds;
         node.ends_at = offer.time_left_ms.map(|left| now.saturating_add(left));
         node.is_leaving = offer.is_leaving;
@@ -210,6 +219,20 @@ impl Hub {
         }
     }
 
+    /// What R18 forbids.
+    #[cfg(feature = "mutants")]
+    fn lose_what_is_not_held(&mut self, ix: NodeIx) -> Result<(), Fault> {
+        let mut row = self.begin_row();
+        for (job, attempt, tasks) in self.leases_of(ix) {
+            let holds = self.state.nodes.get(ix).map_or(&[][..], |node| &node.holds);
+            let held = held_tasks(holds, &job_id(self.state.jobs.live(job)), attempt);
+            let missing = tasks.difference(&held);
+            self.lose_attempt(&mut row, ix, job, attempt, &missing, "not held")?;
+        }
+        self.end_own_row(row);
+        Ok(())
+    }
+
     /// Adopts attempts that were given up and are held still: undecided, not ended, nothing active
     /// beside them, and not of the kind that must never overlap (R20, R21).
     fn adopt(&mut self, ix: NodeIx) -> Result<(), Fault> {
@@ -221,7 +244,8 @@ impl Hub {
             let Some((job_ix, job)) = self.job_of(hold) else {
                 continue;
             };
-            if job.stops
+            if is_broken(Rule::R20)
+                || job.stops
                 || job
                     .lease(hold.attempt, ix)
                     .is_some_and(|l| hold.tasks.is_subset(&l.tasks))
@@ -229,11 +253,13 @@ impl Hub {
                 continue;
             }
             let mut tasks = job.leased_ever(hold.attempt, ix, &hold.tasks);
-            tasks.subtract(&job.ended(hold.attempt, ix, &hold.tasks));
+            if !is_broken(Rule::R20Ended) {
+                tasks.subtract(&job.ended(hold.attempt, ix, &hold.tasks));
+            }
             // What was given up by a verdict is not taken up again by a further round.
             tasks.subtract(&job.in_state(hold.attempt, ix, AttemptState::Closed));
             tasks = job.unsettled_among(&tasks);
-            for lease in &job.leases {
+            for lease in job.leases.iter().filter(|_| !is_broken(Rule::R20Beside)) {
                 tasks.subtract(&lease.tasks);
             }
             for (_, _, other) in adopted.iter().filter(|(other, ..)| *other == job_ix) {

@@ -12,6 +12,7 @@ use super::state::State;
 use crate::domain::json::Value;
 use crate::lattice::Lattice as _;
 use crate::lattice::tasks::TaskSet;
+use crate::mutants::{Rule, is_broken};
 
 /// What one job means for tasks of another that comes after it.
 struct Meaning {
@@ -194,7 +195,7 @@ impl Hub {
     /// # Errors
     /// A mistake of ours.
     pub(super) fn settle_doomed(&mut self) -> Result<(), Fault> {
-        if self.state.doomed.is_empty() {
+        if self.state.doomed.is_empty() || is_broken(Rule::R6Dependents) {
             return Ok(());
         }
         let mut row = self.begin_row();

@@ -16,6 +16,7 @@ use super::queue::{NEWEST, Rank, ShapeIx};
 use crate::lattice::Lattice as _;
 use crate::lattice::last::Stamp;
 use crate::lattice::tasks::TaskSet;
+use crate::mutants::{Rule, is_broken};
 
 /// One job.
 #[derive(Clone, Debug)]
@@ -239,6 +240,7 @@ impl Job {
         }
         groups.push((attempt + 1, rest));
         for (next, tasks) in groups {
+            let next = next - u32::from(is_broken(Rule::R7));
             self.enqueue(next, &tasks);
         }
     }
@@ -370,6 +372,9 @@ impl Job {
                 &tasks,
                 &Figures::default(),
             );
+            if is_broken(Rule::R6) {
+                continue;
+            }
             let released = self.release(attempt, node, &tasks);
             closed.push((node, lease.shape, released.len()));
         }

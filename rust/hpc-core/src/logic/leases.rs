@@ -6,6 +6,7 @@ use super::hub::{Fault, Hub, NewEvent, RowWriter, map};
 use super::nodes::NodeState;
 use crate::domain::event::KernelKind;
 use crate::domain::json::Value;
+use crate::mutants::{Rule, is_broken};
 
 /// A node whose epoch an event ends, and why.
 pub(super) type EndedNode = (NodeIx, &'static str);
@@ -26,6 +27,7 @@ impl Hub {
         let (now, reclaim_ms) = (self.now.mono, self.config.reclaim_ms);
         for (_, node) in self.state.nodes.iter_mut() {
             match node.state {
+                NodeState::Up if is_broken(Rule::R24) => node.deadline = Some(now),
                 NodeState::Up => node.deadline = Some(now + node.lease_ms),
                 NodeState::Unreachable | NodeState::Left if !node.leases.is_empty() => {
                     node.reclaim = Some(now + reclaim_ms);

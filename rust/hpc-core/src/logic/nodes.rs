@@ -11,6 +11,7 @@ use super::attempts::NodeIx;
 use super::queue::{JobIx, Rank, Shape, ShapeIx};
 use crate::lattice::last::Stamp;
 use crate::lattice::tasks::TaskSet;
+use crate::mutants::{Rule, is_broken};
 
 /// Whether a node's newest epoch lives.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -242,7 +243,11 @@ impl Node {
         if self.exclusive > 0 || !self.is_place_for(shape, now) {
             return 0;
         }
-        let free = |resource| at(&self.total, resource) - at(&self.used, resource);
+        let used = |resource| match is_broken(Rule::R28) {
+            true => 0,
+            false => at(&self.used, resource),
+        };
+        let free = |resource| at(&self.total, resource) - used(resource);
         match spare {
             Some(Spare::Nothing) => 0,
             Some(Spare::Amounts(_)) if shape.is_exclusive() => 0,

@@ -12,6 +12,7 @@ use super::state::LogEvent;
 use crate::domain::control::{REGISTER_GENERATOR, Registration};
 use crate::domain::entry::{Body, LogRow, StoredEvent};
 use crate::domain::event::KernelKind;
+use crate::mutants::{Rule, is_broken};
 
 impl Hub {
     /// Recovery, first: the generators as the registrations of the log leave them. After a snapshot
@@ -133,7 +134,8 @@ impl Hub {
     ) -> Result<(), Fault> {
         self.last_seq = seq;
         self.stamp = self.stamp.max(event.stamp);
-        let settles = event.settles.map(Settles::from_map).unwrap_or_default();
+        let settles = event.settles.filter(|_| !is_broken(Rule::R3));
+        let settles = settles.map(Settles::from_map).unwrap_or_default();
         let entry = LogEvent {
             seq,
             stamp: event.stamp,

@@ -10,6 +10,7 @@ use super::job::Job;
 use crate::domain::json::{Map, Value};
 use crate::lattice::Lattice as _;
 use crate::lattice::tasks::TaskSet;
+use crate::mutants::{Rule, is_broken};
 
 /// The causes of a failure that may be another one the next time.
 const RETRIED: [&str; 5] = ["exit", "signal", "oom", "time limit", "output limit"];
@@ -38,13 +39,18 @@ pub fn of_finish(
         } else {
             (Outcome::Failed, figures.tasks.intersection(&active))
         };
+        if ending.is_ok() && is_broken(Rule::R8Ok) {
+            counted = counted.intersection(&active);
+        } else if !ending.is_ok() && is_broken(Rule::R8) {
+            counted = job.leased_ever(attempt, node, tasks);
+        }
         if outcome == Outcome::Failed && retries_on(job, &ending) {
             counted.subtract(&job.may_retry(&counted));
         }
-        settles
-            .tasks
-            .of_mut(outcome)
-            .join(&job.unsettled_among(&counted));
+        if !is_broken(Rule::R5) {
+            counted = job.unsettled_among(&counted);
+        }
+        settles.tasks.of_mut(outcome).join(&counted);
     }
     let failed = settles.tasks.of(Outcome::Failed);
     if !failed.is_empty()
@@ -85,7 +91,13 @@ fn retries_on(job: &Job, ending: &Ending) -> bool {
 #[must_use]
 pub fn of_cancel(job: &Job, tasks: Option<&TaskSet>) -> Settles {
     let mut settles = Settles::default();
-    *settles.tasks.of_mut(Outcome::Cancelled) = job.unsettled_among(tasks.unwrap_or(&job.tasks));
+    let mut cancelled = job.unsettled_among(tasks.unwrap_or(&job.tasks));
+    if is_broken(Rule::R30) {
+        for lease in &job.leases {
+            cancelled.subtract(&lease.tasks);
+        }
+    }
+    *settles.tasks.of_mut(Outcome::Cancelled) = cancelled;
     settles
 }
 
@@ -106,7 +118,7 @@ pub fn of_loss(job: &Job, tasks: &TaskSet, attempt: u32, node: NodeIx) -> Settle
         .filter(|task| lost.contains(*task));
     let poison = started.iter().chain(known).filter(|task| {
         let before = job.losses.get(task).copied().unwrap_or_default();
-        before + u32::from(started.contains(*task)) >= LOSSES_MAX
+        before + u32::from(started.contains(*task)) >= LOSSES_MAX || is_broken(Rule::Poison)
     });
     *settles.tasks.of_mut(Outcome::Failed) = poison.collect();
     settles

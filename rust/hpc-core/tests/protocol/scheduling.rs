@@ -328,7 +328,7 @@ impl Course {
 
 /// Never over-committed, never idle but for a reservation that is named, always in order.
 #[test]
-fn grants_keep_to_the_books_and_to_the_order() {
+pub fn grants_keep_to_the_books_and_to_the_order() {
     let config = ProptestConfig {
         cases: 300,
         failure_persistence: None,

@@ -13,7 +13,7 @@ use crate::world::LEASE;
 
 /// How one course begins.
 #[derive(Clone, Debug)]
-struct Plan {
+pub struct Plan {
     relays: usize,
     tasks: &'static str,
     on_cut_off: &'static str,
@@ -171,13 +171,12 @@ fn run(plan: &Plan, is_shown: bool) {
     cluster.world.check_replay();
 }
 
-/// The properties of the protocol hold in every course, and every course ends.
-#[test]
-fn the_properties_hold_in_every_course() {
+/// Runs so many courses; one that fails is made shorter in at most so many steps.
+pub fn search(cases: u32, max_shrink_iters: u32) -> Result<(), Box<TestError<Plan>>> {
     let config = ProptestConfig {
-        cases: 1_500,
+        cases,
         failure_persistence: None, // the failing course is printed; no file appears in the tree
-        max_shrink_iters: 4_000,
+        max_shrink_iters,
         ..ProptestConfig::default()
     };
     let mut runner = TestRunner::new(config);
@@ -185,7 +184,13 @@ fn the_properties_hold_in_every_course() {
         run(&plan, false);
         Ok(())
     });
-    match result {
+    result.map_err(Box::new)
+}
+
+/// The properties of the protocol hold in every course, and every course ends.
+#[test]
+fn the_properties_hold_in_every_course() {
+    match search(1_500, 4_000).map_err(|error| *error) {
         Ok(()) => {}
         Err(TestError::Fail(reason, plan)) => {
             println!("{plan:?}");

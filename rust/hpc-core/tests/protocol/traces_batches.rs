@@ -22,7 +22,7 @@ fn code(answer: &Answer) -> (u16, &str) {
 
 /// R2: the same id with the same content is one batch, and its first receipt comes again.
 #[test]
-fn a_repeat_gets_the_first_receipt() {
+pub fn a_repeat_gets_the_first_receipt() {
     holds_through_restarts(|world| {
         let first = send(world, "b1", &[submit("j")]);
         assert_eq!(first.status, 200);
@@ -65,7 +65,7 @@ fn an_id_with_another_content_is_refused() {
 
 /// R10: numbers of an origin are taken without gaps; a gap says which number is expected.
 #[test]
-fn numbered_batches_come_without_gaps() {
+pub fn numbered_batches_come_without_gaps() {
     holds_through_restarts(|world| {
         assert_eq!(send(world, "box/1", &[submit("a")]).status, 200);
         let gap = send(world, "box/3", &[submit("c")]);

@@ -52,7 +52,7 @@ fn a_job_starts_after_those_that_it_comes_after() {
 
 /// R6: what waits in vain is settled in the commit that makes it so, and what waits for that as well.
 #[test]
-fn what_can_never_be_met_is_settled_at_once() {
+pub fn what_can_never_be_met_is_settled_at_once() {
     holds_through_restarts(|world| {
         let mut a = Puppet::new("a", 4);
         world.submit("one", "0-1");

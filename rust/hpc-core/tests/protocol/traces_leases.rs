@@ -19,7 +19,7 @@ fn lose(world: &mut World, node: &str) {
 /// R14, R16: an answer that comes after the lease names what another relay has by then; the relay
 /// drops it, and its claim is refused.
 #[test]
-fn a_delayed_grant_is_the_next_attempt_of_another_relay() {
+pub fn a_delayed_grant_is_the_next_attempt_of_another_relay() {
     holds_through_restarts(|world| {
         let (mut a, mut b) = (Puppet::new("a", 1), Puppet::new("b", 1));
         world.submit_with("j", "0", json!({}), json!({"on_cut_off": "stop"}));
@@ -39,7 +39,7 @@ fn a_delayed_grant_is_the_next_attempt_of_another_relay() {
 
 /// R14, R18: a claim that was overtaken by a newer one says nothing about what runs now.
 #[test]
-fn an_old_claim_after_a_newer_one_gives_nothing_up() {
+pub fn an_old_claim_after_a_newer_one_gives_nothing_up() {
     holds_through_restarts(|world| {
         let mut a = Puppet::new("a", 1);
         world.claim(&mut a);
@@ -81,7 +81,7 @@ fn a_task_that_ends_between_claim_and_answer_is_not_granted_again() {
 
 /// R17: whatever answer was lost, the next claim, which does not name it, is granted it again.
 #[test]
-fn a_lost_answer_heals_with_the_next_claim() {
+pub fn a_lost_answer_heals_with_the_next_claim() {
     holds_through_restarts(|world| {
         let mut a = Puppet::new("a", 2);
         world.submit("j", "0-1");
@@ -101,7 +101,7 @@ fn a_lost_answer_heals_with_the_next_claim() {
 
 /// R19: a newer epoch passes over what it holds; the rest is lost in the very commit of the join.
 #[test]
-fn a_newer_epoch_keeps_what_it_holds_and_loses_the_rest_at_once() {
+pub fn a_newer_epoch_keeps_what_it_holds_and_loses_the_rest_at_once() {
     holds_through_restarts(|world| {
         let mut a = Puppet::new("a", 3);
         world.submit("j", "0-2");
@@ -123,7 +123,7 @@ fn a_newer_epoch_keeps_what_it_holds_and_loses_the_rest_at_once() {
 /// Section 3: what must never overlap is lost with its node; the rest stays its own for the
 /// reclaim time, since a network that is away for a while must not cost a day's computation.
 #[test]
-fn silence_loses_stop_at_the_lease_and_finish_at_the_reclaim_time() {
+pub fn silence_loses_stop_at_the_lease_and_finish_at_the_reclaim_time() {
     holds_through_restarts(|world| {
         let (mut a, mut b) = (Puppet::new("a", 2), Puppet::new("b", 2));
         world.submit("finish", "0");
@@ -161,7 +161,7 @@ fn what_a_relay_left_with_is_free_at_once() {
 /// R20: a node that comes back with what was given up meanwhile goes on with it, under the same
 /// attempt number, if nothing else runs.
 #[test]
-fn what_was_given_up_is_adopted_when_it_comes_back() {
+pub fn what_was_given_up_is_adopted_when_it_comes_back() {
     holds_through_restarts(|world| {
         let mut a = Puppet::new("a", 1);
         world.submit("j", "0");
@@ -191,7 +191,7 @@ fn give_up(world: &mut World, puppet: &Puppet) {
 /// R20, R21: beside an active attempt nothing is adopted; the first `ok` decides, and the other
 /// relay is told at once.
 #[test]
-fn nothing_is_adopted_beside_an_active_attempt() {
+pub fn nothing_is_adopted_beside_an_active_attempt() {
     holds_through_restarts(|world| {
         let (mut a, mut b) = (Puppet::new("a", 1), Puppet::new("b", 1));
         world.submit("j", "0");
@@ -255,7 +255,7 @@ fn attempt_numbers_rise_after_an_adoption() {
 
 /// R20: what a report says has ended is not adopted, however its node lists it.
 #[test]
-fn what_has_ended_is_never_adopted() {
+pub fn what_has_ended_is_never_adopted() {
     holds_through_restarts(|world| {
         let mut a = Puppet::new("a", 2);
         world.submit("j", "0-1");
@@ -294,7 +294,7 @@ fn a_stop_task_that_was_given_up_is_ended_not_adopted() {
 /// R24: the lease that a node was promised is in the log; a Hub that starts with a shorter one
 /// waits for the longer.
 #[test]
-fn a_shorter_lease_after_a_restart_does_not_shorten_what_was_promised() {
+pub fn a_shorter_lease_after_a_restart_does_not_shorten_what_was_promised() {
     let mut world = World::new();
     let (mut a, mut b) = (Puppet::new("a", 1), Puppet::new("b", 1));
     world.submit_with("j", "0", json!({}), json!({"on_cut_off": "stop"}));
@@ -314,7 +314,7 @@ fn a_shorter_lease_after_a_restart_does_not_shorten_what_was_promised() {
 
 /// A Hub that starts with a longer lease still answers within a quarter of the one it promised.
 #[test]
-fn a_longer_lease_after_a_restart_does_not_lengthen_the_wait() {
+pub fn a_longer_lease_after_a_restart_does_not_lengthen_the_wait() {
     let mut world = World::new();
     let mut a = Puppet::new("a", 1);
     world.take(&mut a);
@@ -327,7 +327,7 @@ fn a_longer_lease_after_a_restart_does_not_lengthen_the_wait() {
 
 /// R29: a Hub that was frozen could hear nobody; its nodes get a whole lease from its waking.
 #[test]
-fn a_late_turn_renews_all_leases() {
+pub fn a_late_turn_renews_all_leases() {
     let mut world = World::new();
     let mut a = Puppet::new("a", 1);
     world.take(&mut a);

@@ -7,7 +7,7 @@ use crate::world::{LEASE, World, entry, holds_through_restarts};
 
 /// R23: a second relay under a live node id is told who has it, and waits until that one is lost.
 #[test]
-fn a_second_place_is_taken_until_the_first_is_lost() {
+pub fn a_second_place_is_taken_until_the_first_is_lost() {
     holds_through_restarts(|world| {
         let mut a = Puppet::new("a", 1);
         world.submit("j", "0");
@@ -81,7 +81,7 @@ fn a_takeover_replaces_a_live_relay() {
 
 /// R22: a claim of an epoch that is over, or of another session under this one, is refused.
 #[test]
-fn an_epoch_belongs_to_one_session_and_ends_with_the_next() {
+pub fn an_epoch_belongs_to_one_session_and_ends_with_the_next() {
     holds_through_restarts(|world| {
         let mut a = Puppet::new("a", 1);
         world.take(&mut a);
@@ -253,7 +253,7 @@ fn the_newest_drain_has_the_deadline() {
 
 /// A claim that waits gets what comes meanwhile, in the turn in which it comes.
 #[test]
-fn an_open_claim_is_granted_what_is_submitted() {
+pub fn an_open_claim_is_granted_what_is_submitted() {
     holds_through_restarts(|world| {
         let mut a = Puppet::new("a", 1);
         world.open(&mut a);

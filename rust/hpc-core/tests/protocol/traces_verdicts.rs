@@ -14,7 +14,7 @@ fn give_up(world: &mut World, puppet: &Puppet) {
 
 /// R30: a cancel decides at its commit, whether or not anything runs; a later `ok` is evidence.
 #[test]
-fn a_cancel_before_ok_stays_cancelled() {
+pub fn a_cancel_before_ok_stays_cancelled() {
     holds_through_restarts(|world| {
         let mut a = Puppet::new("a", 1);
         world.submit("j", "0-1");
@@ -58,7 +58,7 @@ fn a_cancel_after_ok_cancels_the_rest() {
 
 /// R30: a cancel speaks to whoever waits, in the turn in which it comes.
 #[test]
-fn a_cancel_is_told_at_once_to_an_open_claim() {
+pub fn a_cancel_is_told_at_once_to_an_open_claim() {
     holds_through_restarts(|world| {
         let mut a = Puppet::new("a", 1);
         world.submit("j", "0");
@@ -110,7 +110,7 @@ fn a_cancel_may_name_tasks() {
 
 /// R8: the work of a relay that was cut off still counts; who has the task now is told to end it.
 #[test]
-fn a_late_ok_of_a_lost_attempt_settles() {
+pub fn a_late_ok_of_a_lost_attempt_settles() {
     holds_through_restarts(|world| {
         let (mut a, mut b) = (Puppet::new("a", 1), Puppet::new("b", 1));
         world.submit("j", "0");
@@ -130,7 +130,7 @@ fn a_late_ok_of_a_lost_attempt_settles() {
 
 /// The same where the task waits: it is not run again.
 #[test]
-fn a_late_ok_of_a_lost_attempt_takes_the_task_off_the_queue() {
+pub fn a_late_ok_of_a_lost_attempt_takes_the_task_off_the_queue() {
     holds_through_restarts(|world| {
         let (mut a, mut b) = (Puppet::new("a", 1), Puppet::new("b", 1));
         world.submit("j", "0");
@@ -144,7 +144,7 @@ fn a_late_ok_of_a_lost_attempt_takes_the_task_off_the_queue() {
 
 /// R8: the failure of an attempt that was given up counts nothing.
 #[test]
-fn a_late_failure_of_a_lost_attempt_counts_nothing() {
+pub fn a_late_failure_of_a_lost_attempt_counts_nothing() {
     holds_through_restarts(|world| {
         let (mut a, mut b) = (Puppet::new("a", 1), Puppet::new("b", 1));
         world.submit("j", "0");
@@ -241,7 +241,7 @@ fn losses_count_also_where_the_start_is_told_late() {
 
 /// R4 of section 6: losses of what had not started are nobody's fault, however many.
 #[test]
-fn losses_of_what_had_not_started_are_no_poison() {
+pub fn losses_of_what_had_not_started_are_no_poison() {
     holds_through_restarts(|world| {
         let mut a = Puppet::new("a", 1);
         world.submit("j", "0");
