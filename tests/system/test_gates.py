@@ -133,6 +133,31 @@ def test_the_command_line_holds_releases_and_orders(cluster: Cluster, tmp_path: 
     assert "nothing to retry, no task has failed or was cancelled" in retried.stderr
 
 
+def test_what_is_held_does_not_start_though_it_was_leased_ahead(
+    cluster: Cluster, tmp_path: Path
+) -> None:
+    """Its relay gives it back; what had started is counted, and goes on."""
+    cluster.relay(cpus=1)
+    client, gate = cluster.client(), tmp_path / "gate"
+    wait = f'[ "$HPC_TASK_ID" != 5 ] || until [ -e {gate} ]; do sleep 0.02; done'
+    job = client.submit(
+        marking(tmp_path, wait), memory=64, cwd=str(tmp_path), tasks="0-49", key="short"
+    )
+    until(lambda: 5 in starts(tmp_path))
+    until(lambda: job.info()["counts"]["running"] == 1)
+
+    said = hpc(cluster, "job", "hold", "short").stderr
+
+    assert "1 task had started and goes on" in said
+    until(lambda: job.info()["counts"]["held"] == 44)
+    gate.touch()
+    until(lambda: job.info()["state"] == "held")
+    assert starts(tmp_path) == dict.fromkeys(range(6), 1)
+    job.release()
+    assert job.wait(30)["state"] == "succeeded"
+    assert starts(tmp_path) == dict.fromkeys(range(50), 1)
+
+
 def test_a_throttle_holds_on_real_cores(cluster: Cluster, tmp_path: Path) -> None:
     """No more tasks overlap than the array allows, though there is room for them."""
     cluster.relay(cpus=4)

@@ -138,7 +138,25 @@ def _ask(
                 f"{which} has failed or was cancelled"
             )
         elif not as_json:
-            output.say(f"job {row['job_id']} {wording.outcome(row)}")
+            goes_on = _goes_on(row, more.get("tasks")) if kind == "HoldJob" else ""
+            output.say(f"job {row['job_id']} {wording.outcome(row)}{goes_on}")
+
+
+def _goes_on(row: Mapping[str, Any], tasks: str | None) -> str:
+    """Return what a hold came too late for, of the named tasks or of all."""
+    # Imported here: the other requests are about whatever is there.
+    from hpc.arrays import range_list  # noqa: PLC0415
+
+    named = str(row["tasks"]) if tasks is None else range_list(tasks)
+    running = (a for a in row.get("attempts") or [] if a["state"] == "running")
+    count = sum(wording.shared(str(attempt["tasks"]), named) for attempt in running)
+    if not count:
+        return ""
+    return (
+        "; 1 task had started and goes on"
+        if count == 1
+        else f"; {count} tasks had started and go on"
+    )
 
 
 def _to_retry(row: Mapping[str, Any], tasks: str | None) -> bool:

@@ -253,6 +253,11 @@ def overlaps(one: str, other: str) -> bool:
     return bool(_common(one, other))
 
 
+def shared(one: str, other: str) -> int:
+    """Return how many tasks two range lists share."""
+    return sum(map(len, _common(one, other)))
+
+
 def _common(one: str, other: str) -> list[range]:
     """Return the tasks that are in both of two range lists, each in order."""
     mine, others, common = list(ranges.spans(one)), list(ranges.spans(other)), []

@@ -49,6 +49,10 @@ impl Hub {
         if granted.is_empty() && !node.attention && !over {
             return;
         }
+        self.ask_back_waiting(ix);
+        let Some(node) = self.state.nodes.get(ix) else {
+            return;
+        };
         let is_first_look = !node.told.iter().any(|told| told.at > now - RETELL_MS);
         let orders = self.orders(ix);
         let regrants = self.regrants(ix, &granted);

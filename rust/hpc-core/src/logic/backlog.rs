@@ -2,7 +2,8 @@
 //! it is of one task of those like it, in namespace and request.
 //!
 //! They are committed ahead so that a relay need not wait for a commit between two short tasks
-//! (protocol R4), and are taken back while another relay idles. Which tasks is `schedule.rs`'s.
+//! (protocol R4), and are taken back while another relay idles, while higher priority waits, where they
+//! are held, and from behind a long task. Which tasks is `schedule.rs`'s.
 
 use std::collections::BTreeMap;
 
@@ -29,7 +30,7 @@ impl Hub {
             .state
             .nodes
             .iter()
-            .filter(|(_, node)| is_crowded(node))
+            .filter(|(_, node)| node.is_crowded())
             .map(|(ix, _)| ix)
             .collect();
         if may_be_urgent {
@@ -49,6 +50,47 @@ impl Hub {
                 self.ask_back(*from, asked);
             }
         }
+    }
+
+    /// Asks a node to give back what has not started there and is held; and what is leased ahead, where
+    /// it would wait for a long task while others run elsewhere.
+    pub(super) fn ask_back_waiting(&mut self, from: NodeIx) {
+        let held = self.held_ahead(from);
+        self.ask_back(from, held);
+        let node = self.state.nodes.get(from);
+        if node.is_some_and(|node| node.is_stuck && node.is_crowded()) {
+            let ahead = self.backlog_of(from, |_| u64::MAX);
+            self.ask_back(from, ahead);
+        }
+    }
+
+    /// Unstarted leases of a node that are held, and that it was not asked for already.
+    fn held_ahead(&self, from: NodeIx) -> Vec<(String, u32, TaskSet)> {
+        let Some(node) = self.state.nodes.get(from) else {
+            return Vec::new();
+        };
+        let mut found = Vec::new();
+        for job in node
+            .leases
+            .iter()
+            .filter_map(|ix| self.state.jobs.live(*ix))
+        {
+            let Some(gate) = job.gate.as_ref().filter(|gate| !gate.holds.is_empty()) else {
+                continue;
+            };
+            for lease in job.leases.iter().filter(|lease| lease.node == from) {
+                let mut held = gate.held(&lease.tasks.difference(&lease.started));
+                let asked = node.asked.iter();
+                let asked = asked.filter(|told| told.job_id == *job.id);
+                for told in asked.filter(|told| told.attempt == lease.attempt) {
+                    held.subtract(&told.tasks);
+                }
+                if !held.is_empty() {
+                    found.push((job.id.to_string(), lease.attempt, held));
+                }
+            }
+        }
+        found
     }
 
     /// A job of each namespace and shape of which tasks are leased to nodes that have a backlog.
@@ -95,7 +137,7 @@ impl Hub {
         node.is_some_and(|node| {
             let mut total = (0..).zip(&node.total);
             let may_take = node.open.as_ref().is_some_and(|open| open.max > 0);
-            may_take && !is_crowded(node) && total.any(|(i, total)| *total > at(&node.used, i))
+            may_take && !node.is_crowded() && total.any(|(i, total)| *total > at(&node.used, i))
         })
     }
 
@@ -192,9 +234,4 @@ fn still_asked(node: &Node, job: &Job, ix: NodeIx) -> u64 {
         Some(waiting.intersection(&told.tasks).len())
     });
     open.sum()
-}
-
-fn is_crowded(node: &Node) -> bool {
-    let over = |(used, total): (&i64, &i64)| *total > 0 && used > total;
-    node.used.iter().zip(&node.total).any(over)
 }

@@ -453,7 +453,8 @@ impl Hub {
         let reads = self.reads.iter().map(|read| read.until);
         let nodes = self.state.nodes.iter().flat_map(|(_, node)| {
             let open = node.open.as_ref().map(|open| open.until);
-            [node.deadline, node.reclaim, open]
+            let stuck_at = (!node.is_stuck && node.is_crowded()).then(|| node.stuck_at());
+            [node.deadline, node.reclaim, open, stuck_at]
         });
         let back_off = self.state.delayed.first().map(|(until, _)| {
             let left = until.saturating_sub(self.now.wall).max(0);

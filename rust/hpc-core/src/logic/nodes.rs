@@ -13,6 +13,9 @@ use crate::lattice::last::Stamp;
 use crate::lattice::tasks::TaskSet;
 use crate::mutants::{Rule, is_broken};
 
+/// Where no task has ended for so long, none is short: twice what is leased ahead may take, ms.
+const STUCK_MS: i64 = 2_000;
+
 /// Whether a node's newest epoch lives.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum NodeState {
@@ -156,6 +159,14 @@ pub struct Node {
     pub must_ask: bool,
     /// Volatile: whether the deadline of its drain has passed.
     pub is_drain_due: bool,
+    /// Volatile: when its newest claim came, monotonic ms.
+    pub heard_at: Option<i64>,
+    /// Volatile: whether a task has ended there since the last match.
+    pub has_moved: bool,
+    /// Volatile: when one did last, monotonic ms.
+    pub moved_at: i64,
+    /// Volatile: whether that is so long ago that what is leased ahead waits for a long task.
+    pub is_stuck: bool,
     /// Volatile: whether more may fit than at the last match.
     pub dirty: bool,
     /// Volatile: whether something may have to be told.
@@ -196,6 +207,10 @@ impl Node {
             asked: Vec::new(),
             must_ask: false,
             is_drain_due: false,
+            heard_at: None,
+            has_moved: true,
+            moved_at: 0,
+            is_stuck: false,
             dirty: false,
             attention: false,
         }
@@ -221,6 +236,30 @@ impl Node {
             }
             Ordering::Less => {}
         }
+    }
+
+    /// Notes whether tasks still end there. That they do not any more is to be looked at.
+    pub fn note_moves(&mut self, now: i64) {
+        if std::mem::take(&mut self.has_moved) {
+            self.moved_at = now;
+            self.is_stuck = false;
+        } else if !self.is_stuck && now >= self.stuck_at() {
+            self.is_stuck = true;
+            self.attention = true;
+        }
+    }
+
+    /// When it is stuck if no task ends before, monotonic ms.
+    #[must_use]
+    pub fn stuck_at(&self) -> i64 {
+        self.moved_at.saturating_add(STUCK_MS)
+    }
+
+    /// Whether more is leased to it than fits.
+    #[must_use]
+    pub fn is_crowded(&self) -> bool {
+        let over = |(used, total): (&i64, &i64)| *total > 0 && used > total;
+        self.used.iter().zip(&self.total).any(over)
     }
 
     /// Whether it is a place for tasks of a shape, full or not.

@@ -28,6 +28,7 @@ impl State {
                     job.gate_mut().say_held(said);
                     job.regate(Some(entry.stamp.at));
                 });
+                self.call_holders(ix);
             }
             KernelKind::SetPriority => self.set_priority(ix, entry),
             // Which tasks and which round the Hub has written into the entry.
@@ -43,6 +44,16 @@ impl State {
                 }
             }
             _ => {}
+        }
+    }
+
+    /// Has those looked at that tasks of a job are leased to: what has not started may be held.
+    fn call_holders(&mut self, ix: JobIx) {
+        let leases = self.jobs.live(ix).map(|job| job.leases.iter());
+        for lease in leases.into_iter().flatten() {
+            if let Some(node) = self.nodes.get_mut(lease.node) {
+                node.attention = true;
+            }
         }
     }
 

@@ -55,7 +55,8 @@ impl Hub {
         let now = self.now.mono;
         let spare = self.spare(node, job.rank);
         let mut room = node.room(shape, spare.as_ref(), now);
-        let may_wait = node.exclusive == 0 && !shape.is_exclusive() && spare.is_none();
+        let may_wait =
+            node.exclusive == 0 && !shape.is_exclusive() && spare.is_none() && !node.is_stuck;
         if room == 0 && with_backlog && may_wait {
             // What does not fit into the whole offer is not leased ahead either: it could never
             // start.

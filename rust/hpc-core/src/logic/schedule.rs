@@ -15,13 +15,13 @@ use crate::lattice::tasks::TaskSet;
 impl Hub {
     /// Grants what fits to the claims that wait, and answers those that have something to say.
     pub(super) fn schedule(&mut self) -> Result<(), Fault> {
-        let open: Vec<NodeIx> = self
-            .state
-            .nodes
-            .iter()
-            .filter(|(_, node)| node.open.is_some())
-            .map(|(ix, _)| ix)
-            .collect();
+        let mut open: Vec<NodeIx> = Vec::new();
+        for (ix, node) in self.state.nodes.iter_mut() {
+            node.note_moves(self.now.mono);
+            if node.open.is_some() {
+                open.push(ix);
+            }
+        }
         self.state.wake_next();
         let mut grants: Vec<Granted> = vec![Granted::new(); open.len()];
         let mut something_changed = false;

@@ -439,6 +439,11 @@ impl State {
             }
         });
         if entry.kind == KernelKind::JobFinished
+            && let Some(node) = node.and_then(|node| self.nodes.get_mut(node))
+        {
+            node.has_moved = true;
+        }
+        if entry.kind == KernelKind::JobFinished
             && let Some(job) = self.jobs.live(ix)
             && let Some(mean_ms) = job.mean_ms
         {

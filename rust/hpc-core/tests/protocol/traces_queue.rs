@@ -317,3 +317,75 @@ fn a_backlog_is_not_refilled_while_higher_priority_waits() {
         assert!(grants.contains(&entry("urgent", 1, "0")), "{grants:?}");
     });
 }
+
+/// What is held and was leased ahead comes back and does not start; what has started goes on. A Hub
+/// that is killed in between asks again.
+#[test]
+fn what_is_held_is_asked_back_if_it_has_not_started() {
+    holds_through_restarts(|world| {
+        let mut a = Puppet::new("a", 1);
+        teach(world, &mut a);
+        assert_eq!(world.take(&mut a).grants(), [entry("short", 1, "1-11")]);
+        world.started(&mut a, ("short", 1, "1"));
+        world.open(&mut a);
+        assert!(world.poll(&mut a).is_none());
+        let ctx = json!({"job_id": "short", "tasks": "0-5"});
+        assert_eq!(world.ingest("hold", "HoldJob", ctx, json!({})).status, 200);
+        let asked = world.poll(&mut a).unwrap();
+        assert_eq!(asked.list("give_back"), [entry("short", 1, "2-5")]);
+        a.holds = vec![entry("short", 1, "1,6-11")];
+        world.returned(&mut a, ("short", 1, "2-5"), "given_back");
+        world.succeeded(&mut a, ("short", 1, "1"), 10);
+        a.holds = vec![entry("short", 1, "6-11")];
+        assert_eq!(world.job("short")["counts"]["held"], 4);
+        let ctx = json!({"job_id": "short"});
+        assert_eq!(
+            world.ingest("free", "ReleaseJob", ctx, json!({})).status,
+            200
+        );
+        assert_eq!(world.job("short")["counts"]["held"], 0);
+    });
+}
+
+/// What is leased ahead behind a task that turns out to be long is taken back, also without an idle
+/// relay, and nothing is leased ahead there until one has ended: else higher priority waits there while
+/// lower priority runs elsewhere.
+#[test]
+fn nothing_waits_ahead_behind_a_long_task() {
+    let mut world = World::new();
+    let (mut a, mut b) = (Puppet::new("a", 1), Puppet::new("b", 1));
+    teach(&mut world, &mut a);
+    assert_eq!(world.take(&mut a).grants(), [entry("short", 1, "1-11")]);
+    world.started(&mut a, ("short", 1, "1"));
+    world.open(&mut a);
+    assert_eq!(world.take(&mut b).grants().len(), 1);
+    world.open(&mut b);
+    // On `b` one task after the other ends; the one on `a` does not.
+    let mut asked = None;
+    for task in 12.. {
+        world.pass(LEASE / 4);
+        world.succeeded(&mut b, ("short", 1, &task.to_string()), 10);
+        let answers = [world.poll(&mut a), world.poll(&mut b)];
+        let [of_a, _] = &answers;
+        let back = of_a.as_ref().map(|answer| answer.list("give_back"));
+        if let Some(back) = back.filter(|back| !back.is_empty()) {
+            asked = Some(back);
+            break;
+        }
+        assert!(task < 20, "never asked back");
+        b.holds.clear();
+        for answer in answers.iter().flatten() {
+            assert_eq!(answer.status, 200);
+        }
+        world.open(&mut a);
+        world.open(&mut b);
+    }
+    assert_eq!(asked.unwrap(), [entry("short", 1, "2-11")]);
+    a.holds = vec![entry("short", 1, "1")];
+    world.returned(&mut a, ("short", 1, "2-11"), "given_back");
+    world.submit_with("urgent", "0-30", priority(1), json!({}));
+    world.submit_with("teach", "0", priority(2), json!({}));
+    assert_eq!(world.take(&mut a).grants(), [], "none ends there");
+    world.succeeded(&mut a, ("short", 1, "1"), 9_000);
+    assert!(!world.take(&mut a).grants().is_empty());
+}
