@@ -21,6 +21,22 @@ def numbers(tasks: str) -> Iterator[int]:
         yield from span
 
 
+def without(tasks: str, other: str) -> str:
+    """Return the tasks of a list that another does not name."""
+    left = list(spans(tasks))
+    for taken in spans(other):
+        parts = (
+            part
+            for span in left
+            for part in (
+                range(span.start, min(span.stop, taken.start)),
+                range(max(span.start, taken.stop), span.stop),
+            )
+        )
+        left = [part for part in parts if part]
+    return ",".join(str(p.start) if len(p) == 1 else f"{p.start}-{p[-1]}" for p in left)
+
+
 def count(tasks: str) -> int:
     """Return how many tasks a list names."""
     return sum(map(len, spans(tasks)))

@@ -202,6 +202,29 @@ def test_a_task_that_is_lost_three_times_names_its_relays(cluster: Cluster, tmp_
     shown = hpc(cluster, "job", "info", job.id).stdout
     assert "failed: lost with its relay three times while it ran: n1, n2, n3" in shown
     assert len(runs(tmp_path)) == 3
+    rows = hpc(cluster, "node", "list").stdout.splitlines()[1:]
+    assert [row.split()[:2] for row in rows] == [[f"n{n}", "lost"] for n in (1, 2, 3)]
+
+
+def test_a_node_is_lost_to_its_users_once_it_is_given_up(cluster: Cluster) -> None:
+    """Silence is not that: it may come back. A drain is shown beside either."""
+    cluster.relay("n1").kill()
+    cluster.relay("n2")
+    until(lambda: nodes(cluster)["n1"]["state"] == "unreachable")
+    hpc(cluster, "node", "drain", "n1")
+
+    def states() -> list[str]:
+        rows = hpc(cluster, "node", "list").stdout.splitlines()[1:]
+        return [re.split(r"  +", row)[1] for row in rows]
+
+    assert states() == ["unreachable, drained", "up"]
+    hpc(cluster, "node", "lost", "n1", "--reason", "it burnt")
+    assert states() == ["lost, drained", "up"]
+    shown = hpc(cluster, "node", "info", "n1").stdout
+    assert re.search(r"^given up +since \S+: it burnt$", shown, re.MULTILINE)
+    job = cluster.client().submit("true", memory=16, nodes=["n1"])
+    why = hpc(cluster, "job", "why", job.id).stdout
+    assert re.search(r"^n1: is unreachable, and drained, last heard .+ ago$", why, re.MULTILINE)
 
 
 def test_a_retry_has_the_memory_that_it_is_given(cluster: Cluster, tmp_path: Path) -> None:

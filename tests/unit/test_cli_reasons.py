@@ -50,7 +50,7 @@ def test_a_held_job_says_since_when_and_why(
     assert tree.main(["job", "info", "7"]) == 0
     shown = capsys.readouterr().out
     assert "state      held: hpc job release 7\n" in shown
-    assert "held       since 2023-11-14T22:13:20.003Z: the disk is full\n" in shown
+    assert "held       tasks 0-4,9 since 2023-11-14T22:13:20.003Z: the disk is full\n" in shown
     assert "held       task 8 since 2023-11-14T22:13:20.006Z\n" in shown
     assert "forgotten" not in shown
     assert "not yet" not in shown
@@ -186,6 +186,41 @@ def test_why_names_the_reasons(hub: CannedHub, capsys: pytest.CaptureFixture[str
     explains(hub, [event(3, "HoldJob", {"*": True}, because="the disk is full")])
     assert tree.main(["job", "why", "7"]) == 0
     assert capsys.readouterr().out.splitlines() == [
-        "job 7: held: hpc job release 7",
+        "job 7: held: hpc job release 7 (the disk is full)",
         "held: since 2023-11-14T22:13:20.003Z: the disk is full",
     ]
+
+
+def test_a_hold_of_all_is_shown_as_what_is_left_of_it(
+    hub: CannedHub, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Of a part that was released, nobody waits for the release."""
+    knows(hub, job(tasks="0-9", **HELD))
+    said = [
+        event(3, "HoldJob", {"*": True}, because="the disk is full"),
+        event(4, "ReleaseJob", {"0-3": False}),
+        event(5, "ReleaseJob", {"6": False}),
+    ]
+    explains(hub, said)
+    assert tree.main(["job", "info", "7"]) == 0
+    held = "held       tasks 4-5,7-9 since 2023-11-14T22:13:20.003Z: the disk is full\n"
+    assert held in capsys.readouterr().out
+
+
+def test_what_a_hold_came_too_late_for_is_said(
+    hub: CannedHub, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Of the tasks that were named; what runs is not stopped by a hold."""
+    attempts = [
+        {"attempt": 1, "node_id": "n1", "state": "running", "tasks": "0-2"},
+        {"attempt": 1, "node_id": "n1", "state": "leased", "tasks": "3"},
+    ]
+    knows(hub, job(tasks="0-9", state="running", attempts=attempts))
+    assert tree.main(["job", "hold", "7"]) == 0
+    assert capsys.readouterr().err == "job 7 running; 3 tasks had started and go on\n"
+    assert tree.main(["job", "hold", "7", "--tasks", "2-5"]) == 0
+    assert capsys.readouterr().err == "job 7 running; 1 task had started and goes on\n"
+    assert tree.main(["job", "hold", "7", "--tasks", "4-5"]) == 0
+    assert capsys.readouterr().err == "job 7 running\n"
+    assert tree.main(["job", "release", "7"]) == 0
+    assert capsys.readouterr().err == "job 7 running\n"

@@ -24,3 +24,9 @@ def test_a_range_list_names_what_was_written(tasks: set[int]) -> None:
     assert list(ranges.numbers(text)) == sorted(tasks)
     assert ranges.count(text) == len(tasks)
     assert sum(1 for _ in ranges.spans(text)) == len(list(filter(None, text.split(","))))
+
+
+@given(st.sets(st.integers(0, 60)), st.sets(st.integers(0, 60)))
+def test_one_list_without_another_is_what_only_it_names(one: set[int], other: set[int]) -> None:
+    """Written as the Hub writes it."""
+    assert ranges.without(written(one), written(other)) == written(one - other)

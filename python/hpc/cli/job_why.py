@@ -31,7 +31,8 @@ def why(job: Selector = None, as_json: Json = False, hub_url: HubUrl = None) -> 
         output.put_json("job.why", data, cursor=hub.cursor)
         return
     sentence = told.get("why")
-    output.put(f"job {told['job_id']}: {sentence or wording.outcome(info)}")
+    given = reasons.given(holds) if "held" in (sentence or "") else ""
+    output.put(f"job {told['job_id']}: {sentence or wording.outcome(info)}{given}")
     for said in holds:
         output.put(f"held: {said.text()}")
     if sentence is None:  # nothing of it waits
@@ -41,8 +42,8 @@ def why(job: Selector = None, as_json: Json = False, hub_url: HubUrl = None) -> 
         because = drains.get(node["node_id"])
         given = f" ({because})" if because else ""
         output.put(f"{node['node_id']}: {node['why']}{given}")
-    if nodes:
-        output.put(f"ahead: {_ahead(told.get('ahead') or {})}")
+    if nodes and told.get("ahead") is not None:  # nobody stands before what can never run
+        output.put(f"ahead: {_ahead(told['ahead'])}")
 
 
 def _drains(hub: Client, nodes: Sequence[Mapping[str, Any]]) -> dict[str, str | None]:

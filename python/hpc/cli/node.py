@@ -40,8 +40,12 @@ def list_(
             rows = shown
         drained = [row for row in rows if row.get("drained")]
         found = {r["node_id"]: reasons.of_drain(hub, r) for r in drained[: reasons.NODES_MAX]}
+        lost = reasons.of_losses(hub, rows)
     if as_json:
-        data = [node_words.as_data(row, found.get(row["node_id"])) for row in rows]
+        data = [
+            node_words.as_data(row, found.get(row["node_id"]), lost.get(row["node_id"]))
+            for row in rows
+        ]
         output.put_json("node.list", data, cursor=hub.cursor)
         return
     heads = ["NODE", "STATE", "CPUS", "MEMORY", "NAMESPACES", "RUNS", "HOST"]
@@ -50,7 +54,7 @@ def list_(
         (
             [
                 row["node_id"],
-                node_words.state(row),
+                node_words.state(row, lost.get(row["node_id"])),
                 _share(row, "cpus"),
                 _memory(row),
                 ",".join(row.get("namespaces") or []),
@@ -78,14 +82,15 @@ def info(
         figures = _figures(hub, node)
         row = rows.get(node)
         said = None if row is None else reasons.of_drain(hub, row)
+        lost = {} if row is None else reasons.of_losses(hub, [row])
     if row is None and not figures:
         known = ", ".join(rows) or "none"
         raise NotFound(f"Node `{node}` is not known; known: {known}", hint="hpc node list")
     if as_json:
-        told = node_words.as_data(row, said) if row else {"node_id": node}
+        told = node_words.as_data(row, said, lost.get(node)) if row else {"node_id": node}
         output.put_json("node.info", {**told, "figures": figures}, cursor=hub.cursor)
     else:
-        output.put_fields([*_fields(node, row, said), *_figure_fields(figures)])
+        output.put_fields([*_fields(node, row, said, lost.get(node)), *_figure_fields(figures)])
 
 
 def _why_drained(said: reasons.Said | None) -> str | None:
@@ -96,7 +101,10 @@ def _why_drained(said: reasons.Said | None) -> str | None:
 
 
 def _fields(
-    node: str, row: Mapping[str, Any] | None, said: reasons.Said | None
+    node: str,
+    row: Mapping[str, Any] | None,
+    said: reasons.Said | None,
+    lost: reasons.Said | None,
 ) -> list[tuple[str, object]]:
     if row is None:
         return [("node", node), ("state", "no relay; a monitor reports")]
@@ -104,6 +112,7 @@ def _fields(
     return [
         ("node", node),
         ("state", node_words.state(row)),
+        ("given up", None if lost is None else lost.text()),
         ("drained", None if said is None else said.text()),
         ("deadline", node_words.deadline(row)),
         ("gone since", output.when(row.get("gone_at"))),

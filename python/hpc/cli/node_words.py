@@ -14,9 +14,15 @@ GONE_SHOWN_MS: Final = 86_400_000
 """A node that is gone for longer is listed only where all are asked for."""
 
 
-def state(row: Mapping[str, Any]) -> str:
-    """Return `up`, `unreachable` or `left`, with `drained` and `draining` where it is."""
-    words = [str(row["state"]), *(word for word in ("drained", "draining") if row.get(word))]
+def state(row: Mapping[str, Any], lost: Said | None = None) -> str:
+    """Return `up`, `unreachable` or `left`, with `drained` and `draining` where it is.
+
+    With `lost` it is one that somebody has given up: `lost`.
+    """
+    words = [
+        str(row["state"]) if lost is None else "lost",
+        *(word for word in ("drained", "draining") if row.get(word)),
+    ]
     return ", ".join(words)
 
 
@@ -61,9 +67,16 @@ def runs(row: Mapping[str, Any]) -> str:
     return text if until is None else f"{text} until {until}"
 
 
-def as_data(row: Mapping[str, Any], drain: Said | None = None) -> dict[str, Any]:
-    """Return a node as `--json` shows it: times in RFC 3339, memory in bytes, why it is drained."""
+def as_data(
+    row: Mapping[str, Any], drain: Said | None = None, lost: Said | None = None
+) -> dict[str, Any]:
+    """Return a node as `--json` shows it: times in RFC 3339, memory in bytes.
+
+    And why it is drained, and why it was given up.
+    """
     data = output.with_times(row)
+    if lost is not None:
+        data["lost"] = lost.as_data()
     if drain is not None:
         data["drain"] = {**drain.as_data(), "by_relay": drain.by_relay}
     if "drain_deadline" in row:

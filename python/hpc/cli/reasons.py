@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
+from hpc import ranges
 from hpc.cli import output, wording
 from hpc.client import Client
 from hpc.errors import NotFound
@@ -17,6 +18,8 @@ NODES_MAX: Final = 100
 """Of so many nodes a table tells why they are drained; each is a request."""
 
 _WAITS: Final = frozenset({"queued", "waiting", "held"})
+_SILENT: Final = "silent for its lease"
+"""What the Hub gives as the reason of a loss that nobody asked for."""
 _PAGES_MAX: Final = 10
 _SHOWN_MAX: Final = 5
 
@@ -53,16 +56,18 @@ def of_holds(hub: Client, info: Mapping[str, Any]) -> list[Said]:
     """Return why tasks of a job are held, in the order in which it was said; none where none is."""
     if not (info.get("counts") or {}).get("held"):
         return []
-    words: dict[str, tuple[bool, Mapping[str, Any]]] = {}
+    everything = str(info["tasks"])
+    holding: list[tuple[str, Mapping[str, Any]]] = []
     for event in _behind(hub, "jobs", str(info["job_id"]), "held"):
         for tasks, is_held in (event.get("value") or {}).items():
-            if tasks == "*":  # of all: what was said before holds no more
-                words.clear()
-            words.pop(tasks, None)
-            words[tasks] = (is_held, event)
-    holding = [(tasks, event) for tasks, (is_held, event) in words.items() if is_held]
+            # What was said before of these tasks holds no more.
+            named = everything if tasks == "*" else tasks
+            left = [(ranges.without(held, named), said) for held, said in holding]
+            holding = [(held, said) for held, said in left if held]
+            if is_held:
+                holding.append((named, event))
     return [
-        Said(event["at"], event.get("because"), None if tasks == "*" else tasks)
+        Said(event["at"], event.get("because"), None if tasks == everything else tasks)
         for tasks, event in holding[-_SHOWN_MAX:]
     ]
 
@@ -77,6 +82,20 @@ def of_drain(hub: Client, row: Mapping[str, Any]) -> Said | None:
     return None
 
 
+def of_losses(hub: Client, rows: Sequence[Mapping[str, Any]]) -> dict[str, Said]:
+    """Return of nodes that are away, by id, which of them somebody has given up, and why."""
+    given_up = {}
+    away = [row for row in rows if row["state"] == "unreachable" and not row.get("leases")]
+    for row in away[:NODES_MAX]:
+        # Of one that was silent before, the word that gives it up changed no fact.
+        place = (hub, "nodes", str(row["node_id"]), "down")
+        for event in (*_behind(*place), *_behind(*place, why_not=True)):
+            is_now = (event.get("value") or {}).get("at") == row["epoch"]
+            if is_now and event["kind"] == "NodeLost" and event.get("because") != _SILENT:
+                given_up[row["node_id"]] = Said(event["at"], event.get("because"))
+    return given_up
+
+
 def say_waiting(info: Mapping[str, Any], holds: Sequence[Said] = ()) -> None:
     """Say why a job has to wait, if it has to, and what was given as the reason of a hold."""
     if info.get("state") in _WAITS and info.get("why"):
@@ -89,13 +108,19 @@ def given(holds: Sequence[Said]) -> str:
     return f" ({'; '.join(reasons)})" if reasons else ""
 
 
-def _behind(hub: Client, table: str, key: str, column: str) -> Iterator[Mapping[str, Any]]:
-    """Yield the events that a cell of the kernel's comes from, oldest first."""
+def _behind(
+    hub: Client, table: str, key: str, column: str, *, why_not: bool = False
+) -> Iterator[Mapping[str, Any]]:
+    """Yield the events that a cell of the kernel's comes from, oldest first.
+
+    With `why_not` those that speak of it and that it does not come from.
+    """
     query: list[tuple[str, str | int | float]] = [
         ("gid", "kernel"),
         ("table", table),
         ("key", key),
         ("column", column),
+        *([("why_not", "true")] if why_not else []),
     ]
     after: list[tuple[str, str | int | float]] = []
     for _ in range(_PAGES_MAX):

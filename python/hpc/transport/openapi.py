@@ -444,11 +444,12 @@ def _schemas() -> dict[str, Any]:
 
 def _why() -> dict[str, Any]:
     yes_or_no = {"type": "boolean"}
+    ahead = _object(["higher", "earlier", "more"], higher=INT, earlier=INT, more=yes_or_no)
     return _object(
         ["job_id", "why", "ahead", "nodes"],
         job_id=ID,
         why={"type": ["string", "null"]},
-        ahead=_object(["higher", "earlier", "more"], higher=INT, earlier=INT, more=yes_or_no),
+        ahead={**ahead, "type": ["object", "null"]},
         nodes=_list(_object(["node_id", "fits", "why"], node_id=ID, fits=yes_or_no, why=TEXT)),
     )
 

@@ -187,6 +187,7 @@ impl Hub {
             return;
         };
         node.n = offer.n;
+        node.heard_at = Some(now);
         node.deadline = Some(now + node.lease_ms / if is_broken(Rule::R25) { 2 } else { 1 });
         node.holds = offer.holds;
         node.ends_at = offer.time_left_ms.map(|left| now.saturating_add(left));

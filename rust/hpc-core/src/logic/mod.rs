@@ -96,6 +96,7 @@ mod tail;
 mod tallies;
 pub mod task_page;
 pub mod type_check;
+mod units;
 pub mod verdict;
 pub mod well_formed;
 mod why;

@@ -4,6 +4,7 @@
 //! `placement` names it, and whether a node is such a place. What fits is the node's book's.
 
 use super::nodes::Node;
+use super::units::duration;
 use crate::domain::expression::Expression;
 use crate::domain::ids::{ID_EXPECTED, is_id};
 use crate::domain::json::{Map, Value};
@@ -92,9 +93,9 @@ impl Placement {
         let needed = i64::try_from(self.min_time_ms?).unwrap_or(i64::MAX);
         let left = left_ms.filter(|left| *left < needed)?;
         Some(format!(
-            "ends in {} s, it needs {} s",
-            left.max(0) / 1000,
-            needed / 1000
+            "ends in {}, it needs {}",
+            duration(left / 1000),
+            duration(needed / 1000)
         ))
     }
 }

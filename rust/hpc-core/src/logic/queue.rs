@@ -332,11 +332,13 @@ impl Queue {
     }
 
     /// The jobs before a rank, in any shape of a namespace.
-    pub fn ahead(&self, ns_id: &str, rank: Rank) -> impl Iterator<Item = (Rank, JobIx)> + '_ {
-        self.ready
-            .get(ns_id)
-            .into_iter()
-            .flat_map(|ready| ready.by_shape.values())
-            .flat_map(move |jobs| jobs.before(rank))
+    pub fn ahead(
+        &self,
+        ns_id: &str,
+        rank: Rank,
+    ) -> impl Iterator<Item = (Rank, JobIx, ShapeIx)> + '_ {
+        let ready = self.ready.get(ns_id).into_iter();
+        let shapes = ready.flat_map(|ready| &ready.by_shape);
+        shapes.flat_map(move |(shape, jobs)| jobs.before(rank).map(|(of, job)| (of, job, *shape)))
     }
 }

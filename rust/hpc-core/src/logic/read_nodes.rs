@@ -12,11 +12,11 @@ use crate::domain::json_write::{ObjectWriter, write_str};
 use crate::domain::problem::Problem;
 
 /// What leases take of a node's offer.
-struct Taken {
+pub(super) struct Taken {
     /// By what has started there, and by what else is leased and fits beside it, by resource index.
-    used: Vec<i64>,
+    pub used: Vec<i64>,
     /// How many tasks are leased beyond that: they start one after the other as others end.
-    ahead: u64,
+    pub ahead: u64,
 }
 
 impl Hub {
@@ -98,7 +98,7 @@ impl Hub {
             .end();
     }
 
-    fn leases_at<'h>(
+    pub(super) fn leases_at<'h>(
         &'h self,
         ix: NodeIx,
         node: &'h Node,
@@ -113,7 +113,7 @@ impl Hub {
 
     /// What its leases take of a node. The book has all of them in one sum, as what is leased ahead
     /// must not be leased twice; of that only what has started, and what else fits, is in use.
-    fn taken_of(&self, node: &Node, leases: &[(&Job, &Lease)]) -> Taken {
+    pub(super) fn taken_of(&self, node: &Node, leases: &[(&Job, &Lease)]) -> Taken {
         let mut taken = Taken {
             used: vec![0; node.total.len()],
             ahead: 0,

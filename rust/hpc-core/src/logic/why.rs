@@ -9,6 +9,7 @@ use super::job::Job;
 use super::nodes::{Hold, Node};
 use super::queue::ShapeIx;
 use super::reservation::left_here;
+use super::units::{duration, memory};
 
 /// So many jobs ahead are counted for one page; looking at jobs must not cost the whole queue.
 pub(super) const JOBS_AHEAD_MAX: usize = 10_000;
@@ -74,21 +75,29 @@ impl Hub {
         }
         if job.throttle_left() == 0 {
             let running: u64 = job.leases.iter().map(|lease| lease.tasks.len()).sum();
+            let run = if running == 1 { "runs" } else { "run" };
             return Some(format!(
-                "{} of it run, and it allows no more at a time",
+                "{} of it {run}, and it allows no more at a time",
                 tasks_word(running)
             ));
         }
-        let key = (job.ns_id.as_str(), job.shape);
-        let obstacle = lookout
-            .obstacles
-            .entry(key)
-            .or_insert_with(|| self.obstacle(job));
-        if let Some(obstacle) = obstacle {
-            return Some(obstacle.clone());
+        if let Some(obstacle) = self.obstacle_of(&job.ns_id, job.shape, lookout) {
+            return Some(obstacle.to_owned());
         }
         let own = self.own_limit(job);
-        Some(own.unwrap_or_else(|| self.who_is_ahead(job, &mut lookout.steps_left)))
+        Some(own.unwrap_or_else(|| self.who_is_ahead(job, lookout)))
+    }
+
+    /// What keeps every task of a shape from running, looked up once.
+    fn obstacle_of<'l, 'h>(
+        &'h self,
+        ns_id: &'h str,
+        shape: ShapeIx,
+        lookout: &'l mut Lookout<'h>,
+    ) -> Option<&'l str> {
+        let obstacles = lookout.obstacles.entry((ns_id, shape));
+        let obstacle = obstacles.or_insert_with(|| self.obstacle(ns_id, shape));
+        obstacle.as_deref()
     }
 
     /// What a job waits for of which no task is ready; `None` where all are leased.
@@ -106,10 +115,10 @@ impl Hub {
             }
             let until = gate.delays.keys().next().copied().unwrap_or_default();
             let left = until.saturating_sub(self.now.wall).max(0);
-            let seconds = left.saturating_add(999) / 1000;
             return Some(format!(
-                "{} failed and will be tried again in {seconds} s",
-                tasks_word(parked.len())
+                "{} failed and will be tried again in {}",
+                tasks_word(parked.len()),
+                duration(left.saturating_add(999) / 1000)
             ));
         }
         let open = gate.after.iter();
@@ -138,8 +147,8 @@ impl Hub {
         Some(sentence)
     }
 
-    fn who_is_ahead(&self, job: &Job, steps_left: &mut usize) -> String {
-        let ahead = self.ahead(job, steps_left);
+    fn who_is_ahead<'h>(&'h self, job: &'h Job, lookout: &mut Lookout<'h>) -> String {
+        let ahead = self.ahead(job, lookout);
         let (higher, earlier) = (ahead.higher, ahead.earlier);
         match (higher, earlier) {
             (0, 0) if ahead.is_cut => "behind others".to_owned(),
@@ -192,15 +201,18 @@ impl Hub {
         }
     }
 
-    /// How many ready tasks stand before a job.
-    pub(super) fn ahead(&self, job: &Job, steps_left: &mut usize) -> Ahead {
+    /// How many ready tasks stand before a job, but for those that no node could run now.
+    pub(super) fn ahead<'h>(&'h self, job: &'h Job, lookout: &mut Lookout<'h>) -> Ahead {
         let mut ahead = Ahead::default();
-        for (rank, ix) in self.state.queue.ahead(&job.ns_id, job.rank) {
-            if *steps_left == 0 {
+        for (rank, ix, shape) in self.state.queue.ahead(&job.ns_id, job.rank) {
+            if lookout.steps_left == 0 {
                 ahead.is_cut = true;
                 break;
             }
-            *steps_left -= 1;
+            lookout.steps_left -= 1;
+            if self.obstacle_of(&job.ns_id, shape, lookout).is_some() {
+                continue;
+            }
             let ready = self.state.jobs.queued_count(ix);
             if rank.priority < job.rank.priority {
                 ahead.higher += ready;
@@ -263,11 +275,22 @@ pub(super) fn tasks_word(count: u64) -> String {
     }
 }
 
-/// An amount of a resource as people say it.
+/// An amount of a resource as people say it: `1 cpu`, `3 licences`, `2 GiB of memory`.
 pub(super) fn amount(name: &str, n: i64) -> String {
+    let plural = name.strip_suffix('s').filter(|_| n == 1);
+    let one = plural.filter(|one| {
+        matches!(name, "cpus" | "gpus") || one.len() > 2 && !one.ends_with(['s', 'u', 'i'])
+    });
     match name {
-        "memory_mib" => format!("{n} MiB of memory"),
-        "cpus" | "gpus" if n == 1 => format!("1 {}", name.trim_end_matches('s')),
-        _ => format!("{n} {name}"),
+        "memory_mib" => format!("{} of memory", memory(n)),
+        _ => format!("{n} {}", one.unwrap_or(name)),
+    }
+}
+
+/// The same beside its name.
+pub(super) fn quantity(name: &str, n: i64) -> String {
+    match name {
+        "memory_mib" => memory(n),
+        _ => n.to_string(),
     }
 }

@@ -9,7 +9,8 @@ use super::job::Job;
 use super::nodes::{Node, NodeState, at};
 use super::query::Query;
 use super::reservation::left_here;
-use super::why::{JOBS_AHEAD_MAX, amount, tasks_word};
+use super::units::duration;
+use super::why::{amount, quantity, tasks_word};
 use super::why_places::takes_nothing;
 use crate::domain::json::Value;
 use crate::domain::json_write::ObjectWriter;
@@ -32,26 +33,33 @@ impl Hub {
         let query = Query::parse(query, &["job_id"])?;
         let job = self.known_job(query.get("job_id").unwrap_or_default())?;
         let why = self.why(&job, &mut self.lookout());
+        let can_never_run = self.obstacle(&job.ns_id, job.shape).is_some();
         let mut out = Vec::with_capacity(1024);
         let mut object = ObjectWriter::new(&mut out);
         object.int("cursor", self.last_seq());
         let mut data = ObjectWriter::new(object.key("data"));
         data.str("job_id", &job.id)
             .value("why", &why.map_or(Value::Null, Value::text));
-        let mut ahead = ObjectWriter::new(data.key("ahead"));
-        let counted = self.ahead(&job, &mut JOBS_AHEAD_MAX.clone());
-        ahead
-            .int("higher", counted.higher)
-            .int("earlier", counted.earlier)
-            .bool("more", counted.is_cut)
-            .end();
+        // Nobody stands before what no node could run.
+        if can_never_run {
+            data.value("ahead", &Value::Null);
+        } else {
+            let counted = self.ahead(&job, &mut self.lookout());
+            ObjectWriter::new(data.key("ahead"))
+                .int("higher", counted.higher)
+                .int("earlier", counted.earlier)
+                .bool("more", counted.is_cut)
+                .end();
+        }
         let nodes = self.state.nodes.iter();
         let is_shown = |node: &Node| node.epoch > 0 && !self.is_long_gone(node);
         let nodes = nodes.filter(|(_, node)| is_shown(node) && !job.is_settled());
         data.list("nodes", nodes, |out, (ix, node)| {
             let obstacle = self.obstacle_at(ix, node, &job);
-            let has_room = obstacle.is_none();
+            let heard = self.silence(node).filter(|_| node.state == NodeState::Up);
+            let has_room = obstacle.is_none() && heard.is_none();
             let says = obstacle.unwrap_or_else(|| "has room for it".to_owned());
+            let says = heard.map_or_else(|| says.clone(), |heard| format!("{says}; {heard}"));
             ObjectWriter::new(out)
                 .str("node_id", &node.id)
                 .bool("fits", has_room)
@@ -73,7 +81,8 @@ impl Hub {
         let now = self.now.mono;
         let shape = self.state.queue.shape_at(job.shape);
         if node.state != NodeState::Up {
-            return takes_nothing(node).map(str::to_owned);
+            let heard = self.silence(node).map(|heard| format!(", {heard}"));
+            return takes_nothing(node).map(|gone| gone.to_owned() + &heard.unwrap_or_default());
         }
         if !node.namespaces.contains(&job.ns_id) {
             let follows = node.namespaces.join(", ");
@@ -105,7 +114,14 @@ impl Hub {
         let kept = node.reserved.filter(|kept| kept.rank < job.rank);
         let kept = kept.and_then(|kept| self.state.jobs.get(kept.job));
         let kept = kept.map(|of| format!("is kept for job {}, which comes first", of.id));
-        Some(kept.unwrap_or_else(|| self.is_full(node, job)))
+        Some(kept.unwrap_or_else(|| self.is_full(ix, node, job)))
+    }
+
+    /// Since when a node is not heard that is silent: a claim comes every quarter of its lease.
+    fn silence(&self, node: &Node) -> Option<String> {
+        let silent = self.now.mono - node.heard_at?;
+        let ago = duration(silent / 1000);
+        (silent > node.lease_ms / 2).then(|| format!("last heard {ago} ago"))
     }
 
     /// What a node has too little of, also when nothing runs there.
@@ -127,30 +143,39 @@ impl Hub {
     }
 
     /// What must become free at a node that has enough in all.
-    fn is_full(&self, node: &Node, job: &Job) -> String {
+    fn is_full(&self, ix: NodeIx, node: &Node, job: &Job) -> String {
         let shape = self.state.queue.shape_at(job.shape);
         if node.exclusive > 0 {
             return "runs a task that has it to itself".to_owned();
         }
         if shape.is_exclusive() {
-            let jobs = node.leases.len();
+            let leases = self.leases_at(ix, node);
+            let jobs = leases.filter(|(_, lease)| !lease.started.is_empty());
+            let jobs = jobs.count().max(1);
             let word = if jobs == 1 { "job" } else { "jobs" };
             return format!("runs tasks of {jobs} {word}, and it wants the node to itself");
         }
+        let leases: Vec<_> = self.leases_at(ix, node).collect();
+        let taken = self.taken_of(node, &leases);
         let needs = shape.needs.iter();
         let parts = needs.filter_map(|(resource, need)| {
-            let (total, used) = (at(&node.total, *resource), at(&node.used, *resource));
+            let (total, used) = (at(&node.total, *resource), at(&taken.used, *resource));
             let name = self.resource_name(*resource);
-            let short = used.min(total) + need - total;
+            let short = used + need - total;
             (short > 0).then(|| {
-                let taken = amount(name, used.min(total));
                 format!(
-                    "{taken} of {total} taken, {} more must become free",
+                    "{} of {} taken, {} more must become free",
+                    quantity(name, used),
+                    amount(name, total),
                     amount(name, short)
                 )
             })
         });
-        let parts: Vec<String> = parts.collect();
+        let mut parts: Vec<String> = parts.collect();
+        if taken.ahead > 0 {
+            let are = if taken.ahead == 1 { "is" } else { "are" };
+            parts.push(format!("{} {are} leased ahead", tasks_word(taken.ahead)));
+        }
         match parts.is_empty() {
             true => "has no room now".to_owned(),
             false => parts.join("; "),

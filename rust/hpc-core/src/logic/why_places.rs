@@ -4,38 +4,57 @@
 //! Only the causes that hold are named: that no relay has a resource is said where none has it.
 
 use super::hub::Hub;
-use super::job::Job;
 use super::nodes::{Node, NodeState, at};
-use super::queue::Shape;
-use super::why::{amount, named};
+use super::queue::{Shape, ShapeIx};
+use super::why::{amount, named, quantity};
 
 impl Hub {
-    /// What keeps every task like this job's from running, whoever is ahead.
-    pub(super) fn obstacle(&self, job: &Job) -> Option<String> {
+    /// What keeps every task of a shape from running, whoever is ahead.
+    pub(super) fn obstacle(&self, ns_id: &str, shape: ShapeIx) -> Option<String> {
         let nodes = self.state.nodes.iter().map(|(_, node)| node);
         let nodes: Vec<&Node> = nodes.filter(|node| node.epoch > 0).collect();
-        let serving = nodes.iter().filter(|node| serves(node, &job.ns_id));
+        let serving = nodes.iter().filter(|node| serves(node, ns_id));
         let serving: Vec<&Node> = serving.copied().collect();
         let up = serving.iter().filter(|node| node.state == NodeState::Up);
         let up: Vec<&Node> = up.copied().collect();
         if up.is_empty() {
-            return Some(nobody_serves(&job.ns_id, &serving));
+            return Some(nobody_serves(ns_id, &serving));
         }
         let taking: Vec<&Node> = up.iter().filter(|n| n.takes_work()).copied().collect();
-        if taking.is_empty() {
-            return Some(nobody_takes(&job.ns_id, &up));
-        }
-        let shape = self.state.queue.shape_at(job.shape);
+        let shape = self.state.queue.shape_at(shape);
         let now = self.now.mono;
-        if taking.iter().any(|node| node.capacity(shape, now) > 0) {
+        let could = |nodes: &[&Node]| nodes.iter().any(|node| node.capacity(shape, now) > 0);
+        if taking.is_empty() {
+            let nobody = nobody_takes(ns_id, &up);
+            // Where it could not run either if they took work, that comes first.
+            return Some(match could(&up) {
+                true => nobody,
+                false => {
+                    let lacks = self.why_no_place(shape, &up, (&nodes, &serving));
+                    format!("{lacks}; and {nobody}")
+                }
+            });
+        }
+        if could(&taking) {
             return None;
         }
-        let places = taking.iter().filter(|node| node.is_place_for(shape, now));
+        Some(self.why_no_place(shape, &taking, (&nodes, &serving)))
+    }
+
+    /// Why none of some nodes could run tasks of a shape.
+    fn why_no_place(
+        &self,
+        shape: &Shape,
+        among: &[&Node],
+        (nodes, serving): (&[&Node], &[&Node]),
+    ) -> String {
+        let now = self.now.mono;
+        let places = among.iter().filter(|node| node.is_place_for(shape, now));
         let places: Vec<&Node> = places.copied().collect();
-        Some(match places.is_empty() {
-            true => no_place(shape, &nodes, &serving, now),
-            false => self.does_not_fit(shape, &places, &serving),
-        })
+        match places.is_empty() {
+            true => no_place(shape, nodes, serving, now),
+            false => self.does_not_fit(shape, &places, serving),
+        }
     }
 
     /// What the nodes lack that are places for a shape, and which others would have it.
@@ -54,17 +73,22 @@ impl Hub {
             }
             let name = names.get(*resource).map_or("", |name| name);
             let need_words = amount(name, *need);
-            let that_could = if most_of(serving) >= *need {
+            let that_could = if most_of(serving) > most {
                 " that could take it"
             } else {
                 ""
             };
-            parts.push(match (most, name) {
-                (0, _) => format!("needs {need_words}, no relay{that_could} has any"),
-                (_, "memory_mib") => {
-                    format!("needs {need_words}, the largest relay{that_could} has {most} MiB")
-                }
-                _ => format!("needs {need_words}, the largest relay{that_could} has {most}"),
+            parts.push(match most {
+                0 => format!("needs {need_words}, no relay{that_could} has any"),
+                // Of two that would look alike the difference is what matters.
+                _ if quantity(name, most) == quantity(name, *need) => format!(
+                    "needs {need_words}, the largest relay{that_could} has {} less",
+                    quantity(name, need - most)
+                ),
+                _ => format!(
+                    "needs {need_words}, the largest relay{that_could} has {}",
+                    quantity(name, most)
+                ),
             });
         }
         if parts.is_empty() {
@@ -87,7 +111,9 @@ impl Hub {
 /// Why a node takes nothing, whatever a job asks for, in words that follow its name.
 pub(super) fn takes_nothing(node: &Node) -> Option<&'static str> {
     match node.state {
+        NodeState::Unreachable if node.drained.1 => Some("is unreachable, and drained"),
         NodeState::Unreachable => Some("is unreachable"),
+        NodeState::Left if node.drained.1 => Some("has left, and is drained"),
         NodeState::Left => Some("has left"),
         NodeState::Up if node.is_leaving => Some("is draining, as its relay was told to end"),
         NodeState::Up if node.drained.1 => Some("is drained"),

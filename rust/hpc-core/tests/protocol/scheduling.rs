@@ -398,7 +398,7 @@ fn every_node_says_why_a_job_does_not_run_there() {
         (
             "wide",
             "a",
-            "3 cpus of 4 taken, 3 cpus more must become free",
+            "3 of 4 cpus taken, 3 cpus more must become free",
         ),
         (
             "wide",
@@ -415,7 +415,7 @@ fn every_node_says_why_a_job_does_not_run_there() {
         (
             "in-x",
             "a",
-            "3 cpus of 4 taken, 1 cpu more must become free",
+            "3 of 4 cpus taken, 1 cpu more must become free",
         ),
     ];
     for (job, node, expected) in said {
@@ -442,7 +442,7 @@ fn a_relay_that_ends_soon_gets_no_task_that_needs_longer() {
     assert_eq!(jobs, ["short"]);
     assert_eq!(
         why_at(&mut world, "long", "a"),
-        "ends in 600 s, it needs 1200 s"
+        "ends in 10 min, it needs 20 min"
     );
 }
 

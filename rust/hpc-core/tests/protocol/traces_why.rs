@@ -63,7 +63,7 @@ fn who_has_the_resource_and_is_no_place_is_named() {
             (
                 "none",
                 json!({"gpus": 3, "exclude": ["b"]}),
-                "needs 3 gpus, no relay has any".to_owned(),
+                "needs 3 gpus, no relay that could take it has any".to_owned(),
             ),
             (
                 "wide",
@@ -141,6 +141,11 @@ fn a_drained_node_is_named_where_it_is_the_cause() {
         }
         assert_eq!(why_at(world, "gpus", "b"), "is drained: hpc node undrain b");
         world.submit_with("more", "0", json!({}), json!({"gpus": 3}));
+        assert_eq!(
+            why(world, "more"),
+            "needs 3 gpus, no relay that could take it has any",
+            "b has some"
+        );
         assert_eq!(
             why_at(world, "more", "b"),
             "is drained; offers 2 gpus, it needs 3 gpus: 1 gpu too few",
@@ -302,4 +307,150 @@ fn an_exclusive_task_uses_the_whole_node() {
         world.succeeded(&mut a, ("alone", 1, "0"), 5_000);
         assert_eq!(world.node("a")["used"], json!({}));
     });
+}
+
+/// Where undraining all relays would not help, what they lack comes first.
+#[test]
+fn what_no_drained_relay_could_run_says_what_they_lack() {
+    holds_through_restarts(|world| {
+        let mut a = with_gpus("a", "x", 1);
+        world.take(&mut a);
+        world.ingest("drain", "NodeDrained", json!({"node_id": "a"}), json!({}));
+        let said = [
+            ("fits", 1, "every relay of `batch` is drained"),
+            (
+                "wide",
+                2,
+                "needs 2 gpus, the largest relay has 1; and every relay of `batch` is drained",
+            ),
+        ];
+        for (job, gpus, expected) in said {
+            world.submit_with(job, "0", json!({}), json!({"gpus": gpus}));
+            assert_eq!(why(world, job), expected);
+        }
+    });
+}
+
+/// What no node could run stands before nobody, and nobody before it.
+#[test]
+fn what_can_never_run_is_not_counted_as_ahead() {
+    holds_through_restarts(|world| {
+        let mut a = Puppet::new("a", 1);
+        world.submit_with("wide", "0-9", json!({"priority": 9}), json!({"cpu": 64}));
+        world.submit("first", "0-2");
+        world.take(&mut a);
+        world.submit("later", "0");
+        assert_eq!(why(world, "later"), "behind 2 tasks submitted earlier");
+        let ahead_of = |world: &mut World, job: &str| {
+            let answer = world.ask("why", &format!("job_id={job}"), &json!({}));
+            answer.body["data"]["ahead"].clone()
+        };
+        assert_eq!(
+            ahead_of(world, "later"),
+            json!({"higher": 0, "earlier": 2, "more": false})
+        );
+        assert_eq!(ahead_of(world, "wide"), Value::Null);
+    });
+}
+
+/// One of something is said as one, and memory and times in the units that people read.
+#[test]
+fn amounts_are_said_as_people_say_them() {
+    let mut world = World::new();
+    let mut a = Puppet::new("a", 2);
+    a.resources = Some(BTreeMap::from([
+        ("cpus".to_owned(), 2),
+        ("licences".to_owned(), 1),
+        ("memory_mib".to_owned(), 4096),
+    ]));
+    a.time_left = Some(2_996);
+    world.take(&mut a);
+    let said = [
+        (
+            "licences",
+            json!({"resources": {"licences": 2}}),
+            "offers 1 licence, it needs 2 licences: 1 licence too few",
+        ),
+        (
+            "memory",
+            json!({"resources": {"memory_mib": 6144}}),
+            "offers 4 GiB of memory, it needs 6 GiB of memory: 2 GiB of memory too few",
+        ),
+        (
+            "time",
+            json!({"min_time": 5_400.0}),
+            "ends in 49 min 56 s, it needs 1 h 30 min",
+        ),
+    ];
+    for (job, spec, expected) in said {
+        world.submit_with(job, "0", json!({}), spec);
+        assert_eq!(why_at(&mut world, job, "a"), expected);
+    }
+    world.submit_with(
+        "close",
+        "0",
+        json!({}),
+        json!({"resources": {"memory_mib": 4097}}),
+    );
+    assert_eq!(
+        why(&mut world, "close"),
+        "needs 4 GiB of memory, the largest relay has 1 MiB less"
+    );
+    world.submit_with("one", "0-1", json!({}), json!({"throttle": 1}));
+    world.take(&mut a);
+    assert_eq!(
+        why(&mut world, "one"),
+        "1 task of it runs, and it allows no more at a time"
+    );
+}
+
+/// Taken is what runs, in each answer alike; what is leased ahead is said apart.
+#[test]
+fn what_is_leased_ahead_is_not_said_to_be_taken() {
+    let mut world = World::new();
+    let mut a = Puppet::new("a", 2);
+    let slow = json!({"cpu": 1});
+    world.submit_with("short", "0-99", json!({}), slow);
+    world.take(&mut a);
+    world.succeeded(&mut a, ("short", 1, "0-1"), 50);
+    world.take(&mut a);
+    world.started(&mut a, ("short", 1, "2"));
+    world.submit_with("wide", "0", json!({}), json!({"cpu": 2}));
+    let ahead = world.node("a")["ahead"].as_u64().unwrap();
+    assert!(ahead > 0);
+    assert_eq!(
+        why_at(&mut world, "wide", "a"),
+        format!("2 of 2 cpus taken, 2 cpus more must become free; {ahead} tasks are leased ahead")
+    );
+    world.submit_with("alone", "0", json!({}), json!({"exclusive": true}));
+    assert_eq!(
+        why_at(&mut world, "alone", "a"),
+        "runs tasks of 1 job, and it wants the node to itself"
+    );
+}
+
+/// Of a relay that is silent it is said since when, also before its lease is over; a drain of one that
+/// is gone is not forgotten.
+#[test]
+fn of_a_silent_relay_it_is_said_when_it_was_last_heard() {
+    let mut world = World::new();
+    let mut a = Puppet::new("a", 2);
+    world.take(&mut a);
+    world.submit_with("runs", "0", json!({}), json!({}));
+    assert_eq!(why_at(&mut world, "runs", "a"), "has room for it");
+    world.now.mono += LEASE * 3 / 4;
+    assert_eq!(
+        why_at(&mut world, "runs", "a"),
+        "has room for it; last heard 1 s ago"
+    );
+    world.ingest("drain", "NodeDrained", json!({"node_id": "a"}), json!({}));
+    for _ in 0..8 {
+        world.pass(LEASE / 4);
+    }
+    assert_eq!(world.node("a")["state"], "unreachable");
+    let said = why_at(&mut world, "runs", "a");
+    assert!(
+        said.starts_with("is unreachable, and drained, last heard "),
+        "{said}"
+    );
 }

@@ -75,7 +75,7 @@ impl Ledger {
         };
         let namespaces = state.namespaces.ids();
         let queued: BTreeSet<u32> = namespaces
-            .flat_map(|ns| state.queue.ahead(ns, last).map(|(_, job)| job))
+            .flat_map(|ns| state.queue.ahead(ns, last).map(|(_, job, _)| job))
             .collect();
         assert_eq!(queued, waiting, "the queue holds the jobs with ready tasks");
         assert_eq!(state.queue.is_empty(), waiting.is_empty());
