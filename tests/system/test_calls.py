@@ -15,6 +15,7 @@ import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, wait
+from concurrent.futures import TimeoutError as FutureTimedOut
 from pathlib import Path
 from typing import Any
 
@@ -432,6 +433,47 @@ def test_a_killed_relay_leaves_no_worker_and_a_new_one_goes_on(tmp_path: Path) -
             cluster.start("relay", "--ns", "calls", "--node-id", "n1", "--cpus", "1")
             assert isinstance(stuck.exception(SOON_S), BrokenWorker)
             assert executor.submit(called.add, 20, 3).result(SOON_S) == 23
+
+
+def test_what_waits_behind_a_long_call_outlives_its_worker(tmp_path: Path) -> None:
+    """It had not begun: the one that ran fails, in words, and the others run once, elsewhere."""
+    gate = tmp_path / "gate"
+    folder = tmp_path / "marks"
+    folder.mkdir()
+    with Cluster(tmp_path) as cluster:
+        relay = cluster.start("relay", "--ns", "calls", "--node-id", "n1", "--cpus", "1")
+        with Executor(1, client=cluster.client()) as executor:
+            stuck = executor.submit(called.begin_and_wait_for, str(tmp_path), str(gate))
+            others = [executor.submit(called.mark, str(folder), f"m{n}") for n in range(20)]
+            until((tmp_path / "begun").exists)
+            until(lambda: recalled(cluster.client(), executor) == 20)
+            relay.kill()
+            cluster.start("relay", "--ns", "calls", "--node-id", "n1", "--cpus", "1")
+            error = stuck.exception(SOON_S)
+            assert isinstance(error, BrokenWorker)
+            assert error.message == (
+                "The call's worker on node `n1` ended while it may have run: "
+                "its relay was started again without it"
+            )
+            done = [future.result(SOON_S) for future in others]
+    assert marks(folder) == dict.fromkeys(done, 1)
+
+
+def recalled(client: Client, executor: Executor) -> int:
+    """How many calls its workers have given back."""
+    events = client.events(job=executor.job_id)
+    return sum(len(event["payload"]["spec"].get("recalled", ())) for event in events)
+
+
+def test_an_executor_that_no_node_has_room_for_says_so(local: LocalCluster) -> None:
+    """Once, by the Hub's reasons: it would look as if the calls took long."""
+    with local.executor(1, cpu=64) as executor:
+        with pytest.warns(RuntimeWarning, match="needs 64 cpus, the largest relay has 4") as told:
+            future = executor.submit(called.add, 1)
+            with pytest.raises(FutureTimedOut):
+                future.result(7.0)
+        assert [str(each.message).count(executor.job_id) for each in told] == [1]
+        future.cancel()
 
 
 def test_a_killed_hub_loses_no_call_and_repeats_none(tmp_path: Path) -> None:

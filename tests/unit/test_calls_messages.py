@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from typing import Any
 
 from hypothesis import given
@@ -20,7 +21,7 @@ from hpc.calls.frames import (
     first_message,
     told_frame,
 )
-from hpc.calls.hand import AHEAD_MAX, AHEAD_UNKNOWN_MAX, Hand
+from hpc.calls.hand import AHEAD_MAX, AHEAD_UNKNOWN_MAX, HELD_UP_S, Hand
 from hpc.calls.pickled import BYTES_MAX
 from hpc.calls.settling import at, how_ended
 
@@ -126,6 +127,19 @@ def test_a_worker_has_as_much_ahead_as_its_calls_take() -> None:
     assert hand(60, 0.01).room(10**6) <= 0
     assert hand(40, 0.01).room(10**6) == 60
     assert [hand(have, 3.0).room(50) for have in (0, 1)] == [1, 0]
+
+
+def test_what_waits_behind_a_long_call_is_taken_back() -> None:
+    """Until its worker has answered, and not where nothing waits."""
+    long = hand(3, None)
+    long.heard_s = 10.0
+    assert (long.held_up_at_s(), long.clear_at_s()) == (10.0 + HELD_UP_S, 10.0 + HELD_UP_S)
+    long.rest_s = 20.0
+    assert long.clear_at_s() == 20.0
+    long.recall = 1
+    assert long.clear_at_s() == math.inf
+    assert hand(1, None).clear_at_s() == math.inf
+    assert hand(0, None).held_up_at_s() == math.inf
 
 
 def test_ends_of_tasks_are_told_in_words() -> None:

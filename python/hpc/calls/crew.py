@@ -4,9 +4,9 @@ Two threads: one says (asks for workers, sends calls, recalls them), one hears w
 tell. Everything between them is this class's state, under one lock; futures are settled outside it.
 
 A worker is sent some time's worth of calls ahead, so that it need not wait for two commits between
-two of them; what it has not begun is recalled when another has nothing to do, or when a future is
-cancelled. A call is given to one worker at a time, and is lost, not repeated, where it may have
-begun: whoever wants it again submits it again.
+two of them; what it has not begun is recalled when another has nothing to do, when the call before
+it turns out to be long, or when a future is cancelled. A call is given to one worker at a time, and
+is lost, not repeated, where it may have begun: whoever wants it again submits it again.
 """
 
 from __future__ import annotations
@@ -24,9 +24,21 @@ from hpc.calls import messages
 from hpc.calls.broken import BrokenWorker, Shut
 from hpc.calls.hand import STEAL_AGAIN_S, Call, Hand
 from hpc.calls.messages import Event, Place
-from hpc.calls.settling import at, cancelled, how_ended, initializer_failed, settle_all
+from hpc.calls.settling import (
+    at,
+    cancelled,
+    how_ended,
+    initializer_failed,
+    may_have_begun,
+    settle_all,
+    warn_of_wait,
+    worker_lost,
+)
 from hpc.client import AWAY_S_MAX, Client
 from hpc.errors import HpcError
+
+WARN_S: Final = 5.0
+"""A program whose calls have waited for so long, and no worker has ever come, is told why, once."""
 
 STARTS_MAX: Final = 3
 """So many workers in a row that end before they are ready, and none more is asked for."""
@@ -84,6 +96,8 @@ class Crew:
         self._tasks = 0
         self._asked: set[int] = set()
         self._starts_failed = 0
+        self._warn_at_s = math.inf
+        self._is_met = False  # by a worker, or by a warning that there is none
         self._calls: dict[int, Call] = {}
         self._pending: deque[Call] = deque()
         self._cancels: list[Call] = []
@@ -122,6 +136,8 @@ class Crew:
                 self._calls[call.number] = call
                 self._pending.append(call)
                 futures.append(future)
+            if not self._is_met and self._warn_at_s == math.inf:
+                self._warn_at_s = time.monotonic() + WARN_S
             self._changed.notify_all()
         return futures
 
@@ -217,18 +233,25 @@ class Crew:
         while True:
             with self._changed:
                 while not (events := self._plan()):
-                    if self._is_over():
+                    if self._is_over() or time.monotonic() >= self._warn_at_s:
                         break
                     self._changed.wait(self._wait_s())
-                if not events:
-                    events, is_last = self._farewell(), True
-                else:
-                    is_last = False
+                is_last = not events and self._is_over()
+                if is_last:
+                    events = self._farewell()
+            if not events and not is_last:
+                self._warn(client)
             for batch in messages.batches(events):
                 client.ingest(batch)
             if is_last:
                 self._events.close()
                 return
+
+    def _warn(self, client: Client) -> None:
+        is_told = warn_of_wait(client, self.job_id)
+        with self._changed:
+            self._is_met = self._is_met or is_told
+            self._warn_at_s = math.inf if self._is_met else time.monotonic() + WARN_S
 
     def _is_over(self) -> bool:
         return self.broken is not None or (self._is_shut and not self._calls)
@@ -248,12 +271,13 @@ class Crew:
             events += self._given()
         else:
             events += self._stolen()
-        return events
+        return events + self._cleared()
 
     def _wait_s(self) -> float | None:
-        if self._pending or not any(not hand.calls for hand in self._hands.values()):
-            return None
-        first = min((hand.steal_at_s() for hand in self._hands.values()), default=math.inf)
+        hands = self._hands.values()
+        first = min((hand.clear_at_s() for hand in hands), default=self._warn_at_s)
+        if not self._pending and any(not hand.calls for hand in hands):
+            first = min(first, *(hand.steal_at_s() for hand in hands))
         return None if first == math.inf else max(first - time.monotonic(), 0.0)
 
     def _submit(self, count: int) -> Event:
@@ -275,7 +299,7 @@ class Crew:
         )
         for hand in sorted(self._hands.values(), key=lambda hand: len(hand.calls)):
             given: list[Call] = []
-            room = hand.room(share)
+            room = hand.room(share) if time.monotonic() < hand.held_up_at_s() else 0
             while self._pending and len(given) < room:
                 call = self._pending.popleft()
                 if call.number in self._calls:
@@ -300,6 +324,12 @@ class Crew:
         victims = [hand for hand in self._hands.values() if hand.steal_at_s() <= now_s]
         victims.sort(key=lambda hand: len(hand.calls), reverse=True)
         return [self._recall(hand, newest=len(hand.calls) // 2) for hand in victims[:idle]]
+
+    def _cleared(self) -> list[Event]:
+        """Ask for all that waits behind long calls: with its worker it would be lost."""
+        now_s = time.monotonic()
+        held_up = [hand for hand in self._hands.values() if hand.clear_at_s() <= now_s]
+        return [self._recall(hand, newest=len(hand.calls) - 1) for hand in held_up]
 
     def _asked_back(self) -> list[Event]:
         wanted: dict[Place, list[int]] = {}
@@ -368,6 +398,7 @@ class Crew:
             place = self._place(ctx)
             self._hands[place] = Hand(place, ctx["node_id"])
             self._starts_failed = 0
+            self._is_met, self._warn_at_s = True, math.inf
             self._changed.notify_all()
 
     def _returned(self, ctx: Mapping[str, Any], spec: Mapping[str, Any]) -> None:
@@ -385,7 +416,7 @@ class Crew:
             if spec["count"]:
                 mean_s = spec["seconds"] / spec["count"]
                 hand.mean_s = mean_s if hand.mean_s is None else (hand.mean_s + mean_s) / 2
-            hand.heard_s = time.monotonic()
+                hand.heard_s = time.monotonic()
             back = self._given_back(hand, spec)
             first = next(iter(hand.calls.values()), None)
             if first is not None:
@@ -463,7 +494,7 @@ class Crew:
         """The attempt is over and the task is not: the Hub leases it again."""
         for task in ranges.numbers(ctx["tasks"]):
             place = Place(self.job_id, task, ctx["attempt"])
-            self._lose(place, f"the relay lost it ({spec.get('reason', 'no reason')})")
+            self._lose(place, worker_lost(spec.get("reason")))
 
     def _cancelled(self, ctx: Mapping[str, Any], spec: Mapping[str, Any]) -> None:
         with self._changed:
@@ -483,13 +514,7 @@ class Crew:
         if hand is None:
             return
         for call in calls:
-            call.future.set_exception(
-                BrokenWorker(
-                    f"Worker {place.task} on node `{hand.node_id}` ended with calls that it may "
-                    f"have begun: {how}",
-                    hint="submit the call again if it may run twice",
-                )
-            )
+            call.future.set_exception(may_have_begun(hand.node_id, how))
 
     def give_up(self, error: BrokenWorker) -> None:
         """Fail every call, and take no more."""

@@ -25,6 +25,9 @@ STEAL_S: Final = 0.2
 
 STEAL_AGAIN_S: Final = 0.5
 
+HELD_UP_S: Final = 1.0
+"""What waits behind a call of such a length is taken back: with its worker it would be lost."""
+
 
 class Call:
     """A call that is not over.
@@ -55,7 +58,7 @@ class Hand:
     Attributes:
         calls: What it was sent and has not told of, in order: the first is running.
         mean_s: How long a call of it takes, once that is known.
-        heard_s: When it told something, or was sent something while it had nothing.
+        heard_s: When it told a result, or was sent something while it had nothing.
         recall: Number of the request that it has not answered.
         rest_s: Until then it is not asked to give back.
     """
@@ -79,6 +82,16 @@ class Hand:
         ahead = max(2, min(int(AHEAD_S / max(self.mean_s, 1e-6)), AHEAD_MAX))
         # Many at a time, and not one for each that comes back.
         return min(ahead, max(share, 2)) - have if have <= ahead // 2 else 0
+
+    def held_up_at_s(self) -> float:
+        """Return from when on its first call is taken for a long one: it is sent no others."""
+        return self.heard_s + HELD_UP_S if self.calls else math.inf
+
+    def clear_at_s(self) -> float:
+        """Return from when on what waits behind its first call is to be taken back."""
+        if self.recall or len(self.calls) < 2:  # noqa: PLR2004 - the first one is running
+            return math.inf
+        return max(self.held_up_at_s(), self.rest_s)
 
     def steal_at_s(self) -> float:
         """Return from when on it may be asked to give calls back."""

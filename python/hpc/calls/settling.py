@@ -5,15 +5,19 @@ The executor's end of a call: results are opened here.
 
 from __future__ import annotations
 
+import contextlib
+import warnings
 from collections.abc import Mapping
 from concurrent.futures import Future
-from typing import Any
+from typing import Any, Final
 
 from hpc.calls import messages
 from hpc.calls.broken import BrokenWorker
 from hpc.calls.frames import RAISED, RETURNED
 from hpc.calls.hand import Call
 from hpc.calls.pickled import open_failure, open_result
+from hpc.client import Client
+from hpc.errors import HpcError
 
 
 def cancelled(future: Future[Any]) -> bool:
@@ -35,6 +39,40 @@ def initializer_failed(node_id: str, spec: Mapping[str, Any]) -> BrokenWorker:
     error = BrokenWorker(f"The initializer failed on node `{node_id}`: {reason}")
     error.__cause__ = cause
     return error
+
+
+_LOST: Final = {
+    "a newer epoch does not hold it": "its relay was started again without it",
+    "reclaimed: the node did not come back": "its node did not come back",
+    "given up on request": "somebody gave its node up",
+    "drain": "its relay was told to end",
+    "fence": "its relay was cut off from the Hub",
+}
+"""Reasons of the Hub and of relays, in words for who knows neither."""
+
+
+def worker_lost(reason: str | None) -> str:
+    """Return why a worker is gone that did not end by itself, in words."""
+    return _LOST.get(reason or "", reason or "no reason was given")
+
+
+def may_have_begun(node_id: str, how: str) -> BrokenWorker:
+    """Return what a call fails with whose worker is gone."""
+    return BrokenWorker(
+        f"The call's worker on node `{node_id}` ended while it may have run: {how}",
+        hint="calls are not repeated by themselves; submit it again if it may run twice",
+    )
+
+
+def warn_of_wait(client: Client, job_id: str) -> bool:
+    """Warn the program, by the Hub's reasons, that no worker has come; return whether it was."""
+    with contextlib.suppress(HpcError):  # whoever needs an answer asks again
+        if why := client.why(job_id)["why"]:
+            text = f"Calls wait for a worker: {why} (hpc job why {job_id})"
+            with contextlib.suppress(RuntimeWarning):  # where warnings are errors
+                warnings.warn(text, RuntimeWarning, stacklevel=2)
+            return True
+    return False
 
 
 def settle_all(over: list[tuple[Call, str, str]]) -> None:
