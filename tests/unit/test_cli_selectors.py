@@ -27,8 +27,18 @@ def test_last_is_the_job_that_this_user_submitted_last(
 
 
 def listed(request: Request) -> Canned:
-    """Four jobs, chosen by name and state as the Hub does."""
-    rows = [job("3", "failed", name="fit"), job("4"), job("5", "failed"), job("abc-1", "running")]
+    """Jobs, chosen by name and state as the Hub does."""
+    rows = [
+        job("3", "failed", name="fit"),
+        job("4"),
+        job("5", "failed"),
+        job("abc-1", "running"),
+        job("6", "queued"),
+        job("9", name="queued"),
+        job("10", name="3-4"),
+    ]
+    if (ids := request.query.get("ids")) is not None:
+        rows = [row for row in rows if row["job_id"] in ids.split(",")]
     for field in ("state", "name"):
         wanted = request.query.get(field)
         rows = [row for row in rows if wanted in (None, row[field])]
@@ -38,14 +48,18 @@ def listed(request: Request) -> Canned:
 @pytest.mark.parametrize(
     ("selector", "found"),
     [
-        ("all", ["3", "4", "5", "abc-1"]),
+        ("all", ["3", "4", "5", "abc-1", "6", "9", "10"]),
         ("failed", ["3", "5"]),
         ("running", ["abc-1"]),
         ("3-4", ["3", "4"]),
-        ("1-2000", ["3", "4", "5"]),
+        ("1-2000", ["3", "4", "5", "6", "9", "10"]),
         ("fit", ["3"]),
         ("ab", ["abc-1"]),
         ("7", ["7"]),
+        ("queued", ["6"]),
+        ("name:queued", ["9"]),
+        ("name:3-4", ["10"]),
+        ("id:3", ["3"]),
     ],
 )
 def test_a_selector_means_these_jobs(
@@ -58,6 +72,47 @@ def test_a_selector_means_these_jobs(
     assert tree.main(["job", "list", selector, "--json"]) == 0
     data = json.loads(capsys.readouterr().out)["data"]
     assert [row["job_id"] for row in data] == found[::-1], "the newest first"
+
+
+@pytest.mark.parametrize("verb", ["wait", "cancel", "list"])
+def test_a_state_that_no_job_is_in_is_told(
+    hub: CannedHub, capsys: pytest.CaptureFixture[str], verb: str
+) -> None:
+    """It is no error: to cancel all that is queued is done where nothing is."""
+    hub.routes["GET", "/jobs"] = listed
+    assert tree.main(["job", verb, "held"]) == 0
+    assert capsys.readouterr().err == "no job is held\n"
+
+
+def test_one_job_by_a_state_says_how_one_of_that_name_is_meant(
+    hub: CannedHub, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Where no job is in that state, and where several are."""
+    hub.routes["GET", "/jobs"] = listed
+    for state, code, text in (
+        ("held", 4, "No job is held"),
+        ("failed", 2, "`failed` matches 2 jobs: 3, 5"),
+    ):
+        assert tree.main(["job", "info", state]) == code
+        said = capsys.readouterr().err
+        assert said == f"error: {text}\n\nhint: one of that name is name:{state}\n"
+
+
+def test_a_name_that_is_another_selector_is_told_at_submit(
+    hub: CannedHub, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Any text is a name: it is taken, and how it is reached is said."""
+    for flags, said in (
+        (
+            ["--name", "queued"],
+            "`queued` alone means other jobs to hpc; this one by its name: name:queued",
+        ),
+        (["--key", "3-7"], "`3-7` alone means other jobs to hpc; this one by its key: id:3-7"),
+        (["--name", "fit"], None),
+    ):
+        assert tree.main(["submit", *flags, "--", "true"]) == 0
+        notes = [line for line in capsys.readouterr().err.splitlines() if "note" in line]
+        assert notes == ([] if said is None else [f"note: {said}"])
 
 
 def test_what_means_several_jobs_is_refused_where_one_is_wanted(

@@ -16,7 +16,8 @@ BATCH_EVENTS: Final = 10_000
 """More requests than these go as several batches."""
 
 Jobs = Annotated[
-    list[str], typer.Argument(metavar="JOB...", help="Ids, names, ranges, states, `last`.")
+    list[str],
+    typer.Argument(metavar="JOB...", help="Ids, names, ranges, states, `last`; name:X is a name."),
 ]
 Tasks = Annotated[
     str | None, typer.Option("--task", "--tasks", metavar="3-7", help="Only these tasks.")

@@ -23,7 +23,7 @@ Selectors = Annotated[
     list[str] | None,
     typer.Argument(
         metavar="JOB...",
-        help="Ids, prefixes, names, ranges such as 3-7, a state, `all` or `last`.",
+        help="Ids, prefixes, names, ranges such as 3-7, a state, `all`, `last`; name:X is a name.",
         show_default=False,
     ),
 ]

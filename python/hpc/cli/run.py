@@ -158,6 +158,7 @@ def run(
             signal.signal(signal.SIGTERM, asked_to_end)
             signal.signal(TELL_MAIN, _reader_gone)
             selectors.remember(job_id)
+            selectors.say_taken(key, name)
             followers = Followers(hub_url, job_id, on_reader_gone=_tell_main)
             say_waiting(hub.info(job_id))
             info = hub.wait(job_id)

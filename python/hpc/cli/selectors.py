@@ -1,5 +1,9 @@
 """Which jobs are meant: `last`, `all`, a state, a range, an id, a name, or a unique prefix.
 
+They are tried in this order everywhere: `queued` is every queued job, also where one has that name.
+`name:queued` and `id:queued` are a name and an id, whatever else they look like. A command that
+takes several jobs takes all that a selector means; one that takes one refuses what means more.
+
 `last` is the job that this user submitted last through the command line, kept in
 `$HPC_HOME/last-job.json`, or else the newest that the Hub knows.
 """
@@ -15,12 +19,15 @@ from pathlib import Path
 from typing import Any, Final
 
 from hpc.access import home, write_private
+from hpc.cli import output
 from hpc.client import Client
-from hpc.client.ending import FEW
 from hpc.errors import NotFound, UsageError
 from hpc.states import STATES
 
 _LAST_FILE: Final = "last-job.json"
+_WORDS: Final = frozenset({"all", "last", *STATES})
+_NAME: Final = "name:"
+_ID_IS: Final = "id:"
 _RANGE: Final = r"(\d+)-(\d+)"
 _ID: Final = r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}"
 _ASKED_BY_ID_MAX: Final = 20_000
@@ -35,6 +42,22 @@ def remember(job_id: str) -> None:
         write_private(folder / _LAST_FILE, json.dumps({"job_id": job_id}) + "\n")
 
 
+def is_taken(word: str) -> bool:
+    """Return whether a word alone means something else than a job of this id or name."""
+    is_prefixed = word.startswith((_NAME, _ID_IS))
+    return word in _WORDS or is_prefixed or re.fullmatch(_RANGE, word) is not None
+
+
+def say_taken(key: str | None, name: str | None) -> None:
+    """Say how a job is meant whose id or name alone means something else."""
+    for prefix, what, word in ((_ID_IS, "key", key), (_NAME, "name", name)):
+        if word is not None and is_taken(word):
+            output.say(
+                f"note: `{word}` alone means other jobs to hpc; this one by its {what}: "
+                f"{prefix}{word}"
+            )
+
+
 def one(client: Client, selector: str | None) -> dict[str, Any]:
     """Return the job that a selector means, by default the last.
 
@@ -42,9 +65,12 @@ def one(client: Client, selector: str | None) -> dict[str, Any]:
         NotFound: There is none.
         UsageError: It means several.
     """
-    found = _unique(_found(client, selector or "last"))
+    selector = selector or "last"
+    found = _unique(_found(client, selector))
     if len(found) > 1:
-        raise _ambiguous(selector or "last", found, str(len(found)))
+        raise _ambiguous(selector, found, str(len(found)))
+    if not found:
+        raise NotFound(_none(selector).capitalize(), hint=_named(selector) or "hpc job list")
     return found[0]
 
 
@@ -52,18 +78,27 @@ def several(client: Client, selectors: Sequence[str]) -> list[dict[str, Any]]:
     """Return the jobs that selectors mean, each once, in the order in which they were meant."""
     # Many are mostly ids, which are asked for together; what else one may mean is asked alone.
     ids = [selector for selector in selectors if _may_be_id(selector)]
-    known = client.infos(ids) if len(ids) > FEW else {}
-    return _unique(
-        info
-        for selector in selectors
-        for info in ([known[selector]] if selector in known else _found(client, selector))
-    )
+    known = client.infos(ids) if len(ids) > 1 else {}
+    found: list[dict[str, Any]] = []
+    for selector in selectors:
+        meant = [known[selector]] if selector in known else _found(client, selector)
+        if not meant:
+            output.say(_none(selector))
+        found += meant
+    return _unique(found)
 
 
 def _may_be_id(selector: str) -> bool:
-    is_word = selector in STATES or selector in ("all", "last")
-    is_range = re.fullmatch(_RANGE, selector) is not None
-    return not is_word and not is_range and re.fullmatch(_ID, selector) is not None
+    return not is_taken(selector) and re.fullmatch(_ID, selector) is not None
+
+
+def _none(selector: str) -> str:
+    return "there is no job" if selector == "all" else f"no job is {selector}"
+
+
+def _named(selector: str) -> str | None:
+    """Return how a job is meant whose name is that of a state; None where it is none."""
+    return f"one of that name is {_NAME}{selector}" if selector in STATES else None
 
 
 def _ambiguous(selector: str, found: list[dict[str, Any]], count: str) -> UsageError:
@@ -72,11 +107,11 @@ def _ambiguous(selector: str, found: list[dict[str, Any]], count: str) -> UsageE
     return UsageError(
         f"`{selector}` matches {count} jobs: {shown}{more}",
         code="ambiguous",
-        hint="name one of them: hpc job list",
+        hint=_named(selector) or "name one of them: hpc job list",
     )
 
 
-def _unique(jobs: Iterator[dict[str, Any]] | list[dict[str, Any]]) -> list[dict[str, Any]]:
+def _unique(jobs: list[dict[str, Any]]) -> list[dict[str, Any]]:
     by_id: dict[str, dict[str, Any]] = {}
     for info in jobs:
         by_id.setdefault(info["job_id"], info)
@@ -90,7 +125,11 @@ def _found(client: Client, selector: str) -> list[dict[str, Any]]:
         return list(client.jobs(state=selector))
     if selector == "last":
         return [_last(client)]
-    if match := re.fullmatch(_RANGE, selector):
+    if selector.startswith(_ID_IS):
+        return [client.info(selector.removeprefix(_ID_IS))]
+    if selector.startswith(_NAME):
+        found = list(client.jobs(name=selector.removeprefix(_NAME)))
+    elif match := re.fullmatch(_RANGE, selector):
         found = list(_range(client, int(match[1]), int(match[2])))
     else:
         found = _by_id_name_or_prefix(client, selector)

@@ -245,6 +245,7 @@ def submit(
         if job_id is None:
             return 0
         selectors.remember(job_id)
+        selectors.say_taken(key, name)
         if not as_json:
             output.put(job_id)
         if wait:

@@ -7,7 +7,6 @@ polls.
 
 from __future__ import annotations
 
-import contextlib
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import islice
@@ -16,7 +15,7 @@ from urllib.parse import quote
 
 from hpc import ranges
 from hpc.client.patience import AWAY_S_MAX
-from hpc.errors import NotFound, TimedOut, UsageError
+from hpc.errors import TimedOut, UsageError
 from hpc.states import SETTLED
 
 if TYPE_CHECKING:
@@ -32,7 +31,7 @@ IDS_EACH: Final = 200
 """Of one request: with ids as they are made here its first line is below 8 KiB."""
 
 FEW: Final = 8
-"""So many jobs are asked for one by one as quickly."""
+"""Who waits for no more than these looks at none of them first."""
 
 
 def look(client: Client, job_id: str) -> tuple[dict[str, Any], int]:
@@ -50,14 +49,7 @@ def look_at_many(
     """
     found: dict[str, dict[str, Any]] = {}
     cursors: list[int] = []
-    few = len(job_ids) <= FEW
-    for start in range(0, len(job_ids), 1 if few else IDS_EACH):
-        if few:
-            with contextlib.suppress(NotFound):
-                info, cursor = look(client, job_ids[start])
-                found[job_ids[start]] = info
-                cursors.append(cursor)
-            continue
+    for start in range(0, len(job_ids), IDS_EACH):
         asked = job_ids[start : start + IDS_EACH]
         page = client.read("/jobs", [("ids", ",".join(asked))])
         rows = {info["job_id"]: info for info in page["data"]}
