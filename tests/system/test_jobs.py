@@ -262,7 +262,7 @@ def interruptible(
     )
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_what_a_cancelled_task_writes_in_its_grace_is_printed(
     cluster: Cluster, tmp_path: Path, number: signal.Signals
 ) -> None:
@@ -276,7 +276,7 @@ def test_what_a_cancelled_task_writes_in_its_grace_is_printed(
 
     run.send_signal(number)
     until((tmp_path / "asked").exists)
-    # The job is settled, and its streams are over as far as anybody knows.
+    # The job is settled, and its streams are followed on.
     (job,) = cluster.client().jobs()
     assert job["state"] == "cancelled"
     assert run.poll() is None

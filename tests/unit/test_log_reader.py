@@ -45,6 +45,8 @@ class JobEngine:
     def __init__(self) -> None:
         self.last_seq = 0
         self.settled = ""
+        self.cancelled = False
+        self.spec: dict[str, Any] = {}
         self.attempts: list[dict[str, Any]] = []
         self.node: dict[str, Any] | None = None
         self.tails: list[dict[str, str]] = []
@@ -68,6 +70,7 @@ class JobEngine:
         newest = attempts[-1] if attempts else {"attempt": None, "node_id": None, "state": "queued"}
         is_live = newest["state"] in ("leased", "running")
         state = "succeeded" if is_settled else newest["state"] if is_live else "queued"
+        state = "cancelled" if self.cancelled else state
         return {"task": task, "state": state} | {k: newest[k] for k in ("attempt", "node_id")}
 
     def step(
@@ -89,7 +92,9 @@ class JobEngine:
                 data = page[: int(fields["limit"])]
                 step.replies.append((token, 200, json.dumps({"data": data}).encode()))
             elif verb == "job" and fields["job_id"] == JOB:
-                step.replies.append((token, 200, b'{"data":{"tasks":"0-2"}}'))
+                attempts = [{**one, "tasks": "0-2"} for one in self.attempts]
+                job = {"tasks": "0-2", "attempts": attempts, "spec": self.spec}
+                step.replies.append((token, 200, json.dumps({"data": job}).encode()))
             elif verb == "tail" and self.node is not None:
                 self.tails.append(fields)
                 self.watched.add(fields["watch"])
@@ -339,6 +344,47 @@ def test_a_follower_goes_on_until_the_task_is_settled(run: Run) -> None:
         await rig.event()
 
         assert await read == b"one two three four!"
+
+    run(test)
+
+
+@pytest.mark.parametrize("is_open", [True, False], ids=["before the cancel", "after it"])
+def test_a_follower_stays_for_the_grace_of_a_cancelled_task(run: Run, is_open: bool) -> None:
+    """It is settled by the cancel, and over once its processes are reported to have ended."""
+
+    async def test(rig: Rig) -> None:
+        rig.engine.attempt(1, "running")
+        await rig.put(0, b"early;")
+        reading = await rig.open(follow=True) if is_open else None
+        rig.engine.attempt(1, "closed")
+        rig.engine.cancelled = True
+        reading = reading or await rig.open(follow=True)
+        read, asked = asyncio.ensure_future(whole(reading)), rig.engine.asked
+        await rig.event()
+        while rig.engine.asked == asked:
+            await rig.turns.ask("job", "job_id=x")
+        assert not read.done()
+        await rig.put(6, b"late", end=True)
+        rig.engine.attempt(1, "failed")
+        await rig.event()
+
+        assert await read == b"early;late"
+
+    run(test)
+
+
+def test_a_follower_does_not_wait_for_a_node_that_never_reports(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No longer than the task's grace and the time for a piece."""
+    monkeypatch.setattr(log_reader, "TAIL_WAIT_S", 0.01)
+
+    async def test(rig: Rig) -> None:
+        rig.engine.spec = {"grace": 0.01}
+        rig.engine.attempt(1, "closed")
+        rig.engine.cancelled = True
+        await rig.put(0, b"early", end=True)
+        assert await whole(await rig.open(follow=True)) == b"early"
 
     run(test)
 

@@ -7,6 +7,9 @@ from typing import Final
 RUN_FAILED: Final = 125
 """Of `hpc run`: we have failed, not the command."""
 
+HUNG_UP: Final = 129
+"""128 + SIGHUP: its terminal was closed."""
+
 INTERRUPTED: Final = 130
 """128 + SIGINT."""
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import codecs
 import sys
 import threading
+import time
 from collections import deque
 from collections.abc import Callable
 from queue import SimpleQueue
@@ -209,22 +210,14 @@ class Followers:
         for error in filter(None, ended):
             raise error
 
-    def finish(self, client: Client) -> None:
-        """Print the rest of a task that is settled, soon."""
+    def finish(self, client: Client, within_s: float = LAST_OUTPUT_S) -> None:
+        """Print the rest of a task that is settled; what takes longer is fetched."""
+        until_s = time.monotonic() + within_s
         for thread, output in zip(self._threads, self._outputs, strict=True):
-            thread.join(LAST_OUTPUT_S)
+            thread.join(max(until_s - time.monotonic(), 0.0))
             if not output.is_whole:
                 output.leave()
                 output.show(client)
-
-    def show_rest(self, client: Client) -> None:
-        """Print what has come since the streams have ended.
-
-        They end with the cancel of a task, of which nobody has read anything yet; its processes
-        may write on, in their grace.
-        """
-        for output in self._outputs:
-            output.show(client)
 
     def _follow(self, output: Output) -> None:
         outcome: Exception | None = None

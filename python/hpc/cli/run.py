@@ -1,7 +1,7 @@
 """`hpc run`: submit, follow, and exit with the job's own code.
 
-Ctrl-C and SIGTERM cancel the job, and so does a reader of its output that goes away: it would end
-by the same if it ran here.
+Ctrl-C, SIGTERM and a terminal that is closed (SIGHUP) cancel the job, and so does a reader of its
+output that goes away: it would end by the same if it ran here.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import typer
 
 from hpc import submission
 from hpc.cli import output, placement, selectors, wording
-from hpc.cli.exits import INTERRUPTED, READER_GONE, TERMINATED
+from hpc.cli.exits import HUNG_UP, INTERRUPTED, READER_GONE, TERMINATED
 from hpc.cli.follow import LAST_OUTPUT_S, Followers
 from hpc.cli.options import HubUrl, client
 from hpc.cli.reasons import say_waiting
@@ -65,6 +65,9 @@ TELL_MAIN: Final = signal.SIGUSR2
 
 ONE_REQUEST_S: Final = 1.0
 """Signals that come so soon after a first one ask for the same."""
+
+
+_CODES: Final[dict[int, int]] = {signal.SIGHUP: HUNG_UP, signal.SIGTERM: TERMINATED}
 
 
 class _Ended(KeyboardInterrupt):
@@ -155,6 +158,8 @@ def run(
             asked_to_end = _AskedToEnd()
             if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:  # as a shell has it for `&`
                 signal.signal(signal.SIGINT, asked_to_end)
+            if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # as nohup has it
+                signal.signal(signal.SIGHUP, asked_to_end)
             signal.signal(signal.SIGTERM, asked_to_end)
             signal.signal(TELL_MAIN, _reader_gone)
             selectors.remember(job_id)
@@ -179,7 +184,7 @@ def run(
 
 
 class _AskedToEnd:
-    """Handles SIGINT and SIGTERM; several at once are one.
+    """Handles SIGINT, SIGHUP and SIGTERM; several at once are one.
 
     `timeout` and shells send a second one to the group, which must not keep the job from being
     cancelled.
@@ -194,7 +199,7 @@ class _AskedToEnd:
             self._first_s = now_s
         elif now_s < self._first_s + ONE_REQUEST_S:
             return
-        raise _Ended(TERMINATED if number == signal.SIGTERM else INTERRUPTED)
+        raise _Ended(_CODES.get(number, INTERRUPTED))
 
 
 def _reader_gone(_number: int, _frame: FrameType | None) -> None:
@@ -216,48 +221,22 @@ def _cancelled(hub: Client, job_id: str, followers: Followers | None, code: int)
         except HpcError as error:
             _say(f"error: {error.message}\n\nhint: hpc job cancel {job_id}")
             return code
-        if code != READER_GONE:
-            _await_end(hub, info)
-        _print_rest(hub, followers, code)
+        # Its processes may write on in their grace, and are followed as long.
+        grace_s = (info.get("spec") or {}).get("grace", GRACE_S)
+        _print_rest(hub, followers, code, min(grace_s + LAST_OUTPUT_S, CANCEL_S_MAX))
         _say(f"job {job_id} {wording.outcome(info)}")
     return code
 
 
-def _await_end(hub: Client, info: dict[str, Any]) -> None:
-    """Wait until the processes of a cancelled job have ended: they may write in their grace.
-
-    The job is settled by its cancel; that they have ended is told by the relay's report.
-    """
-    if not _is_ending(info):
-        return
-    grace_s = (info.get("spec") or {}).get("grace", GRACE_S)
-    with hub.again() as other, contextlib.suppress(HpcError):
-        # From where the job was read: what ends it comes after that.
-        events = other.follow(hub.cursor, job=info["job_id"])
-        late = threading.Timer(min(grace_s + LAST_OUTPUT_S, CANCEL_S_MAX), events.close)
-        late.daemon = True
-        late.start()
-        try:
-            for _ in events:
-                if not _is_ending(hub.info(info["job_id"])):
-                    break
-        finally:
-            late.cancel()
-            events.close()
-
-
-def _is_ending(info: dict[str, Any]) -> bool:
-    return str(info.get("why") or "").startswith("ending on ")
-
-
-def _print_rest(hub: Client, followers: Followers | None, code: int) -> None:
+def _print_rest(
+    hub: Client, followers: Followers | None, code: int, within_s: float = LAST_OUTPUT_S
+) -> None:
     """Print what the job has written and is not printed yet, if anybody reads it still."""
     if code == READER_GONE or followers is None:
         return
-    with contextlib.suppress(KeyboardInterrupt, HpcError):
+    with contextlib.suppress(KeyboardInterrupt, HpcError, OSError):
         hub.close()  # in the middle of an answer, maybe
-        followers.finish(hub)
-        followers.show_rest(hub)
+        followers.finish(hub, within_s)
 
 
 def _say(text: str) -> None:

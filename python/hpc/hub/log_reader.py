@@ -5,11 +5,12 @@ the relay then sends what there is, and more while somebody reads. Readers are w
 output of their job and look again; nothing polls. What is missing is told in a note before the
 first byte, since bytes of output cannot be told from words of ours.
 
-Bytes are yielded in the stream's order. A follower goes on over attempts until the task is
-settled. Of a long stream the report carries only both ends; the middle is asked of the node that
-kept it, and may do so no longer. Where it cannot be had the note says so and the hole is passed
-over; where it stops coming half-way the answer breaks, since an answer that ends well says that
-this was all.
+Bytes are yielded in the stream's order. A follower goes on over attempts until the task is settled;
+where a cancel has settled it, until its processes are reported to have ended, since they may write
+in their grace. Of a long stream the report carries only both ends; the middle is asked of the node
+that kept it, and may do so no longer. Where it cannot be had the note says so and the hole is
+passed over; where it stops coming half-way the answer breaks, since an answer that ends well says
+that this was all.
 """
 
 from __future__ import annotations
@@ -21,9 +22,9 @@ from collections.abc import AsyncGenerator, AsyncIterator, Iterator
 from typing import Final, NamedTuple
 from urllib.parse import urlencode
 
-import msgspec
-
+from hpc import ranges
 from hpc.hub.frames import Stream
+from hpc.hub.log_wire import TailAnswer, job_answer, tail_answer, task_page
 from hpc.hub.outputs import SEGMENTS_MAX, OutputStore, StreamView
 from hpc.hub.outputs_index import Segment
 from hpc.hub.turn import Turns
@@ -40,6 +41,9 @@ ASK_S_MIN: Final = 0.2
 """How soon a follower asks for its task again. In a big array something changes all the time;
 output that has come is passed on meanwhile."""
 
+GRACE_S: Final = 5.0
+"""What a task is given to end where its spec does not say."""
+
 READ_BYTES: Final = 256 * 1024
 """Bytes read and sent at a time."""
 
@@ -47,37 +51,6 @@ GAPS_TOLD_MAX: Final = 4
 
 _OK: Final = 200
 _NOT_FOUND: Final = 404
-
-
-class _Task(msgspec.Struct):
-    task: int
-    state: str
-    attempt: int | None = None
-    node_id: str | None = None
-
-
-class _TaskPage(msgspec.Struct):
-    data: list[_Task]
-
-
-class _Job(msgspec.Struct):
-    tasks: str
-    submitted_at: int = 0
-
-
-class _JobAnswer(msgspec.Struct):
-    data: _Job
-
-
-class _TailAnswer(msgspec.Struct):
-    node_id: str
-    attempt: int
-    state: str = "up"
-
-
-_page = msgspec.json.Decoder(_TaskPage)
-_job = msgspec.json.Decoder(_JobAnswer)
-_tail = msgspec.json.Decoder(_TailAnswer)
 
 
 class TaskState(NamedTuple):
@@ -132,7 +105,7 @@ class LogReader:
         answer = await self._turns.ask("job", urlencode({"job_id": job_id}))
         if answer.status != _OK:
             return answer
-        tasks = _job.decode(answer.body).data.tasks
+        tasks = job_answer.decode(answer.body).data.tasks
         return problem(
             404,
             "not_found",
@@ -150,7 +123,7 @@ async def _ask(turns: Turns, job_id: str, task: int | None) -> Answer | _Found |
     answer = await turns.ask("tasks", urlencode(query))
     if answer.status != _OK:
         return answer
-    for one in _page.decode(answer.body).data:
+    for one in task_page.decode(answer.body).data:
         if task in (None, one.task):
             is_settled = one.state in SETTLED
             state = TaskState(is_settled, one.attempt, one.node_id or "", one.state)
@@ -181,6 +154,8 @@ class _Reading:
         self._absences_before = 0
         self._offset = 0
         self._rest: asyncio.TimerHandle | None = None
+        self._late: asyncio.TimerHandle | None = None
+        self._is_late = False
         self._is_stale = False
         self._skips_gaps = False
         self._iterator = self._chunks()
@@ -198,7 +173,7 @@ class _Reading:
 
     async def begin(self, state: TaskState) -> str | None:
         """Find out what there is, asking the relay where the task runs; returns the note."""
-        self._state = state
+        self._state = state = await self._as_followed(state)
         if state.is_settled:
             return await self._begin_settled(state)
         before = await self._view(state.attempt)
@@ -242,7 +217,7 @@ class _Reading:
         if before_ms is None or await self._view(state.attempt) is not None:
             return None
         answer = await self._turns.ask("job", urlencode({"job_id": self._job_id}))
-        if answer.status != _OK or _job.decode(answer.body).data.submitted_at >= before_ms:
+        if answer.status != _OK or job_answer.decode(answer.body).data.submitted_at >= before_ms:
             return None
         day = datetime.datetime.fromtimestamp(before_ms / 1000, datetime.UTC)
         return f"the Hub keeps no output from before {day:%Y-%m-%dT%H:%M:%SZ}"
@@ -283,6 +258,8 @@ class _Reading:
         if self._rest is not None:
             self._rest.cancel()
             self._rest = None
+        if self._late is not None:
+            self._late.cancel()
         if self._tailed is not None:
             self._tailed = None
             self._turns.tell("untail", f"watch={self._watch_id}")
@@ -305,7 +282,32 @@ class _Reading:
         if isinstance(found, Answer) and found.status == _NOT_FOUND:
             # It was there, and is forgotten: it had ended.
             return self._state._replace(is_settled=True)
-        return found.state if isinstance(found, _Found) else None
+        return await self._as_followed(found.state) if isinstance(found, _Found) else None
+
+    async def _as_followed(self, state: TaskState) -> TaskState:
+        """Return the state for this reader: a follower's cancelled task may have to end yet.
+
+        A node that has gone away may never report it: it is not waited for longer than the task's
+        grace and that of a piece.
+        """
+        if not self._follow or state.state != "cancelled" or state.attempt is None:
+            return state
+        answer = await self._turns.ask("job", urlencode({"job_id": self._job_id}))
+        if answer.status != _OK:
+            return state
+        job = job_answer.decode(answer.body).data
+        closed = (a for a in job.attempts if a.attempt == state.attempt and a.state == "closed")
+        if not any(self._task in span for one in closed for span in ranges.spans(one.tasks)):
+            return state
+        if self._late is None:
+            given = job.spec.get("grace")
+            within_s = (given if isinstance(given, int | float) else GRACE_S) + TAIL_WAIT_S
+            self._late = asyncio.get_running_loop().call_later(within_s, self._waited_enough)
+        return state._replace(is_settled=self._is_late)
+
+    def _waited_enough(self) -> None:
+        self._is_late = True
+        self._watch.wake()
 
     def _tail_key(self) -> tuple[int | None, str, int]:
         # A relay forgets its tails with its claim, the engine with a rebuild.
@@ -347,7 +349,7 @@ class _Reading:
         )
         return 0 if isinstance(found, Answer) else found
 
-    async def _tail(self) -> _TailAnswer | None:
+    async def _tail(self) -> TailAnswer | None:
         """Make the relay send the stream; None where the task neither runs nor has run."""
         offset = await self._known_end()
         self._absences_before = await self._absences()
@@ -367,7 +369,7 @@ class _Reading:
             "watch": self._watch_id,
         }
         answer = await self._turns.ask("tail", urlencode(query))
-        return _tail.decode(answer.body) if answer.status == _OK else None
+        return tail_answer.decode(answer.body) if answer.status == _OK else None
 
     async def _heard(self, count: int) -> bool:
         """Wait until the relay has said once more that this is all, or the task has ended."""
