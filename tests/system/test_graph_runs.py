@@ -86,8 +86,10 @@ def test_a_program_runs_a_diamond_by_one_request(cluster: Cluster, tmp_path: Pat
     assert all(job.id.startswith(f"{graph.key}.") for job in graph.jobs.values())
 
 
-def test_a_failure_that_did_not_come_is_no_failure(cluster: Cluster, tmp_path: Path) -> None:
-    """An alarm that was not needed, and what comes after it, make no script stop."""
+def test_what_is_for_a_failure_that_did_not_come_is_pointed_out(
+    cluster: Cluster, tmp_path: Path
+) -> None:
+    """An alarm, and what comes after it, is cancelled: 1 as for all that is, and it is said why."""
     cluster.relay()
     jobs: list[dict[str, Any]] = [
         {"id": "told", "command": "true", "after": ["alarm"]},
@@ -98,7 +100,9 @@ def test_a_failure_that_did_not_come_is_no_failure(cluster: Cluster, tmp_path: P
         jobs[2]["env"]["CODE"] = str(code)
         (tmp_path / "g.json").write_text(json.dumps({"defaults": {"memory": 16}, "jobs": jobs}))
         done = hpc(cluster, tmp_path, "submit", "--from-json", "g.json", "--wait")
-        assert done.returncode == (1 if code else 0), done.stderr
+        assert done.returncode == 1, done.stderr
+        said = re.search(r"^note: not needed: \S+\.told, \S+\.alarm; ", done.stderr, re.MULTILINE)
+        assert (said is None) is (code != 0)
         states = re.findall(r"^job \S+\.(\w+) (\w+)", done.stderr, re.MULTILINE)
         alarmed = "succeeded" if code else "cancelled"
         assert states == [

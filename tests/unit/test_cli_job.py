@@ -22,6 +22,27 @@ def test_a_waiting_job_says_why(hub: CannedHub, capsys: pytest.CaptureFixture[st
     assert "queued: needs 64 cpus, the largest relay has 2" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize("typed", [["job", "wait", "7"], ["submit", "--wait", "--", "true"]])
+def test_who_waits_is_told_each_reason_once(
+    hub: CannedHub, capsys: pytest.CaptureFixture[str], typed: list[str]
+) -> None:
+    """A number that falls is no other reason; the Hub is asked after some seconds, ever longer."""
+    whys = ["behind 3 tasks. More of it", "behind 2 tasks", "needs 64 cpus", "behind 1 task"]
+    rows = [job(state="queued", why=why) for why in whys]
+    looks = [job(state="running"), *rows, job(state="running"), job()]
+    first = [job(state="queued")] if typed[0] == "job" else []  # which job is meant
+    hub.routes["GET", "/jobs/7"] = [answer({"cursor": 4, "data": row}) for row in first + looks]
+    assert tree.main(typed) == 0
+    notes = [line for line in capsys.readouterr().err.splitlines() if line.startswith("note")]
+    assert notes == [
+        "note: job 7 is queued: behind 3 tasks",
+        "note: job 7 is queued: needs 64 cpus",
+        "note: job 7 is queued: behind 1 task",
+    ]
+    waits = [request.query["wait"] for request in hub.asked if "wait" in request.query]
+    assert waits == ["3.000", "6.000", "12.000", *["24.000"] * 4]
+
+
 def test_why_tells_each_node_and_who_is_ahead(
     hub: CannedHub, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -273,20 +273,6 @@ def test_a_text_that_is_no_text_is_refused_by_whoever_reads_it(client: Client) -
     assert len(plan.events()) == 1
 
 
-def test_what_is_for_a_failure_that_did_not_come_had_nothing_to_do() -> None:
-    """And so had what comes after it; a job whose work failed before it had."""
-    plan = planned(
-        {"id": "told", "command": "x", "after": ["alarm"]},
-        {"id": "later", "command": "x", "after": ["told"]},
-        {"id": "alarm", "command": "x", "after_fail": ["work"]},
-        {"id": "vain", "command": "x", "after": ["work"]},
-        {"id": "work", "command": "x"},
-    )
-    assert plan.not_needed({"k.alarm", "k.later", "k.told"}) == {"k.alarm", "k.later", "k.told"}
-    assert plan.not_needed({"k.vain", "k.alarm"}) == {"k.alarm"}
-    assert plan.not_needed({"k.vain"}) == set()
-
-
 def test_a_block_that_raises_sends_nothing(client: Client, hub: CannedHub) -> None:
     """Half of what a program meant must not run; nor does an empty graph ask for anything."""
     with pytest.raises(KeyError), client.graph() as graph:

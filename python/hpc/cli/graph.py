@@ -69,17 +69,4 @@ def submit(hub: Client, asked: Plan, *, wait: bool, as_json: bool) -> int:
         output.say(f"graph {asked.key} submitted: {jobs}, {tasks}; look at it: hpc job list")
         for job_id in job_ids:
             output.put(job_id)
-    return _wait(hub, asked) if wait else 0
-
-
-def _wait(hub: Client, asked: Plan) -> int:
-    """Wait for all jobs; 0 if each has succeeded, or is for a failure that did not come."""
-    rows = job.ended(hub, list(asked.ids.values()), timeout_s=None, tell=output.say)
-    unmet = {
-        str(row["job_id"])
-        for row in rows
-        if row["state"] == "cancelled"
-        and all(settled["cause"] == "dependency" for settled in row["settled"])
-    }
-    fine = asked.not_needed(unmet)
-    return 0 if all(row["state"] == "succeeded" or row["job_id"] in fine for row in rows) else 1
+    return job.wait_for(hub, job_ids, timeout_s=None, tell=output.say) if wait else 0

@@ -12,6 +12,7 @@ from hpc.cli import job_log, job_requests, job_why, output, reasons, selectors, 
 from hpc.cli.options import HubUrl, Json, Selectors, client, noun
 from hpc.client import Client
 from hpc.client.ending import Over
+from hpc.client.ending import wait as wait_until_over
 from hpc.errors import NotFound, TimedOut, UsageError
 from hpc.states import STATES
 from hpc.units import parse_duration, show_duration
@@ -149,12 +150,19 @@ def wait(
     timeout_s = None if timeout is None else parse_duration(timeout, field="timeout")
     with client(hub_url) as hub:
         found = selectors.several(hub, jobs or ["last"])
+        waiting = reasons.Waiting(hub)
         for row in found:
             if row["state"] == "held":  # it waits for somebody, and that may be who waits here
-                reasons.say_waiting(row, reasons.of_holds(hub, row))
+                waiting(row)
         job_ids = [str(row["job_id"]) for row in found]
         return wait_for(
-            hub, job_ids, timeout_s=timeout_s, tell=output.put, as_json=as_json, known=found
+            hub,
+            job_ids,
+            timeout_s=timeout_s,
+            tell=output.put,
+            as_json=as_json,
+            known=found,
+            waiting=waiting,
         )
 
 
@@ -166,33 +174,48 @@ def wait_for(
     tell: Callable[[str], None],
     as_json: bool = False,
     known: Sequence[dict[str, Any]] = (),
+    waiting: reasons.Waiting | None = None,
 ) -> int:
     """Wait for jobs, tell how each ended, and return 1 if any did not succeed, else 0."""
     told = None if as_json else tell
-    rows = ended(hub, job_ids, timeout_s=timeout_s, tell=told, known=known)
+    waiting = waiting or reasons.Waiting(hub)
+    rows = _ended(hub, job_ids, timeout_s=timeout_s, tell=told, known=known, waiting=waiting)
     if as_json:
         output.put_json("job.wait", [as_data(row) for row in rows], cursor=hub.cursor)
     lacking = [row for row in rows if row["state"] != "succeeded"]
-    if lacking and all(_is_unneeded(row) for row in lacking):
-        ids = ", ".join(str(row["job_id"]) for row in lacking)
+    unneeded = _unneeded(lacking)
+    if lacking and len(unneeded) == len(lacking):
+        ids = ", ".join(unneeded)
         output.say(f"note: not needed: {ids}; the exit code is 1 as for all that is cancelled")
     return 1 if lacking else 0
 
 
-def _is_unneeded(row: Mapping[str, Any]) -> bool:
-    """Return whether a job never started because a failure that it is for did not come."""
-    settled = row.get("settled") or []
-    is_cancelled = row["state"] == "cancelled" and "after_fail" in row
-    return is_cancelled and all(each["cause"] == "dependency" for each in settled)
+def _unneeded(rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Return which jobs never started because a failure did not come, that they are all for."""
+    unmet = [
+        row
+        for row in rows
+        if row["state"] == "cancelled"
+        and all(each["cause"] == "dependency" for each in row.get("settled") or [])
+    ]
+    found: set[str] = set()
+    for _ in unmet:  # what comes after one of them may stand before it
+        found |= {
+            str(row["job_id"])
+            for row in unmet
+            if "after_fail" in row or not found.isdisjoint(row.get("after") or ())
+        }
+    return [str(row["job_id"]) for row in unmet if row["job_id"] in found]
 
 
-def ended(
+def _ended(
     hub: Client,
     job_ids: Sequence[str],
     *,
     timeout_s: float | None,
     tell: Callable[[str], None] | None,
-    known: Sequence[dict[str, Any]] = (),
+    known: Sequence[dict[str, Any]],
+    waiting: reasons.Waiting,
 ) -> list[Mapping[str, Any]]:
     """Wait for jobs, tell how each ended, and return them.
 
@@ -202,6 +225,7 @@ def ended(
         timeout_s: For all of them; None is for ever.
         tell: Told of each as soon as those before it are over; None tells nobody.
         known: What was told of some of them already.
+        waiting: Says why the one that is waited for has to wait.
 
     Raises:
         TimedOut: One is not finished after `timeout_s`.
@@ -214,7 +238,7 @@ def ended(
     for number, job_id in enumerate(job_ids):
         left_s = None if until is None else max(until - time.monotonic(), 0.0)
         try:
-            found = over.find(number) or hub.wait(job_id, timeout_s=left_s)
+            found = over.find(number) or wait_until_over(hub, job_id, left_s, waiting)
         except TimedOut as error:
             # The Hub's client knows what was left for this job, not what was typed.
             took = show_duration(timeout_s or 0.0)

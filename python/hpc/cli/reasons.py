@@ -6,6 +6,7 @@ It is asked for only where something is, since that is a request more.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
@@ -100,6 +101,24 @@ def say_waiting(info: Mapping[str, Any], holds: Sequence[Said] = ()) -> None:
     """Say why a job has to wait, if it has to, and what was given as the reason of a hold."""
     if info.get("state") in _WAITS and info.get("why"):
         output.say(f"note: job {info['job_id']} is {wording.outcome(info)}{given(holds)}")
+
+
+class Waiting:
+    """Says why jobs wait to whoever waits for them: each reason once, until another is true."""
+
+    def __init__(self, hub: Client) -> None:
+        self._hub = hub
+        self._said: dict[str, str] = {}
+
+    def __call__(self, info: Mapping[str, Any]) -> None:
+        """Look at a job; of its reason only the first sentence is said."""
+        job_id, why = str(info["job_id"]), str(info.get("why") or "").partition(". ")[0]
+        # A number in it that falls is progress, and no other reason.
+        reason = re.sub(r"\d+", "", why)
+        if info["state"] not in _WAITS or self._said.get(job_id) == reason:
+            return
+        self._said[job_id] = reason
+        say_waiting({**info, "why": why}, of_holds(self._hub, info))
 
 
 def given(holds: Sequence[Said]) -> str:

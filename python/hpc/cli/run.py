@@ -20,7 +20,7 @@ from hpc.cli import output, placement, selectors, wording
 from hpc.cli.exits import HUNG_UP, INTERRUPTED, READER_GONE, TERMINATED
 from hpc.cli.follow import LAST_OUTPUT_S, Followers
 from hpc.cli.options import HubUrl, client
-from hpc.cli.reasons import say_waiting
+from hpc.cli.reasons import Waiting
 from hpc.cli.submit import (
     BatchId,
     Cpu,
@@ -42,6 +42,7 @@ from hpc.cli.submit import (
     command_spec,
 )
 from hpc.client import Client
+from hpc.client.ending import wait
 from hpc.errors import HpcError
 
 CANCEL_S_MAX = 30.0
@@ -165,8 +166,9 @@ def run(
             selectors.remember(job_id)
             selectors.say_taken(key, name)
             followers = Followers(hub_url, job_id, on_reader_gone=_tell_main)
-            say_waiting(hub.info(job_id))
-            info = hub.wait(job_id)
+            waiting = Waiting(hub)
+            waiting(hub.info(job_id))
+            info = wait(hub, job_id, None, waiting)
             followers.finish(hub)
         except BrokenPipeError:
             code = READER_GONE

@@ -8,7 +8,7 @@ polls.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import islice
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import quote
@@ -26,6 +26,9 @@ PHASE_FINISHED: Final = 3
 WAIT_S_MAX: Final = 50.0
 """How long one request asks to be held; the Hub holds it for 60 s at most."""
 
+LOOK_S_MIN: Final = 3.0
+LOOK_S_MAX: Final = 24.0
+"""The same, first and at most, for who wants to be told of the job meanwhile."""
 
 IDS_EACH: Final = 200
 """Of one request: with ids as they are made here its first line is below 8 KiB."""
@@ -94,10 +97,22 @@ class Over:
         return self._over.get(job_id)
 
 
-def wait(client: Client, job_id: str, timeout_s: float | None) -> dict[str, Any]:
+def wait(
+    client: Client,
+    job_id: str,
+    timeout_s: float | None,
+    on_look: Callable[[dict[str, Any]], None] | None = None,
+) -> dict[str, Any]:
     """Wait until every task of a job is settled; see `Job.wait`.
 
     The Hub holds the read of the job until then, and answers it with what became of it.
+
+    Args:
+        client: Through which it is waited for.
+        job_id: The job.
+        timeout_s: Seconds from now; None is for ever.
+        on_look: Told of the job now and then while it is not over; the Hub then holds the reads
+            for some seconds, and longer with each.
     """
     if client.at is not None:
         info: dict[str, Any] = look(client, job_id)[0]
@@ -108,9 +123,10 @@ def wait(client: Client, job_id: str, timeout_s: float | None) -> dict[str, Any]
             )
         return info
     until = None if timeout_s is None else time.monotonic() + timeout_s
+    look_s = WAIT_S_MAX if on_look is None else LOOK_S_MIN
     while True:
         left_s = WAIT_S_MAX if until is None else max(until - time.monotonic(), 0.0)
-        wait_s = min(left_s, WAIT_S_MAX)
+        wait_s = min(left_s, look_s)
         # Of a Hub that is away: what was asked of one that has gone is asked of the next.
         patience_s = AWAY_S_MAX if until is None else min(left_s, AWAY_S_MAX)
         answer = client.read(_route(job_id), wait_s=wait_s, patience_s=patience_s)
@@ -122,6 +138,9 @@ def wait(client: Client, job_id: str, timeout_s: float | None) -> dict[str, Any]
                 f"Job `{job_id}` is not finished after {timeout_s:g} s",
                 hint="it goes on; wait again: hpc job wait " + job_id,
             )
+        if on_look is not None:
+            on_look(info)
+            look_s = min(2 * look_s, LOOK_S_MAX)
 
 
 def one_of(timeout: float | None, timeout_s: float | None) -> float | None:

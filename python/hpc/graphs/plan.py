@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping, Set
+from collections.abc import Mapping
 from itertools import count
 from typing import Any, Final, NamedTuple
 
@@ -153,21 +153,6 @@ class Plan:
                 field="after",
                 hint="one of them must start without the others",
             ) from error
-
-    def not_needed(self, unmet: Set[str]) -> set[str]:
-        """Return which jobs had nothing to do, because a failure that they are for did not come.
-
-        Args:
-            unmet: Ids of jobs that were cancelled because they could never start.
-        """
-        names = {job_id: name for name, job_id in self.ids.items()}
-        found: set[str] = set()
-        for job_id in self.in_order():
-            if job_id in unmet:
-                job = self._jobs[names[job_id]]
-                if "after_fail" in job.gate or self._before(job) & found:
-                    found.add(job_id)
-        return found
 
     def _before(self, job: _Job) -> set[str]:
         """Return the ids of what a job comes after, of whatever kind."""
