@@ -255,6 +255,87 @@ def test_a_retry_that_finds_nothing_to_do_says_so(
     assert (told in capsys.readouterr().err) is (said is not None)
 
 
+OVER = "job 7 succeeded: nothing to {}, already over\n"
+
+
+@pytest.mark.parametrize(
+    ("row", "typed", "said"),
+    [
+        (job(), ["cancel", "7"], OVER.format("cancel")),
+        (job(), ["hold", "7"], OVER.format("hold")),
+        (job(), ["release", "7"], OVER.format("release")),
+        (job(), ["priority", "3", "7"], OVER.format("change")),
+        (job(state="queued"), ["hold", "7"], "job 7 queued\n"),
+        (
+            job(state="queued"),
+            ["release", "7"],
+            "job 7 queued: nothing to release, no task is held\n",
+        ),
+        (
+            {**job(tasks="0-9"), "state": "running"},
+            ["cancel", "7", "--task", "0"],
+            "job 7 running: nothing to cancel, none of tasks 0 goes on\n",
+        ),
+        (
+            {**job(tasks="0-9"), "state": "running"},
+            ["cancel", "7", "--task", "0-1"],
+            "job 7 running\n",
+        ),
+    ],
+)
+def test_a_request_without_effect_is_told(
+    hub: CannedHub,
+    capsys: pytest.CaptureFixture[str],
+    row: dict[str, Any],
+    typed: list[str],
+    said: str,
+) -> None:
+    """It is recorded all the same, and no error."""
+    knows(hub, row)
+    assert tree.main(["job", *typed]) == 0
+    assert capsys.readouterr().err == said
+
+
+def test_attempts_that_are_not_shown_are_told(
+    hub: CannedHub, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The last of many stand there, and where the others are."""
+    attempts = [{**job()["attempts"][0], "attempt": number} for number in range(1, 13)]
+    for count, said in (
+        (12, "attempts   the last 10 of 12; all: hpc job info 7 --json"),
+        (10, None),
+    ):
+        knows(hub, job(attempts=attempts[:count]))
+        assert tree.main(["job", "info", "7"]) == 0
+        lines = capsys.readouterr().out.splitlines()
+        assert sum(line.startswith("attempt ") for line in lines) == 10
+        found = [line for line in lines if line.startswith("attempts")]
+        assert found == ([] if said is None else [said])
+
+
+def test_what_max_fails_cancelled_says_so(
+    hub: CannedHub, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Tasks that were to be tried again have an exit code and are cancelled: both are explained."""
+    why = "too many tasks have failed"
+    settled = [
+        {"tasks": "0-1", "state": "failed", "cause": "exit"},
+        {"tasks": "2-4", "state": "cancelled", "cause": "cancelled", "reason": why},
+    ]
+    attempts = [{**job()["attempts"][0], "tasks": "0-4", "state": "failed", "exit_code": 1}]
+    row = {**job(state="failed", tasks="0-4"), "settled": settled, "attempts": attempts}
+    knows(hub, row)
+    assert tree.main(["job", "wait", "7"]) == 1
+    told = "job 7 failed: 2 tasks: exit code 1; 3 tasks: cancelled: too many tasks have failed\n"
+    assert capsys.readouterr().out == told
+
+    task = {**TASK, "state": "cancelled", "cause": "cancelled", "reason": why}
+    hub.routes["GET", "/jobs/7/tasks"] = answer({"cursor": 4, "data": [task], "next": None})
+    assert tree.main(["job", "tasks", "7"]) == 0
+    said = "note: EXIT of a cancelled task is what its last attempt ended with\n"
+    assert capsys.readouterr().err == said
+
+
 @pytest.mark.parametrize(
     ("spec", "typed", "code", "said"),
     [

@@ -132,6 +132,8 @@ def tasks(
         output.put_json("job.tasks", [output.with_times(row) for row in rows], cursor=hub.cursor)
     else:
         output.put_table(wording.TASK_HEADS, (wording.task_cells(row) for row in rows))
+        if any(row["state"] == "cancelled" and row["exit_code"] is not None for row in rows):
+            output.say("note: EXIT of a cancelled task is what its last attempt ended with")
     if is_cut:
         only = "" if state is None else f" --state {state}"
         last = rows[-1]["task"]
@@ -223,7 +225,8 @@ def _ended(
         hub: Where they are.
         job_ids: Told in this order.
         timeout_s: For all of them; None is for ever.
-        tell: Told of each as soon as those before it are over; None tells nobody.
+        tell: Told of each as soon as those before it are over, and of many how many came to what
+            and the first that did not succeed; None tells nobody.
         known: What was told of some of them already.
         waiting: Says why the one that is waited for has to wait.
 
@@ -235,6 +238,8 @@ def _ended(
     until = None if timeout_s is None else time.monotonic() + timeout_s
     rows: list[Mapping[str, Any]] = []
     over = Over(hub, job_ids, known)
+    are_few = len(job_ids) <= wording.EACH_MAX
+    told = 0
     for number, job_id in enumerate(job_ids):
         left_s = None if until is None else max(until - time.monotonic(), 0.0)
         try:
@@ -250,8 +255,12 @@ def _ended(
             output.say(f"detached; job {job_id} goes on. cancel it: hpc job cancel {job_id}")
             raise
         rows.append(found)
-        if tell is not None:
+        is_told = are_few or (found["state"] != "succeeded" and told < wording.EACH_MAX)
+        if tell is not None and is_told:
             tell(f"job {job_id} {wording.outcome(found)}")
+            told += 1
+    if tell is not None and not are_few:
+        tell(wording.jobs(rows))
     return rows
 
 

@@ -9,6 +9,7 @@ import typer
 
 from hpc.cli import output, selectors, wording
 from hpc.cli.options import HubUrl, Json, client
+from hpc.states import SETTLED
 from hpc.submission import request_event
 from hpc.units import parse_memory
 
@@ -127,30 +128,83 @@ def _ask(
             hub.ingest(events)
         after = hub.infos([row["job_id"] for row in found])
         now = [after.get(row["job_id"]) or hub.info(row["job_id"]) for row in found]
-    idle = [kind == "RetryJob" and not _to_retry(row, more.get("tasks")) for row in found]
+    idle = [_idle(verb, row, more.get("tasks")) for row in found]
     if as_json:
         data = [{"job_id": row["job_id"], "state": row["state"]} for row in now]
         output.put_json(f"job.{verb}", data, cursor=hub.cursor)
-    for row, is_idle in zip(now, idle, strict=True):
-        if is_idle:
-            which = "no task" if more.get("tasks") is None else f"none of tasks {more['tasks']}"
-            output.say(
-                f"job {row['job_id']} {row['state']}: nothing to retry, "
-                f"{which} has failed or was cancelled"
-            )
-        elif not as_json:
-            goes_on = _goes_on(row, more.get("tasks")) if kind == "HoldJob" else ""
-            output.say(f"job {row['job_id']} {wording.outcome(row)}{goes_on}")
+    started = [_started(row, more.get("tasks")) if verb == "hold" else 0 for row in now]
+    _say(now, idle, started, only_idle=as_json)
 
 
-def _goes_on(row: Mapping[str, Any], tasks: str | None) -> str:
-    """Return what a hold came too late for, of the named tasks or of all."""
+def _say(
+    rows: Sequence[Mapping[str, Any]],
+    idle: Sequence[str | None],
+    started: Sequence[int],
+    *,
+    only_idle: bool,
+) -> None:
+    """Say how jobs are now and where there was nothing to do: each by itself if they are few.
+
+    Args:
+        rows: The jobs, as they are now.
+        idle: Why there was nothing to do; None where there was.
+        started: How many tasks of each a hold came too late for.
+        only_idle: Say only where there was nothing to do.
+    """
+    pairs = list(zip(rows, idle, strict=True))
+    if len(rows) <= wording.EACH_MAX:
+        for (row, why), count in zip(pairs, started, strict=True):
+            if why is not None:
+                output.say(f"job {row['job_id']} {row['state']}: {why}")
+            elif not only_idle:
+                output.say(f"job {row['job_id']} {wording.outcome(row)}{_goes_on(count)}")
+        return
+    done = [row for row, why in pairs if why is None]
+    if done and not only_idle:
+        output.say(wording.jobs(done) + _goes_on(sum(started)))
+    for text in dict.fromkeys(why for why in idle if why is not None):
+        output.say(f"{wording.jobs([row for row, why in pairs if why == text])}: {text}")
+
+
+def _idle(verb: str, row: Mapping[str, Any], tasks: str | None) -> str | None:
+    """Return why a request has no effect on a job, as it was before; None where it has one."""
+    if verb == "retry":
+        which = "no task" if tasks is None else f"none of tasks {tasks}"
+        is_idle = not _to_retry(row, tasks)
+        return f"nothing to retry, {which} has failed or was cancelled" if is_idle else None
+    what = "change" if verb == "priority" else verb
+    if not _is_open(row, tasks):
+        over = "already over" if tasks is None else f"none of tasks {tasks} goes on"
+        return f"nothing to {what}, {over}"
+    if verb == "release" and not (row.get("counts") or {}).get("held", 0):
+        return "nothing to release, no task is held"
+    return None
+
+
+def _is_open(row: Mapping[str, Any], tasks: str | None) -> bool:
+    """Return whether any of the named tasks of a job, or of all, is not over."""
+    if tasks is None:
+        return row["state"] not in SETTLED
+    # Imported here: most requests are about all that is there.
+    from hpc.arrays import range_list  # noqa: PLC0415
+
+    named = range_list(tasks)
+    settled = (str(each["tasks"]) for each in row.get("settled") or [])
+    over = sum(wording.shared(each, named) for each in settled)
+    return over < wording.shared(str(row["tasks"]), named)
+
+
+def _started(row: Mapping[str, Any], tasks: str | None) -> int:
+    """Return how many of the named tasks of a job, or of all, run."""
     # Imported here: the other requests are about whatever is there.
     from hpc.arrays import range_list  # noqa: PLC0415
 
     named = str(row["tasks"]) if tasks is None else range_list(tasks)
     running = (a for a in row.get("attempts") or [] if a["state"] == "running")
-    count = sum(wording.shared(str(attempt["tasks"]), named) for attempt in running)
+    return sum(wording.shared(str(attempt["tasks"]), named) for attempt in running)
+
+
+def _goes_on(count: int) -> str:
     if not count:
         return ""
     return (

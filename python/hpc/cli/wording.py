@@ -8,7 +8,7 @@ from typing import Any, Final
 from hpc import ranges
 from hpc.cli import asked
 from hpc.cli.output import when
-from hpc.states import SETTLED
+from hpc.states import SETTLED, STATES
 from hpc.units import show_duration, show_memory
 
 Info = Mapping[str, Any]
@@ -64,7 +64,9 @@ def how_it_ended(info: Info) -> str | None:
             tasks_of.setdefault(reason, []).extend(common)
     # Whoever cancelled may have said why.
     for row in (row for row in settled if row["state"] == "cancelled" and row.get("reason")):
-        tasks_of.setdefault(row["reason"], []).extend(ranges.spans(str(row["tasks"])))
+        of_all = info.get("state", "cancelled") == "cancelled"
+        reason = row["reason"] if of_all else f"cancelled: {row['reason']}"
+        tasks_of.setdefault(reason, []).extend(ranges.spans(str(row["tasks"])))
     if not _is_array(info):
         return "; ".join(tasks_of) or None
     counts = {why: _distinct(spans) for why, spans in tasks_of.items()}
@@ -171,6 +173,7 @@ def fields(info: Info, held: Sequence[str] = ()) -> list[tuple[str, object]]:
         ("priority", info.get("priority") or None),
         ("tasks", _tasks(info)),
         ("submitted", when(info.get("submitted_at"))),
+        ("attempts", _attempts_cut(info)),
         *(("attempt", _attempt(row, named, is_array)) for row in _attempts_shown(info)),
     ]
 
@@ -192,11 +195,30 @@ def tally(info: Info) -> str:
     return ", ".join(f"{count} {state}" for state, count in counts.items() if count)
 
 
+def jobs(infos: Sequence[Info]) -> str:
+    """Return how many jobs are in which state: `990 jobs succeeded, 10 failed`."""
+    states = [str(info["state"]) for info in infos]
+    first, *others = [f"{states.count(s):,} {s}" for s in STATES if s in states]
+    number, _, state = first.partition(" ")
+    return ", ".join([f"{number} {'job' if number == '1' else 'jobs'} {state}", *others])
+
+
+EACH_MAX: Final = 10
+"""Of more jobs it is told how many are in which state, and of so many how they failed."""
+
 _ATTEMPTS_SHOWN: Final = 10
 
 
 def _attempts_shown(info: Info) -> list[Info]:
     return list(info.get("attempts") or [])[-_ATTEMPTS_SHOWN:]
+
+
+def _attempts_cut(info: Info) -> str | None:
+    """Return that there are more attempts than are shown; None where there are not."""
+    count = len(info.get("attempts") or [])
+    if count <= _ATTEMPTS_SHOWN:
+        return None
+    return f"the last {_ATTEMPTS_SHOWN} of {count}; all: hpc job info {info['job_id']} --json"
 
 
 def _attempt(row: Info, spec: Info, is_array: bool) -> str:
@@ -246,6 +268,11 @@ def _lost_with(info: Info, row: Info) -> str:
     )
     names = list(dict.fromkeys(lost))
     return f": {', '.join(names)}" if names else ""
+
+
+def shared(one: str, other: str) -> int:
+    """Return how many tasks are in both of two range lists."""
+    return sum(map(len, _common(one, other)))
 
 
 def overlaps(one: str, other: str) -> bool:
