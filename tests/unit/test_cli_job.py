@@ -366,12 +366,59 @@ def test_output_in_a_file_of_its_own_is_pointed_to(
     """An empty answer would look as if nothing had been written; a script sees it by the code."""
     row = job(tasks="3-9", spec={"command": "x", "cwd": "/data", **spec})
     knows(hub, row)
+    typed = [*typed, "--task", "3"] if "--follow" in typed else typed
     task = {**TASK, "task": 3, "state": "succeeded"}
     hub.routes["GET", "/jobs/7/tasks"] = answer({"cursor": 4, "data": [task], "next": None})
     hub.routes["GET", "/jobs/7/log"] = Canned(body=b"")
     assert tree.main(["job", "log", "7", *typed]) == code
     place = "/data/out.7.3.n1.% on node n1"
-    assert capfd.readouterr().err == "".join(f"note: {text.format(place)}\n" for text in said)
+    head = "" if "--follow" in typed else "==> task 3 <==\n"
+    notes = "".join(f"note: {text.format(place)}\n" for text in said)
+    assert capfd.readouterr().err == head + notes
+
+
+def test_the_log_of_an_array_is_that_of_each_task(
+    hub: CannedHub, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """In their order, those that have begun; stdout is what they wrote and nothing else."""
+    knows(hub, job(state="running", tasks="3-9"))
+    rows = [{**TASK, "task": 3}, {**TASK, "task": 4, "started_at": None}, {**TASK, "task": 5}]
+    hub.routes["GET", "/jobs/7/tasks"] = answer({"cursor": 4, "data": rows, "next": None})
+
+    def written(request: Request) -> Canned:
+        task, stream = request.query["task"], request.query["stream"]
+        return Canned(body=f"a\n{stream} of {task}\n".encode())
+
+    hub.routes["GET", "/jobs/7/log"] = written
+    assert tree.main(["job", "log", "7", "-n", "1"]) == 0
+    told = capfd.readouterr()
+    assert told.out == "stdout of 3\nstdout of 5\n"
+    assert told.err == "==> task 3 <==\nstderr of 3\n==> task 5 <==\nstderr of 5\n"
+    assert tree.main(["job", "log", "7", "--stream", "stdout", "--json"]) == 0
+    assert json.loads(capfd.readouterr().out)["data"] == {
+        "job_id": "7",
+        "tasks": [{"task": task, "stdout": f"a\nstdout of {task}\n"} for task in (3, 5)],
+    }
+    assert tree.main(["job", "log", "7", "--follow"]) == 2
+    assert capfd.readouterr().err == (
+        "error: `--follow` follows one task, and job `7` has 7\n\n"
+        "hint: hpc job log --follow --task 3 7\n"
+    )
+
+
+def test_info_takes_several_jobs(hub: CannedHub, capsys: pytest.CaptureFixture[str]) -> None:
+    """A name that several have, as `wait` takes it; one alone is an object of `--json`."""
+    jobs(hub, job("1", name="fit"), job("2", name="fit"))
+    assert tree.main(["job", "info", "fit"]) == 0
+    first, second = capsys.readouterr().out.split("\n\n")
+    assert (first.split()[1], second.split()[1]) == ("1", "2")
+    assert tree.main(["job", "info", "fit", "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert told["schema"] == "hpc.job.list/1"
+    assert [row["job_id"] for row in told["data"]] == ["1", "2"]
+    assert tree.main(["job", "info", "2", "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert (told["schema"], told["data"]["job_id"]) == ("hpc.job.info/1", "2")
 
 
 def test_a_file_that_is_to_come_and_json_are_told_as_well(

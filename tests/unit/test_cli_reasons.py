@@ -115,7 +115,7 @@ def test_who_follows_a_held_task_is_told_though_others_run(
     assert tree.main(["job", "log", "7", "-f", "--task", "4"]) == 0
     note = "note: task 4 of job 7 is held: hpc job release 7 (later)\n"
     assert capsys.readouterr().err == note
-    assert tree.main(["job", "log", "7", "-f"]) == 0
+    assert tree.main(["job", "log", "7", "-f", "--task", "3"]) == 0
     assert capsys.readouterr().err == ""
 
 

@@ -94,18 +94,33 @@ def list_(
         output.say(f"the {len(rows)} newest; all of them: {again}")
 
 
-def info(job: Selector = None, as_json: Json = False, hub_url: HubUrl = None) -> None:
-    """Show what is known of a job, why it waits or how it ended."""
+def info(jobs: Selectors = None, as_json: Json = False, hub_url: HubUrl = None) -> None:
+    """Show what is known of jobs, why they wait or how they ended.
+
+    With --json one job is an object, and several are a list as `job list` prints it.
+    """
     with client(hub_url) as hub:
-        found = selectors.one(hub, job)
-        holds = reasons.of_holds(hub, found)
+        found = selectors.several(hub, jobs or ["last"])
+        holds = [reasons.of_holds(hub, row) for row in found]
+    told = list(zip(found, holds, strict=True))
     if as_json:
-        data = as_data(found)
-        if holds:
-            data["holds"] = [{"tasks": said.tasks, **said.as_data()} for said in holds]
-        output.put_json("job.info", data, cursor=hub.cursor)
-    else:
-        output.put_fields(wording.fields(found, [said.text() for said in holds]))
+        data = [_with_holds(row, said) for row, said in told]
+        one = len(data) == 1
+        output.put_json(
+            "job.info" if one else "job.list", data[0] if one else data, cursor=hub.cursor
+        )
+        return
+    for number, (row, said) in enumerate(told):
+        if number:
+            output.put("")
+        output.put_fields(wording.fields(row, [each.text() for each in said]))
+
+
+def _with_holds(row: Mapping[str, Any], holds: Sequence[reasons.Said]) -> dict[str, Any]:
+    data = as_data(row)
+    if holds:
+        data["holds"] = [{"tasks": said.tasks, **said.as_data()} for said in holds]
+    return data
 
 
 def tasks(

@@ -23,7 +23,7 @@ Selector = Annotated[
 def log(
     job: Selector = None,
     task: Annotated[
-        int | None, typer.Option("--task", metavar="N", min=0, help="Of an array; else the first.")
+        int | None, typer.Option("--task", metavar="N", min=0, help="Of an array; else all.")
     ] = None,
     stream: Annotated[
         str | None, typer.Option("--stream", metavar="stdout|stderr", help="Only this one.")
@@ -39,8 +39,9 @@ def log(
     as_json: Json = False,
     hub_url: HubUrl = None,
 ) -> int:
-    """Print the output of a task: its stdout to stdout, its stderr to stderr.
+    """Print the output of a job: its stdout to stdout, its stderr to stderr.
 
+    Of an array, of each task that has begun in the order of their numbers, which stderr tells.
     With --json one object with both as text; with --follow too, a line of JSON for each piece.
     Exits with 4 where its stdout, or the one stream that was asked for, went to a file of its own.
     """
@@ -53,6 +54,10 @@ def log(
         job_id = str(info["job_id"])
         out = following.JsonLines if as_json else output.screen
         names = following.STREAMS if stream is None else (stream,)
+        if task is None and _is_array(info):
+            if follow:
+                raise _one_task(info)
+            return _each(hub, info, names, last, as_json=as_json)
         files = _files(hub, info, task, names)
         for file in files:
             output.say(f"note: {file.text()}")
@@ -61,11 +66,7 @@ def log(
         if follow and stream is None:
             following.Followers(hub_url, job_id, task, out, last=last).join()
         elif as_json and not follow:
-            texts: dict[str, Any] = {name: _text(hub, (job_id, task, name), last) for name in names}
-            if files:
-                texts["files"] = {
-                    file.stream: {"path": file.path, "node_id": file.node_id} for file in files
-                }
+            texts = _texts(hub, (job_id, task), names, last, files)
             output.put_json("job.log", {"job_id": job_id, **texts}, cursor=hub.cursor)
         else:
             for name in names:
@@ -78,6 +79,48 @@ def log(
                     of.show(hub)
     # Who reads this command's stdout has not got what was asked for.
     return NotFound.exit_code if names[0] in {file.stream for file in files} else 0
+
+
+def _one_task(info: dict[str, Any]) -> UsageError:
+    job_id, tasks = info["job_id"], str(info["tasks"])
+    first = next(ranges.numbers(tasks), 0)
+    return UsageError(
+        f"`--follow` follows one task, and job `{job_id}` has {ranges.count(tasks)}",
+        field="task",
+        hint=f"hpc job log --follow --task {first} {job_id}",
+    )
+
+
+def _each(
+    hub: Client, info: dict[str, Any], names: tuple[str, ...], last: int | None, *, as_json: bool
+) -> int:
+    """Print the output of all tasks that have begun and return the exit code; see `log`."""
+    from hpc.cli import follow as following  # noqa: PLC0415 - see `log`
+
+    job_id = str(info["job_id"])
+    code, data = 0, []
+    for row in hub.tasks(job_id):
+        if row.get("started_at") is None:
+            continue
+        task = int(row["task"])
+        files = _files(hub, info, task, names, row)
+        if names[0] in {file.stream for file in files}:
+            code = NotFound.exit_code
+        if as_json:
+            data.append({"task": task, **_texts(hub, (job_id, task), names, last, files)})
+            continue
+        output.say(f"==> task {task} <==")
+        for file in files:
+            output.say(f"note: {file.text()}")
+        for name in names:
+            of = following.Output(job_id, task, name)
+            if last is None:
+                of.show(hub)
+            else:
+                of.show_last(hub, last)
+    if as_json:
+        output.put_json("job.log", {"job_id": job_id, "tasks": data}, cursor=hub.cursor)
+    return code
 
 
 def _one_stream(stream: str | None, *, stderr: bool, known: tuple[str, ...]) -> str | None:
@@ -108,14 +151,26 @@ class _File(NamedTuple):
 
 
 def _files(
-    hub: Client, info: dict[str, Any], task: int | None, names: tuple[str, ...]
+    hub: Client,
+    info: dict[str, Any],
+    task: int | None,
+    names: tuple[str, ...],
+    row: dict[str, Any] | None = None,
 ) -> list[_File]:
-    """Return the files that streams of a task are written to by its own wish."""
+    """Return the files that streams of a task are written to by its own wish.
+
+    Args:
+        hub: Where it is.
+        info: Its job.
+        task: Its number.
+        names: Of the streams.
+        row: What is known of it, if it is.
+    """
     spec = (info.get("spec") or {}) if info["ns_id"] == "batch" else {}
     named = [name for name in names if spec.get(name) is not None]
     if not named:
         return []
-    row = _task(hub, info, task)
+    row = row or _task(hub, info, task)
     job_id, node_id = str(info["job_id"]), row.get("node_id")
     of = f"task {row['task']} of job {job_id}" if _is_array(info) else f"job {job_id}"
     signs = {"j": job_id, "a": str(row["task"]), "%": "%"} | ({"N": node_id} if node_id else {})
@@ -169,6 +224,22 @@ def _task(hub: Client, info: dict[str, Any], task: int | None) -> dict[str, Any]
 
 def _is_array(info: dict[str, Any]) -> bool:
     return ranges.count(str(info["tasks"])) > 1
+
+
+def _texts(
+    hub: Client,
+    of: tuple[str, int | None],
+    names: tuple[str, ...],
+    last: int | None,
+    files: list[_File],
+) -> dict[str, Any]:
+    """Return the streams of a task as `--json` shows them, and where they went instead."""
+    texts: dict[str, Any] = {name: _text(hub, (*of, name), last) for name in names}
+    if files:
+        texts["files"] = {
+            file.stream: {"path": file.path, "node_id": file.node_id} for file in files
+        }
+    return texts
 
 
 def _text(hub: Client, of: tuple[str, int | None, str], last: int | None) -> str:
