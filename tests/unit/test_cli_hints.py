@@ -12,6 +12,7 @@ import pytest
 import typer
 
 from hpc.cli.tree import NOUNS, tree
+from hpc.testing.small_hub import SmallHub
 
 ROOT = Path(__file__).resolve().parents[2]
 PYTHON = sorted((ROOT / "python").rglob("*.py"))
@@ -101,3 +102,20 @@ def test_every_command_has_help(noun: str, capsys: pytest.CaptureFixture[str]) -
         assert each.help or each.callback.__doc__
         for parameter in each.params:
             assert getattr(parameter, "help", None), f"{each.name} {parameter.name}"
+
+
+@pytest.mark.parametrize(
+    ("verb", "query"),
+    [("tasks", "job_id=j&after=-1"), ("jobs", "order=up"), ("jobs", "%ff"), ("pull", "")],
+)
+def test_the_refusal_of_a_read_does_not_speak_of_recording(verb: str, query: str) -> None:
+    """Nothing was to be recorded."""
+    status, told = SmallHub().reply(verb, query)
+    assert (status, told["hint"]) == (400, "correct the request and ask again")
+
+
+def test_the_refusal_of_a_write_says_that_nothing_was_recorded() -> None:
+    """Who sent a batch must know what became of it."""
+    status, told = SmallHub().reply("ingest", "", {"id": "b1"})
+    assert 400 <= status < 500
+    assert told["hint"].startswith("nothing was recorded")

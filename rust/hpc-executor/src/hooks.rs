@@ -226,7 +226,7 @@ impl Board {
     /// This node is not fit: the Hub is told, ahead of the tasks that go back, to lease it no more.
     fn fault(&mut self, task: Task, trouble: String, is_swept: bool) {
         crate::say!(
-            "{trouble}\nsupervisor: node {} is drained; when it is mended: hpc node undrain {}",
+            "{trouble}\nnode {} is drained; when it is mended: hpc node undrain {}",
             self.site.node_id,
             self.site.node_id
         );

@@ -9,6 +9,9 @@ pub const ERRORS_MAX: usize = 100;
 /// The hint of a refusal that has no better one.
 const CORRECT_AND_REPEAT: &str = "nothing was recorded: correct the request and send it again";
 
+/// The hint of a refusal of a query: only reads have one, which record nothing anyway.
+const CORRECT_AND_ASK: &str = "correct the request and ask again";
+
 /// One field that is not as its schema says.
 #[derive(Clone, Debug, PartialEq)]
 pub struct FieldError {
@@ -98,9 +101,14 @@ impl Problem {
         Self::new(400, "bad_request", "The request cannot be read", detail).hint(CORRECT_AND_REPEAT)
     }
 
+    /// 400: a query string that cannot be read.
+    pub fn unreadable_query(detail: impl Into<String>) -> Self {
+        Self::bad_request(detail).hint(CORRECT_AND_ASK)
+    }
+
     /// 400 about one parameter of the query string.
     pub fn bad_query(name: &str, detail: impl Into<String>) -> Self {
-        Self::bad_request(detail).with("field", Value::text(name.to_owned()))
+        Self::unreadable_query(detail).with("field", Value::text(name.to_owned()))
     }
 
     /// 404.

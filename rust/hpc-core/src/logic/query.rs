@@ -17,7 +17,7 @@ impl Query {
             let (name, value) = part.split_once('=').unwrap_or((part, ""));
             let (Some(name), Some(value)) = (unquote(name), unquote(value)) else {
                 let detail = format!("Query `{part}` is not percent-encoded UTF-8");
-                return Err(Problem::bad_request(detail).into());
+                return Err(Problem::unreadable_query(detail).into());
             };
             if !known.contains(&name.as_str()) {
                 let near = nearest(&name, known.iter().copied());
