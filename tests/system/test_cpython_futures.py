@@ -51,9 +51,10 @@ pytestmark = pytest.mark.skipif(
 
 
 class _Shared:
-    """The cluster that all tests of this file use."""
+    """What all tests of this file use; the folder goes with this interpreter."""
 
     cluster: LocalCluster | None = None
+    folder: tempfile.TemporaryDirectory[str] | None = None
 
 
 class OurExecutor(Executor):
@@ -79,9 +80,9 @@ def cluster() -> Iterator[None]:
 def suite() -> Any:
     """CPython's file as a module that workers can import too."""
     if NAME not in sys.modules:
-        folder = tempfile.mkdtemp(prefix="hpc-cpython-")
-        shutil.copy(FILE, Path(folder) / f"{NAME}.py")
-        sys.path.append(folder)
+        _Shared.folder = tempfile.TemporaryDirectory(prefix="hpc-cpython-")
+        shutil.copy(FILE, Path(_Shared.folder.name) / f"{NAME}.py")
+        sys.path.append(_Shared.folder.name)
     module = importlib.import_module(NAME)
     # A broken pool is told by this name there; ours is a BrokenExecutor too.
     module.BrokenProcessPool = BrokenWorker
