@@ -173,7 +173,7 @@ def check_values(values: Sequence[str], what: str, field: str) -> None:
             )
     if len(set(values)) < len(values):
         again = next(value for value in values if values.count(value) > 1)
-        raise UsageError(f"{what} has {again!r} twice", field=field)
+        raise UsageError(f"{what} has {again!r} twice", field=field, hint="name each of them once")
     size = sum(len(value.encode()) + 1 for value in values)
     if len(values) > VALUES_MAX or size > VALUES_BYTES_MAX:
         raise UsageError(

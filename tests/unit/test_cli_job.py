@@ -468,6 +468,35 @@ def test_run_says_that_it_has_no_lists(hub: CannedHub, capsys: pytest.CaptureFix
     assert ":::" not in str([parameter.help for parameter in command.params])
 
 
+def test_an_event_tells_the_reason_that_was_given(
+    hub: CannedHub, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """And what a request was about; a field of a job's own spec is none."""
+    ctx = {"ns_id": "batch", "job_id": "7"}
+    payloads = [
+        ("SubmitJob", {"ctx": ctx, "spec": {"reason": "mine"}}),
+        ("HoldJob", {"ctx": {**ctx, "tasks": "3-4"}, "spec": {"reason": "disk is full"}}),
+        ("SetPriority", {"ctx": {**ctx, "priority": 4}, "spec": {}}),
+    ]
+    rows = [
+        {"seq": seq, "at": 0, "kind": kind, "payload": payload}
+        for seq, (kind, payload) in enumerate(payloads, 1)
+    ]
+
+    def page(request: Request) -> Canned:
+        found = rows if request.query["cursor"] == "0" else []
+        return answer({"cursor": 3, "data": found, "next": None})
+
+    hub.routes["GET", "/events"] = page
+    assert tree.main(["events"]) == 0
+    told = [line.partition("Z  ")[2] for line in capsys.readouterr().out.splitlines()]
+    assert told == [
+        "SubmitJob       ns_id=batch job_id=7",
+        "HoldJob         ns_id=batch job_id=7 tasks=3-4: disk is full",
+        "SetPriority     ns_id=batch job_id=7 priority=4",
+    ]
+
+
 def test_events_of_one_job_are_asked_for(
     hub: CannedHub, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -50,6 +50,30 @@ def test_flags_after_the_command_are_the_commands(hub: CannedHub) -> None:
     assert sent(hub)["spec"]["cpu"] == 2
 
 
+@pytest.mark.parametrize(
+    ("typed", "flag"),
+    [
+        (["submit", "ls", "--wait"], "--wait"),
+        (["submit", "ls", "-l", "--cpu=2", "--wait"], "--cpu"),
+        (["run", "ls", "--name", "x"], "--name"),
+        (["submit", "--", "ls", "--wait"], None),
+        (["submit", "ls", "-l", "--all"], None),
+        (["submit", "--wait", "ls"], None),
+    ],
+)
+def test_a_flag_of_ours_behind_the_command_is_pointed_out(
+    hub: CannedHub, capsys: pytest.CaptureFixture[str], typed: list[str], flag: str | None
+) -> None:
+    """It may have been meant for us; a `--` says that it was not."""
+    assert tree.main(typed) == 0
+    notes = [line for line in capsys.readouterr().err.splitlines() if "stands behind" in line]
+    said = (
+        f"note: `{flag}` stands behind the command and goes to it; "
+        f"before it, it is hpc's: hpc {typed[0]} {flag} ... -- CMD"
+    )
+    assert notes == ([] if flag is None else [said])
+
+
 def test_every_flag_of_submit_reaches_its_field(
     hub: CannedHub, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

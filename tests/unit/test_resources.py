@@ -273,3 +273,10 @@ def test_ids_of_nodes_are_a_list_of_ids() -> None:
 def test_what_has_a_name_is_neither_cores_nor_memory() -> None:
     """Of a grant."""
     assert named({"cpus": 1, "memory_mib": 2, "gpus": 3, "x": 4}) == {"gpus": 3, "x": 4}
+
+
+def test_a_gpu_that_is_named_twice_is_refused_with_what_to_do() -> None:
+    """Two tasks must never be given one GPU, by mistake of whoever typed it."""
+    with pytest.raises(UsageError, match="`gpus` has '0' twice") as refused:
+        parse_gpus("0,0")
+    assert refused.value.hint == "name each of them once"

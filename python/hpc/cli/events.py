@@ -78,7 +78,10 @@ def _line(event: Mapping[str, Any]) -> str:
     about = " ".join(f"{name}={ctx[name]}" for name in _SHOWN if name in ctx)
     settles = "; ".join(f"{state} {tasks}" for state, tasks in (event.get("settles") or {}).items())
     text = f"{event['seq']:>8}  {output.when(event.get('at'))}  {event['kind']:<14}  {about}"
-    return f"{text}  settles {settles}" if settles else text
+    text = f"{text}  settles {settles}" if settles else text
+    # What whoever asked for it gave as the reason.
+    reason = (payload.get("spec") or {}).get("reason") if event["kind"] != "SubmitJob" else None
+    return f"{text}: {reason}" if isinstance(reason, str) else text
 
 
 def _spec(payload: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -87,4 +90,4 @@ def _spec(payload: Mapping[str, Any]) -> Mapping[str, Any]:
 
 
 _REGISTERED = ("ns_id", "gid")
-_SHOWN = ("ns_id", "gid", "job_id", "tasks", "attempt", "node_id", "epoch", "name")
+_SHOWN = ("ns_id", "gid", "job_id", "tasks", "attempt", "node_id", "epoch", "name", "priority")

@@ -17,6 +17,7 @@ import typer
 
 from hpc import submission
 from hpc.cli import output, placement, selectors, wording
+from hpc.cli.behind import BehindCommand
 from hpc.cli.exits import HUNG_UP, INTERRUPTED, READER_GONE, TERMINATED
 from hpc.cli.follow import LAST_OUTPUT_S, Followers
 from hpc.cli.options import HubUrl, client
@@ -81,7 +82,7 @@ class _Ended(KeyboardInterrupt):
 
 def add(app: typer.Typer, _verb: str | None) -> None:
     """Add the command."""
-    app.command("run", context_settings={"allow_interspersed_args": False})(run)
+    app.command("run", cls=BehindCommand, context_settings={"allow_interspersed_args": False})(run)
 
 
 def run(

@@ -16,6 +16,7 @@ from hpc import arrays, submission
 from hpc.cli import array as arrays_typed
 from hpc.cli import gate, job, output, placement, selectors
 from hpc.cli.asked import PASSED_ON
+from hpc.cli.behind import BehindCommand
 from hpc.cli.options import HubUrl, Json, client
 from hpc.cli.reasons import say_waiting
 from hpc.client import Client
@@ -86,7 +87,9 @@ BatchId = Annotated[
 
 def add(app: typer.Typer, _verb: str | None) -> None:
     """Add the command."""
-    app.command("submit", context_settings={"allow_interspersed_args": False})(submit)
+    app.command("submit", cls=BehindCommand, context_settings={"allow_interspersed_args": False})(
+        submit
+    )
 
 
 def submit(
