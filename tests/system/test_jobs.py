@@ -497,7 +497,8 @@ def test_many_ids_are_cancelled_and_waited_for_by_one_command(cluster: Cluster) 
     ids = [event["payload"]["ctx"]["job_id"] for event in events]
     said = hpc(cluster, "job", "cancel", *ids)
     assert said.returncode == 0, said.stderr
-    assert said.stderr.splitlines() == [f"job {job_id} cancelled" for job_id in ids]
+    assert said.stderr == "450 jobs cancelled\n"
     waited = hpc(cluster, "job", "wait", *ids)
     assert waited.returncode == 1
-    assert waited.stdout.splitlines() == [f"job {job_id} cancelled" for job_id in ids]
+    first = [f"job {job_id} cancelled" for job_id in ids[:10]]
+    assert waited.stdout.splitlines() == [*first, "450 jobs cancelled"]
