@@ -270,11 +270,6 @@ def _lost_with(info: Info, row: Info) -> str:
     return f": {', '.join(names)}" if names else ""
 
 
-def shared(one: str, other: str) -> int:
-    """Return how many tasks are in both of two range lists."""
-    return sum(map(len, _common(one, other)))
-
-
 def overlaps(one: str, other: str) -> bool:
     """Return whether two range lists share a task."""
     return bool(_common(one, other))
