@@ -153,12 +153,16 @@ def test_imports_point_one_way() -> None:
 
 
 def test_plugins_are_found_and_not_imported() -> None:
-    """Another package can bring a storage, transport, namespace or handler that replaces ours."""
+    """Another package can bring a storage, transport, namespace or handler that replaces ours.
+
+    What tries out the files of our log on bad disks is about that log.
+    """
     wrong = []
     for path, unit, line, target in own_imports():
         other, _, rest = target.partition(".")
         is_client_half = other == "transport" and rest in CLIENT_HALF
-        if other in PLUGINS and other != unit and not is_client_half:
+        is_disk = target.startswith("storage.sqlite") and "/testing/disk/" in shown(path)
+        if other in PLUGINS and other != unit and not (is_client_half or is_disk):
             wrong.append(f"{shown(path)}:{line}: imports `{target}`")
     assert not wrong
 

@@ -18,14 +18,14 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import pytest
-from fault_vfs import Op, fault_vfs
-from power_cut import PowerCut
 
 from hpc.domain import FieldSpec, GeneratorSpec, NamespaceSpec
 from hpc.hub.recovery import recover
 from hpc.protocols import EventLog, LogRow
 from hpc.storage import sqlite_connect
 from hpc.storage.sqlite import open_log
+from hpc.testing.disk import Op, PowerCut, fault_vfs
+from hpc.testing.disk.power_cut import lay_out
 from hpc.testing.small_hub import WALL_MS, SmallHub
 
 SEED = 11
@@ -108,8 +108,8 @@ def test_e9_after_a_crash_the_facts_are_those_of_a_prefix_with_all_that_was_ackn
     hub, known = SmallHub(), dict[int, list[Any]]()
     known[0] = living(hub)
     with fault_vfs() as vfs, closing(open_log(data, vfs=vfs.name)) as log:
-        disk = PowerCut({n: (data / n).read_bytes() for n in ("log.sqlite3", WAL)}, torn_bytes=1)
-        marker = (data / "hub.json").read_bytes()
+        files = ("hub.json", "log.sqlite3", WAL)
+        disk = PowerCut({n: (data / n).read_bytes() for n in files}, torn_bytes=1)
         vfs.ops.clear()
         for number in range(-2, TURNS):
             before = len(hub.log)
@@ -129,11 +129,9 @@ def test_e9_after_a_crash_the_facts_are_those_of_a_prefix_with_all_that_was_ackn
             acked = op.offset
             continue
         disk.do(op)
-        for number, files in enumerate(disk.states(rng)):
-            if number > 0 and not disk.pending:
-                break
+        for left in disk.states(rng):
             cuts += 1
-            disk.write(files, quick / "cut", marker)
+            lay_out(left, quick / "cut")
             with closing(open_log(quick / "cut")) as log:
                 head = log.head().last_seq
                 assert head >= acked, f"seed {SEED}, cut {cuts}: acknowledged events are lost"

@@ -11,17 +11,18 @@ from typing import NamedTuple
 
 import apsw
 import pytest
-from fault_vfs import FaultVfs, Op, fault_vfs
-from power_cut import PowerCut
 
 from hpc.errors import StorageError, StorageFull, StorageLocked
 from hpc.protocols import EventLog, LogRow
 from hpc.storage import sqlite_connect
 from hpc.storage.sqlite import open_log
+from hpc.testing.disk import FaultVfs, Op, PowerCut, fault_vfs
+from hpc.testing.disk.power_cut import lay_out
 from hpc.testing.event_log import head_of, make_row, make_rows, make_state
 
 SEED = 7
 WAL = "log.sqlite3-wal"
+FILES = ("hub.json", "log.sqlite3", WAL)
 
 
 @pytest.fixture
@@ -221,41 +222,6 @@ def test_a_read_only_file_system_is_named(small_disk: Path) -> None:
         open_log(small_disk / "new")
 
 
-def test_a_power_cut_at_any_point_loses_no_acknowledged_row(
-    data: Path, quick: Path, vfs: FaultVfs, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """After every single write the disk is cut off, torn, reopened, and held against the acks."""
-    rng = random.Random(SEED)
-    monkeypatch.setattr(sqlite_connect, "CHECKPOINT_PAGES", 12)
-    with closing(open_log(data, vfs=vfs.name)) as log:
-        disk = PowerCut({n: (data / n).read_bytes() for n in ("log.sqlite3", WAL)})
-        marker = (data / "hub.json").read_bytes()
-        vfs.ops.clear()
-        rows = make_rows(log.head(), [rng.randrange(1, 60) for _ in range(24)])
-        for row in rows:
-            log.append([row])
-            vfs.ops.append(Op("ack", ""))
-        ops = list(vfs.ops)
-    assert any(op.kind == "sync" and op.name == "log.sqlite3" for op in ops), "no checkpoint seen"
-    acked, cuts = 0, 0
-    for op in ops:
-        if op.kind == "ack":
-            acked += 1
-            continue
-        disk.do(op)
-        for number, files in enumerate(disk.states(rng)):
-            if number > 0 and not disk.pending:
-                break
-            cuts += 1
-            place = quick / "cut"
-            disk.write(files, place, marker)
-            with closing(open_log(place)) as log:
-                found = log.read(1, 10**6)
-            assert found == rows[: len(found)], f"seed {SEED}, cut {cuts}"
-            assert len(found) >= acked, f"seed {SEED}, cut {cuts}: acknowledged rows are lost"
-    assert cuts > 100
-
-
 def test_a_power_cut_in_a_snapshot_or_a_compaction_leaves_the_one_or_the_other(
     data: Path, quick: Path, vfs: FaultVfs, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -266,8 +232,7 @@ def test_a_power_cut_in_a_snapshot_or_a_compaction_leaves_the_one_or_the_other(
     monkeypatch.setattr("hpc.storage.sqlite_snapshots.PART_BYTES", 3000)
     states: dict[int, bytes] = {}
     with closing(open_log(data, vfs=vfs.name)) as log:
-        disk = PowerCut({n: (data / n).read_bytes() for n in ("log.sqlite3", WAL)})
-        marker = (data / "hub.json").read_bytes()
+        disk = PowerCut({n: (data / n).read_bytes() for n in FILES})
         vfs.ops.clear()
         rows: list[LogRow] = []
         done: list[Done] = [Done(0, [], 1)]
@@ -290,7 +255,7 @@ def test_a_power_cut_in_a_snapshot_or_a_compaction_leaves_the_one_or_the_other(
             number += 1
             continue
         disk.do(op)
-        for place in cut_places(disk, quick, marker, rng):
+        for place in cut_places(disk, quick, rng):
             cuts += 1
             with closing(open_log(place)) as log:
                 check_cut(log, rows, states, done[number], f"seed {SEED}, cut {cuts}")
@@ -314,18 +279,11 @@ def note(log: EventLog, done: list[Done]) -> Op:
     return Op("ack", "")
 
 
-def cut_places(disk: PowerCut, quick: Path, marker: bytes, rng: random.Random) -> Iterator[Path]:
+def cut_places(disk: PowerCut, quick: Path, rng: random.Random) -> Iterator[Path]:
     """Folders as a power cut now may leave them."""
-    for number, files in enumerate(disk.states(rng)):
-        if number > 0 and not disk.pending:
-            return
-        place = quick / "cut"
-        place.mkdir(exist_ok=True)
-        (place / "hub.json").write_bytes(marker)
-        (place / "log.sqlite3-shm").unlink(missing_ok=True)
-        for name, content in files.items():
-            (place / name).write_bytes(content)
-        yield place
+    for files in disk.states(rng):
+        lay_out(files, quick / "cut")
+        yield quick / "cut"
 
 
 def check_cut(

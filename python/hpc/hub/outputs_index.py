@@ -9,6 +9,7 @@ Streams that came whole stand in blocks (outputs_blocks.py), the others have row
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final, NamedTuple
@@ -280,7 +281,9 @@ class OutputsIndex:
 
     def close(self) -> None:
         """Close the file; a second call does nothing."""
-        self._db.close()
+        # A checkpoint that fails loses nothing: all of it stands in the packs.
+        with contextlib.suppress(apsw.Error):
+            self._db.close()
 
     def _prepare(self) -> None:
         # Alone with the file, SQLite needs no shared memory, which a full disk may not have.

@@ -71,24 +71,16 @@ class NodeFolder:
             Conflict: Another process is this node here, and `on_wait` is None.
         """
         path = home / "relays" / node_id
-        path.mkdir(parents=True, exist_ok=True, mode=0o700)
+        _make(path)
         lock = os.open(path / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            holder = _holder(lock)
-            if on_wait is None:
-                os.close(lock)
-                raise Conflict(
-                    f"Node `{node_id}` is held by process {holder} with the folder {path}",
-                    code="taken",
-                    hint="end that relay, or give this one another --node-id",
-                ) from None
-            on_wait(holder)
-            fcntl.flock(lock, fcntl.LOCK_EX)
-        os.ftruncate(lock, 0)
-        os.pwrite(lock, f"{os.getpid()}\n".encode(), 0)
-        return cls(path, lock, boot_id=boot_id or BOOT_ID.read_text(encoding="ascii").strip())
+            _take(lock, path, node_id, on_wait)
+            os.ftruncate(lock, 0)
+            os.pwrite(lock, f"{os.getpid()}\n".encode(), 0)
+            return cls(path, lock, boot_id=boot_id or BOOT_ID.read_text(encoding="ascii").strip())
+        except BaseException:
+            os.close(lock)
+            raise
 
     def close(self) -> None:
         """Let the next process be this node; a second call does nothing."""
@@ -162,6 +154,22 @@ class NodeFolder:
         return made.folder_id
 
 
+def _take(lock: int, path: Path, node_id: str, on_wait: Callable[[str], None] | None) -> None:
+    """Take the lock of a node's folder, or wait until its holder has ended."""
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        holder = _holder(lock)
+        if on_wait is None:
+            raise Conflict(
+                f"Node `{node_id}` is held by process {holder} with the folder {path}",
+                code="taken",
+                hint="end that relay, or give this one another --node-id",
+            ) from None
+        on_wait(holder)
+        fcntl.flock(lock, fcntl.LOCK_EX)
+
+
 def _replace(path: Path, content: bytes) -> None:
     """Replace a file, all or nothing, on disk when this returns."""
     draft = path.with_suffix(".new")
@@ -170,11 +178,23 @@ def _replace(path: Path, content: bytes) -> None:
         file.flush()
         os.fsync(file.fileno())
     draft.replace(path)
-    folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
+    _sync_folder(path.parent)
+
+
+def _make(folder: Path) -> None:
+    """Make a folder and those above it, on disk when this returns: it will hold the epoch."""
+    for missing in reversed([p for p in (folder, *folder.parents) if not p.exists()]):
+        missing.mkdir(exist_ok=True, mode=0o700)
+        _sync_folder(missing.parent)
+
+
+def _sync_folder(folder: Path) -> None:
+    """Make the names in a folder durable."""
+    opened = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
-        os.fsync(folder)
+        os.fsync(opened)
     finally:
-        os.close(folder)
+        os.close(opened)
 
 
 def _holder(lock: int) -> str:

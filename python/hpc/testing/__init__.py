@@ -6,13 +6,17 @@
 | `event_log.py` | a storage: the contract of an event log                               |
 | `processes.py` | a Hub, relays and monitors as real processes                          |
 | `small_hub.py` | a Hub in memory, with a clock that a test moves                       |
+| `disk/`        | disks that lose power, fill up or break, under what ships             |
 
-`checks.py`, `lab.py`, `events.py` and `joins.py` are what `laws.py` is made of. It needs pytest and
-Hypothesis, which `pip install 'hpc-lattice[testing]'` brings; nothing else of the package imports
-anything from here.
+`checks.py`, `lab.py`, `events.py` and `joins.py` are what `laws.py` is made of. The suites need
+pytest and Hypothesis, which `pip install 'hpc-lattice[testing]'` brings; `small_hub.py` and `disk/`
+need neither. Nothing else of the package imports anything from here.
 """
 
-import pytest
+import contextlib
 
-# Their assertions explain themselves as those of a test module do.
-pytest.register_assert_rewrite("hpc.testing.event_log")
+with contextlib.suppress(ImportError):
+    import pytest
+
+    # Their assertions explain themselves as those of a test module do.
+    pytest.register_assert_rewrite("hpc.testing.event_log")
