@@ -96,6 +96,10 @@ def _check_hook(field: str, script: str | None) -> None:
         raise UsageError(f"`{field}` must be a command for the shell, got {script!r}", field=field)
 
 
+MIN_FREE_BYTES_DEFAULT: Final = 64 << 20
+"""Below it a Hub takes what ends something, and nothing else."""
+
+
 class HubConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Settings of one Hub.
 
@@ -110,6 +114,8 @@ class HubConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
         compact_s: How often the log is looked through for what is past its retention.
         keep_output_s: How long the output of tasks is kept.
         output_quota_bytes: How much of it; the oldest goes first.
+        min_free_bytes: While less is free on the log's disk, submits are refused.
+        set_aside_damaged: Start without what damaged batches say.
     """
 
     home: Path
@@ -123,11 +129,14 @@ class HubConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     compact_s: float = 3600.0
     keep_output_s: float = KEEP_OUTPUT_S_DEFAULT
     output_quota_bytes: int = OUTPUT_QUOTA_BYTES_DEFAULT
+    min_free_bytes: int = MIN_FREE_BYTES_DEFAULT
+    set_aside_damaged: bool = False
 
     def __post_init__(self) -> None:
         _between("port", self.port, 0, _PORT_MAX, "")
         _between("snapshot-events", self.snapshot_events, 1, 10**9, "")
         _between("compact-every", self.compact_s, 0.1, 366 * 86_400, " s")
+        _between("min-free", self.min_free_bytes >> 20, 1, 1 << 20, " MiB")
         _check_retention(self.keep_output_s, self.output_quota_bytes)
         _between("lease", self.lease_s, 0.5, 86_400, " s")
         if self.reclaim_s is not None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from hpc.protocols import Answer
 
@@ -150,7 +150,7 @@ class HubPorts(Protocol):
         """Return what differs between two cursors, as `GET /diff` answers it."""
         ...
 
-    def figures(self) -> dict[str, int]:
+    def figures(self) -> dict[str, Any]:
         """Return counts since the start: `requests`, `turns`, `commits`, ..., and what is open."""
         ...
 

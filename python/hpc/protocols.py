@@ -72,6 +72,13 @@ class LogReader(Protocol):
         """
         ...
 
+    def next_after(self, first_seq: int) -> int | None:
+        """Return the first seq of the next batch that is there, or None.
+
+        It is how to go on behind a batch that `read` raises `StorageDamaged` for.
+        """
+        ...
+
     def read_control(self) -> list[LogRow]:
         """Return every row with flag bit 0, in order."""
         ...
@@ -170,10 +177,6 @@ class LogInspector(LogReader, Protocol):
 
     def instant(self) -> AbstractContextManager[None]:
         """What is read within is the log as it is at the first look, whatever is written."""
-        ...
-
-    def next_after(self, first_seq: int) -> int | None:
-        """Return the first seq of the next batch that is there, or None."""
         ...
 
     def integrity(self) -> list[str]:

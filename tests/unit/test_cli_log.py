@@ -195,7 +195,7 @@ def test_an_export_that_fails_leaves_nothing(
     data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Half a copy would be taken for one."""
-    monkeypatch.setattr("hpc.storage.sqlite_tools._sync", full)
+    monkeypatch.setattr("hpc.storage.folder.sync_file", full)
     run(capsys, "log", "export", "-o", str(tmp_path / "copy"), code=1)
     assert not [p for p in tmp_path.iterdir() if p.name.startswith("copy")]
     _, err = run(capsys, "log", "export", "-o", str(tmp_path / "no" / "copy"), code=1)

@@ -19,6 +19,7 @@ from hpc.errors import (
     StorageDamaged,
     StorageError,
     StorageForeign,
+    StorageFull,
     StorageLocked,
 )
 from hpc.protocols import LogRow
@@ -108,6 +109,41 @@ def test_a_log_of_the_former_version_is_brought_up_in_place(data: Path) -> None:
     with closing(sqlite3.connect(data / "log.sqlite3")) as db:
         assert db.execute("PRAGMA user_version").fetchone() == (2,)
         assert db.execute("SELECT min(seq), count(*) FROM events").fetchone() == (2, 5)
+
+
+def test_fault_17_a_copy_of_the_former_version_is_kept(data: Path) -> None:
+    """Who has to go back to the former program finds the log that it has written."""
+    fill(data, 3)
+    make_former(data)
+    with closing(open_log(data)) as log:
+        log.append([make_row(log.head())])
+    with closing(sqlite3.connect(data / "log.sqlite3.v1")) as db:
+        assert db.execute("PRAGMA user_version").fetchone() == (1,)
+        assert db.execute("PRAGMA integrity_check").fetchone() == ("ok",)
+        assert db.execute("SELECT count(*) FROM events").fetchone() == (3,)
+        tables = db.execute("SELECT name FROM sqlite_schema WHERE name LIKE 'snapshot%'")
+        assert tables.fetchall() == []
+    assert not list(data.glob("*.part"))
+
+
+def test_fault_17_without_room_for_the_copy_nothing_is_changed(
+    data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The log is read as it is until there is space."""
+    fill(data, 3)
+    make_former(data)
+
+    def full(*_: object) -> None:
+        raise StorageFull("planted")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("hpc.storage.log_file.copy_to", full)
+        with closing(open_log(data)) as log:
+            assert len(log.read(1, 10)) == 3
+            with pytest.raises(StorageFull):
+                log.append([make_row(log.head())])
+    with closing(sqlite3.connect(data / "log.sqlite3")) as db:
+        assert db.execute("PRAGMA user_version").fetchone() == (1,)
 
 
 def test_an_upgrade_that_is_cut_off_has_not_begun(data: Path) -> None:

@@ -38,6 +38,9 @@ SQLITE_MIN: Final = (3, 51, 3)
 SELF_CHECK_S_MAX: Final = 60.0
 ASK_S_MAX: Final = 5.0
 
+SHOWN_MAX: Final = 5
+"""Damaged batches that are named."""
+
 AHEAD_S_MAX: Final = 5.0
 """An event that is dated further ahead of the Hub's clock is brought back to it."""
 
@@ -269,7 +272,10 @@ class Hub:
         yield Finding("access", "ok", f"{access.url} {token}{mode}")
         with contextlib.closing(HttpClient(lambda: access, timeout_s=ASK_S_MAX)) as http:
             found, date = self._ask(http, access.url)
+            damaged = self._damaged(http) if found.level == "ok" else None
         yield found
+        if damaged is not None:
+            yield damaged
         yield clock(date)
 
     def _ask(self, http: HttpClient, url: str) -> tuple[Finding, str | None]:
@@ -292,6 +298,23 @@ class Hub:
                 "hub", "warning", f"{found}; this is {__version__}", "use one version"
             ), date
         return Finding("hub", "ok", found), date
+
+    def _damaged(self, http: HttpClient) -> Finding | None:
+        """Return what the Hub has found damaged in its log, if it has."""
+        try:
+            found = http.get("/healthz", [("full", "true")]).json().get("damaged", [])
+            seqs = ", ".join(str(int(one["seq"])) for one in found[:SHOWN_MAX])
+        except (HpcError, KeyError, ValueError, TypeError, AttributeError):
+            return None
+        if not found:
+            return None
+        more = f" and {len(found) - SHOWN_MAX} more" if len(found) > SHOWN_MAX else ""
+        return Finding(
+            "log",
+            "problem",
+            f"degraded: {len(found)} damaged batches are set aside, at seq {seqs}{more}",
+            "see `hpc log verify`; stop the Hub and restore an exported log: hpc log restore FILE",
+        )
 
 
 def clock(date: str | None) -> Finding:

@@ -57,6 +57,14 @@ def hub(
         str,
         typer.Option("--output-quota", metavar="SIZE", help="Of more the oldest goes."),
     ] = "10G",
+    min_free: Annotated[
+        str,
+        typer.Option("--min-free", metavar="SIZE", help="Below it only reports are taken."),
+    ] = "64M",
+    set_aside_damaged: Annotated[
+        bool,
+        typer.Option("--set-aside-damaged", help="Start without what damaged batches say."),
+    ] = False,
     storage: Annotated[
         str, typer.Option("--storage", metavar="NAME", help="The plugin of the log.")
     ] = "sqlite",
@@ -82,6 +90,8 @@ def hub(
         compact_s=parse_duration(compact_every, field="compact-every"),
         keep_output_s=parse_duration(keep_output, field="keep-output"),
         output_quota_bytes=parse_memory(output_quota, field="output-quota") << 20,
+        min_free_bytes=parse_memory(min_free, field="min-free") << 20,
+        set_aside_damaged=set_aside_damaged,
     )
     from hpc.hub import data_folders  # noqa: PLC0415
     from hpc.hub.process import check_loopback, run_hub  # noqa: PLC0415 - it takes a while

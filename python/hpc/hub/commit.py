@@ -25,8 +25,16 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any, Final, NamedTuple, Protocol
 
-from hpc.errors import HpcError, StorageError, StorageFull, StorageKnown, StorageLocked
+from hpc.errors import (
+    HpcError,
+    StorageDamaged,
+    StorageError,
+    StorageFull,
+    StorageKnown,
+    StorageLocked,
+)
 from hpc.hub.outputs import Stored
+from hpc.hub.quarantine import Quarantine
 from hpc.hub.space import DROPPED, WRITES, Space, no_space
 from hpc.hub.upkeep import Engine as KeptEngine
 from hpc.hub.upkeep import Upkeep
@@ -201,6 +209,7 @@ class Committer:
         clock: Where time comes from.
         space: When to refuse writes for want of space.
         upkeep: Snapshots and compaction; without it there are none.
+        quarantine: Notes damaged batches that a late generator would count.
         timer_s: By which steps and appends are timed; called on the appender's thread as well.
     """
 
@@ -214,6 +223,7 @@ class Committer:
         clock: Clock | None = None,
         space: Space | None = None,
         upkeep: Upkeep | None = None,
+        quarantine: Quarantine | None = None,
         timer_s: Callable[[], float] = time.perf_counter,
     ) -> None:
         self._log = log
@@ -223,6 +233,7 @@ class Committer:
         self._clock = clock or SystemClock()
         self._space = space or Space()
         self._upkeep = upkeep
+        self._quarantine = quarantine or Quarantine()
         self._timer_s = timer_s
         self._engine = build_engine()
         self.head_seq = self._engine.last_seq
@@ -356,7 +367,8 @@ class Committer:
         is_due = self._wake_ms is not None and mono_ms >= self._wake_ms and not is_paused
         build: list[LogRow] = []
         if self._build_from is not None:
-            build = self._log.read(self._build_from, max(BUILD_EVENTS, 2 * self._recorded))
+            wanted = max(BUILD_EVENTS, 2 * self._recorded)
+            build = self._quarantine.rows(self._log, self._build_from, wanted)
         ahead, self._ahead = self._ahead, None
         stepped: _Stepped | None = None
         fault: Exception | None = None
@@ -482,10 +494,10 @@ class Committer:
     def _after_no_append(self, error: StorageError, inputs: list[Input], outcome: Outcome) -> None:
         began_ms = self._clock.mono_ms()
         refusal = no_space(error.message)
-        if isinstance(error, StorageLocked):
+        if isinstance(error, StorageLocked | StorageDamaged):
             refusal = problem(
                 503,
-                "storage_locked",
+                error.code,
                 "The log cannot be written now",
                 f"{error.message}; nothing was recorded",
                 "send the same request again",
@@ -498,7 +510,11 @@ class Committer:
 
     def _after_known(self, error: StorageKnown, inputs: list[Input], outcome: Outcome) -> None:
         """Remind the engine of a receipt that it no longer had, and run all of the turn again."""
-        row = self._log.receipt(error.batch_id)
+        try:
+            row = self._log.receipt(error.batch_id)
+        except StorageDamaged as damage:
+            self._after_no_append(damage, inputs, outcome)
+            return
         if row is None:
             raise AssertionError(f"The log knows batch `{error.batch_id}` and has no receipt of it")
         unanswered = {**self._open, **_by_token(inputs)}

@@ -28,10 +28,12 @@ from hpc.config import Access, HubConfig, is_written, read_access, write_access
 from hpc.errors import HpcError, UsageError
 from hpc.hub.commit import Committer, SystemClock
 from hpc.hub.outputs import OutputStore
+from hpc.hub.quarantine import Quarantine
 from hpc.hub.recovery import recover
 from hpc.hub.registration import register
 from hpc.hub.service import Service
 from hpc.hub.side import Side
+from hpc.hub.space import Space
 from hpc.hub.turn import Turns
 from hpc.hub.upkeep import Upkeep
 from hpc.ports import Transport
@@ -73,7 +75,7 @@ def run_hub(
         check_loopback(config.host)
         token = _token(config)
         digest = hashlib.sha256(token.encode()).digest()
-        process = _Process(config, log, Service(log.hub_id, digest), namespaces)
+        process = _Process(config, log, digest, namespaces)
         uvloop.run(process.run(transport, token))
 
 
@@ -103,12 +105,13 @@ class _Process:
         self,
         config: HubConfig,
         log: EventLog,
-        service: Service,
+        token_sha256: bytes,
         namespaces: Sequence[Namespace],
     ) -> None:
         self._config = config
         self._log = log
-        self._service = service
+        self._quarantine = Quarantine()
+        self._service = Service(log.hub_id, token_sha256, self._quarantine)
         self._namespaces = namespaces
         self._clock = SystemClock()
         self._failed: HpcError | None = None
@@ -158,9 +161,11 @@ class _Process:
                 if not self._told_to_end.is_set():
                     self._service.is_ready = True
                     print(f"hub ready at {url}", flush=True)
+                looking = asyncio.ensure_future(self._quarantine.look_through(side, turns.head_seq))
                 ending = asyncio.ensure_future(self._told_to_end.wait())
                 await _first(ending, serving)
                 ending.cancel()
+                looking.cancel()
             finally:
                 await turns.close()
                 await side.close()
@@ -185,9 +190,13 @@ class _Process:
                 reclaim_ms=config.reclaim_ms,
                 keep_jobs_ms=config.keep_jobs_ms,
                 clock=self._clock,
+                quarantine=self._quarantine,
+                set_aside=config.set_aside_damaged,
             ),
             lease_ms=config.lease_ms,
             clock=self._clock,
+            space=Space(config.min_free_bytes),
+            quarantine=self._quarantine,
             upkeep=Upkeep(
                 self._log,
                 self._clock,

@@ -3,21 +3,25 @@
 The log is the truth; the engine's state is rebuilt from it row by row, and the checksum chain is
 verified on the way. It begins at the newest snapshot that verifies (restoring.py), or else at the
 log's beginning. Below the compaction floor a snapshot is not a cache but the truth, and without one
-the Hub does not start.
+the Hub does not start. Nor does it where a batch is damaged that the state rests on, unless it is
+told to leave it out; beside other damage it starts (quarantine.py).
 """
 
 from __future__ import annotations
 
+import contextlib
+import functools
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Final
 
 from hpc._core import Hub
 from hpc.errors import StorageDamaged
 from hpc.hub.commit import Clock
+from hpc.hub.quarantine import Quarantine
 from hpc.hub.restoring import restore_newest
-from hpc.protocols import EventLog
+from hpc.protocols import EventLog, LogRow
 
 REPLAY_EVENTS: Final = 5000
 """Events that are read and replayed at a time."""
@@ -30,6 +34,8 @@ def recover(
     reclaim_ms: int,
     clock: Clock,
     keep_jobs_ms: int | None = None,
+    quarantine: Quarantine | None = None,
+    set_aside: bool = False,
 ) -> Hub:
     """Rebuild the engine from a log.
 
@@ -42,6 +48,8 @@ def recover(
         reclaim_ms: How long leases of a lost node stay its own.
         clock: Where time comes from.
         keep_jobs_ms: The engine forgets jobs that ended so long ago; None: it keeps them.
+        quarantine: Where damaged batches are noted that the state does not rest on.
+        set_aside: Leave out those that it does rest on, too: what they said is not known then.
 
     Raises:
         StorageDamaged: The chain does not match, and the message names the batch; or the log was
@@ -58,14 +66,19 @@ def recover(
             keep_jobs_ms=keep_jobs_ms,
         )
 
-    engine = restore_newest(log, new) or _empty(log, new)
-    begun_at = engine.last_seq
-    next_seq = begun_at + 1
-    while rows := log.read(next_seq, REPLAY_EVENTS):
-        engine.replay(rows)
-        next_seq = rows[-1].first_seq + rows[-1].count
+    quarantine = quarantine or Quarantine()
+    read = functools.partial(quarantine.rows, log) if set_aside else log.read
+    with _refused():
+        engine = restore_newest(log, new) or _empty(log, new, read)
+        begun_at = engine.last_seq
+        next_seq = begun_at + 1
+        while rows := read(next_seq, REPLAY_EVENTS):
+            (engine.replay_around if set_aside else engine.replay)(rows)
+            next_seq = rows[-1].first_seq + rows[-1].count
     # A generator that was registered after the snapshot reads the log from its beginning.
-    while (wanted := engine.build_from) is not None and (rows := log.read(wanted, REPLAY_EVENTS)):
+    while (wanted := engine.build_from) is not None and (
+        rows := quarantine.rows(log, wanted, REPLAY_EVENTS)
+    ):
         engine.catch_up(rows)
     engine.start(wall_ms=clock.wall_ms(), mono_ms=clock.mono_ms())
     took_s = time.perf_counter() - began_s
@@ -75,13 +88,39 @@ def recover(
     return engine
 
 
-def _empty(log: EventLog, new: Callable[[], Hub]) -> Hub:
+@contextlib.contextmanager
+def _refused() -> Iterator[None]:
+    """Say what can be done about damage that the state rests on."""
+    try:
+        yield
+    except StorageDamaged as error:
+        raise StorageDamaged(
+            f"{error.message}; what the log says after it cannot be known",
+            hint="restore the folder from a backup, or an exported log by `hpc log restore FILE`; "
+            "or start without what damaged batches say: `hpc hub --set-aside-damaged`",
+        ) from error
+
+
+def _empty(log: EventLog, new: Callable[[], Hub], read: Callable[[int, int], list[LogRow]]) -> Hub:
     floor = log.floor()
     if floor > 1:
         raise StorageDamaged(
-            f"The log was compacted below seq {floor}, and none of its snapshots can be used",
-            hint="restore the folder from a backup, or an exported log by `hpc log restore FILE`",
+            f"The log was compacted below seq {floor}, and none of its snapshots can be used"
         )
     engine = new()
-    engine.preload(log.read_control())
+    try:
+        engine.preload(log.read_control())
+    except StorageDamaged:
+        if read == log.read:
+            raise
+        engine = new()
+        engine.preload(list(_control(read)))
     return engine
+
+
+def _control(read: Callable[[int, int], list[LogRow]]) -> Iterator[LogRow]:
+    """Yield the registrations that can be read, from a look at the whole log."""
+    next_seq = 1
+    while rows := read(next_seq, REPLAY_EVENTS):
+        yield from (row for row in rows if row.flags & 1 and row.body)
+        next_seq = rows[-1].first_seq + rows[-1].count

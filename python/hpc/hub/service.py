@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import itertools
 import sys
 import traceback
-from collections.abc import Callable
-from typing import Final
+from collections.abc import Callable, Container
+from typing import Any, Final
 
 from hpc._core import events_page, job_events_page
 from hpc.errors import StorageError
@@ -22,11 +23,12 @@ from hpc.hub.log_reader import LogReader
 from hpc.hub.outputs import OutputStore
 from hpc.hub.past import Past
 from hpc.hub.past_query import VERBS
+from hpc.hub.quarantine import Quarantine, SetAside
 from hpc.hub.side import Side, unreadable
 from hpc.hub.tasks import Tasks
 from hpc.hub.turn import Turns
 from hpc.ports import Answered, JobFeed, LogQuery, LogReading, PokeFeed
-from hpc.problems import compacted, internal, stopping
+from hpc.problems import compacted, internal, problem, stopping
 from hpc.protocols import Answer, EventLog, LogRow
 
 PAGE_ROWS_EVENTS: Final = 1000
@@ -48,8 +50,11 @@ PIECE_BYTES: Final = 1024 * 1024
 class Service:
     """Implements `HubPorts`."""
 
-    def __init__(self, hub_id: str, token_sha256: bytes) -> None:
+    def __init__(
+        self, hub_id: str, token_sha256: bytes, quarantine: Quarantine | None = None
+    ) -> None:
         self.hub_id = hub_id
+        self._quarantine = quarantine or Quarantine()
         self.token_sha256 = token_sha256
         self.is_ready = False
         self._turns: Turns | None = None
@@ -117,7 +122,7 @@ class Service:
         try:
             if job_id is not None:
                 return await _job_events(self._turns, _JobPage(job_id, cursor, limit))
-            body = await self._turns.on_log(lambda log: _page(log, cursor, limit))
+            body = await self._turns.on_log(lambda log: _page(log, self._quarantine, cursor, limit))
         except StorageError as error:
             return unreadable(error)
         return body if isinstance(body, Answer) else Answer(200, body)
@@ -169,9 +174,11 @@ class Service:
             return stopping()
         return await self._reader.open(job_id, query)
 
-    def figures(self) -> dict[str, int]:
-        """Return what has been done since the start, and how much is open."""
-        return {} if self._turns is None else self._turns.figures()
+    def figures(self) -> dict[str, Any]:
+        """Return what has been done since the start, how much is open, and what is damaged."""
+        if self._turns is None:
+            return {}
+        return {**self._turns.figures(), "damaged": self._quarantine.found()}
 
     @property
     def _feeds(self) -> Feeds:
@@ -182,7 +189,7 @@ def _cancel(asking: asyncio.Future[Answer]) -> None:
     asking.cancel()
 
 
-def _page(log: EventLog, cursor: int, limit: int) -> bytes | Answer:
+def _page(log: EventLog, quarantine: Quarantine, cursor: int, limit: int) -> bytes | Answer:
     head_seq = log.head().last_seq
     begun = _begun(log, head_seq, cursor)
     if isinstance(begun, Answer):
@@ -192,15 +199,35 @@ def _page(log: EventLog, cursor: int, limit: int) -> bytes | Answer:
     rows: list[LogRow] = []
     size, events = 0, 0
     while events < limit and size < PAGE_BYTES and next_seq <= head_seq:
-        found = log.read(next_seq, min(limit - events, PAGE_ROWS_EVENTS))
+        given = quarantine.rows(log, next_seq, min(limit - events, PAGE_ROWS_EVENTS))
+        damaged = {one.seq: one for one in quarantine.found()}
+        found = list(itertools.takewhile(_is_whole(damaged), given))
+        rows += found
+        if given and not rows:
+            return _set_aside(damaged[given[0].first_seq])
         if not found:
             break
-        rows += found
         size += sum(len(row.body) for row in found)
         events += found[-1].first_seq + found[-1].count - next_seq
         next_seq = found[-1].first_seq + found[-1].count
     page = events_page(rows, cursor, limit, head_seq)
     return page[:-1] + b',"snapshot":true}' if is_whole else page
+
+
+def _is_whole(damaged: Container[int]) -> Callable[[LogRow], bool]:
+    return lambda row: row.first_seq not in damaged
+
+
+def _set_aside(batch: SetAside) -> Answer:
+    return problem(
+        410,
+        "damaged",
+        "The log is damaged here",
+        f"the batch at seq {batch.seq} is not as it was recorded: {batch.why}",
+        f"read on with `cursor` as {batch.until - 1}",
+        field="cursor",
+        floor=batch.until,
+    )
 
 
 async def _job_events(turns: Turns, page: _JobPage) -> Answer:

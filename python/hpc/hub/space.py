@@ -19,11 +19,9 @@ from typing import Final
 
 import msgspec
 
+from hpc.config import MIN_FREE_BYTES_DEFAULT
 from hpc.problems import problem
 from hpc.protocols import Answer
-
-RESERVE_BYTES: Final = 64 * 1024 * 1024
-"""Free space below which submits are refused."""
 
 PAUSE_MS_MIN: Final = 1000
 """How long nothing is written after an append that found no space."""
@@ -105,7 +103,7 @@ class Space:
         paused_until_ms: Monotonic ms before which nothing that writes is taken.
     """
 
-    def __init__(self, reserve_bytes: int = RESERVE_BYTES) -> None:
+    def __init__(self, reserve_bytes: int = MIN_FREE_BYTES_DEFAULT) -> None:
         self._reserve_bytes = reserve_bytes
         self.paused_until_ms = 0
         self._pause: Answer | None = None

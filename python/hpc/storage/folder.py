@@ -165,6 +165,15 @@ def sync_folder(folder: Path) -> None:
         os.close(fd)
 
 
+def sync_file(path: Path) -> None:
+    """Make what a file holds durable."""
+    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+
+
 def cannot(verb: str, path: Path, error: OSError) -> StorageError:
     """Return the error that says what could not be done to `path`, and why."""
     if error.errno in {errno.ENOSPC, errno.EDQUOT}:

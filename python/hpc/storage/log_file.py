@@ -186,6 +186,42 @@ def upgrade(db: apsw.Connection) -> None:
         db.pragma("user_version", VERSION)
 
 
+def back_up(path: Path, db: apsw.Connection) -> None:
+    """Copy a log of a former version to `log.sqlite3.v1`, before it is brought up; synced.
+
+    Raises:
+        StorageFull: There is no room for it; the log is as it was.
+        StorageError: It cannot be written.
+    """
+    copy = path.with_name(f"{path.name}.v{db.pragma('user_version')}")
+    draft = copy.with_name(f"{copy.name}.part")
+    try:
+        copy_to(db, draft)
+        draft.rename(copy)
+        folder.sync_folder(path.parent)
+    except OSError as error:
+        raise folder.cannot("written", copy, error) from error
+    finally:
+        draft.unlink(missing_ok=True)
+
+
+def copy_to(db: apsw.Connection, path: Path) -> None:
+    """Copy an open log into a new file, in one step and as it is at one instant; synced.
+
+    Raises:
+        StorageError: It cannot be read or written, with the reason.
+        OSError: Likewise.
+    """
+    path.unlink(missing_ok=True)
+    os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
+    with translated(path, "written"), contextlib.closing(apsw.Connection(str(path))) as copied:
+        # In one step: others write meanwhile, and the copy need not begin anew.
+        with copied.backup("main", db, "main") as backup:
+            backup.step(-1)
+        copied.pragma("journal_mode", "delete")
+    folder.sync_file(path)
+
+
 def hub_id_of(path: Path, db: apsw.Connection) -> str:
     """Return the id of the Hub that an open log belongs to.
 

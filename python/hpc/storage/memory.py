@@ -81,6 +81,12 @@ class MemoryReader:
             events += row.count
         return found
 
+    def next_after(self, first_seq: int) -> int | None:
+        """Return the first seq of the next batch that is there, or None."""
+        rows = self._open().rows
+        at = bisect_right(rows, first_seq, key=lambda row: row.first_seq)
+        return rows[at].first_seq if at < len(rows) else None
+
     def read_control(self) -> list[LogRow]:
         """Return every row with flag bit 0, in order."""
         return [row for row in self._open().rows if row.flags & 1]

@@ -86,6 +86,14 @@ class SqliteReader:
                     break
         return found
 
+    def next_after(self, first_seq: int) -> int | None:
+        """Return the first seq of the next batch that is there, or None."""
+        with self._using("read"):
+            found: list[Any] = self._db.execute(
+                "SELECT min(first_seq) FROM log WHERE first_seq > ?", (first_seq,)
+            ).fetchall()
+        return None if found[0][0] is None else int(found[0][0])
+
     def read_control(self) -> list[LogRow]:
         """Return every row with flag bit 0, in order."""
         return self._rows(f"SELECT {_ROW} FROM log WHERE flags & 1 ORDER BY first_seq", ())  # noqa: S608

@@ -107,6 +107,7 @@ def _prepare_writer(path: Path, db: apsw.Connection) -> None:
     db.pragma("synchronous", "FULL")
     db.pragma("wal_autocheckpoint", 0)
     if db.pragma("user_version") < log_file.VERSION:
+        log_file.back_up(path, db)
         log_file.upgrade(db)
     # After an fsync that failed, the page cache may show a commit that is not on disk, and a retry
     # of its batch would be acknowledged. Copied into the database and synced there, it is.

@@ -12,7 +12,6 @@ import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import apsw
 
@@ -40,14 +39,6 @@ class SqliteLogReader(SqliteReader):
             with self._using("read"):
                 self._db.execute("ROLLBACK")
 
-    def next_after(self, first_seq: int) -> int | None:
-        """Return the first seq of the next batch that is there, or None."""
-        with self._using("read"):
-            found: list[Any] = self._db.execute(
-                "SELECT min(first_seq) FROM log WHERE first_seq > ?", (first_seq,)
-            ).fetchall()
-        return None if found[0][0] is None else int(found[0][0])
-
     def integrity(self) -> list[str]:
         """Return what SQLite finds wrong with the file's structure, sentence by sentence."""
         with self._using("read"):
@@ -56,15 +47,8 @@ class SqliteLogReader(SqliteReader):
 
     def copy_to(self, path: Path) -> LogHead:
         """Copy the log as it is at one instant into a new file, synced; returns its head."""
-        path.unlink(missing_ok=True)
-        with self._using("read"), translated(path, "written"):
-            os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
-            with contextlib.closing(apsw.Connection(str(path))) as copied:
-                # In one step: others write meanwhile, and the copy need not begin anew.
-                with copied.backup("main", self._db, "main") as backup:
-                    backup.step(-1)
-                copied.pragma("journal_mode", "delete")
-            _sync(path)
+        with self._using("read"):
+            log_file.copy_to(self._db, path)
         with contextlib.closing(open_file(path, SqliteReader)) as copy:
             return copy.head()
 
@@ -138,7 +122,7 @@ class SqliteTools:
             draft = path.with_name(f"{LOG}.new")
             shutil.copyfile(file, draft)
             draft.chmod(0o600)
-            _sync(draft)
+            folder.sync_file(draft)
             draft.rename(path)
             folder.sync_folder(data)
         except OSError as error:
@@ -177,11 +161,3 @@ class SqliteTools:
 def _forget(*names: Path) -> None:
     for name in names:
         name.unlink(missing_ok=True)
-
-
-def _sync(path: Path) -> None:
-    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)

@@ -131,6 +131,13 @@ class EventLogContract:
             assert log.read(1, 100) == rows
             assert log.head() == head_of(rows)
 
+    def test_the_next_batch_is_found(self, open_log: OpenLog) -> None:
+        """Whoever cannot read a batch goes on behind it."""
+        with contextlib.closing(open_log()) as log:
+            assert log.next_after(0) is None
+            log.append(make_rows(log.head(), [2, 3, 1]))
+            assert [log.next_after(seq) for seq in range(7)] == [1, 3, 3, 6, 6, 6, None]
+
     def test_rows_come_back_as_rows_of_bytes(self, open_log: OpenLog) -> None:
         """The engine takes them as they come, so their types must not depend on the storage."""
         with contextlib.closing(open_log()) as log:

@@ -84,6 +84,11 @@ impl Hub {
             .map_err(|fault| damaged(py, &fault))
     }
 
+    fn replay_around(&self, py: Python<'_>, rows: Vec<RowIn>) -> PyResult<()> {
+        py.detach(|| self.guarded(|hub| hub.replay_around(&core_rows(&rows)?)))
+            .map_err(|fault| damaged(py, &fault))
+    }
+
     fn restore(&self, py: Python<'_>, state: PyBackedBytes) -> PyResult<()> {
         py.detach(|| self.guarded(|hub| hub.restore(&state)))
             .map_err(|fault| damaged(py, &fault))

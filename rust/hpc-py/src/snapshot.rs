@@ -27,17 +27,24 @@ pub fn check_snapshot<'py>(
 }
 
 /// Verifies rows that should follow a chain value: the chain value behind them, and each row that
-/// is not as it was recorded.
+/// is not as it was recorded. With `only_chain` bodies are not looked into.
 #[pyfunction]
+#[pyo3(signature = (rows, chain, next_seq, *, only_chain = false))]
 pub fn verify_rows<'py>(
     py: Python<'py>,
     rows: Vec<RowIn>,
     chain: PyBackedBytes,
     next_seq: u64,
+    only_chain: bool,
 ) -> PyResult<(Bound<'py, PyBytes>, Vec<Damaged>)> {
     let verified = py.detach(|| {
         let former = digest_of(&chain, "the log")?;
-        let (chain, found) = entry::verify(&core_rows(&rows)?, &former, next_seq);
+        let verify = if only_chain {
+            entry::verify_chain
+        } else {
+            entry::verify
+        };
+        let (chain, found) = verify(&core_rows(&rows)?, &former, next_seq);
         let found = found.into_iter();
         let found: Vec<Damaged> = found.map(|d| (d.first_seq, d.batch_id, d.why)).collect();
         Ok((chain, found))

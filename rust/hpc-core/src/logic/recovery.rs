@@ -53,6 +53,24 @@ impl Hub {
         self.replay_to(rows, u64::MAX)
     }
 
+    /// The same around batches that were set aside: of those the caller has left out the body. What they
+    /// said is not known, and this Hub is not what the log was.
+    ///
+    /// # Errors
+    /// As [`Hub::replay`], of the others.
+    pub fn replay_around(&mut self, rows: &[LogRow]) -> Result<(), Fault> {
+        for row in rows {
+            if row.body.is_empty() {
+                let end = row.first_seq + u64::from(row.count);
+                self.last_seq = self.last_seq.max(end.saturating_sub(1));
+                self.chain = row.chain;
+            } else {
+                self.replay(std::slice::from_ref(row))?;
+            }
+        }
+        Ok(())
+    }
+
     /// The same up to a seq, also within a row; what follows may go on from there. A Hub that is
     /// bounded so is only read, and remembers no receipts.
     ///
