@@ -222,6 +222,29 @@ def test_a_read_only_file_system_is_named(small_disk: Path) -> None:
         open_log(small_disk / "new")
 
 
+def test_fault_15_a_wal_cut_at_any_length_leaves_what_was_whole(
+    data: Path, quick: Path, vfs: FaultVfs
+) -> None:
+    """Its frames have checksums: rows up to the cut are there, no more and no less."""
+    with closing(open_log(data, vfs=vfs.name)) as log:
+        rows = make_rows(log.head(), [1, 40, 2, 3, 60, 1])
+        lengths = []
+        for row in rows:
+            vfs.ops.clear()
+            log.append([row])
+            lengths.append(max(op.offset + len(op.data) for op in vfs.ops if op.name == WAL))
+        files = {name: bytearray((data / name).read_bytes()) for name in FILES}
+    whole = files[WAL][: lengths[-1]]
+    rng = random.Random(SEED)
+    cuts = {0, *range(1, 40), *lengths, *(n - 1 for n in lengths)}
+    for length in sorted(cuts | {rng.randrange(len(whole)) for _ in range(60)}):
+        lay_out({**files, WAL: whole[:length]}, quick / "cut")
+        with closing(open_log(quick / "cut")) as log:
+            found = log.read(1, 10**6)
+        assert found == rows[: len(found)], f"cut at {length}"
+        assert len(found) == sum(end <= length for end in lengths), f"cut at {length}"
+
+
 def test_a_power_cut_in_a_snapshot_or_a_compaction_leaves_the_one_or_the_other(
     data: Path, quick: Path, vfs: FaultVfs, monkeypatch: pytest.MonkeyPatch
 ) -> None:
