@@ -72,7 +72,7 @@ def events_of(http: HttpClient) -> list[dict[str, Any]]:
         cursor = page["next"]
 
 
-def test_five_kills_under_load_lose_and_double_nothing(cluster: Cluster) -> None:
+def test_fault_02_03_five_kills_under_load_lose_and_double_nothing(cluster: Cluster) -> None:
     """A 200 means recorded; a retry of what was not answered is recorded once."""
     writers = [Writer(cluster.client(), n) for n in range(WRITERS)]
     for writer in writers:
@@ -103,7 +103,7 @@ def test_five_kills_under_load_lose_and_double_nothing(cluster: Cluster) -> None
     assert sum(row["reports"] for row in facts.values()) == sent
 
 
-def test_a_restart_answers_the_same_pulls_and_receipts(cluster: Cluster) -> None:
+def test_fault_02_a_restart_answers_the_same_pulls_and_receipts(cluster: Cluster) -> None:
     """Recovery is catching up: facts, cursors, registrations and receipts are as before."""
     client = cluster.client()
     job = client.submit("true", key="kept", tasks="0-9", memory=1)

@@ -107,7 +107,7 @@ def test_a_taken_port_is_said(cluster: Cluster) -> None:
     assert list(cluster.client().jobs()) == []
 
 
-def test_a_second_hub_on_the_same_log_is_refused(cluster: Cluster) -> None:
+def test_fault_12_a_second_hub_on_the_same_log_is_refused(cluster: Cluster) -> None:
     """Reliability row 12: two writers would each believe the log to be theirs."""
     ended = hub(cluster, "--port", "0")
 
@@ -228,7 +228,9 @@ def test_who_dials_cannot_take_the_files_that_the_log_needs(cluster: Cluster) ->
     assert b"".join(job.log()) == b"here\n", "its output was stored meanwhile"
 
 
-def test_a_data_folder_that_is_gone_is_not_begun_anew(cluster: Cluster, tmp_path: Path) -> None:
+def test_fault_18_a_data_folder_that_is_gone_is_not_begun_anew(
+    cluster: Cluster, tmp_path: Path
+) -> None:
     """Reliability row 18: a disk that is not mounted looks like a folder that never was."""
     data = tmp_path / "disk" / "hub"
     assert cluster.hub is not None

@@ -107,7 +107,7 @@ def hpc(cluster: Cluster, *words: str, code: int = 0) -> Any:
     return json.loads(ran.stdout)
 
 
-def test_kills_in_snapshots_and_compactions_lose_and_double_nothing(lab: Cluster) -> None:
+def test_fault_04_kills_in_snapshots_and_compactions_lose_and_double_nothing(lab: Cluster) -> None:
     """What went is in the facts, once; every start is from a snapshot; the log verifies."""
     rng = random.Random(SEED)
     client = lab.client()

@@ -360,7 +360,7 @@ def test_a_pack_that_was_removed_takes_only_its_own_bytes(
 
 
 @pytest.mark.parametrize("step", ["write", "sync", "index"])
-def test_a_full_disk_stores_nothing_and_goes_on(
+def test_fault_08_a_full_disk_stores_nothing_and_goes_on(
     open_store: Callable[[], OutputStore], monkeypatch: pytest.MonkeyPatch, step: str
 ) -> None:
     """507, the same pack again, 200."""

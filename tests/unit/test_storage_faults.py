@@ -56,7 +56,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     subprocess.run(["umount", "--lazy", str(disk)], check=True)
 
 
-def test_append_returns_after_a_sync_of_the_wal(data: Path, vfs: FaultVfs) -> None:
+def test_fault_03_append_returns_after_a_sync_of_the_wal(data: Path, vfs: FaultVfs) -> None:
     """A 200 means recorded durably, so the last write to the WAL has been synced."""
     with closing(open_log(data, vfs=vfs.name)) as log:
         for _ in range(5):
@@ -76,7 +76,9 @@ def test_one_append_costs_one_sync(data: Path, vfs: FaultVfs) -> None:
         assert [op.name for op in vfs.ops if op.kind == "sync"] == [WAL]
 
 
-def test_after_a_full_disk_the_same_rows_may_be_appended_again(data: Path, vfs: FaultVfs) -> None:
+def test_fault_08_after_a_full_disk_the_same_rows_may_be_appended_again(
+    data: Path, vfs: FaultVfs
+) -> None:
     """A full disk answers 507, and the Hub goes on by itself when there is space."""
     with closing(open_log(data, vfs=vfs.name)) as log:
         rows = make_rows(log.head(), [1, 2])
@@ -92,7 +94,7 @@ def test_after_a_full_disk_the_same_rows_may_be_appended_again(data: Path, vfs: 
         assert log.read(1, 10) == rows
 
 
-def test_after_a_failed_sync_the_log_must_be_reopened(data: Path, vfs: FaultVfs) -> None:
+def test_fault_11_after_a_failed_sync_the_log_must_be_reopened(data: Path, vfs: FaultVfs) -> None:
     """An fsync that failed is never tried again: the page cache may have dropped what it held."""
     with closing(open_log(data, vfs=vfs.name)) as log:
         rows = make_rows(log.head(), [1, 1])
@@ -110,7 +112,7 @@ def test_after_a_failed_sync_the_log_must_be_reopened(data: Path, vfs: FaultVfs)
         assert log.read(1, 10)[:1] == rows[:1]
 
 
-def test_a_failed_checkpoint_is_not_hidden(
+def test_fault_11_a_failed_checkpoint_is_not_hidden(
     data: Path, vfs: FaultVfs, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """SQLite's own checkpoints would swallow it and sync again later."""
@@ -132,7 +134,7 @@ def test_a_failed_checkpoint_is_not_hidden(
         assert log.read(1, 10) == [row]
 
 
-def test_a_full_disk_only_puts_a_checkpoint_off(
+def test_fault_08_a_full_disk_only_puts_a_checkpoint_off(
     data: Path, vfs: FaultVfs, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The rows are durable in the WAL; there is nothing to refuse."""
@@ -161,7 +163,7 @@ def test_the_wal_stays_short(data: Path, monkeypatch: pytest.MonkeyPatch) -> Non
         assert (data / "log.sqlite3").stat().st_size > 800_000
 
 
-def test_a_disk_that_fills_up_loses_nothing(small_disk: Path) -> None:
+def test_fault_08_a_disk_that_fills_up_loses_nothing(small_disk: Path) -> None:
     """What was acknowledged is there, reads go on, and writing resumes when there is space."""
     data = small_disk / "data"
     ballast = small_disk / "ballast"
@@ -178,7 +180,7 @@ def test_a_disk_that_fills_up_loses_nothing(small_disk: Path) -> None:
         assert len(log.read(1, 10**6)) == acked + 1
 
 
-def test_a_hub_starts_on_a_full_disk_and_writes_once_it_can(small_disk: Path) -> None:
+def test_fault_08_a_hub_starts_on_a_full_disk_and_writes_once_it_can(small_disk: Path) -> None:
     """A restart must not make a full disk worse: everything can still be read."""
     data = small_disk / "data"
     with closing(open_log(data)) as log:
@@ -198,7 +200,7 @@ def test_a_hub_starts_on_a_full_disk_and_writes_once_it_can(small_disk: Path) ->
         assert log.read(1, 10) == rows
 
 
-def test_an_empty_folder_on_a_full_disk_says_so(small_disk: Path) -> None:
+def test_fault_08_an_empty_folder_on_a_full_disk_says_so(small_disk: Path) -> None:
     """Not `unable to open database file`."""
     with (small_disk / "ballast").open("wb", buffering=0) as ballast, pytest.raises(OSError):
         while True:
@@ -209,7 +211,7 @@ def test_an_empty_folder_on_a_full_disk_says_so(small_disk: Path) -> None:
     open_log(small_disk / "data").close()
 
 
-def test_a_read_only_file_system_is_named(small_disk: Path) -> None:
+def test_fault_10_a_read_only_file_system_is_named(small_disk: Path) -> None:
     """The message has the path and the reason; SQLite alone says `unable to open`."""
     data = small_disk / "data"
     open_log(data).close()
@@ -245,7 +247,7 @@ def test_fault_15_a_wal_cut_at_any_length_leaves_what_was_whole(
         assert len(found) == sum(end <= length for end in lengths), f"cut at {length}"
 
 
-def test_a_power_cut_in_a_snapshot_or_a_compaction_leaves_the_one_or_the_other(
+def test_fault_04_06_a_power_cut_in_a_snapshot_or_a_compaction_leaves_the_one_or_the_other(
     data: Path, quick: Path, vfs: FaultVfs, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A snapshot is there whole or not at all, and bodies go with the floor or stay; what was

@@ -88,7 +88,7 @@ def make_former(data: Path) -> None:
     edit(data, "PRAGMA wal_checkpoint(TRUNCATE)")
 
 
-def test_a_log_of_the_former_version_is_brought_up_in_place(data: Path) -> None:
+def test_fault_17_a_log_of_the_former_version_is_brought_up_in_place(data: Path) -> None:
     """Its rows stay as they are; looking at it changes nothing."""
     with closing(open_log(data)) as log:
         rows = make_rows(log.head(), [1, 2, 3])
@@ -146,7 +146,7 @@ def test_fault_17_without_room_for_the_copy_nothing_is_changed(
         assert db.execute("PRAGMA user_version").fetchone() == (1,)
 
 
-def test_an_upgrade_that_is_cut_off_has_not_begun(data: Path) -> None:
+def test_fault_17_an_upgrade_that_is_cut_off_has_not_begun(data: Path) -> None:
     """It is one transaction: the log is of the one version or of the other."""
     fill(data, 3)
     make_former(data)
@@ -190,7 +190,7 @@ def test_a_folder_that_all_may_write_to_is_refused(data: Path) -> None:
     assert list(data.iterdir()) == []
 
 
-def test_a_second_process_is_told_the_pid_of_the_first(data: Path) -> None:
+def test_fault_12_a_second_process_is_told_the_pid_of_the_first(data: Path) -> None:
     """The message must say what to stop."""
     code = (
         "import sys; from pathlib import Path; from hpc.storage.sqlite import open_log\n"
@@ -209,7 +209,7 @@ def test_a_second_process_is_told_the_pid_of_the_first(data: Path) -> None:
         open_log(data).close()
 
 
-def test_a_lost_log_is_never_replaced_by_an_empty_one(data: Path) -> None:
+def test_fault_18_a_lost_log_is_never_replaced_by_an_empty_one(data: Path) -> None:
     """Every running job would be forgotten, and every relay would be told that it is lost."""
     fill(data)
     (data / "log.sqlite3").unlink()
@@ -223,7 +223,7 @@ def test_a_lost_log_is_never_replaced_by_an_empty_one(data: Path) -> None:
 
 
 @pytest.mark.parametrize("rest", ["log.sqlite3-wal", "outputs"])
-def test_remains_of_a_hub_count_as_one(data: Path, rest: str) -> None:
+def test_fault_18_remains_of_a_hub_count_as_one(data: Path, rest: str) -> None:
     """A WAL left behind would even be replayed into the new file."""
     data.mkdir()
     (data / rest).touch()
@@ -231,7 +231,7 @@ def test_remains_of_a_hub_count_as_one(data: Path, rest: str) -> None:
         open_log(data)
 
 
-def test_a_log_of_zero_bytes_is_refused(data: Path) -> None:
+def test_fault_18_a_log_of_zero_bytes_is_refused(data: Path) -> None:
     """A start that was cut off never leaves one; something else has emptied it."""
     fill(data)
     (data / "log.sqlite3").write_bytes(b"")
@@ -240,7 +240,7 @@ def test_a_log_of_zero_bytes_is_refused(data: Path) -> None:
     assert (data / "log.sqlite3").read_bytes() == b""
 
 
-def test_the_log_of_another_hub_is_refused(data: Path, tmp_path: Path) -> None:
+def test_fault_18_the_log_of_another_hub_is_refused(data: Path, tmp_path: Path) -> None:
     """Its relays would be fenced by a Hub that has never heard of them."""
     fill(data)
     fill(tmp_path / "other")
@@ -268,7 +268,7 @@ def test_a_damaged_marker_is_refused(data: Path) -> None:
         open_log(data)
 
 
-def test_a_start_that_was_cut_off_is_begun_anew(data: Path) -> None:
+def test_fault_06_a_start_that_was_cut_off_is_begun_anew(data: Path) -> None:
     """A draft is all that it leaves."""
     data.mkdir()
     (data / "log.sqlite3.new").write_bytes(b"half a log")
@@ -278,7 +278,7 @@ def test_a_start_that_was_cut_off_is_begun_anew(data: Path) -> None:
 
 
 @pytest.mark.parametrize("version", [0, 3, 99])
-def test_another_version_is_refused_and_left_alone(data: Path, version: int) -> None:
+def test_fault_16_another_version_is_refused_and_left_alone(data: Path, version: int) -> None:
     """Both versions are named, so that the user knows which hpc to start."""
     fill(data)
     edit(data, f"PRAGMA user_version = {version}")
@@ -298,7 +298,9 @@ def _foreign_database(path: Path) -> None:
 
 
 @pytest.mark.parametrize("make", [_foreign_text, _foreign_database])
-def test_a_file_that_is_not_ours_is_left_alone(data: Path, make: Callable[[Path], None]) -> None:
+def test_fault_18_a_file_that_is_not_ours_is_left_alone(
+    data: Path, make: Callable[[Path], None]
+) -> None:
     """A wrong --data must not cost anybody a file."""
     data.mkdir()
     make(data / "log.sqlite3")
@@ -347,7 +349,7 @@ def test_the_innermost_and_latest_mount_decides() -> None:
     assert file_systems.type_in_mounts(mounts, Path("/mnt/x")) == "fuse.sshfs"
 
 
-def test_a_missing_row_is_named(data: Path) -> None:
+def test_fault_13_a_missing_row_is_named(data: Path) -> None:
     """A gap is damage, not the end of the log."""
     fill(data, 5)
     edit(data, "DELETE FROM log WHERE first_seq = 3")
@@ -369,7 +371,7 @@ def test_a_missing_row_is_named(data: Path) -> None:
         "count = 0",
     ],
 )
-def test_a_row_of_the_wrong_shape_is_damage(data: Path, change: str) -> None:
+def test_fault_14_a_row_of_the_wrong_shape_is_damage(data: Path, change: str) -> None:
     """What SQLite does not check is checked before the engine sees it."""
     fill(data)
     edit(data, f"UPDATE log SET {change} WHERE first_seq = 2")
@@ -379,7 +381,7 @@ def test_a_row_of_the_wrong_shape_is_damage(data: Path, change: str) -> None:
         assert log.read(3, 1)[0].first_seq == 3
 
 
-def test_a_page_of_rubbish_is_damage(data: Path) -> None:
+def test_fault_13_a_page_of_rubbish_is_damage(data: Path) -> None:
     """A torn page in the middle must not look like an empty log."""
     fill(data, 200)
     with (data / "log.sqlite3").open("r+b") as file:
@@ -392,7 +394,9 @@ def test_a_page_of_rubbish_is_damage(data: Path) -> None:
     os.close(folder.take_lock(data))
 
 
-def test_a_writer_beside_the_hub_is_named(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_fault_12_a_writer_beside_the_hub_is_named(
+    data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Nothing is appended, and the log goes on once the lock is gone."""
     monkeypatch.setattr("hpc.storage.sqlite_connect.BUSY_MS", 20)
     with closing(open_log(data)) as log, closing(apsw.Connection(str(data / "log.sqlite3"))) as db:

@@ -56,7 +56,7 @@ def test_no_answer_goes_before_the_append() -> None:
     with_rig(test)
 
 
-def test_a_full_disk_refuses_what_writes_and_answers_what_reads() -> None:
+def test_fault_08_a_full_disk_refuses_what_writes_and_answers_what_reads() -> None:
     """Reliability row 8: 507, nothing half-written, reads go on, and space heals it."""
 
     async def test(rig: Rig) -> None:
@@ -113,7 +113,7 @@ def test_a_pause_is_short_beside_a_lease(replay_ms: int, pause_ms: int) -> None:
         assert space.refusal("claim", b"", free_bytes=1 << 40, mono_ms=mono_ms) == expected
 
 
-def test_near_the_end_of_the_disk_results_are_taken_and_submits_are_not() -> None:
+def test_fault_09_near_the_end_of_the_disk_results_are_taken_and_submits_are_not() -> None:
     """Reliability row 9: the last bytes belong to what already runs."""
 
     async def test(rig: Rig) -> None:
@@ -129,7 +129,7 @@ def test_near_the_end_of_the_disk_results_are_taken_and_submits_are_not() -> Non
     with_rig(test)
 
 
-def test_a_failed_fsync_ends_the_hub_and_acknowledges_nothing() -> None:
+def test_fault_11_a_failed_fsync_ends_the_hub_and_acknowledges_nothing() -> None:
     """Reliability row 11: the outcome is unknown; everybody is told so, nobody is told yes."""
 
     async def test(rig: Rig) -> None:

@@ -327,7 +327,7 @@ def test_below_the_floor_a_snapshot_is_the_truth(tmp_path: Path) -> None:
     assert "hpc log restore" in (caught.value.hint or "")
 
 
-def test_a_full_disk_only_puts_upkeep_off(
+def test_fault_08_a_full_disk_only_puts_upkeep_off(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Events come first; a snapshot is written when there is space again."""
@@ -348,7 +348,9 @@ def test_a_full_disk_only_puts_upkeep_off(
         assert len(hub.log.snapshots()) == 1
 
 
-def test_a_failed_disk_ends_the_hub_also_in_upkeep(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_fault_11_a_failed_disk_ends_the_hub_also_in_upkeep(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     """An fsync that failed is never tried again, whatever it was for."""
     with kept(memory.MemoryLog, snapshot_events=1) as hub:
 
