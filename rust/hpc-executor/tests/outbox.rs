@@ -246,3 +246,44 @@ fn what_no_batch_holds_is_handed_over_once() {
     assert_eq!(last.ended().count(), 3);
     assert!(second.is_empty(), "all of it is elsewhere");
 }
+
+/// A power cut takes the file's end at any byte, after its batch was sent: the number stands before the
+/// same bytes or before nothing, and what is left of the rest goes to the next session (protocol R11).
+#[test]
+fn fault_06_a_power_cut_leaves_no_number_before_something_else() {
+    let folder = Folder::new("cut");
+    let mut outbox = Outbox::open(&folder.0, "s", "n1").unwrap();
+    for task in 0..2 {
+        outbox.push(started(task));
+        outbox.push(ended(task));
+    }
+    assert!(outbox.make_batch().unwrap());
+    let sent = body(&mut outbox);
+    outbox.push(ended(2));
+    outbox.flush().unwrap();
+    let whole = fs::read(folder.log()).unwrap();
+    let (mut same, mut none) = (0, 0);
+    for length in 0..=whole.len() {
+        fs::write(folder.log(), &whole[..length]).unwrap();
+        let _ = fs::remove_file(folder.0.join("t.log"));
+        let Some(mut old) = Outbox::load(&folder.log()).unwrap() else {
+            continue;
+        };
+        let ends = old.ended().count();
+        let mut next = Outbox::open(&folder.0, "t", "n1").unwrap();
+        old.hand_over(&mut next).unwrap();
+        assert_eq!(old.ended().count() + next.ended().count(), ends);
+        assert!(
+            !old.make_batch().unwrap(),
+            "a session that is over makes no batch"
+        );
+        if old.take_offer().is_some() {
+            let mut old = Outbox::load(&folder.log()).unwrap().unwrap();
+            assert_eq!(body(&mut old), sent, "cut at byte {length}");
+            same += 1;
+        } else {
+            none += 1;
+        }
+    }
+    assert!(same > 0 && none > 0);
+}
