@@ -131,8 +131,7 @@ def _readable(log: LogReader, first_seq: int, limit: int) -> tuple[list[LogRow],
         try:
             rows = log.read(first_seq, 1)
         except StorageDamaged as error:
-            until = log.next_after(first_seq) or log.head().last_seq + 1
-            return _stub(first_seq, until), {first_seq: error.message}
+            return _stub(first_seq, _next_after(log, first_seq)), {first_seq: error.message}
     if rows and rows[0].first_seq > first_seq:
         missing = _stub(first_seq, rows[0].first_seq)
         return missing + rows, {first_seq: "it is missing"}
@@ -147,5 +146,13 @@ def _stub(first_seq: int, until: int) -> list[LogRow]:
 
 def _bare(log: LogReader, row: LogRow) -> LogRow:
     """Return a damaged row without its body, up to where the next one begins."""
-    until = log.next_after(row.first_seq) or max(log.head().last_seq, row.first_seq) + 1
-    return row._replace(count=until - row.first_seq, body=b"")
+    return row._replace(count=_next_after(log, row.first_seq) - row.first_seq, body=b"")
+
+
+def _next_after(log: LogReader, first_seq: int) -> int:
+    """Return where the next batch begins, or where the log ends if none can be found."""
+    try:
+        found = log.next_after(first_seq)
+    except StorageDamaged:
+        found = None
+    return found or max(log.head().last_seq, first_seq) + 1
