@@ -40,7 +40,7 @@ def register(hub: _core.Hub, kind: str, key: str, spec: dict[str, Any]) -> None:
 def ask(hub: _core.Hub, verb: str, query: str, body: object = None) -> Any:
     """One turn with one request."""
     raw = body if isinstance(body, bytes) else json.dumps(body).encode()
-    (reply,) = hub.step([(1, verb, query, raw)], wall_ms=10**12, mono_ms=1).replies
+    (reply,) = hub.step([(1, verb, query, raw, "")], wall_ms=10**12, mono_ms=1).replies
     _, status, answer = reply
     assert status == 200, answer
     return json.loads(answer)
@@ -87,7 +87,7 @@ def bench_ingest(benchmark: Any, ns_id: str, make: Any) -> None:
 
     def run(hub: _core.Hub, bodies: list[bytes]) -> int:
         for body in bodies:
-            turn = hub.step([(1, "ingest", "", body)], wall_ms=10**12, mono_ms=1)
+            turn = hub.step([(1, "ingest", "", body, "")], wall_ms=10**12, mono_ms=1)
             assert turn.replies[0][1] == 200
         return hub.last_seq
 

@@ -29,7 +29,7 @@ class Hub:
     def start(self, *, wall_ms: int, mono_ms: int) -> None: ...
     def step(
         self,
-        inputs: Sequence[tuple[int, str, str, bytes]],
+        inputs: Sequence[tuple[int, str, str, bytes, str]],
         *,
         wall_ms: int,
         mono_ms: int,
@@ -132,6 +132,7 @@ class TaskPage:
     @property
     def cursor(self) -> int: ...
 
+def kernel_kinds() -> list[tuple[str, list[str]]]: ...
 def check_snapshot(state: bytes) -> tuple[str, int, bytes]: ...
 def verify_rows(
     rows: Sequence[_Row], chain: bytes, next_seq: int, *, only_chain: bool = False

@@ -32,6 +32,10 @@ class Access(NamedTuple):
     token: str
     tls_sha256: str | None = None
 
+    def __repr__(self) -> str:
+        shown = "'...'" if self.token else "''"
+        return f"Access(url={self.url!r}, token={shown}, tls_sha256={self.tls_sha256!r})"
+
 
 def home() -> Path:
     """Return the absolute `$HPC_HOME`, by default `hpc` in the XDG state folder; may not exist."""

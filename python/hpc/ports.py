@@ -9,9 +9,40 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Final, NamedTuple, Protocol
 
 from hpc.protocols import Answer
+
+
+class Holder:
+    """Whom a token names: what a request is admitted by, and what the log says of it.
+
+    Attributes:
+        token_id: Of the token.
+        role: What it is for.
+        expires_at: From when on it opens nothing, ms since 1970; None: never.
+        ended: Set once it was revoked.
+    """
+
+    __slots__ = ("ended", "expires_at", "role", "token_id")
+
+    def __init__(self, token_id: str, role: str, expires_at: int | None = None) -> None:
+        self.token_id = token_id
+        self.role = role
+        self.expires_at = expires_at
+        self.ended = asyncio.Event()
+
+    def who(self, address: str) -> str:
+        """Return how the log names one that sends from an address."""
+        return f"{self.token_id} {self.role} {address}"
+
+    def end(self) -> None:
+        """Take note that the token was revoked."""
+        self.ended.set()
+
+
+NOBODY: Final = Holder("", "")
+"""Who asks a route that needs no token."""
 
 
 class LogQuery(NamedTuple):
@@ -96,9 +127,12 @@ class HubPorts(Protocol):
         """Id of the Hub, for the header `Hpc-Hub` of every answer."""
         ...
 
-    @property
-    def token_sha256(self) -> bytes:
-        """SHA-256 of the token that opens every route; the token itself is not kept."""
+    def holder(self, token: bytes) -> Holder | None:
+        """Return whom a token names now; None where it opens nothing."""
+        ...
+
+    def tokens(self) -> Answer:
+        """Return all tokens, as `GET /tokens` answers it."""
         ...
 
     @property
@@ -113,10 +147,13 @@ class HubPorts(Protocol):
         """
         ...
 
-    def put(self, verb: str, query: str, body: bytes, answered: Answered) -> Callable[[], None]:
+    def put(
+        self, verb: str, query: str, body: bytes, answered: Answered, who: str
+    ) -> Callable[[], None]:
         """Put one request as `ask` does, without a task to wait in.
 
-        `answered` is called once, before this returns or later.
+        `answered` is called once, before this returns or later. `who` sends it, as
+        `Holder.who` says.
 
         Returns:
             What to call if the client has left; `answered` is not called after that.

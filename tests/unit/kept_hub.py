@@ -85,7 +85,7 @@ class KeptHub:
     def ask(self, verb: str, query: str = "", body: Json = None) -> tuple[int, Json]:
         """Run turns until one request is answered."""
         token = next(self._numbers)
-        arrived = Arrived(inputs=[(token, verb, query, json.dumps(body).encode())])
+        arrived = Arrived(inputs=[(token, verb, query, json.dumps(body).encode(), "")])
         for _ in range(100):
             outcome = self.committer.run(arrived)
             assert outcome.fatal is None, outcome.fatal

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import hashlib
 import http.client
 import json
 import socket
@@ -17,7 +16,7 @@ from urllib.parse import urlsplit
 import uvloop
 
 from hpc.hub.feeds import Feeds
-from hpc.ports import Answered, JobFeed, LogQuery, LogReading, PokeFeed
+from hpc.ports import Answered, Holder, JobFeed, LogQuery, LogReading, PokeFeed
 from hpc.problems import stopping
 from hpc.protocols import Answer
 from hpc.transport.http_server import HttpTransport
@@ -30,9 +29,12 @@ class ScriptedHub:
     """Answers by `script`; a request whose script returns None is held until it is released."""
 
     hub_id = "scripted-hub"
-    token_sha256 = hashlib.sha256(TOKEN.encode()).digest()
 
     def __init__(self) -> None:
+        self.holders = {TOKEN.encode(): Holder("access", "admin")}
+        """By token; a test may add others."""
+        self.senders: list[str] = []
+        """Who sent what was put."""
         self.is_ready = True
         self.asked: list[tuple[str, str, bytes]] = []
         self.left: list[str] = []
@@ -64,7 +66,16 @@ class ScriptedHub:
     def figures(self) -> dict[str, int]:
         return {"requests": len(self.asked)}
 
-    def put(self, verb: str, query: str, body: bytes, answered: Answered) -> Callable[[], None]:
+    def holder(self, token: bytes) -> Holder | None:
+        return self.holders.get(token)
+
+    def tokens(self) -> Answer:
+        return Answer(200, b'{"cursor":0,"data":[]}')
+
+    def put(
+        self, verb: str, query: str, body: bytes, answered: Answered, who: str
+    ) -> Callable[[], None]:
+        self.senders.append(who)
         self.asked.append((verb, query, body))
         answer = self.script(verb, query, body)
         if answer is None:

@@ -14,6 +14,7 @@ from hpc.hub.commit import Committer, SystemClock
 from hpc.hub.recovery import recover
 from hpc.hub.service import Service
 from hpc.hub.side import Side
+from hpc.hub.tokens import Tokens
 from hpc.hub.turn import Turns
 from hpc.protocols import Answer, EventLog
 
@@ -47,7 +48,7 @@ class ServiceRig(Generic[Log]):
         )
         self.turns = Turns(committer, on_fatal=lambda _: None, clock=clock)
         self.side = Side(log)
-        self.service = Service("h", bytes(32))
+        self.service = Service("h", Tokens(bytes(32)))
         self.service.begin(self.turns, None, self.side)  # type: ignore[arg-type]  # no output
 
     async def ask(self, verb: str, body: Any) -> Any:

@@ -34,7 +34,7 @@ class Turned(Desk):
         inputs: list[Input] = []
         for verb, body in asked:
             self.tokens += 1
-            inputs.append((self.tokens, verb, "", body))
+            inputs.append((self.tokens, verb, "", body, ""))
         return self.committer.run(Arrived(inputs))
 
     def open_at_second_step(self) -> list[int]:
@@ -191,7 +191,7 @@ def test_what_reads_the_log_waits_for_the_append() -> None:
     """A call of the same turn, and of the next one, sees what was recorded before it."""
     desk = Turned()
     together = desk.committer.run(
-        Arrived([(1, "ingest", "", MUCH)], calls=[(2, lambda log: log.head().last_seq)])
+        Arrived([(1, "ingest", "", MUCH, "")], calls=[(2, lambda log: log.head().last_seq)])
     )
     assert answers(together) == {1: b"1"}
     assert together.results == [(2, 1)]
@@ -240,7 +240,7 @@ def test_no_turn_is_short_while_a_generator_is_built() -> None:
     """Each step of it reads the log."""
     desk = Turned()
     desk.engines[-1].build_from = 1
-    desk.committer.run(Arrived([(1, "ingest", "", LITTLE)]), is_short=True)
+    desk.committer.run(Arrived([(1, "ingest", "", LITTLE, "")]), is_short=True)
     assert not desk.committer.may_be_short
     desk.put()
     assert desk.committer.may_be_short

@@ -92,7 +92,7 @@ def recovered(log: EventLog) -> list[Any]:
     head = log.head().last_seq
     engine = recover(log, lease_ms=30_000, reclaim_ms=300_000, clock=Clock())
     assert engine.last_seq == head
-    asked = [(n, "pull", query, b"null") for n, query in enumerate(queries(head))]
+    asked = [(n, "pull", query, b"null", "") for n, query in enumerate(queries(head))]
     turn = engine.step(asked, wall_ms=WALL_MS, mono_ms=1)
     assert {status for _, status, _ in turn.replies} == {200}
     return [json.loads(body) | {"hub": None} for _, _, body in sorted(turn.replies)]

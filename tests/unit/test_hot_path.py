@@ -70,7 +70,7 @@ class Turns:
     def ask(self, verb: str, document: object) -> tuple[Any, int]:
         """One request: its answer, and the number of calls in its turn, or turns."""
         self.token += 1
-        arrived = Arrived(inputs=[(self.token, verb, "", json.dumps(document).encode())])
+        arrived = Arrived(inputs=[(self.token, verb, "", json.dumps(document).encode(), "")])
         with Calls() as calls:
             outcome = self.committer.run(arrived)
             if self.committer.has_more:  # much is appended beside the next step

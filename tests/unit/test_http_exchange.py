@@ -253,7 +253,7 @@ def test_who_is_refused_is_not_heard_however_slowly_it_reads(
         sending.start()
         sending.join(1)  # by then it waits for us to read, or has sent all
         answers = Answers(sock)
-        assert {answers.next()[0] for _ in range(count)} == {401}
+        assert {answers.next()[0] for _ in range(count)} <= {401, 429}
         sending.join(DEADLINE_S)
     assert hub.asked == []
 
@@ -271,7 +271,7 @@ def test_what_is_sent_behind_a_refusal_is_not_kept(
     with dialled(served) as sock:
         answers = Answers(sock)
         sock.sendall(head)
-        assert answers.next()[0] == 401
+        assert answers.next()[0] in (401, 429)
         for _ in range(20):
             sock.sendall(b"10000\r\n" + b" " * 0x10000 + b"\r\n")
         sock.sendall(b"0\r\n\r\n" + request(INGEST))

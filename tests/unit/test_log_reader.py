@@ -77,7 +77,7 @@ class JobEngine:
         self, inputs: list[Input], *, wall_ms: int, mono_ms: int, build: Sequence[Any]
     ) -> Step:
         step = Step()
-        for token, verb, query, _ in inputs:
+        for token, verb, query, *_ in inputs:
             fields = {name: values[0] for name, values in parse_qs(query).items()}
             if verb == "ingest":
                 self.last_seq += 1
@@ -578,7 +578,7 @@ def test_a_task_that_ends_before_it_is_watched_ends_its_follower(run: Run) -> No
 
         def ends_after_the_first_question(inputs: list[Input], **more: Any) -> Step:
             answered = step(inputs, **more)
-            if any(verb == "tasks" for _, verb, _, _ in inputs):
+            if any(one[1] == "tasks" for one in inputs):
                 rig.engine.attempt(1, "succeeded")
                 rig.engine.settled = "0-2"
             return answered

@@ -350,7 +350,7 @@ def test_a_fault_behind_a_past_is_answered_and_said(capfd: pytest.CaptureFixture
         await rig.lab()
         rig.log.failures = [RuntimeError("a fault")]
         answered: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
-        rig.service.put("pull", "gid=kernel&at=1", b"", answered.set_result)
+        rig.service.put("pull", "gid=kernel&at=1", b"", answered.set_result, "")
         answer = await answered
         assert (answer.status, json.loads(answer.body)["code"]) == (503, "internal")
 

@@ -51,7 +51,7 @@ class Engine:
     async def ask(self, verb: str, query: str, body: bytes) -> Answer:
         self.token += 1
         turn = self.hub.step(
-            [(self.token, verb, query, body)],
+            [(self.token, verb, query, body, "")],
             wall_ms=self.clock.wall_ms(),
             mono_ms=self.clock.mono_ms(),
         )

@@ -88,6 +88,23 @@ def make_former(data: Path) -> None:
     edit(data, "PRAGMA wal_checkpoint(TRUNCATE)")
 
 
+def test_a_log_of_version_2_is_brought_up_with_its_snapshots(data: Path) -> None:
+    """Its batches do not say who sent them; its view does not ask."""
+    with closing(open_log(data)) as log:
+        rows = make_rows(log.head(), [1, 2, 3])
+        log.append(rows)
+        store(log, 6)
+    edit(data, "DROP VIEW events")
+    edit(data, log_file.VIEW.replace(", '$.who')", ", '$.none')"))
+    edit(data, "PRAGMA user_version = 2")
+    with closing(open_log(data)) as log:
+        assert log.read(1, 10) == rows
+        assert [head.seq for head in log.snapshots()] == [6]
+    with closing(sqlite3.connect(data / "log.sqlite3")) as db:
+        assert db.execute("PRAGMA user_version").fetchone() == (3,)
+        assert db.execute("SELECT count(*), max(who) FROM events").fetchone() == (6, None)
+
+
 def test_fault_17_a_log_of_the_former_version_is_brought_up_in_place(data: Path) -> None:
     """Its rows stay as they are; looking at it changes nothing."""
     with closing(open_log(data)) as log:
@@ -107,7 +124,7 @@ def test_fault_17_a_log_of_the_former_version_is_brought_up_in_place(data: Path)
         log.compact([1])
         assert log.floor() == 2
     with closing(sqlite3.connect(data / "log.sqlite3")) as db:
-        assert db.execute("PRAGMA user_version").fetchone() == (2,)
+        assert db.execute("PRAGMA user_version").fetchone() == (3,)
         assert db.execute("SELECT min(seq), count(*) FROM events").fetchone() == (2, 5)
 
 
@@ -277,13 +294,13 @@ def test_fault_06_a_start_that_was_cut_off_is_begun_anew(data: Path) -> None:
     assert {p.name for p in data.iterdir()} == {"lock", "hub.json", "log.sqlite3"}
 
 
-@pytest.mark.parametrize("version", [0, 3, 99])
+@pytest.mark.parametrize("version", [0, 4, 99])
 def test_fault_16_another_version_is_refused_and_left_alone(data: Path, version: int) -> None:
     """Both versions are named, so that the user knows which hpc to start."""
     fill(data)
     edit(data, f"PRAGMA user_version = {version}")
     before = (data / "log.sqlite3").read_bytes()
-    with pytest.raises(StorageForeign, match=rf"version {version}: this hpc reads versions 1 to 2"):
+    with pytest.raises(StorageForeign, match=rf"version {version}: this hpc reads versions 1 to 3"):
         open_log(data)
     assert (data / "log.sqlite3").read_bytes() == before
 

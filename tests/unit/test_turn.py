@@ -158,7 +158,7 @@ def test_a_fault_of_the_engine_costs_its_turn_and_nothing_else(
         await settled(rig)
 
         def fail(inputs: list[Input]) -> None:
-            if any(body == b"bad" for _, _, _, body in inputs):
+            if any(one[3] == b"bad" for one in inputs):
                 raise HpcError("A mistake of ours")
 
         rig.engine.before_step = fail

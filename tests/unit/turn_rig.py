@@ -56,11 +56,11 @@ class ScriptedEngine:
     ) -> Step:
         self.before_step(inputs)
         self.threads.append(threading.get_ident())
-        self.steps.append([verb for _, verb, _, _ in inputs])
+        self.steps.append([one[1] for one in inputs])
         self.builds.append(len(build))
         step = Step(wake_ms=self.wake_ms, build_from=self.build_from)
         self.build_from = None
-        for token, verb, _, body in inputs:
+        for token, verb, _, body, _ in inputs:
             if verb in ("ingest", "control"):
                 self.last_seq += 1
                 ids = (f"job-{self.last_seq}",)

@@ -22,7 +22,7 @@ impl Desk {
 
     /// Asks once; the answer must be a 200.
     pub fn ask(&mut self, verb: &str, query: &str, body: &[u8]) -> Vec<u8> {
-        let input = Input { token: 1, verb, query, body };
+        let input = Input { token: 1, verb, query, body, who: "" };
         let mut turn = self.0.step(&[input], NOW, &[]).expect("no fault");
         let reply = turn.replies.pop().expect("an answer");
         assert_eq!(reply.status, 200, "{}", String::from_utf8_lossy(&reply.body));

@@ -60,7 +60,7 @@ pub fn start(jobs: usize) -> (f64, f64, f64, usize) {
     hub.start(NOW);
     let mut rows = Vec::new();
     let mut ask = |verb: &str, body: &[u8]| {
-        let input = hpc_core::logic::hub::Input { token: 1, verb, query: "", body };
+        let input = hpc_core::logic::hub::Input { token: 1, verb, query: "", body, who: "" };
         let mut turn = hub.step(&[input], NOW, &[]).expect("no fault");
         assert_eq!(turn.replies.pop().expect("an answer").status, 200);
         rows.append(&mut turn.rows);

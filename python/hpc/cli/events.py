@@ -32,6 +32,12 @@ def events(
             "--job", metavar="JOB", help="Only what speaks of it: id, prefix, name, last."
         ),
     ] = None,
+    by: Annotated[
+        str | None,
+        typer.Option(
+            "--by", metavar="TOKEN|ROLE", help="Only what one of these sent; `hub`: itself."
+        ),
+    ] = None,
     follow: Annotated[
         bool, typer.Option("--follow", "-f", help="Go on with those to come.")
     ] = False,
@@ -44,7 +50,8 @@ def events(
     """
     with client(hub_url) as hub:
         job_id = None if job is None else _job_id(hub, job)
-        found = islice(hub.events(cursor, follow=follow, job=job_id), limit)
+        all_of_it = hub.events(cursor, follow=follow, job=job_id)
+        found = islice((event for event in all_of_it if _is_by(event, by)), limit)
         if as_json and not follow:
             data = [_as_data(event) for event in found]
             # Up to the last one shown: `--limit` may have left out what came after it.
@@ -55,6 +62,11 @@ def events(
                 print(json_text(_as_data(event)), flush=True)
             else:
                 output.put(_line(event))
+
+
+def _is_by(event: Mapping[str, Any], by: str | None) -> bool:
+    sender = event.get("by") or {"role": "hub"}
+    return by is None or by in (sender.get("token"), sender["role"])
 
 
 def _job_id(hub: Client, selector: str) -> str:
@@ -79,6 +91,8 @@ def _line(event: Mapping[str, Any]) -> str:
     settles = "; ".join(f"{state} {tasks}" for state, tasks in (event.get("settles") or {}).items())
     text = f"{event['seq']:>8}  {output.when(event.get('at'))}  {event['kind']:<14}  {about}"
     text = f"{text}  settles {settles}" if settles else text
+    by = event.get("by")
+    text = f"{text}  by {by['token']} ({by['role']}) from {by['from']}" if by else text
     # What whoever asked for it gave as the reason.
     reason = (payload.get("spec") or {}).get("reason") if event["kind"] != "SubmitJob" else None
     return f"{text}: {reason}" if isinstance(reason, str) else text

@@ -41,6 +41,7 @@ NOUNS: Final = (
     "diff",
     "at",
     "log",
+    "token",
     "hub",
     "relay",
     "monitor",

@@ -60,8 +60,8 @@ AHEAD_TURNS_MAX: Final = 64
 NO_REPLY: Final = frozenset({"gone", "untail"})
 """Verbs that the engine does not answer."""
 
-Input = tuple[int, str, str, bytes]
-"""Token, verb, raw query, body."""
+Input = tuple[int, str, str, bytes, str]
+"""Token, verb, raw query, body, and who sends it; nobody: the Hub itself."""
 
 
 class EngineTurn(Protocol):
@@ -457,13 +457,13 @@ class Committer:
         return True
 
     def _admitted(self, inputs: list[Input], outcome: Outcome) -> list[Input]:
-        if not any(verb in WRITES for _, verb, _, _ in inputs):
+        if not any(one[1] in WRITES for one in inputs):
             return inputs
         mono_ms = self._clock.mono_ms()
         free_bytes = self._space.free_bytes(self._log.free_bytes, mono_ms)
         admitted = []
         for one in inputs:
-            token, verb, _query, body = one
+            token, verb, _query, body, _who = one
             refusal = self._space.refusal(verb, body, free_bytes=free_bytes, mono_ms=mono_ms)
             if refusal is None:
                 admitted.append(one)

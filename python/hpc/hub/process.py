@@ -34,8 +34,10 @@ from hpc.hub.registration import register
 from hpc.hub.service import Service
 from hpc.hub.side import Side
 from hpc.hub.space import Space
+from hpc.hub.tokens import Tokens
 from hpc.hub.turn import Turns
 from hpc.hub.upkeep import Upkeep
+from hpc.memory_privacy import keep_memory_private
 from hpc.ports import Transport
 from hpc.protocols import EventLog, Namespace
 
@@ -71,11 +73,13 @@ def run_hub(
         NotAllowed: Others can read the access file.
         StorageError: The log is damaged, or failed while the Hub ran.
     """
+    keep_memory_private()
     with contextlib.closing(log):
         check_loopback(config.host)
         token = _token(config)
         digest = hashlib.sha256(token.encode()).digest()
-        process = _Process(config, log, digest, namespaces)
+        tokens = Tokens(digest, log.read_control())
+        process = _Process(config, log, tokens, namespaces)
         uvloop.run(process.run(transport, token))
 
 
@@ -105,13 +109,13 @@ class _Process:
         self,
         config: HubConfig,
         log: EventLog,
-        token_sha256: bytes,
+        tokens: Tokens,
         namespaces: Sequence[Namespace],
     ) -> None:
         self._config = config
         self._log = log
         self._quarantine = Quarantine()
-        self._service = Service(log.hub_id, token_sha256, self._quarantine)
+        self._service = Service(log.hub_id, tokens, self._quarantine)
         self._namespaces = namespaces
         self._clock = SystemClock()
         self._failed: HpcError | None = None

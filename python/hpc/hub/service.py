@@ -15,6 +15,8 @@ import traceback
 from collections.abc import Callable, Container
 from typing import Any, Final
 
+import msgspec
+
 from hpc._core import events_page, job_events_page
 from hpc.errors import StorageError
 from hpc.hub.explainer import Explainer
@@ -26,8 +28,9 @@ from hpc.hub.past_query import VERBS
 from hpc.hub.quarantine import Quarantine, SetAside
 from hpc.hub.side import Side, unreadable
 from hpc.hub.tasks import Tasks
+from hpc.hub.tokens import Tokens
 from hpc.hub.turn import Turns
-from hpc.ports import Answered, JobFeed, LogQuery, LogReading, PokeFeed
+from hpc.ports import Answered, Holder, JobFeed, LogQuery, LogReading, PokeFeed
 from hpc.problems import compacted, internal, problem, stopping
 from hpc.protocols import Answer, EventLog, LogRow
 
@@ -50,12 +53,10 @@ PIECE_BYTES: Final = 1024 * 1024
 class Service:
     """Implements `HubPorts`."""
 
-    def __init__(
-        self, hub_id: str, token_sha256: bytes, quarantine: Quarantine | None = None
-    ) -> None:
+    def __init__(self, hub_id: str, tokens: Tokens, quarantine: Quarantine | None = None) -> None:
         self.hub_id = hub_id
         self._quarantine = quarantine or Quarantine()
-        self.token_sha256 = token_sha256
+        self._all_tokens = tokens
         self.is_ready = False
         self._turns: Turns | None = None
         self._reader: LogReader | None = None
@@ -68,10 +69,22 @@ class Service:
     def begin(self, turns: Turns, outputs: OutputStore, side: Side) -> None:
         """Take up requests; `is_ready` is set by whoever has registered what must be there."""
         self._turns = turns
+        turns.on_control = self._all_tokens.take
         self._reader = LogReader(turns, outputs)
         self._past = Past(side, hub_id=self.hub_id, head_seq=lambda: turns.head_seq)
         self._explainer = Explainer(side, self.hub_id)
         self._tasks = Tasks(side)
+
+    def holder(self, token: bytes) -> Holder | None:
+        """Return whom a token names now; None where it opens nothing."""
+        return self._all_tokens.holder(token)
+
+    def tokens(self) -> Answer:
+        """Return all tokens, as of the last event of the log."""
+        if self._turns is None:
+            return stopping()
+        document = {"cursor": self._turns.head_seq, "data": self._all_tokens.listed()}
+        return Answer(200, msgspec.json.encode(document))
 
     async def ask(self, verb: str, query: str, body: bytes = b"") -> Answer:
         """Put one request to the engine, or to the one of the past that it asks."""
@@ -85,7 +98,9 @@ class Service:
                 return await self._past.ask(verb, asked)
         return await self._turns.ask(verb, query, body)
 
-    def put(self, verb: str, query: str, body: bytes, answered: Answered) -> Callable[[], None]:
+    def put(
+        self, verb: str, query: str, body: bytes, answered: Answered, who: str
+    ) -> Callable[[], None]:
         """Put one request to the engine, or to the one of the past that it asks."""
         if self._turns is None:
             answered(stopping())
@@ -95,7 +110,7 @@ class Service:
             self._asking.add(asking)  # the loop itself holds no task that waits
             asking.add_done_callback(functools.partial(self._asked, answered))
             return functools.partial(_cancel, asking)
-        return self._turns.put(verb, query, body, answered)
+        return self._turns.put(verb, query, body, answered, who)
 
     def _asked(self, answered: Answered, asking: asyncio.Future[Answer]) -> None:
         self._asking.discard(asking)

@@ -26,7 +26,7 @@ from hpc.hub.feeds import Feeds
 from hpc.hub.turn_thread import Call, Pack, Thing, TurnThread
 from hpc.ports import Answered
 from hpc.problems import problem, stopping
-from hpc.protocols import Answer, EventLog
+from hpc.protocols import Answer, EventLog, LogRow
 
 OPEN_MAX: Final = 50_000
 """Requests that may be open; more are refused."""
@@ -58,6 +58,8 @@ class Turns:
 
     Attributes:
         feeds: Who is told what turns bring.
+        on_control: Called on the loop with each row that registers something, before its request
+            is answered.
         rebuilds: How often the engine was rebuilt; a reader that tails must ask anew after one.
     """
 
@@ -80,6 +82,7 @@ class Turns:
         """
         self.feeds = Feeds(committer.head_seq)
         self.rebuilds = 0
+        self.on_control: Callable[[LogRow], None] = lambda _: None
         self._committer = committer
         self._on_fatal = on_fatal
         self._clock = clock or SystemClock()
@@ -105,8 +108,17 @@ class Turns:
 
     # On the event loop's thread
 
-    def put(self, verb: str, query: str, body: bytes, answered: Answered) -> Callable[[], None]:
+    def put(
+        self, verb: str, query: str, body: bytes, answered: Answered, who: str = ""
+    ) -> Callable[[], None]:
         """Put one request to the engine; `answered` is called once what it wrote is durable.
+
+        Args:
+            verb: What is asked.
+            query: Raw.
+            body: Raw.
+            answered: Takes the answer.
+            who: Sends it, as the log says; empty: the Hub itself.
 
         Returns:
             What to call if the client has left: it tells the engine, and `answered` is not called.
@@ -115,7 +127,7 @@ class Turns:
             answered(refusal)
             return lambda: None
         token = self._opened(answered)
-        self._put((token, verb, query, body))
+        self._put((token, verb, query, body, who))
         return functools.partial(self._leave, token)
 
     async def ask(self, verb: str, query: str, body: bytes = b"") -> Answer:
@@ -134,7 +146,7 @@ class Turns:
     def tell(self, verb: str, query: str) -> None:
         """Put an input that is not answered, such as `untail`."""
         if not self._is_closed:
-            self._put((next(self._tokens), verb, query, b""))
+            self._put((next(self._tokens), verb, query, b"", ""))
 
     def put_outputs(self, pack: bytes, answered: Answered) -> None:
         """Store a body of output frames; they are on disk when the answer is 200."""
@@ -254,7 +266,7 @@ class Turns:
             self._given == 0
             and now_ms >= self._here_from_ms
             and len(self._near) <= HERE_INPUTS_MAX
-            and sum(len(body) for *_, body in self._near) <= HERE_BYTES_MAX
+            and sum(len(body) for *_, body, _ in self._near) <= HERE_BYTES_MAX
         )
 
     def _nudge_by(self, outcome: Outcome) -> None:
@@ -282,6 +294,9 @@ class Turns:
         self._deliver(outcome, jobs)
 
     def _deliver(self, outcome: Outcome, jobs: list[str]) -> None:
+        for row in outcome.rows:
+            if row.flags:
+                self.on_control(row)
         # The last ones first: those are of requests that were held, which somebody waits for, as a
         # relay for its lease; who has sent something only wants to know that it has arrived.
         for token, result in (*reversed(outcome.answers), *outcome.results):

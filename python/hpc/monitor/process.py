@@ -16,6 +16,7 @@ from hpc import plugins
 from hpc.clock import SystemClock
 from hpc.config import MonitorConfig, read_access
 from hpc.errors import HpcError, NoHub
+from hpc.memory_privacy import keep_memory_private
 from hpc.monitor.reporter import Reporter
 from hpc.monitor.sampler import Sampler
 from hpc.terminal import clean
@@ -31,6 +32,7 @@ def run_monitor(config: MonitorConfig) -> int:
     Raises:
         HpcError: The Hub refuses this monitor, and never took a sample from it.
     """
+    keep_memory_private()
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(_run(config))
     return 0

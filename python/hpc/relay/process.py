@@ -30,6 +30,7 @@ from hpc._core import memory_cgroup
 from hpc.clock import Clock, SystemClock
 from hpc.config import RelayConfig, read_access
 from hpc.errors import Conflict, HpcError, NoHub, NotFound
+from hpc.memory_privacy import keep_memory_private
 from hpc.protocols import Handler
 from hpc.relay.claims import Claims, Identity, Replaced
 from hpc.relay.lifetime import Idleness, TimeLimit
@@ -135,6 +136,7 @@ class _Relay:
                 limit_s=self._config.hook_timeout_s,
             ),
         )
+        keep_memory_private()  # after the start of the supervisor, whose tasks may dump
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._on_signal)

@@ -26,8 +26,9 @@ from hpc.storage import folder, sqlite_snapshots
 
 LOG: Final = "log.sqlite3"
 APPLICATION_ID: Final = 0x6870634C  # "hpcL"
-VERSION: Final = 2
-"""By which a log is written. One of version 1 has no snapshots, and is brought up to this."""
+VERSION: Final = 3
+"""By which a log is written. One of version 1 has no snapshots, one below 3 does not say who sent
+a batch; both are brought up to this."""
 
 # Before it, a WAL that was reset while a reader began could lose a commit.
 LIBRARY_MIN: Final = (3, 51, 3)
@@ -68,7 +69,8 @@ SELECT log.first_seq + each.key                 AS seq,
        json_extract(each.value, '$.at')         AS at,
        json_extract(each.value, '$.kind')       AS kind,
        json_extract(each.value, '$.payload')    AS payload,
-       json_extract(each.value, '$.settles')    AS settles
+       json_extract(each.value, '$.settles')    AS settles,
+       json_extract(log.body, '$.who')          AS who
 FROM log, json_each(nullif(log.body, ''), '$.events') AS each;
 """
 
@@ -179,10 +181,11 @@ def check_version(path: Path, version: int) -> None:
 
 
 def upgrade(db: apsw.Connection) -> None:
-    """Bring a log of version 1 up to this one, in one transaction; no row of it is touched."""
+    """Bring an older log up to this version, in one transaction; no row of it is touched."""
+    has_snapshots = db.pragma("user_version") >= sqlite_snapshots.SINCE_VERSION
     with db:
         db.execute("DROP VIEW events")
-        db.execute(VIEW + sqlite_snapshots.SCHEMA)
+        db.execute(VIEW if has_snapshots else VIEW + sqlite_snapshots.SCHEMA)
         db.pragma("user_version", VERSION)
 
 

@@ -56,6 +56,7 @@ class SmallHub:
         self.log: list[Any] = []
         self.pokes: list[str] = []
         self.wall_ms = WALL_MS
+        self.who = ""
         self._mono_ms = 0
         self._hub = self._started([])
 
@@ -111,7 +112,9 @@ class SmallHub:
     ) -> _core.Turn:
         """Take one turn, `ms` after the last; what a generator wants of the log is not given."""
         self._mono_ms += ms
-        encoded = [(n, verb, query, json.dumps(body).encode()) for n, verb, query, body in inputs]
+        encoded = [
+            (n, verb, query, json.dumps(body).encode(), self.who) for n, verb, query, body in inputs
+        ]
         turn = self._hub.step(encoded, wall_ms=self.wall_ms, mono_ms=self._mono_ms, build=build)
         self.log.extend(turn.rows)
         self.pokes = [gid for gid, _ in turn.pokes]

@@ -1,19 +1,28 @@
 """Admission: what holds for every request before any route sees it, decided from its head alone.
 
-In this order: the token, the protocol version, and whether the Hub is ready.
+In this order: the token, the protocol version, whether the Hub is ready, the route, and whether the
+token's role opens it. So nothing of a body is read for whom it is not.
 """
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
 from typing import Final, NamedTuple
 
 from hpc._core import PROTOCOL_VERSION
-from hpc.ports import HubPorts
+from hpc.ports import NOBODY, Holder, HubPorts
 from hpc.protocols import Answer
 from hpc.transport.asgi import Header
-from hpc.transport.auth import CHALLENGE, OPEN_PATHS, auth_refusal
-from hpc.transport.problems import not_ready, wrong_protocol
+from hpc.transport.auth import Failures, token_of, unauthorized
+from hpc.transport.authorisation import Rule, rule_of
+from hpc.transport.problems import (
+    no_route,
+    not_allowed,
+    not_ready,
+    wrong_method,
+    wrong_protocol,
+)
 
 _VERSION: Final = b"%d" % PROTOCOL_VERSION
 _UPGRADE: Final[list[Header]] = [(b"upgrade", b"hpc/" + _VERSION)]
@@ -26,17 +35,66 @@ class Refusal(NamedTuple):
     headers: list[Header]
 
 
-def refusal_of(
-    ports: HubPorts, path: str, query: bytes, headers: Mapping[bytes, bytes]
-) -> Refusal | None:
-    """Return why a request may not go on, or None."""
-    if path in OPEN_PATHS and not query:
-        return None  # they tell nothing but ok; asking them for more needs the token
-    if refusal := auth_refusal(headers, ports.token_sha256):
-        return Refusal(refusal, CHALLENGE)
-    version = headers.get(b"hpc-protocol", _VERSION)
-    if version.strip() != _VERSION:
-        return Refusal(wrong_protocol(version.decode("latin-1"), PROTOCOL_VERSION), _UPGRADE)
-    if not ports.is_ready:
-        return Refusal(not_ready(), [])
-    return None
+class Head(NamedTuple):
+    """The head of a request.
+
+    Attributes:
+        method: In upper case.
+        path: Decoded.
+        query: As it came.
+        headers: By lower-case name.
+        peer: Address of whoever sends it, without the port; empty where there is none.
+    """
+
+    method: str
+    path: str
+    query: bytes
+    headers: Mapping[bytes, bytes]
+    peer: str = ""
+
+
+class Gate:
+    """Admits requests to one Hub, and counts those that it did not.
+
+    Attributes:
+        forbidden: How many were refused because their token is not for that.
+    """
+
+    def __init__(self, ports: HubPorts) -> None:
+        self.forbidden = 0
+        self._ports = ports
+        self._failures = Failures()
+        self._unauthorized = 0
+
+    def admit(self, head: Head) -> Holder | Refusal:
+        """Return who sends a request, or why it may not go on."""
+        rule = rule_of(head.path)
+        if rule is not None and rule.is_open and not head.query:
+            return NOBODY  # they tell nothing but ok; asking them for more needs the token
+        token = token_of(head.headers)
+        holder = self._ports.holder(token)
+        if holder is None:
+            self._unauthorized += 1
+            wait_s = self._failures.note(head.peer, time.monotonic())
+            return Refusal(*unauthorized(head.peer, wait_s, has_token=bool(token)))
+        version = head.headers.get(b"hpc-protocol", _VERSION)
+        if version.strip() != _VERSION:
+            return Refusal(wrong_protocol(version.decode("latin-1"), PROTOCOL_VERSION), _UPGRADE)
+        if not self._ports.is_ready:
+            return Refusal(not_ready(), [])
+        return self._by_rule(head, rule, holder)
+
+    def figures(self) -> dict[str, int]:
+        """Return how many requests were refused since the start, for want of a token or a role."""
+        return {"unauthorized": self._unauthorized, "forbidden": self.forbidden}
+
+    def _by_rule(self, head: Head, rule: Rule | None, holder: Holder) -> Holder | Refusal:
+        if rule is None:
+            return Refusal(no_route(head.path), [])
+        if head.method != rule.method:
+            allow = [(b"allow", rule.method.encode())]
+            return Refusal(wrong_method(head.method, rule.method), allow)
+        if holder.role not in rule.roles:
+            self.forbidden += 1
+            return Refusal(not_allowed(holder.role, head.path, sorted(rule.roles)), [])
+        return holder

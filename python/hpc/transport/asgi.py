@@ -8,6 +8,7 @@ from typing import Any, Final, cast
 from litestar.types import Message, Receive, Scope, Send
 
 from hpc._core import msgpack_of_json
+from hpc.ports import Holder
 from hpc.protocols import Answer
 
 JSON: Final = (b"content-type", b"application/json")
@@ -20,12 +21,20 @@ RETRY_AFTER: Final = (b"retry-after", b"1")
 HEADERS: Final = "hpc.headers"
 """Where the edge leaves a request's headers in its scope."""
 
+HOLDER: Final = "hpc.holder"
+"""Where it leaves whose token the request has."""
+
 Header = tuple[bytes, bytes]
 
 
 def headers_of(scope: Scope) -> Mapping[bytes, bytes]:
     """Return a request's headers by lower-case name, as the edge has left them."""
     return cast("Mapping[bytes, bytes]", cast("dict[str, Any]", scope)[HEADERS])
+
+
+def holder_of(scope: Scope) -> Holder:
+    """Return whose token a request has, as the edge has left it."""
+    return cast("Holder", cast("dict[str, Any]", scope)[HOLDER])
 
 
 def answer_headers(
@@ -38,7 +47,7 @@ def answer_headers(
         (b"content-length", b"%d" % len(body)),
         *more,
     ]
-    if status in RETRY:
+    if status in RETRY and all(name != RETRY_AFTER[0] for name, _ in headers):
         headers.append(RETRY_AFTER)
     return headers
 

@@ -31,8 +31,9 @@ if TYPE_CHECKING:
 
 from hpc.problems import problem
 from hpc.protocols import Answer
+from hpc.transport.admission import Head
 from hpc.transport.exchange import Exchange
-from hpc.transport.hot_routes import HotRoutes, Request
+from hpc.transport.hot_routes import HotRoutes
 from hpc.transport.problems import busy, too_slow
 from hpc.transport.sockets import watch
 
@@ -263,11 +264,12 @@ class Connection(HttpToolsProtocol):
         """Return the exchange of a request whose head is there, or None if its route is not hot."""
         url = httptools.parse_url(self.url)
         path = url.path.decode("ascii")
-        request = Request(
+        request = Head(
             self.parser.get_method().decode("ascii"),
             unquote(path) if "%" in path else path,
             url.query or b"",
             dict(self.headers),
+            self.client[0] if self.client else "",
         )
         route = self._hot_routes.find(request)
         if route is None:

@@ -15,30 +15,33 @@ from typing import Any, cast
 
 from litestar.types import ASGIApp, Message, Receive, Scope, Send
 
-from hpc.ports import HubPorts
 from hpc.problems import internal
-from hpc.transport.admission import refusal_of
-from hpc.transport.asgi import HEADERS, in_msgpack, send_answer
+from hpc.transport.admission import Gate, Head, Refusal
+from hpc.transport.asgi import HEADERS, HOLDER, in_msgpack, send_answer
 from hpc.transport.bodies import wants_msgpack
 
 
 class Edge:
     """The outermost ASGI application."""
 
-    def __init__(self, ports: HubPorts, app: ASGIApp) -> None:
-        self._ports = ports
+    def __init__(self, gate: Gate, app: ASGIApp) -> None:
+        self._gate = gate
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Refuse the request or pass it on."""
         headers = dict(scope["headers"])
-        cast("dict[str, Any]", scope)[HEADERS] = headers
+        left = cast("dict[str, Any]", scope)
+        left[HEADERS] = headers
         if wants_msgpack(headers):
             send = in_msgpack(send)
-        refusal = refusal_of(self._ports, scope["path"], scope["query_string"], headers)
-        if refusal is not None:
-            await send_answer(send, *refusal)
+        peer = left.get("client") or ("",)
+        head = Head(left["method"], scope["path"], scope["query_string"], headers, peer[0])
+        admitted = self._gate.admit(head)
+        if isinstance(admitted, Refusal):
+            await send_answer(send, *admitted)
             return
+        left[HOLDER] = admitted
         has_started = False
 
         async def watched(message: Message) -> None:

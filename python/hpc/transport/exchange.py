@@ -20,9 +20,12 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE
 from hpc._core import msgpack_of_json
 from hpc.problems import internal
 from hpc.protocols import Answer
+from hpc.transport.admission import Head, Refusal
 from hpc.transport.asgi import MSGPACK, Header, answer_headers
 from hpc.transport.bodies import wants_msgpack
-from hpc.transport.hot_routes import HotRoutes, Request, Route
+from hpc.transport.hot_routes import HotRoutes, Route
+
+FORBIDDEN: Final = 403
 
 _CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
 
@@ -62,7 +65,7 @@ class Exchange:
         self,
         routes: HotRoutes,
         route: Route,
-        request: Request,
+        request: Head,
         *,
         write: Callable[[bytes], None],
         close: Callable[[], None],
@@ -92,6 +95,7 @@ class Exchange:
         self._is_begun = False
         self._is_whole = False
         self._is_put = False
+        self._who = ""
         self._leave: Callable[[], None] | None = None
 
     def begin(self) -> None:
@@ -99,10 +103,11 @@ class Exchange:
         if self.disconnected:
             return
         self._is_begun = True
-        refusal = self._routes.refusal(self._route, self._request)
-        if refusal is not None:
-            self._answer(*refusal)
+        admitted = self._routes.admit(self._route, self._request)
+        if isinstance(admitted, Refusal):
+            self._answer(*admitted)
             return
+        self._who = admitted.who(self._request.peer)
         length = self._request.headers.get(b"content-length")
         has_body = self._route.body_type is not None
         if has_body and (answer := self._routes.bodies.refusal(self._size, length)):
@@ -148,7 +153,7 @@ class Exchange:
         self._pieces.clear()
         self._is_put = True
         try:
-            leave = self._routes.put(self._route, self._request, body, self._answer)
+            leave = self._routes.put(self._route, self._request, self._who, body, self._answer)
         except Exception as error:  # nothing of ours may reach a client
             traceback.print_exception(error, file=sys.stderr)
             self._answer(internal())
@@ -162,6 +167,8 @@ class Exchange:
         if self.disconnected or self.response_started:
             return
         self._leave = None
+        if self._is_put and answer.status == FORBIDDEN:
+            self._routes.gate.forbidden += 1
         try:
             packet = self._packet(answer, headers, in_msgpack=wants_msgpack(self._request.headers))
         except Exception as error:  # whoever called has others to answer

@@ -8,34 +8,17 @@ requests come and answers leave is exchange.py's; all other routes are Litestar'
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Final, NamedTuple
 from urllib.parse import quote
 
-from hpc.ports import Answered, HubPorts
+from hpc.ports import Answered, Holder, HubPorts
 from hpc.protocols import Answer
-from hpc.transport.admission import Refusal, refusal_of
+from hpc.transport.admission import Gate, Head, Refusal
 from hpc.transport.bodies import BYTES_TYPE, JSON_TYPE, Bodies, form_refusal, type_refusal
-from hpc.transport.problems import wrong_method
 from hpc.transport.queries import text_of
 
 _JOBS: Final = "/jobs/"
-
-
-class Request(NamedTuple):
-    """The head of a request.
-
-    Attributes:
-        method: In upper case.
-        path: Decoded.
-        query: As it came.
-        headers: By lower-case name.
-    """
-
-    method: str
-    path: str
-    query: bytes
-    headers: Mapping[bytes, bytes]
 
 
 class Route(NamedTuple):
@@ -43,38 +26,37 @@ class Route(NamedTuple):
 
     Attributes:
         verb: The Hub's word for it.
-        method: The one that it takes.
         body_type: Media type of its body, or None where there is none.
         is_held: It is answered when there is something to tell, so that a client that leaves must
             be noticed.
     """
 
     verb: str
-    method: str
     body_type: bytes | None = None
     is_held: bool = False
 
 
 HOT_ROUTES: Final = {
-    "/ingest": Route("ingest", "POST", JSON_TYPE),
-    "/control": Route("control", "POST", JSON_TYPE),
-    "/pull": Route("pull", "GET", is_held=True),
-    "/claim": Route("claim", "POST", JSON_TYPE, is_held=True),
-    "/outputs": Route("outputs", "POST", BYTES_TYPE),
+    "/ingest": Route("ingest", JSON_TYPE),
+    "/control": Route("control", JSON_TYPE),
+    "/pull": Route("pull", is_held=True),
+    "/claim": Route("claim", JSON_TYPE, is_held=True),
+    "/outputs": Route("outputs", BYTES_TYPE),
 }
 """By path."""
 
-_AWAITED_JOB: Final = Route("job", "GET", is_held=True)
+_AWAITED_JOB: Final = Route("job", is_held=True)
 
 
 class HotRoutes:
     """The hot routes, bound to one Hub."""
 
-    def __init__(self, ports: HubPorts) -> None:
+    def __init__(self, ports: HubPorts, gate: Gate) -> None:
         self.bodies = Bodies()
+        self.gate = gate
         self._ports = ports
 
-    def find(self, request: Request) -> Route | None:
+    def find(self, request: Head) -> Route | None:
         """Return the route of a request, or None if it is no hot one."""
         path = request.path
         # A slash at the end says nothing, here as on the other routes.
@@ -85,22 +67,20 @@ class HotRoutes:
                 return _AWAITED_JOB
         return found
 
-    def refusal(self, route: Route, request: Request) -> Refusal | None:
-        """Return what the head alone is refused for, before a body is read."""
-        method, path, query, headers = request
-        refusal = refusal_of(self._ports, path, query, headers)
-        if refusal is not None:
-            return refusal
-        if method != route.method:
-            allow = [(b"allow", route.method.encode())]
-            return Refusal(wrong_method(method, route.method), allow)
-        if route.body_type is not None and (answer := type_refusal(headers, route.body_type)):
+    def admit(self, route: Route, request: Head) -> Holder | Refusal:
+        """Return who sends a request, or what its head alone is refused for."""
+        admitted = self.gate.admit(request)
+        if isinstance(admitted, Refusal):
+            return admitted
+        if route.body_type is not None and (
+            answer := type_refusal(request.headers, route.body_type)
+        ):
             return Refusal(answer, [])
-        text = text_of(query)
-        return Refusal(text, []) if isinstance(text, Answer) else None
+        text = text_of(request.query)
+        return Refusal(text, []) if isinstance(text, Answer) else admitted
 
     def put(
-        self, route: Route, request: Request, body: bytes, answered: Answered
+        self, route: Route, request: Head, who: str, body: bytes, answered: Answered
     ) -> Callable[[], None] | None:
         """Put a whole request to the Hub; `answered` is called once, now or later.
 
@@ -114,11 +94,11 @@ class HotRoutes:
         if route.verb == "outputs":
             self._ports.put_outputs(body, answered)
             return None
-        leave = self._ports.put(route.verb, _query(route, request), body, answered)
+        leave = self._ports.put(route.verb, _query(route, request), body, answered, who)
         return leave if route.is_held else None
 
 
-def _query(route: Route, request: Request) -> str:
+def _query(route: Route, request: Head) -> str:
     query = request.query.decode("ascii")
     if route is _AWAITED_JOB:
         return f"job_id={quote(_job_id(request.path), safe='')}&{query}"

@@ -3,7 +3,8 @@
 | file             | what is there                                                           |
 |------------------|-------------------------------------------------------------------------|
 | `connection.py`  | one connection: deadlines and limits of HTTP itself                     |
-| `admission.py`   | what holds for every request: token, protocol version, readiness        |
+| `admission.py`   | what holds for every request: token, version, readiness, role           |
+| `authorisation.py` | which role opens which route: the one table                            |
 | `hot_routes.py`  | ingest, control, pull, claim, outputs, the wait for a job's end         |
 | `exchange.py`    | one request of a hot route and its answer, without ASGI                 |
 | `edge.py`        | the outermost ASGI application, before Litestar                         |
@@ -38,6 +39,7 @@ from hpc.errors import UsageError
 from hpc.ports import HubPorts
 from hpc.problems import internal, problem
 from hpc.protocols import Answer
+from hpc.transport.admission import Gate
 from hpc.transport.connection import Connection
 from hpc.transport.edge import Edge
 from hpc.transport.hot_routes import HotRoutes
@@ -75,9 +77,11 @@ class HttpTransport:
         sock = _bound(host, port)
         address, bound_port = sock.getsockname()[:2]
         shown = f"[{address}]" if ":" in address else address
+        gate = Gate(ports)
+        hot_routes = HotRoutes(ports, gate)
         config = uvicorn.Config(
-            _app(ports),
-            http=cast("Any", functools.partial(Connection, hot_routes=HotRoutes(ports))),
+            _app(ports, gate),
+            http=cast("Any", functools.partial(Connection, hot_routes=hot_routes)),
             loop="none",
             ws="none",
             lifespan="off",
@@ -123,16 +127,16 @@ class _Server(uvicorn.Server):
         yield
 
 
-def _app(ports: HubPorts) -> Edge:
+def _app(ports: HubPorts, gate: Gate) -> Edge:
     app = Litestar(
-        route_handlers=read_handlers(ports),
+        route_handlers=read_handlers(ports, gate),
         openapi_config=None,
         exception_handlers={HTTPException: _refused, Exception: _failed},
         logging_config=None,
         pdb_on_exception=False,
         debug=False,
     )
-    return Edge(ports, app)
+    return Edge(gate, app)
 
 
 def _refused(request: Request[Any, Any, Any], error: HTTPException) -> Response[bytes]:

@@ -19,6 +19,8 @@ INT: Final = {"type": "integer", "minimum": 0}
 TEXT: Final = {"type": "string"}
 FLAG: Final = {"type": "boolean", "default": False}
 MAP: Final = {"type": "object", "additionalProperties": True}
+_REGISTERED: Final = ("Namespace", "Generator", "Token")
+_IDS: Final[dict[str, Any]] = {"ns_id": ID, "gid": ID, "token_id": ID}
 
 
 def document() -> bytes:
@@ -256,6 +258,7 @@ def _read_paths() -> dict[str, Any]:
             )
         },
         "/nodes": {"get": _operation("Nodes", answer="Page", parameters=[*paging, _at()])},
+        "/tokens": {"get": _operation("Tokens, but for what they open with", answer="Page")},
         "/namespaces": {"get": _operation("Registered namespaces and generators", answer="Page")},
         "/explain": {
             "get": _operation(
@@ -353,17 +356,15 @@ def _schemas() -> dict[str, Any]:
         ),
         "Control": _object(
             ["type", "spec"],
-            type={"enum": ["RegisterNamespace", "RegisterGenerator"]},
-            ns_id=ID,
-            gid=ID,
+            type={"enum": [f"Register{what}" for what in _REGISTERED] + ["RevokeToken"]},
+            **_IDS,
             spec=MAP,
             replace={"type": "integer", "minimum": 1},
         ),
         "Registered": _object(
-            ["version", "seq", "duplicate"],
+            ["duplicate"],
             closed=False,
-            ns_id=ID,
-            gid=ID,
+            **_IDS,
             version=INT,
             seq=INT,
             duplicate={"type": "boolean"},

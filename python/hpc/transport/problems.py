@@ -28,6 +28,17 @@ def wrong_method(method: str, allowed: str) -> Answer:
     )
 
 
+def not_allowed(role: str, path: str, roles: list[str]) -> Answer:
+    """403: the token's role does not open the route."""
+    return problem(
+        403,
+        "not_allowed",
+        "Not allowed",
+        f"a token of role `{role}` does not open {path}: it is for {', '.join(roles)}",
+        "use a token of one of those roles; which there are, an administrator sees: hpc token list",
+    )
+
+
 def too_large(got: str, limit_bytes: int) -> Answer:
     """413: the body is over its limit, by its Content-Length or as read so far."""
     return problem(

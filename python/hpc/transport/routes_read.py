@@ -20,6 +20,7 @@ from hpc.ports import HubPorts, LogQuery
 from hpc.problems import bad_query
 from hpc.protocols import Answer
 from hpc.transport import queries
+from hpc.transport.admission import Gate
 from hpc.transport.asgi import Header, Respond, headers_of, send_answer
 from hpc.transport.openapi import document
 from hpc.transport.problems import not_ready
@@ -34,9 +35,9 @@ App = ASGIApp
 """What a handler returns: it needs nothing of Litestar's request and answers by itself."""
 
 
-def read_handlers(ports: HubPorts) -> list[HTTPRouteHandler]:
+def read_handlers(ports: HubPorts, gate: Gate) -> list[HTTPRouteHandler]:
     """Return Litestar's handlers of the read routes."""
-    reads = _Reads(ports)
+    reads = _Reads(ports, gate)
     schema = _Bytes(document(), b"application/json")
 
     @get("/healthz")
@@ -75,6 +76,10 @@ def read_handlers(ports: HubPorts) -> list[HTTPRouteHandler]:
     async def namespaces() -> App:
         return reads.namespaces
 
+    @get("/tokens")
+    async def tokens() -> App:
+        return reads.all_tokens
+
     @get("/explain")
     async def explain() -> App:
         return reads.explain
@@ -100,7 +105,7 @@ def read_handlers(ports: HubPorts) -> list[HTTPRouteHandler]:
         return schema
 
     facts = [jobs, job, job_log, job_tasks, job_why, nodes, namespaces, events, pokes]
-    return [healthz, readyz, *facts, explain, conflicts, diff, openapi]
+    return [healthz, readyz, *facts, explain, conflicts, diff, tokens, openapi]
 
 
 class _Bytes:
@@ -124,8 +129,9 @@ class _Bytes:
 class _Reads:
     """The read routes of one Hub, as ASGI functions."""
 
-    def __init__(self, ports: HubPorts) -> None:
+    def __init__(self, ports: HubPorts, gate: Gate) -> None:
         self._ports = ports
+        self._gate = gate
 
     async def health(self, scope: Scope, receive: Receive, send: Send) -> None:
         """That the process answers; with `full=true` also what it has done."""
@@ -134,7 +140,7 @@ class _Reads:
             await send_answer(send, query)
         elif queries.flag(query, "full") is True:
             data = {"hub": self._ports.hub_id, "ready": self._ports.is_ready}
-            body = msgspec.json.encode({**data, **self._ports.figures()})
+            body = msgspec.json.encode({**data, **self._ports.figures(), **self._gate.figures()})
             await send_answer(send, Answer(200, body))
         else:
             # The one answer that says what time it is here: `hpc doctor` compares.
@@ -152,6 +158,11 @@ class _Reads:
     async def namespaces(self, scope: Scope, receive: Receive, send: Send) -> None:
         """What is registered."""
         await self._ask("namespaces", "", scope, send)
+
+    async def all_tokens(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Every token but for what it opens with."""
+        query = queries.parsed(scope["query_string"], ())
+        await send_answer(send, query if isinstance(query, Answer) else self._ports.tokens())
 
     async def explain(self, scope: Scope, receive: Receive, send: Send) -> None:
         """The events that a cell comes from."""

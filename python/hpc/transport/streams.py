@@ -2,21 +2,23 @@
 
 A stream ends when its source does, when the client leaves, or when the client has not taken what
 was sent for as long as an idle connection may last; it can come back with the last id it saw. One
-whose source is broken is cut off in its middle, so that its client knows that this was not all.
+whose source is broken, or whose token opens nothing any more, is cut off in its middle, so that its
+client knows that this was not all.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import time
 from collections.abc import AsyncGenerator, Iterable
 from typing import Final
 
 import msgspec
 from litestar.types import Receive, Scope, Send
 
-from hpc.ports import Chunks, HubPorts, StreamBroken
-from hpc.transport.asgi import Header
+from hpc.ports import Chunks, Holder, HubPorts, StreamBroken
+from hpc.transport.asgi import Header, holder_of
 from hpc.transport.connection import IDLE_S
 
 COMMENT_S: Final = 15.0
@@ -49,14 +51,17 @@ class Stream:
             pumping.cancel()
 
         watching = asyncio.ensure_future(watch())
+        ending = asyncio.ensure_future(_ended(holder_of(scope)))
         try:
-            await asyncio.wait([pumping])
-            if not pumping.cancelled():
+            await asyncio.wait([pumping, ending], return_when=asyncio.FIRST_COMPLETED)
+            if pumping.done() and not pumping.cancelled():
                 with contextlib.suppress(StreamBroken):  # returning now cuts the connection
                     pumping.result()
         finally:
             watching.cancel()
+            ending.cancel()
             pumping.cancel()
+            await asyncio.wait([pumping])
             await self._chunks.aclose()
 
     async def _pump(self, send: Send) -> None:
@@ -65,6 +70,16 @@ class Stream:
             async with asyncio.timeout(IDLE_S):
                 await send({"type": "http.response.body", "body": chunk, "more_body": True})
         await send({"type": "http.response.body", "body": b"", "more_body": False})
+
+
+async def _ended(holder: Holder) -> None:
+    """Wait until a token opens nothing any more."""
+    left_s = None
+    if holder.expires_at is not None:
+        left_s = max(holder.expires_at / 1000 - time.time(), 0.0)
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(left_s):
+            await holder.ended.wait()
 
 
 async def poke_stream(ports: HubPorts, gids: frozenset[str]) -> AsyncGenerator[bytes, None]:

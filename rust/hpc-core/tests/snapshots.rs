@@ -121,6 +121,7 @@ fn reads(hub: &mut Hub, now: Now) -> Vec<Vec<u8>> {
                 verb,
                 query,
                 body: b"",
+                who: "",
             };
             hub.step(&[input], now, &[]).unwrap().replies.remove(0).body
         })
@@ -516,6 +517,7 @@ fn what_was_being_built_is_built_anew() {
             verb: "control",
             query: "",
             body: &body,
+            who: "",
         };
         let turn = desk.hub.step(&[input], desk.now, &[]).unwrap();
         desk.log.extend(turn.rows);

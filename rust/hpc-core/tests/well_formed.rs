@@ -28,3 +28,5 @@ mod replacements;
 mod schema;
 #[path = "well_formed/stamps.rs"]
 mod stamps;
+#[path = "well_formed/tokens.rs"]
+mod tokens;

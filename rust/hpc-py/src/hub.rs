@@ -24,8 +24,8 @@ pub(crate) type RowIn = (
     Vec<String>,
 );
 
-/// A request as Python hands it over: token, verb, query, body.
-type InputIn = (u64, PyBackedStr, PyBackedStr, PyBackedBytes);
+/// A request as Python hands it over: token, verb, query, body, who sends it.
+type InputIn = (u64, PyBackedStr, PyBackedStr, PyBackedBytes, PyBackedStr);
 
 /// First seqs of batches that may be dropped, and the first that is not old enough yet.
 type ExpiredOut = (Vec<u64>, Option<u64>);
@@ -147,11 +147,12 @@ impl Hub {
         py.detach(|| {
             let inputs: Vec<Input<'_>> = inputs
                 .iter()
-                .map(|(token, verb, query, body)| Input {
+                .map(|(token, verb, query, body, who)| Input {
                     token: *token,
                     verb,
                     query,
                     body,
+                    who,
                 })
                 .collect();
             self.guarded(|hub| hub.step(&inputs, now, &core_rows(&build)?))

@@ -2,6 +2,7 @@
 
 use pyo3::prelude::*;
 
+mod access;
 mod errors;
 mod hub;
 mod past;
@@ -13,6 +14,8 @@ mod tasks;
 mod _core {
     use pyo3::prelude::*;
 
+    #[pymodule_export]
+    use crate::access::kernel_kinds;
     #[pymodule_export]
     use crate::hub::{Hub, Turn, events_page, job_events_page, msgpack_of_json};
     #[pymodule_export]

@@ -1,15 +1,29 @@
-//! Control requests: the registration of a namespace or a generator, as it comes and as it is stored.
+//! Control requests: a namespace, a generator or a token is registered, or a token revoked; as they
+//! come and as they are stored.
 
+use super::access::TokenSpec;
 use super::generator::GeneratorSpec;
 use super::json::{Map, Value};
 use super::namespace::NamespaceSpec;
 use super::problem::FieldError;
-use super::reader::{Reader, as_id, as_int};
+use super::reader::{Reader, as_id, as_int, unknown_fields};
 
 /// Kind under which a namespace's registration stands in the log.
 pub const REGISTER_NAMESPACE: &str = "RegisterNamespace";
 /// Kind under which a generator's registration stands in the log.
 pub const REGISTER_GENERATOR: &str = "RegisterGenerator";
+/// Kind under which a new token stands in the log.
+pub const REGISTER_TOKEN: &str = "RegisterToken";
+/// Kind under which the end of a token stands in the log.
+pub const REVOKE_TOKEN: &str = "RevokeToken";
+
+/// The kinds of the log that come by control alone.
+pub const CONTROL_KINDS: [&str; 4] = [
+    REGISTER_NAMESPACE,
+    REGISTER_GENERATOR,
+    REGISTER_TOKEN,
+    REVOKE_TOKEN,
+];
 
 /// What is to be registered.
 #[derive(Clone, Debug, PartialEq)]
@@ -28,6 +42,18 @@ pub enum Registration {
         /// What it says.
         spec: GeneratorSpec,
     },
+    /// A token.
+    Token {
+        /// Its id.
+        token_id: String,
+        /// What it says.
+        spec: TokenSpec,
+    },
+    /// A token opens nothing any more.
+    Revoked {
+        /// Its id.
+        token_id: String,
+    },
 }
 
 impl Registration {
@@ -37,6 +63,7 @@ impl Registration {
         match self {
             Self::Namespace { ns_id, .. } => ns_id,
             Self::Generator { gid, .. } => gid,
+            Self::Token { token_id, .. } | Self::Revoked { token_id } => token_id,
         }
     }
 
@@ -46,6 +73,8 @@ impl Registration {
         match self {
             Self::Namespace { .. } => REGISTER_NAMESPACE,
             Self::Generator { .. } => REGISTER_GENERATOR,
+            Self::Token { .. } => REGISTER_TOKEN,
+            Self::Revoked { .. } => REVOKE_TOKEN,
         }
     }
 
@@ -55,6 +84,7 @@ impl Registration {
         match self {
             Self::Namespace { .. } => "ns_id",
             Self::Generator { .. } => "gid",
+            Self::Token { .. } | Self::Revoked { .. } => "token_id",
         }
     }
 
@@ -64,6 +94,8 @@ impl Registration {
         match self {
             Self::Namespace { spec, .. } => &spec.text,
             Self::Generator { spec, .. } => &spec.text,
+            Self::Token { spec, .. } => &spec.text,
+            Self::Revoked { .. } => "{}",
         }
     }
 
@@ -79,6 +111,13 @@ impl Registration {
             REGISTER_GENERATOR => Some(Self::Generator {
                 gid: stored.str("gid")?.to_owned(),
                 spec: GeneratorSpec::parse(spec).ok()?,
+            }),
+            REGISTER_TOKEN => Some(Self::Token {
+                token_id: stored.str("token_id")?.to_owned(),
+                spec: TokenSpec::parse(spec).ok()?,
+            }),
+            REVOKE_TOKEN => Some(Self::Revoked {
+                token_id: stored.str("token_id")?.to_owned(),
             }),
             _ => None,
         }
@@ -104,18 +143,22 @@ impl Control {
     pub fn parse(map: &Map<'_>) -> Result<Self, Vec<FieldError>> {
         let mut errors = Vec::new();
         let kind = map.str("type").unwrap_or_default().to_owned();
-        let (id_key, is_namespace) = match kind.as_str() {
-            REGISTER_NAMESPACE => ("ns_id", true),
-            REGISTER_GENERATOR => ("gid", false),
+        let id_key = match kind.as_str() {
+            REGISTER_NAMESPACE => "ns_id",
+            REGISTER_GENERATOR => "gid",
+            REGISTER_TOKEN | REVOKE_TOKEN => "token_id",
             _ => {
                 let got = map
                     .get("type")
                     .map_or_else(|| "nothing".to_owned(), Value::shown);
-                let expected = format!("\"{REGISTER_NAMESPACE}\" or \"{REGISTER_GENERATOR}\"");
+                let expected = format!("one of {}", CONTROL_KINDS.join(", "));
                 return Err(vec![FieldError::new("type", expected, got)]);
             }
         };
-        let mut reader = Reader::new(map, "", &["type", id_key, "spec", "replace"], &mut errors);
+        let is_token = id_key == "token_id";
+        let known = ["type", id_key, "spec", "replace"];
+        let known = known.get(..if is_token { 3 } else { 4 }).unwrap_or(&known);
+        let mut reader = Reader::new(map, "", known, &mut errors);
         let id = reader.required(id_key, super::ids::ID_EXPECTED, as_id);
         let replace = reader.optional("replace", "the current version, an Int from 1", |v| {
             as_int(v)
@@ -126,10 +169,20 @@ impl Control {
         let (Some(id), Some(spec)) = (id, spec) else {
             return Err(errors);
         };
-        let registration = if is_namespace {
-            NamespaceSpec::parse(spec).map(|spec| Registration::Namespace { ns_id: id, spec })
-        } else {
-            GeneratorSpec::parse(spec).map(|spec| Registration::Generator { gid: id, spec })
+        let registration = match kind.as_str() {
+            REGISTER_NAMESPACE => {
+                NamespaceSpec::parse(spec).map(|spec| Registration::Namespace { ns_id: id, spec })
+            }
+            REGISTER_GENERATOR => {
+                GeneratorSpec::parse(spec).map(|spec| Registration::Generator { gid: id, spec })
+            }
+            REGISTER_TOKEN => {
+                TokenSpec::parse(spec).map(|spec| Registration::Token { token_id: id, spec })
+            }
+            _ => {
+                unknown_fields(spec, "spec", &[], "no field", &mut errors);
+                Ok(Registration::Revoked { token_id: id })
+            }
         };
         match registration {
             Ok(registration) if errors.is_empty() => Ok(Self {

@@ -1,10 +1,12 @@
 //! One batch of the log: its canonical body and its place in the chain.
 //!
-//! The body is `{"events":[{"at","counter","kind","payload","settles"}],"pokes":[…]}`, canonical.
+//! The body is `{"events":[{"at","counter","kind","payload","settles"}],"pokes":[…],"who":"…"}`,
+//! canonical; `who` sent it ([`Who`]), and is absent where the Hub wrote it by itself.
 //! The chain value of a row is blake3 over the former row's chain value and this row's header and
 //! body, so a batch that is changed, missing or moved is named when the log is read. Compaction drops
 //! bodies and keeps the rest: of such a batch the chain value is taken as it stands.
 
+use super::access::Who;
 use super::json::{Map, Value, decode_own};
 use super::json_write::{ObjectWriter, write_int, write_list, write_str};
 use crate::lattice::last::Stamp;
@@ -202,9 +204,13 @@ impl<'e> StoredEvent<'e> {
 }
 
 /// Closes a body whose events were appended, comma-separated, after [`BODY_OPEN`].
-pub fn close_body(body: &mut Vec<u8>, pokes: &[String]) {
+pub fn close_body(body: &mut Vec<u8>, pokes: &[String], who: &str) {
     body.extend_from_slice(b"],\"pokes\":");
     write_list(body, pokes, &mut |out, gid| write_str(out, gid));
+    if !who.is_empty() {
+        body.extend_from_slice(b",\"who\":");
+        write_str(body, who);
+    }
     body.push(b'}');
 }
 
@@ -217,6 +223,8 @@ pub struct Body<'b> {
     events: Vec<Value<'b>>,
     /// The generators of which a cell grew by this batch.
     pub pokes: Vec<String>,
+    /// Who sent it, if anybody.
+    pub who: Option<String>,
 }
 
 impl<'b> Body<'b> {
@@ -235,6 +243,7 @@ impl<'b> Body<'b> {
         let pokes = pokes.iter().filter_map(Value::as_str).map(str::to_owned);
         Ok(Self {
             pokes: pokes.collect(),
+            who: map.str("who").map(str::to_owned),
             events,
         })
     }
@@ -303,6 +312,7 @@ fn page(
     'rows: for row in rows.iter().filter(|row| !row.body.is_empty()) {
         let body = Body::decode(&row.body)
             .map_err(|e| format!("Batch {} at seq {}: {e}", row.batch_id, row.first_seq))?;
+        let who = body.who.as_deref().and_then(Who::parse);
         for (index, event) in body.events().enumerate() {
             let seq = row.first_seq + index as u64;
             if seq <= cursor || !is_asked(&event) {
@@ -331,6 +341,13 @@ fn page(
             inner.end();
             if let Some(settles) = event.settles {
                 settles.write(object.key("settles"));
+            }
+            if let Some(who) = who {
+                let mut by = ObjectWriter::new(object.key("by"));
+                by.str("token", who.token)
+                    .str("role", who.role)
+                    .str("from", who.from)
+                    .end();
             }
             object.end();
         }

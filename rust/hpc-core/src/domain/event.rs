@@ -70,6 +70,32 @@ pub enum Sender {
     Hub,
 }
 
+impl Sender {
+    /// The sender of this name; `Hub` has none.
+    #[must_use]
+    pub fn from_wire(name: &str) -> Option<Self> {
+        match name {
+            "submit" => Some(Self::Submit),
+            "relay" => Some(Self::Relay),
+            "monitor" => Some(Self::Monitor),
+            "admin" => Some(Self::Admin),
+            _ => None,
+        }
+    }
+
+    /// Its name, which is that of the role that sends so.
+    #[must_use]
+    pub fn wire(self) -> &'static str {
+        match self {
+            Self::Submit => "submit",
+            Self::Relay => "relay",
+            Self::Monitor => "monitor",
+            Self::Admin => "admin",
+            Self::Hub => "hub",
+        }
+    }
+}
+
 impl KernelKind {
     /// All kinds with their names on the wire.
     pub const ALL: [(&'static str, Self); 18] = [

@@ -12,6 +12,7 @@
 //! | `expression` | what rules and resources read from an event                           |
 //! | `reader`     | the fields of one JSON object, with errors                            |
 //! | `control`    | requests that register them                                           |
+//! | `access`     | roles, what each may send, and tokens                                 |
 //! | `facts`      | tables of cells with an index by last change                          |
 //! | `index`      | from the hash of a key to its row                                     |
 //! | `texts`      | texts that many speak of, each once                                   |
@@ -19,6 +20,7 @@
 //! | `batch_text` | the canonical text of a batch as it was sent                          |
 //! | `entry`      | one batch of the log: its canonical body and its place in the chain   |
 
+pub mod access;
 pub mod alike;
 pub mod batch_text;
 pub mod control;

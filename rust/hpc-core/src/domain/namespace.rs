@@ -1,7 +1,7 @@
 //! NamespaceSpec: what a namespace's events look like and how its tasks are run, as data.
 
-use super::control::{REGISTER_GENERATOR, REGISTER_NAMESPACE};
-use super::event::KernelKind;
+use super::control::CONTROL_KINDS;
+use super::event::{KernelKind, Sender};
 use super::expression::Expression;
 use super::field::{ExpectedType, KindSpec, parse_field};
 use super::ids::{ID_EXPECTED, is_id};
@@ -45,6 +45,8 @@ pub struct NamespaceSpec {
     pub retention_ms: Option<i64>,
     /// Own kinds that are a lifecycle kind.
     pub acts_as: Vec<(String, KernelKind)>,
+    /// Who sends own kinds, where it is not [`Sender::Submit`].
+    pub senders: Vec<(String, Sender)>,
     /// The spec as it came, canonical.
     pub text: String,
 }
@@ -64,6 +66,13 @@ impl NamespaceSpec {
         self.acts_as
             .iter()
             .find_map(|(name, acts)| (name == kind).then_some(*acts))
+    }
+
+    /// Who sends a kind of its own that is no lifecycle kind.
+    #[must_use]
+    pub fn sender(&self, kind: &str) -> Sender {
+        let named = self.senders.iter().find(|(name, _)| name == kind);
+        named.map_or(Sender::Submit, |(_, sender)| *sender)
     }
 }
 
@@ -135,6 +144,7 @@ impl NamespaceSpec {
             kinds,
             retention_ms: retention.flatten().map(|s| s * 1_000),
             acts_as: Vec::new(),
+            senders: Vec::new(),
             text: Value::Map(spec.clone()).to_text(),
         };
         spec_read.read_acts_as(acts_as.as_ref(), &mut errors);
@@ -175,7 +185,7 @@ impl NamespaceSpec {
         }
     }
 
-    fn read_senders(&self, by: Option<&Map<'_>>, errors: &mut Vec<FieldError>) {
+    fn read_senders(&mut self, by: Option<&Map<'_>>, errors: &mut Vec<FieldError>) {
         for (kind, value) in by.iter().flat_map(|map| map.iter()) {
             let field = format!("spec.by.{kind}");
             if self.kind(kind).is_none() {
@@ -184,15 +194,15 @@ impl NamespaceSpec {
                     "a kind of `schema`",
                     "a kind that it does not list",
                 ));
-            } else if !matches!(
-                value.as_str(),
-                Some("submit" | "relay" | "monitor" | "admin")
-            ) {
-                errors.push(FieldError::new(
+                continue;
+            }
+            match value.as_str().and_then(Sender::from_wire) {
+                Some(sender) => self.senders.push((kind.to_owned(), sender)),
+                None => errors.push(FieldError::new(
                     field,
                     "submit, relay, monitor or admin",
                     value.shown(),
-                ));
+                )),
             }
         }
     }
@@ -315,7 +325,7 @@ fn parse_kinds(schema: &Map<'_>, errors: &mut Vec<FieldError>) -> Vec<(String, K
         if !is_id(kind) {
             errors.push(FieldError::new(&path, ID_EXPECTED, kind));
         }
-        let is_registration = matches!(kind, REGISTER_NAMESPACE | REGISTER_GENERATOR);
+        let is_registration = CONTROL_KINDS.contains(&kind);
         let reserved =
             kind != "SubmitJob" && (KernelKind::from_wire(kind).is_some() || is_registration);
         if reserved {

@@ -10,6 +10,7 @@ use super::job::Job;
 use super::placement;
 use super::rules::EventView;
 use super::state::State;
+use super::tokens::Allowed;
 use super::well_formed::check_spec;
 use crate::domain::batch_text::BatchText;
 use crate::domain::event::{Ctx, KernelKind, Sender, check_ctx};
@@ -53,10 +54,11 @@ impl Checked<'_> {
 /// paths from the event on.
 ///
 /// # Errors
-/// A problem of the whole batch: an unknown namespace (404), a kind that only the Hub writes (403),
-/// a job with another spec (409).
+/// A problem of the whole batch: an unknown namespace (404), what the sender may not say (403), a job
+/// with another spec (409).
 pub fn check_event<'b>(
     state: &State,
+    allowed: &Allowed<'_>,
     event: Value<'b>,
     text: (&'b BatchText, usize),
     submitted: &mut Submitted<'b>,
@@ -68,13 +70,7 @@ pub fn check_event<'b>(
     let (text, index) = text;
     text.lend(index, &mut ctx, &mut spec);
     let kernel = kernel_kind(state, &kind, &ctx, errors)?;
-    if kernel.is_some_and(|kernel| kernel.sender() == Sender::Hub) {
-        let detail = format!("Kind `{kind}` is written by the Hub alone");
-        let problem = Problem::new(403, "not_allowed", "Not allowed", detail);
-        let hint = "ask for it: CancelJob, HoldJob, ReleaseJob, SetPriority, RetryJob, ForgetJob";
-        let field = Value::text("kind");
-        return Err(problem.hint(hint).with("field", field).into());
-    }
+    allowed.check_kind(&kind, kernel, ctx.str("ns_id"))?;
     check_ctx(&ctx, errors);
     for field in kernel.map_or(&["ns_id"][..], KernelKind::required_ctx) {
         if ctx.get(field).is_none() {
@@ -98,6 +94,9 @@ pub fn check_event<'b>(
             }
         }
         None => {}
+    }
+    if errors.is_empty() {
+        allowed.check_ctx(&ctx)?;
     }
     // What a relay reports has happened: no generator may keep it from being recorded, or it happens again.
     if kernel.is_none_or(|kernel| kernel.sender() != Sender::Relay) {

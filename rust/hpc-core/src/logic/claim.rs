@@ -81,7 +81,10 @@ impl Hub {
             .find(|ns| namespaces.get(ns).is_none())
         {
             Some(ns) => Err(unknown_namespace(&self.state, ns)),
-            None => Ok(offer),
+            None => {
+                self.check_claimant(&offer)?;
+                Ok(offer)
+            }
         }
     }
 
@@ -155,6 +158,9 @@ impl Hub {
             let labels = offer.labels.iter();
             let labels = labels.map(|(key, value)| (key.clone(), Value::text(value.clone())));
             spec.insert("labels", Value::Map(labels.collect()));
+        }
+        if let Some(token) = self.joining_token() {
+            spec.insert("token", Value::text(token));
         }
         let ctx = map([
             ("node_id", Value::text(offer.node_id.clone())),

@@ -50,6 +50,9 @@ impl Hub {
             return Err(Problem::bad_request("the request is no map").into());
         };
         let control = Control::parse(&request).map_err(Problem::not_well_formed)?;
+        if let Some(is_known) = self.check_token(&control.registration)? {
+            return Ok((control, is_known));
+        }
         let (current, text) = self.current(&control.registration);
         if text.as_deref() == Some(control.registration.text()) {
             return Ok((control, true));
@@ -84,6 +87,7 @@ impl Hub {
                 }
                 refuse_if(type_check(spec, namespaces))?;
             }
+            Registration::Token { .. } | Registration::Revoked { .. } => {}
         }
         Ok((control, false))
     }
@@ -100,6 +104,7 @@ impl Hub {
                 let text = generator.map(|g| g.spec().text.clone());
                 (generator.map(|g| g.version().0), text)
             }
+            Registration::Token { .. } | Registration::Revoked { .. } => (None, None),
         }
     }
 
@@ -138,6 +143,17 @@ impl Hub {
     }
 
     fn render_control(&self, registration: &Registration, duplicate: bool) -> Vec<u8> {
+        let mut out = Vec::new();
+        if matches!(
+            registration,
+            Registration::Token { .. } | Registration::Revoked { .. }
+        ) {
+            ObjectWriter::new(&mut out)
+                .str(registration.id_field(), registration.id())
+                .bool("duplicate", duplicate)
+                .end();
+            return out;
+        }
         let (version, seq, building) = match registration {
             Registration::Namespace { ns_id, .. } => {
                 let ns = self.state.namespaces.get(ns_id);
@@ -149,8 +165,8 @@ impl Hub {
                     (g.version().0, g.version().1, g.is_building())
                 })
             }
+            Registration::Token { .. } | Registration::Revoked { .. } => (0, 0, false),
         };
-        let mut out = Vec::new();
         ObjectWriter::new(&mut out)
             .str(registration.id_field(), registration.id())
             .int("version", version)

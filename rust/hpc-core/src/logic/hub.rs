@@ -55,6 +55,8 @@ pub struct Input<'b> {
     pub query: &'b str,
     /// Raw body.
     pub body: &'b [u8],
+    /// Who sends it, as [`crate::domain::access::Who`]; empty: the Hub itself.
+    pub who: &'b str,
 }
 
 /// One answer.
@@ -110,6 +112,8 @@ pub struct Hub {
     pub(super) reads: Vec<HeldRead>,
     pub(super) watches: Vec<Watch>,
     pub(super) turn: Turn,
+    /// Who sent what is being taken; empty: nobody, the Hub does it by itself.
+    pub(super) who: String,
     pub(super) last_seq: u64,
     pub(super) chain: Digest,
     pub(super) stamp: Stamp,
@@ -162,6 +166,7 @@ impl Hub {
             reads: Vec::new(),
             watches: Vec::new(),
             turn: Turn::default(),
+            who: String::new(),
             last_seq: 0,
             chain: [0; 32],
             stamp: Stamp::default(),
@@ -220,8 +225,11 @@ impl Hub {
         self.build(build, Self::build_share(recorded_bytes))?;
         self.end_back_offs();
         for input in inputs {
+            self.who.clear();
+            self.who.push_str(input.who);
             self.take(input)?;
         }
+        self.who.clear();
         self.expire_leases()?;
         self.settle_doomed()?;
         self.end_drains();
@@ -373,7 +381,7 @@ impl Hub {
         row.grew.sort_unstable();
         row.job_ids.sort_unstable();
         row.job_ids.dedup();
-        close_body(&mut row.body, &row.grew);
+        close_body(&mut row.body, &row.grew, &self.who);
         let mut row_done = LogRow {
             first_seq: row.first_seq,
             count: row.count,

@@ -130,10 +130,18 @@ impl Hub {
         let mut checked = Vec::with_capacity(events.len());
         let mut errors: Vec<FieldError> = Vec::new();
         let mut submitted = Submitted::of_batch(events.len());
+        let allowed = self.allowed()?;
         for (index, event) in events.into_iter().enumerate() {
             let mut found = Vec::new();
             let text = (text, index);
-            let event = check_event(&self.state, event, text, &mut submitted, &mut found);
+            let event = check_event(
+                &self.state,
+                &allowed,
+                event,
+                text,
+                &mut submitted,
+                &mut found,
+            );
             errors.extend(found.into_iter().map(|error| error.at(index)));
             match event.map_err(|problem| name_event(problem, index))? {
                 Some(event) => checked.push(event),

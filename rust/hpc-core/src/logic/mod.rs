@@ -31,6 +31,7 @@
 //! | `pull`, `read`, `await_job`, `why`, `tail` | what readers are told                        |
 //! | `read_tasks`, `task_page` | single tasks: what the state says, what the log adds to it    |
 //! | `control`, `type_check`, `registry` | registrations                                       |
+//! | `tokens`        | tokens, and what the sender of a request may say                        |
 //! | `few`           | a map of few keys                                                       |
 //! | `receipts`, `query` | what was recorded under which id; query strings                     |
 
@@ -95,6 +96,7 @@ mod state_nodes;
 mod tail;
 mod tallies;
 pub mod task_page;
+pub mod tokens;
 pub mod type_check;
 mod units;
 pub mod verdict;

@@ -111,6 +111,8 @@ pub struct Node {
     pub place: String,
     /// One start of the relay.
     pub session: String,
+    /// The relay's token by which it joined; `None`: an administrator's.
+    pub token: Option<String>,
     /// Whether it lives.
     pub state: NodeState,
     /// Which namespaces it serves.
@@ -183,6 +185,7 @@ impl Node {
             host: String::new(),
             place: String::new(),
             session: String::new(),
+            token: None,
             state: NodeState::Left,
             namespaces: Vec::new(),
             total: Vec::new(),

@@ -6,7 +6,7 @@
 //! which event that was stays.
 
 use super::hub::{Fault, Hub, damaged};
-use crate::domain::control::{REGISTER_GENERATOR, REGISTER_NAMESPACE};
+use crate::domain::control::CONTROL_KINDS;
 use crate::domain::entry::{Body, FLAG_CONTROL, LogRow, StoredEvent};
 use crate::domain::event::KernelKind;
 
@@ -69,7 +69,7 @@ impl Hub {
 
     /// The last moment that an event is kept for; `None`: for ever.
     fn kept_until(&self, event: &StoredEvent<'_>, below: u64) -> Option<i64> {
-        if matches!(event.kind, REGISTER_NAMESPACE | REGISTER_GENERATOR) {
+        if CONTROL_KINDS.contains(&event.kind) {
             return None;
         }
         match self.state.kernel_kind(event.kind, event.ctx) {

@@ -21,6 +21,7 @@ use super::receipts::{RECEIPT_MS, Receipts};
 use super::registry::Namespaces;
 use super::sections::{self, Damage, Writer};
 use super::state::State;
+use super::tokens;
 use crate::domain::facts::Facts;
 use crate::domain::generator::GeneratorSpec;
 use crate::domain::json::{Map, Value, decode};
@@ -30,6 +31,9 @@ use crate::lattice::last::Stamp;
 
 /// How the section of a generator's facts is named, before its id.
 const FACTS: &str = "facts/";
+
+/// How the section of tokens is named, which comes last, where there are any.
+const ACCESS: &str = "access";
 
 impl Hub {
     /// The state at [`Hub::last_seq`]. Receipts that are older than their time are forgotten.
@@ -61,6 +65,10 @@ impl Hub {
                     generator.facts().encode(out);
                 }
             });
+        }
+        // A log without tokens has none, as before there were any.
+        if tokens::is_any(state) {
+            writer.section(ACCESS, |out| tokens::encode(state, out));
         }
         writer.finish()
     }
@@ -251,6 +259,15 @@ impl Restored {
                 let read = |facts: &mut Facts| facts.decode_into(last_seq, reader);
                 state.generators.restore_facts(&gid, read)
             })?;
+        }
+        if taken
+            .sections
+            .as_slice()
+            .first()
+            .is_some_and(|(name, _)| name == ACCESS)
+        {
+            let (tokens, nodes) = (&mut state.tokens, &mut state.nodes);
+            taken.next(ACCESS, |reader| tokens::decode_into(tokens, nodes, reader))?;
         }
         if let Some((name, _)) = taken.sections.next() {
             return Err(Damage::new(&name, "no such section is known"));

@@ -20,6 +20,7 @@ use super::placement::{Placement, more_resources};
 use super::queue::{JobIx, Queue, Shape, ShapeIx};
 use super::registry::Namespaces;
 use super::rules::EventView;
+use super::tokens::Tokens;
 use crate::domain::control::Registration;
 use crate::domain::event::{Ctx, KernelKind};
 use crate::domain::expression::Expression;
@@ -54,6 +55,8 @@ pub struct State {
     pub hub_id: Arc<str>,
     /// Registered namespaces.
     pub namespaces: Namespaces,
+    /// Tokens, also those that open nothing any more.
+    pub tokens: Tokens,
     /// Registered generators.
     pub generators: Generators,
     /// The kernel's own facts.
@@ -85,6 +88,7 @@ impl State {
         Self {
             hub_id: hub_id.into(),
             namespaces: Namespaces::default(),
+            tokens: Tokens::default(),
             generators: Generators::default(),
             kernel: KernelFacts::default(),
             jobs: Jobs::default(),
@@ -117,7 +121,10 @@ impl State {
         event: &LogEvent<'_>,
         grew: &mut Vec<String>,
     ) -> Result<(), KindMismatch> {
-        if let Some(registration) = Registration::from_log(event.kind, event.spec) {
+        // What comes by control has no context; whatever else bears its name has one.
+        if event.ctx.is_empty()
+            && let Some(registration) = Registration::from_log(event.kind, event.spec)
+        {
             self.register(registration, event.seq);
             return Ok(());
         }
@@ -170,6 +177,8 @@ impl State {
                 self.generators.put(&gid, spec, seq, head);
             }
             Registration::Generator { .. } => {}
+            Registration::Token { token_id, spec } => self.tokens.put(token_id, spec),
+            Registration::Revoked { token_id } => self.tokens.revoke(&token_id),
         }
     }
 

@@ -29,6 +29,7 @@ impl State {
         node.host = text("host");
         node.place = text("place");
         node.session = text("session");
+        node.token = entry.spec.str("token").map(str::to_owned);
         node.state = NodeState::Up;
         node.lease_ms = entry.spec.int("lease_ms").unwrap_or_default();
         node.joined_at = entry.stamp.at;

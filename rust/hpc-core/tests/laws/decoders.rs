@@ -101,7 +101,7 @@ proptest! {
         let mut body = BODY_OPEN.to_vec();
         let value = json::decode(event.as_bytes()).unwrap();
         StoredEvent::read(&value).unwrap().write(&mut body);
-        close_body(&mut body, &["g".to_owned()]);
+        close_body(&mut body, &["g".to_owned()], "");
         let decoded = Body::decode(&body).unwrap();
         prop_assert_eq!(decoded.events().count(), 1);
         prop_assert_eq!(&decoded.pokes, &["g".to_owned()]);

@@ -149,6 +149,7 @@ impl World {
             verb,
             query,
             body: &body,
+            who: "",
         }]);
         token
     }
@@ -162,6 +163,7 @@ impl World {
             verb: "ingest",
             query: "",
             body,
+            who: "",
         }]);
         self.take_answer(token).unwrap()
     }
@@ -271,6 +273,7 @@ impl World {
                 verb: "claim",
                 query: "",
                 body: &body,
+                who: "",
             };
             let said = |hub: &mut Hub| {
                 let turn = hub.step(&[input], self.now, &[]).unwrap();
@@ -321,6 +324,7 @@ impl World {
                 verb,
                 query,
                 body: b"",
+                who: "",
             })
             .collect();
         let turn = hub.step(&inputs, self.now, &[]).unwrap();

@@ -86,6 +86,7 @@ impl Desk {
             verb,
             query,
             body,
+            who: "",
         };
         let turn = self.hub.step(&[input], self.now, &[]).unwrap();
         self.log.extend(turn.rows);

@@ -399,6 +399,7 @@ fn a_large_batch_is_built_over_several_turns() {
         verb: "control",
         query: "",
         body: body.as_bytes(),
+        who: "",
     };
     let mut turn = desk.hub.step(&[input], desk.now, &[]).unwrap();
     desk.log.append(&mut turn.rows);

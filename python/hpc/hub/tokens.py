@@ -1,0 +1,137 @@
+"""Tokens as the Hub holds them: by id, with their digests; the token itself is not kept.
+
+They are registered in the log (`RegisterToken`, `RevokeToken`), whose rows of control are read once
+at the start and taken in as they are appended, before their request is answered: from then on a
+revoked token opens nothing. The access file's token stands beside them.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import time
+from collections.abc import Callable, Iterable
+from typing import Any, Final
+
+import msgspec
+
+from hpc.ports import Holder
+from hpc.protocols import LogRow
+from hpc.tokens import ACCESS_TOKEN_ID, token_id_of
+
+CONTROL: Final = 1
+"""Flag of rows that register something."""
+
+
+class _Spec(msgspec.Struct):
+    role: str
+    sha256: str
+    namespaces: list[str] | None = None
+    nodes: list[str] | None = None
+    expires_at: int | None = None
+    label: str | None = None
+
+
+class _Said(msgspec.Struct):
+    token_id: str = ""
+    spec: msgspec.Raw = msgspec.Raw(b"{}")
+
+
+class _Payload(msgspec.Struct):
+    spec: _Said
+
+
+class _Event(msgspec.Struct):
+    at: int
+    kind: str
+    payload: _Payload
+
+
+class _Body(msgspec.Struct):
+    events: list[_Event]
+    who: str = ""
+
+
+class _Token(msgspec.Struct):
+    holder: Holder
+    digest: bytes
+    spec: _Spec
+    created_at: int
+    created_by: str
+    revoked_at: int | None = None
+
+
+def _wall_ms() -> int:
+    return time.time_ns() // 1_000_000
+
+
+class Tokens:
+    """All tokens of one Hub. Used on the event loop's thread once it runs.
+
+    Args:
+        access_sha256: Of the access file's token.
+        rows: The log's rows of control so far.
+        wall_ms: Milliseconds since 1970; by it tokens expire.
+    """
+
+    def __init__(
+        self,
+        access_sha256: bytes,
+        rows: Iterable[LogRow] = (),
+        wall_ms: Callable[[], int] = _wall_ms,
+    ) -> None:
+        self._access_sha256 = access_sha256
+        self._access = Holder(ACCESS_TOKEN_ID, "admin")
+        self._wall_ms = wall_ms
+        self._by_id: dict[str, _Token] = {}
+        for row in rows:
+            self.take(row)
+
+    def holder(self, token: bytes) -> Holder | None:
+        """Return whom a token names; None where it opens nothing."""
+        token_id = token_id_of(token)
+        known = None if token_id is None else self._by_id.get(token_id)
+        digest = hashlib.sha256(token).digest()
+        if known is None:
+            return self._access if hmac.compare_digest(digest, self._access_sha256) else None
+        is_same = hmac.compare_digest(digest, known.digest)
+        return known.holder if is_same and self._is_valid(known) else None
+
+    def take(self, row: LogRow) -> None:
+        """Take in a row that registers something, whatever it is."""
+        body = msgspec.json.decode(row.body, type=_Body)
+        for event in body.events:
+            said = event.payload.spec
+            if event.kind == "RegisterToken" and said.token_id not in self._by_id:
+                spec = msgspec.json.decode(said.spec, type=_Spec)
+                holder = Holder(said.token_id, spec.role, spec.expires_at)
+                self._by_id[said.token_id] = _Token(
+                    holder, bytes.fromhex(spec.sha256), spec, event.at, body.who
+                )
+            elif event.kind == "RevokeToken":
+                known = self._by_id.get(said.token_id)
+                if known is not None and known.revoked_at is None:
+                    known.revoked_at = event.at
+                    known.holder.end()
+
+    def listed(self) -> list[dict[str, Any]]:
+        """Return what `GET /tokens` tells of each, the oldest first; no digest is among it."""
+        return [
+            {
+                "token_id": known.holder.token_id,
+                "role": known.spec.role,
+                "namespaces": known.spec.namespaces,
+                "nodes": known.spec.nodes,
+                "label": known.spec.label,
+                "expires_at": known.spec.expires_at,
+                "created_at": known.created_at,
+                "created_by": known.created_by.partition(" ")[0] or None,
+                "revoked_at": known.revoked_at,
+                "is_valid": self._is_valid(known),
+            }
+            for known in self._by_id.values()
+        ]
+
+    def _is_valid(self, known: _Token) -> bool:
+        until = known.spec.expires_at
+        return known.revoked_at is None and (until is None or self._wall_ms() < until)
