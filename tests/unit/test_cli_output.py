@@ -56,7 +56,7 @@ def test_events_are_one_object_in_json_up_to_the_last_one_shown(
     assert json.loads(capsys.readouterr().out)["cursor"] == 6
 
 
-def test_what_comes_from_the_hub_cannot_steer_the_terminal(
+def test_fault_63_what_comes_from_the_hub_cannot_steer_the_terminal(
     hub: CannedHub, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """A job's name is somebody else's text."""

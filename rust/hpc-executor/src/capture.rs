@@ -10,6 +10,7 @@
 use std::ffi::{CStr, CString};
 use std::fs::{DirBuilder, File, OpenOptions};
 use std::io;
+use std::os::fd::AsRawFd;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
@@ -337,9 +338,9 @@ impl Captures {
         if !crate::work::is_id(job_id) {
             return None;
         }
-        let folder = self.kept.join(job_id);
+        let folder = Below::open(&self.kept.join(job_id)).ok()?;
         let (before, after) = (format!("{task}."), format!(".{}", stream.name()));
-        let attempt = std::fs::read_dir(&folder)
+        let attempt = std::fs::read_dir(folder.path())
             .ok()?
             .filter_map(|entry| entry.ok()?.file_name().into_string().ok())
             .filter_map(|name| {
@@ -347,8 +348,42 @@ impl Captures {
                 name.parse::<u64>().ok()
             })
             .max()?;
-        let file = File::open(folder.join(format!("{before}{attempt}{after}"))).ok()?;
+        let name = format!("{before}{attempt}{after}");
+        let file = folder.file(&name).ok()?;
         Some((attempt, file))
+    }
+}
+
+/// A folder that is held, so that what is opened below it lies in it: a task, which may write where the
+/// relay does, could put a link in the place of either.
+struct Below(File);
+
+impl Below {
+    fn open(folder: &Path) -> io::Result<Self> {
+        let flags = libc::O_NOFOLLOW | libc::O_DIRECTORY;
+        let held = OpenOptions::new()
+            .read(true)
+            .custom_flags(flags)
+            .open(folder)?;
+        Ok(Self(held))
+    }
+
+    fn path(&self) -> PathBuf {
+        format!("/proc/self/fd/{}", self.0.as_raw_fd()).into()
+    }
+
+    /// Opens a file of it to read, which does not wait for a pipe's other end.
+    fn file(&self, name: &str) -> io::Result<File> {
+        let flags = libc::O_NOFOLLOW | libc::O_NONBLOCK;
+        let file = OpenOptions::new()
+            .read(true)
+            .custom_flags(flags)
+            .open(self.path().join(name))?;
+        if file.metadata()?.is_file() {
+            Ok(file)
+        } else {
+            Err(io::Error::other("it is no file"))
+        }
     }
 }
 
@@ -374,4 +409,34 @@ pub fn kept_path(folder: &Path, source: &Source) -> PathBuf {
         source.stream.name()
     );
     folder.join(&source.job_id).join(name)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test fails by panic")]
+    use std::io::Read as _;
+
+    use super::*;
+
+    #[test]
+    fn fault_63_kept_output_is_read_from_its_folder_and_by_no_link() {
+        let root = std::env::temp_dir().join(format!("hpc-below-{}", std::process::id()));
+        let _ = std::fs::remove_dir_all(&root);
+        std::fs::create_dir_all(root.join("fit")).unwrap();
+        std::fs::write(root.join("fit/0.1.stdout"), "ours").unwrap();
+        std::fs::write(root.join("secret"), "not ours").unwrap();
+        std::os::unix::fs::symlink("../secret", root.join("fit/0.2.stdout")).unwrap();
+        std::os::unix::fs::symlink("fit", root.join("other")).unwrap();
+
+        let folder = Below::open(&root.join("fit")).unwrap();
+        let mut text = String::new();
+        let mut file = folder.file("0.1.stdout").unwrap();
+        file.read_to_string(&mut text).unwrap();
+        assert_eq!(text, "ours");
+        assert!(folder.file("0.2.stdout").is_err());
+        assert!(folder.file(".").is_err());
+        assert!(Below::open(&root.join("other")).is_err());
+        assert!(Below::open(&root.join("secret")).is_err());
+        std::fs::remove_dir_all(&root).unwrap();
+    }
 }
