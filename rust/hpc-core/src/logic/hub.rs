@@ -117,6 +117,8 @@ pub struct Hub {
     pub(super) last_seq: u64,
     pub(super) chain: Digest,
     pub(super) stamp: Stamp,
+    /// See [`Hub::steady`].
+    pub(super) steady: i64,
     pub(super) wake: Option<i64>,
     /// Of the log, for generators that are being built.
     pub(super) builder: Builder,
@@ -170,6 +172,7 @@ impl Hub {
             last_seq: 0,
             chain: [0; 32],
             stamp: Stamp::default(),
+            steady: 0,
             wake: None,
             builder: Builder::default(),
             advanced: Vec::new(),
@@ -212,6 +215,8 @@ impl Hub {
         now: Now,
         build: &[LogRow],
     ) -> Result<Turn, Fault> {
+        let passed = now.mono.saturating_sub(self.now.mono).max(0);
+        self.steady = self.steady().saturating_add(passed);
         self.now = now;
         self.turn = Turn::default();
         self.advanced.clear();
@@ -465,7 +470,7 @@ impl Hub {
             [node.deadline, node.reclaim, open, stuck_at]
         });
         let back_off = self.state.delayed.first().map(|(until, _)| {
-            let left = until.saturating_sub(self.now.wall).max(0);
+            let left = until.saturating_sub(self.steady()).max(0);
             self.now.mono.saturating_add(left)
         });
         let drains = self.next_drain_end().map(|at| {
@@ -478,9 +483,15 @@ impl Hub {
         held.chain(nodes.flatten()).chain(others).min()
     }
 
+    /// Ms since 1970 by which a back-off is measured: as the log has it, and then by the clock that
+    /// nobody sets. A clock that is set back keeps no task waiting.
+    pub(super) fn steady(&self) -> i64 {
+        self.steady.max(self.stamp.at)
+    }
+
     /// Makes ready what failed long enough ago.
     fn end_back_offs(&mut self) {
-        let now = self.now.wall;
+        let now = self.steady();
         while let Some((until, ix)) = self.state.delayed.pop_first() {
             if until > now {
                 self.state.delayed.insert((until, ix));

@@ -199,6 +199,7 @@ impl Hub {
     pub fn start(&mut self, now: Now) {
         self.state.is_replay = false;
         self.now = now;
+        self.steady = now.wall.max(self.stamp.at);
         self.renew_all();
         self.start_ages();
         self.wake = self.next_wake();

@@ -114,7 +114,7 @@ impl Hub {
                 return Some(format!("held: hpc job release {}", job.id));
             }
             let until = gate.delays.keys().next().copied().unwrap_or_default();
-            let left = until.saturating_sub(self.now.wall).max(0);
+            let left = until.saturating_sub(self.steady()).max(0);
             return Some(format!(
                 "{} failed and will be tried again in {}",
                 tasks_word(parked.len()),

@@ -235,6 +235,21 @@ fn failures_are_tried_again_after_a_back_off() {
     });
 }
 
+/// Row 46: how long a task waits for its next try is measured by the clock that nobody sets.
+#[test]
+fn fault_46_a_clock_that_is_set_back_delays_no_retry() {
+    let mut world = World::new();
+    let mut a = Puppet::new("a", 1);
+    world.submit_with("j", "0", json!({}), json!({"retries": 1}));
+    world.take(&mut a);
+    world.failed(&mut a, ("j", 1, "0"));
+    world.set_clock_back(3_600_000);
+    world.pass(500);
+    assert_eq!(world.take(&mut a).grants(), []);
+    world.pass(501);
+    assert_eq!(world.take(&mut a).grants(), [entry("j", 2, "0")]);
+}
+
 /// Only what `retry_on` lists is tried again, by cause or by exit code.
 #[test]
 fn only_listed_causes_are_tried_again() {

@@ -256,6 +256,11 @@ impl World {
         hub
     }
 
+    /// Somebody sets the Hub's clock back.
+    pub fn set_clock_back(&mut self, ms: i64) {
+        self.now.wall -= ms;
+    }
+
     /// P7: a Hub rebuilt from the log reads the same and says the same to the same claims.
     pub fn check_replay(&self) {
         self.check_snapshots();
