@@ -67,6 +67,7 @@ SLEEPERS = {
     "relay/lifetime.py": "the time that a relay was given, or may have nothing to do",
     "relay/process.py": "the back-off before the next try to join",
     "relay/reports.py": "the back-off before a report is sent again",
+    "testing/sim/world.py": "virtual time, which passes in no time",
 }
 """Where sleeping is allowed: it waits out a time that was chosen, and then acts; it never looks."""
 

@@ -7,10 +7,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
-from typing import Final, TypeVar
+from typing import TYPE_CHECKING, Final, TypeVar
 
 from hpc.errors import NoHub
 from hpc.transport.http_client import Unanswered
+
+if TYPE_CHECKING:
+    from random import Random
 
 AWAY_S_MAX: Final = 600.0
 """How long who waits for a job waits for a Hub that has gone away."""
@@ -28,6 +31,9 @@ class Patience:
         patience_s: Where a request says nothing else.
         on_away: Told, once each time, why it is asked again.
         was_there: Whether the Hub has answered before.
+        now: Seconds of a clock that nobody sets.
+        sleep: Waits so many seconds.
+        random: Where delays come from; by default the machine's.
 
     Attributes:
         patience_s: As given.
@@ -36,11 +42,21 @@ class Patience:
     """
 
     def __init__(
-        self, patience_s: float, on_away: Callable[[str], None] | None, *, was_there: bool = False
+        self,
+        patience_s: float,
+        on_away: Callable[[str], None] | None,
+        *,
+        was_there: bool = False,
+        now: Callable[[], float] = time.monotonic,
+        sleep: Callable[[float], None] = time.sleep,
+        random: Random | None = None,
     ) -> None:
         self.patience_s = patience_s
         self.on_away = on_away
         self.was_there = was_there
+        self._now = now
+        self._sleep = sleep
+        self._random = random
 
     def ask(self, send: Callable[[], T], patience_s: float | None = None) -> T:
         """Send something that may be sent again, until it is answered or patience ends.
@@ -54,7 +70,7 @@ class Patience:
         away_s: float | None = None
         patience_s = self.patience_s if patience_s is None else patience_s
         delays: Iterator[float] | None = None
-        on_away = self.on_away
+        on_away, sleep = self.on_away, self._sleep
         while True:
             try:
                 answer = send()
@@ -62,7 +78,7 @@ class Patience:
                 if isinstance(error, Unanswered):
                     unanswered = error
                 self.was_there |= error.code != NoHub.default_code
-                now_s = time.monotonic()
+                now_s = self._now()
                 away_s = now_s if away_s is None else away_s
                 left_s = away_s + patience_s - now_s
                 if not self.was_there or left_s <= 0:
@@ -72,19 +88,19 @@ class Patience:
                 if on_away is not None and now_s >= away_s + AWAY_TOLD_S:
                     on_away(error.message)
                     on_away = None
-                delays = delays or _delays()
-                time.sleep(min(next(delays), left_s))
+                delays = delays or _delays(self._random)
+                sleep(min(next(delays), left_s))
             else:
                 self.was_there = True
                 return answer
 
 
-def _delays() -> Iterator[float]:
+def _delays(random: Random | None) -> Iterator[float]:
     # Imported here: only a Hub that is away is worth its time.
     from random import SystemRandom  # noqa: PLC0415
 
     from hpc.transport.backoff import Backoff  # noqa: PLC0415
 
-    backoff = Backoff(SystemRandom(), first_s=0.05, max_s=1.0)
+    backoff = Backoff(random or SystemRandom(), first_s=0.05, max_s=1.0)
     while True:
         yield backoff.next_s()

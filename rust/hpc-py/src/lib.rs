@@ -5,6 +5,7 @@ use pyo3::prelude::*;
 mod access;
 mod errors;
 mod hub;
+mod outbox;
 mod past;
 mod snapshot;
 mod supervise;
@@ -18,6 +19,8 @@ mod _core {
     use crate::access::kernel_kinds;
     #[pymodule_export]
     use crate::hub::{Hub, Turn, events_page, job_events_page, msgpack_of_json};
+    #[pymodule_export]
+    use crate::outbox::Outbox;
     #[pymodule_export]
     use crate::past::{Evidence, Past, Search};
     #[pymodule_export]
