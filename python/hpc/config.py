@@ -179,6 +179,8 @@ class RelayConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
         port: Where `POST /poke` is served on loopback; None is nowhere, 0 picks a free one.
         output_limit: Bytes of captured output of each task that sets no limit of its own.
         cgroup: Whether memory limits are kept by cgroups: where they can be made, never, or always.
+        max_processes: Most processes and threads of all its tasks together; 0 is half of what the
+            machine can have.
         keep_output_s: How long the whole of a long stream stays at the relay.
         output_quota_bytes: How much of such; the oldest goes first.
         pre: Run by the shell before each task; one that fails drains the node.
@@ -202,6 +204,7 @@ class RelayConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     port: int | None = None
     output_limit: int = OUTPUT_BYTES_DEFAULT
     cgroup: Cgroup = "auto"
+    max_processes: int = 0
     keep_output_s: float = KEEP_OUTPUT_S_DEFAULT
     output_quota_bytes: int = OUTPUT_QUOTA_BYTES_DEFAULT
     pre: str | None = None
@@ -230,6 +233,7 @@ class RelayConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
         check_labels(self.labels, "label")
         _between("grace", self.grace_s, 0, 366 * 86_400, " s")
         checked_bytes(self.output_limit, field="output-limit")
+        _between("max-processes", self.max_processes, 0, 1 << 30, "")
         _check_retention(self.keep_output_s, self.output_quota_bytes)
         _check_hook("pre", self.pre)
         _check_hook("post", self.post)

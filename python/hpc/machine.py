@@ -14,6 +14,10 @@ from typing import NamedTuple
 _UNLIMITED_BYTES = 1 << 60
 
 
+_PIDS_MAX = 1 << 15
+"""What the kernel has where nobody has said more."""
+
+
 class Memory(NamedTuple):
     """Memory in bytes: the whole and what is in use of it, page cache excluded."""
 
@@ -59,6 +63,13 @@ def memory(root: Path = Path("/")) -> Memory:
         cache = _table(folder / "memory.stat").get(inactive, 0)
         smallest = Memory(limit, max((_number(held) or 0) - cache, 0))
     return smallest
+
+
+def processes_max(root: Path = Path("/")) -> int:
+    """Return how many processes and threads the machine can have at once."""
+    kernel = root / "proc/sys/kernel"
+    known = (_number(kernel / name) for name in ("pid_max", "threads-max"))
+    return min((number for number in known if number), default=_PIDS_MAX)
 
 
 def _machine_memory(root: Path) -> Memory:

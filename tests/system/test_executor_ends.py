@@ -351,26 +351,6 @@ def test_nothing_outlives_a_relay_that_is_killed(place: Path) -> None:
     asyncio.run(scenario())
 
 
-def test_the_next_start_sweeps_what_outlived_both(place: Path) -> None:
-    """kill -9 of the supervisor itself: its daemons carry its mark and die at the next start."""
-
-    async def scenario() -> None:
-        owner = _owner(place, daemon(place / "a", "sleep 600"))
-        assert owner.stdout is not None
-        supervisor = int(owner.stdout.readline())
-        orphan = await pid_in(place / "a")
-        os.kill(supervisor, signal.SIGKILL)
-        owner.kill()
-        owner.wait()
-        owner.stdout.close()
-        assert is_alive(orphan)
-        async with relay(place / "n1", session="s2") as taken:
-            assert not is_alive(orphan)
-            assert taken.link.swept >= 1
-
-    asyncio.run(scenario())
-
-
 def test_a_dead_supervisor_is_noticed(tmp_path: Path) -> None:
     """A relay must not go on claiming work that nobody executes."""
 

@@ -21,8 +21,8 @@ from hpc.relay import self_check
 from hpc.storage import log_file
 
 NAMES = [
-    "memory limits", "clean-up", "pidfd", "cpus", "memory", "gpus", "state folder", "free space",
-    "reports", "sqlite", "access", "hub", "clock",
+    "memory limits", "clean-up", "processes", "pidfd", "cpus", "memory", "gpus",
+    "state folder", "free space", "reports", "sqlite", "access", "hub", "clock",
 ]  # fmt: skip
 
 

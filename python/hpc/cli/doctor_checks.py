@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Final, Literal, NamedTuple
 
 from hpc import machine
-from hpc._core import __version__, memory_cgroup
+from hpc._core import __version__, memory_cgroup, process_limit
 from hpc.access import ACCESS_FILE, read_access
 from hpc.errors import HpcError, NoHub, NotAllowed, UsageError
 from hpc.file_systems import file_system, is_network
@@ -77,6 +77,7 @@ def machine_findings(home: Path, node: str) -> Iterator[Finding]:
     checks: dict[str, Callable[[], Finding]] = {
         "memory limits": lambda: memory_limits(home, node),
         "clean-up": clean_up,
+        "processes": processes,
         "pidfd": pidfd,
         "cpus": cpus,
         "memory": memory,
@@ -124,13 +125,30 @@ def clean_up() -> Finding:
                 "clean-up", "problem", f"a task has not ended within {SELF_CHECK_S_MAX:g} s"
             )
     if ran.returncode == 0:
-        return Finding("clean-up", "ok", "a supervisor ends what a task leaves behind")
+        return Finding(
+            "clean-up",
+            "ok",
+            "nothing outlives its task, nor the kill of any two of relay, supervisor and guard",
+        )
     said = ran.stderr.strip().splitlines()
     return Finding(
         "clean-up",
         "problem",
         said[-1] if said else f"the supervisor has ended with exit code {ran.returncode}",
         "no relay can run here: see its stderr, or tell us",
+    )
+
+
+def processes() -> Finding:
+    """Look for what holds the number of processes that tasks make."""
+    keeper, is_held = process_limit(root="/", pids=[os.getpid()])
+    if is_held:
+        return Finding("processes", "ok", f"their number is kept by {keeper}")
+    return Finding(
+        "processes",
+        "warning",
+        f"a fork bomb can fill the machine: {keeper}",
+        "run no relay as root",
     )
 
 

@@ -100,6 +100,15 @@ def relay(
             "--cgroup", metavar="auto|off|require", help="Memory limits by cgroup, if it can be."
         ),
     ] = "auto",
+    max_processes: Annotated[
+        int,
+        typer.Option(
+            "--max-processes",
+            metavar="N",
+            min=0,
+            help="Of all its tasks together; 0: half of what the machine can have.",
+        ),
+    ] = 0,
     port: Annotated[
         int | None, typer.Option("--port", help="Serve POST /poke there, on loopback.")
     ] = None,
@@ -123,6 +132,7 @@ def relay(
         idle_timeout_s=_seconds(idle_timeout, "idle-timeout"),
         takeover=takeover,
         cgroup=cast("Cgroup", cgroup),  # checked there
+        max_processes=max_processes,
         output_limit=parse_bytes(output_limit, field="output-limit"),
         keep_output_s=parse_duration(keep_output, field="keep-output"),
         output_quota_bytes=parse_memory(output_quota, field="output-quota") << 20,

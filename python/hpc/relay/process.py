@@ -25,7 +25,7 @@ from typing import Any, NoReturn
 import msgspec
 import uvloop
 
-from hpc import plugins
+from hpc import machine, plugins
 from hpc._core import memory_cgroup
 from hpc.clock import Clock, SystemClock
 from hpc.config import RelayConfig, read_access
@@ -128,6 +128,7 @@ class _Relay:
             stock=self._resources.stock(),
             output_limit=self._config.output_limit,
             cgroup=self._config.cgroup,
+            processes_max=self._config.max_processes or machine.processes_max() // 2,
             keep_output_s=self._config.keep_output_s,
             output_quota_bytes=self._config.output_quota_bytes,
             hooks=Hooks(

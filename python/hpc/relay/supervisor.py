@@ -11,8 +11,8 @@ from hpc._core import supervise
 
 def main(arguments: list[str]) -> int:
     """Run a supervisor; the arguments are those that `supervisor_link` gives."""
-    socket, folder, session, node_id, cpus, memory_mib, output_limit, cgroup, *kept = arguments
-    keep_output_ms, output_quota = kept
+    socket, folder, session, node_id, cpus, memory_mib, output_limit, cgroup, *more = arguments
+    processes_max, keep_output_ms, output_quota = more
     try:
         supervise(
             int(socket),
@@ -23,6 +23,7 @@ def main(arguments: list[str]) -> int:
             memory_mib=int(memory_mib),
             output_limit=int(output_limit),
             cgroup=cgroup,
+            processes_max=int(processes_max),
             keep_output_ms=int(keep_output_ms),
             output_quota=int(output_quota),
         )

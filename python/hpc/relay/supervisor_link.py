@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -70,6 +71,7 @@ class Hooks(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class _Ready(msgspec.Struct):
+    pid: int
     swept: int
     old: list[str]
 
@@ -84,7 +86,8 @@ class SupervisorLink:
     """Orders to one supervisor and what it has to tell; made by `start`.
 
     Attributes:
-        pid: Process id of the supervisor.
+        pid: Process id of the supervisor; before it is ready, of its guard.
+        guard_pid: Of the process above it, which ends what runs where the supervisor is killed.
         swept: How many processes of earlier incarnations it found and ended at its start.
         old: Former sessions that had reports left at its start.
     """
@@ -92,7 +95,7 @@ class SupervisorLink:
     def __init__(self, process: subprocess.Popen[bytes], folder: Path) -> None:
         self._process = process
         self._folder = folder.absolute()
-        self.pid = process.pid
+        self.pid = self.guard_pid = process.pid
         self.swept = 0
         self.old: Sequence[str] = ()
         self._transport: asyncio.Transport | None = None
@@ -118,6 +121,7 @@ class SupervisorLink:
         stock: Mapping[str, Stock] | None = None,
         output_limit: int = OUTPUT_BYTES_DEFAULT,
         cgroup: str = "auto",
+        processes_max: int | None = None,
         keep_output_s: float = KEEP_OUTPUT_S_DEFAULT,
         output_quota_bytes: int = OUTPUT_QUOTA_BYTES_DEFAULT,
         hooks: Hooks | None = None,
@@ -135,6 +139,7 @@ class SupervisorLink:
             stock: What else there is for tasks, by name.
             output_limit: Bytes of captured output of each task that sets no limit of its own.
             cgroup: `auto`, `off` or `require`: whether memory limits are kept by cgroups.
+            processes_max: Most processes of all tasks together; None is no limit.
             keep_output_s: How long long streams stay here for readers.
             output_quota_bytes: How much of them; the oldest goes first.
             hooks: What is run around each task, if anything is.
@@ -158,6 +163,7 @@ class SupervisorLink:
                     str(memory_mib),
                     str(output_limit),
                     cgroup,
+                    str(processes_max or 0),
                     str(round(keep_output_s * 1000)),
                     str(output_quota_bytes),
                 ],
@@ -270,10 +276,10 @@ class SupervisorLink:
                     waiter = self._waiter()
                     await asyncio.wait([waiter])
         except TimeoutError:
-            self._process.kill()
+            os.kill(self.pid, signal.SIGKILL)  # its socket is open, so it is still that process
         if self._transport is not None:
             self._transport.close()
-        # It has closed its socket or was killed: this does not take long.
+        # It has closed its socket or was killed: its guard ends what it has left, and goes.
         await asyncio.to_thread(self._process.wait)
         # One that was killed has left the groups of its tasks.
         await asyncio.to_thread(sweep_cgroups, self._folder)
@@ -354,7 +360,7 @@ class SupervisorLink:
         match chr(letter):
             case "R":
                 ready = msgspec.json.decode(rest, type=_Ready)
-                self.swept, self.old = ready.swept, ready.old
+                self.pid, self.swept, self.old = ready.pid, ready.swept, ready.old
                 self._is_ready = True
             case "B":
                 self._batches.append(_batch(rest))

@@ -21,6 +21,8 @@ use crate::own_folders::OwnFolders;
 use crate::reap::Markers;
 use crate::record::{Cause, Outcome, Reason, Record, Span};
 use crate::slots::{Slots, Stock};
+use crate::starts::Starts;
+use crate::stuck::Stuck;
 use crate::sys::{self, launch::Launcher};
 use crate::timers::{Timer, Timers};
 use crate::work::{CutOff, GPUS, Kind, Lease, Lot, Site, Work};
@@ -46,7 +48,7 @@ pub struct Board {
     pub(crate) slots: Slots,
     pub(crate) captures: Captures,
     pub(crate) folders: OwnFolders,
-    pub(crate) children: File,
+    pub(crate) child_list: File,
     pub(crate) janitor: Janitor,
     pub(crate) queue: VecDeque<Waiting>,
     pub(crate) running: HashMap<u32, Task>,
@@ -54,6 +56,8 @@ pub struct Board {
     pub(crate) serial: u32,
     pub(crate) newborns: Vec<u32>,
     pub(crate) is_patrolled: bool,
+    pub(crate) stuck: Vec<Stuck>,
+    pub(crate) starts: Starts,
     pub(crate) output_limit: u64,
     pub(crate) hooks: Hooks,
     pub(crate) groups: Option<Cgroups>,
@@ -108,7 +112,7 @@ impl Board {
             slots: parts.slots,
             captures: parts.captures,
             folders: parts.folders,
-            children: File::open(format!("/proc/{me}/task/{me}/children"))?,
+            child_list: File::open(format!("/proc/{me}/task/{me}/children"))?,
             janitor: parts.janitor,
             queue: VecDeque::new(),
             running: HashMap::new(),
@@ -116,6 +120,8 @@ impl Board {
             serial: 0,
             newborns: Vec::new(),
             is_patrolled: false,
+            stuck: Vec::new(),
+            starts: Starts::default(),
             output_limit: parts.output_limit,
             hooks: Hooks::default(),
             groups: parts.groups,
@@ -313,6 +319,18 @@ impl Board {
         }
     }
 
+    /// This node is not fit: the Hub is told, ahead of what goes back, to lease it no more.
+    pub(crate) fn drain_node(&mut self, reason: String) {
+        let node_id = &self.site.node_id;
+        crate::say!(
+            "{reason}\nsupervisor: node {node_id} is drained; when it is mended: \
+             hpc node undrain {node_id}"
+        );
+        let at = sys::wall_ms();
+        self.outbox.push(Record::Drained { reason, at });
+        self.return_lots(Reason::GivenBack, |_| true);
+    }
+
     /// How many tasks run.
     #[must_use]
     pub fn running_count(&self) -> usize {
@@ -339,7 +357,7 @@ impl Board {
         let is_past = |at_ms| sys::boottime_ms() >= at_ms;
         match self.fence_ms {
             _ if self.is_draining => Some(Reason::Drain),
-            _ if self.is_blocked => Some(Reason::GivenBack),
+            _ if self.is_blocked || !is_past(self.starts.until_ms) => Some(Reason::GivenBack),
             Some(at_ms) if is_past(at_ms) => Some(Reason::Fence),
             _ => None,
         }

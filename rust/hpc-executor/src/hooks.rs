@@ -23,7 +23,7 @@ use serde::Serialize;
 use crate::board::Board;
 use crate::capture::{Capture, read_at};
 use crate::life::{Task, Verdict, Why};
-use crate::record::{Cause, Outcome, Reason, Record};
+use crate::record::{Cause, Outcome, Reason};
 use crate::spawn::{Failed, Hook};
 use crate::sys::{self, Exit, Reaped};
 
@@ -96,7 +96,7 @@ impl Board {
                 self.enlist(serial, pid, task);
             }
             Err(failed) => {
-                let verdict = self.unstarted(None, failed);
+                let verdict = self.unstarted(&task, None, failed);
                 self.settle(task, verdict, true);
             }
         }
@@ -223,20 +223,10 @@ impl Board {
         }
     }
 
-    /// This node is not fit: the Hub is told, ahead of the tasks that go back, to lease it no more.
+    /// This node is not fit: it is drained, and the task goes back.
     fn fault(&mut self, task: Task, trouble: String, is_swept: bool) {
-        crate::say!(
-            "{trouble}\nnode {} is drained; when it is mended: hpc node undrain {}",
-            self.site.node_id,
-            self.site.node_id
-        );
-        let at = sys::wall_ms();
-        self.outbox.push(Record::Drained {
-            reason: trouble,
-            at,
-        });
+        self.drain_node(trouble);
         self.settle(task, Err(Reason::GivenBack), is_swept);
-        self.return_lots(Reason::GivenBack, |_| true);
     }
 
     /// What is wrong with how a hook ended.

@@ -3,6 +3,7 @@
 //! | module                   | answers                                                    |
 //! |--------------------------|------------------------------------------------------------|
 //! | [`supervisor`], [`own_process`] | the loop: relay, children, time; what the process must be |
+//! | [`guard`]                | ends what runs where the supervisor is killed             |
 //! | [`board`], [`life`]      | which tasks wait and run; the life of one                  |
 //! | [`work`], [`ulimits`], [`spawn`] | what is executed, and how one task of it starts      |
 //! | [`own_folders`]                | where tasks run that name no folder                     |
@@ -10,6 +11,7 @@
 //! | [`slots`], [`limits`], [`flood`] | cores and memory: taken, watched; output watched   |
 //! | [`memory`], [`cgroup`]   | memory limits: kept by the kernel, else by looking        |
 //! | [`reap`], [`orphans`], [`sweep`] | whose process is this; nothing is left behind              |
+//! | [`stuck`], [`starts`]    | what cannot be killed; a machine that starts nothing       |
 //! | [`capture`], [`tail`], [`keeper`] | output: captured, reported, followed; kept for a time |
 //! | [`outbox`], [`record`], [`report`], [`holds`] | what happened, until the Hub has it   |
 //! | [`wire`], [`timers`], [`janitor`] | the relay, time, slow disk work                   |
@@ -38,6 +40,7 @@ pub mod board;
 pub mod capture;
 pub mod cgroup;
 pub mod flood;
+pub mod guard;
 pub mod holds;
 pub mod hooks;
 pub mod janitor;
@@ -54,6 +57,8 @@ pub mod record;
 pub mod report;
 pub mod slots;
 pub mod spawn;
+pub mod starts;
+pub mod stuck;
 pub mod supervisor;
 pub mod sweep;
 pub mod sys;

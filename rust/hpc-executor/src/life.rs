@@ -17,6 +17,7 @@ use crate::cgroup::Group;
 use crate::hooks::{self, Phase};
 use crate::janitor::Chore;
 use crate::limits;
+use crate::orphans::SWEEP_MS_MAX;
 use crate::own_folders::OwnFolder;
 use crate::record::{Cause, Outcome, Reason, Record, Span};
 use crate::slots::Taken;
@@ -65,6 +66,10 @@ pub(crate) struct Task {
     ending: Option<Ending>,
     pub over: Option<(Reaped, u64)>,
     pub is_haunted: bool,
+    /// When what is still there of it cannot be killed.
+    pub swept_ms: u64,
+    /// Processes of it that cannot be killed.
+    pub stuck: Vec<i32>,
     pub peak_bytes: u64,
     pub seen_bytes: u64,
     pub look_ms: u64,
@@ -133,6 +138,8 @@ impl Board {
             ending: None,
             over: None,
             is_haunted: false,
+            swept_ms: 0,
+            stuck: Vec::new(),
             peak_bytes: 0,
             seen_bytes: 0,
             look_ms: 0,
@@ -157,10 +164,13 @@ impl Board {
             .map_err(|error| Failed::ours(format!("the outbox cannot be written: {error}")));
         let serial = self.next_serial();
         match written.and_then(|()| self.spawn(&mut task, serial)) {
-            Ok(pid) => self.enlist(serial, pid, task),
+            Ok(pid) => {
+                self.starts.succeeded();
+                self.enlist(serial, pid, task);
+            }
             Err(failed) => {
                 let exit = failed.exit_code.map(Exit::Code);
-                let verdict = self.unstarted(Some(task.started_at), failed);
+                let verdict = self.unstarted(&task, Some(task.started_at), failed);
                 self.finish(task, verdict, exit, true);
             }
         }
@@ -275,10 +285,14 @@ impl Board {
     /// What is reported of a task that could not be started. Where that is for a reason of ours it
     /// goes back, and no other starts for a while: a machine in trouble must not fail every task
     /// that it meets.
-    pub(crate) fn unstarted(&mut self, started_at: Option<u64>, failed: Failed) -> Verdict {
+    pub(crate) fn unstarted(
+        &mut self,
+        task: &Task,
+        started_at: Option<u64>,
+        failed: Failed,
+    ) -> Verdict {
+        self.start_failed(&task.lot.lease.job_id, &failed);
         if failed.is_ours {
-            crate::say!("supervisor: nothing starts for now: {}", failed.detail);
-            self.is_blocked = true;
             return Err(Reason::GivenBack);
         }
         Ok(Outcome {
@@ -340,13 +354,15 @@ impl Board {
 
     pub(crate) fn kill_due(&mut self, serial: u32) {
         let now_ms = sys::boottime_ms();
-        let Some(task) = self.running.get(&serial) else {
+        let Some(task) = self.running.get_mut(&serial) else {
             return;
         };
         let is_due = task.kill_ms().is_some_and(|kill_ms| kill_ms <= now_ms);
         if is_due && task.over.is_none() {
             sys::signal_group(task.pid, libc::SIGKILL);
             task.kill_group();
+            task.swept_ms = now_ms + SWEEP_MS_MAX;
+            self.timers.set(task.swept_ms, Timer::Swept(serial));
         } else if is_due {
             self.sweep_orphans(now_ms);
         }
@@ -376,6 +392,7 @@ impl Board {
     }
 
     fn reaped(&mut self, reaped: Reaped) {
+        self.unstick(reaped.pid);
         let Some(serial) = self.pids.remove(&reaped.pid) else {
             return; // an orphan
         };
@@ -443,6 +460,7 @@ impl Board {
     /// Gives back what a task had; returns the frames of its output. The slot is not used before
     /// the end is written: that happens in this same turn, and a start writes first.
     fn release(&mut self, task: Task, is_swept: bool) -> Vec<u8> {
+        let trouble = task.trouble();
         let mut frames = Vec::new();
         for (capture, stream) in task.captures.into_iter().zip(STREAMS) {
             match capture {
@@ -469,7 +487,10 @@ impl Board {
             self.patrol_soon(sys::boottime_ms());
         }
         self.leave_group(task.group);
-        self.slots.give(task.taken);
+        match trouble {
+            None => self.slots.give(task.taken),
+            Some(trouble) => self.keep_taken(task.taken, task.stuck, trouble),
+        }
         frames
     }
 }
@@ -499,7 +520,7 @@ fn verdict(task: &Task, reaped: &Reaped, finished_at: u64, is_swept: bool) -> Ve
         Some(Why::Drain) => return Err(Reason::Drain),
         None => by_itself,
     };
-    let detail = (!is_swept).then(|| "a process of it cannot be killed".to_owned());
+    let detail = (!is_swept).then(|| task.unkillable());
     Ok(Outcome {
         exit_code,
         signal,

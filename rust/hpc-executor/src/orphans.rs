@@ -14,7 +14,7 @@ use crate::sys;
 use crate::timers::Timer;
 
 /// How long what a task left behind may take to die before the task is reported all the same.
-const SWEEP_MS_MAX: u64 = 10_000;
+pub(crate) const SWEEP_MS_MAX: u64 = 10_000;
 
 /// How soon orphans are looked for again.
 const PATROL_MS: u64 = 200;
@@ -22,15 +22,19 @@ const PATROL_MS: u64 = 200;
 impl Board {
     /// Our children that are no task's own process: what tasks left behind.
     pub(crate) fn orphans(&self) -> Vec<i32> {
+        let mut found = self.children();
+        found.retain(|pid| !self.pids.contains_key(pid));
+        found
+    }
+
+    /// Our children, those among them that have ended and are not reaped.
+    pub(crate) fn children(&self) -> Vec<i32> {
         let mut list = Vec::new();
         let mut chunk = [0; 4096];
-        while let Ok(count @ 1..) = self.children.read_at(&mut chunk, list.len() as u64) {
+        while let Ok(count @ 1..) = self.child_list.read_at(&mut chunk, list.len() as u64) {
             list.extend_from_slice(chunk.get(..count).unwrap_or_default());
         }
         reap::parse_pids(&String::from_utf8_lossy(&list))
-            .into_iter()
-            .filter(|pid| !self.pids.contains_key(pid))
-            .collect()
     }
 
     /// The task that an orphan belongs to; it may have ended.
@@ -85,8 +89,8 @@ impl Board {
             {
                 task.is_haunted = true;
                 let from_ms = task.kill_ms().map_or(now_ms, |kill_ms| kill_ms.max(now_ms));
-                self.timers
-                    .set(from_ms + SWEEP_MS_MAX, Timer::Swept(serial));
+                task.swept_ms = from_ms + SWEEP_MS_MAX;
+                self.timers.set(task.swept_ms, Timer::Swept(serial));
             }
         }
         if !is_clean {
@@ -108,17 +112,6 @@ impl Board {
         self.reap();
         if self.running.is_empty() {
             self.folders.trim();
-        }
-    }
-
-    /// What a task left behind did not die in time: it waits in the kernel.
-    pub(crate) fn swept_due(&mut self, serial: u32) {
-        if self
-            .running
-            .get(&serial)
-            .is_some_and(|task| task.over.is_some())
-        {
-            self.conclude(serial, false);
         }
     }
 }

@@ -2,11 +2,11 @@
 //!
 //! One thread, one process, between the relay and everything that it runs. It is the subreaper of
 //! all of them, so nothing a task starts can leave it; when the relay is gone (its socket closes),
-//! it ends them all and goes too. What the process itself must be for that stands in
+//! it ends them all and goes too; so it does when its guard is gone ([`crate::guard`]). What the process itself must be for that stands in
 //! [`crate::own_process`]. The only other thread does slow disk work ([`crate::janitor`]).
 
 use std::fs::{self, File};
-use std::io;
+use std::io::{self, PipeReader};
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -18,6 +18,7 @@ use hpc_core::lattice::tasks::TaskSet;
 use crate::board::{Board, Parts};
 use crate::capture::{Captures, private_folder};
 use crate::cgroup::{Cgroups, Wanted};
+use crate::guard;
 use crate::holds::Holds;
 use crate::janitor::{Chore, Janitor};
 use crate::keeper::{Ends, Keeper, Retention};
@@ -47,7 +48,7 @@ const SYNC_MS: u64 = 1_000;
 const KEEP_MS: u64 = 3_600_000;
 
 /// How long the last processes may take to die when the supervisor goes.
-const END_MS_MAX: u64 = 5_000;
+pub(crate) const END_MS_MAX: u64 = 5_000;
 
 /// Why the Hub has tasks ended that shall run elsewhere; whatever else it says, it has settled them.
 const DRAIN: &str = "drain";
@@ -55,6 +56,7 @@ const DRAIN: &str = "drain";
 const SOCKET: u64 = 0;
 const CHILDREN: u64 = 1;
 const TIME: u64 = 2;
+const GUARD: u64 = 3;
 
 /// What a supervisor is told at its start.
 pub struct Settings {
@@ -74,6 +76,8 @@ pub struct Settings {
     pub output_limit: u64,
     /// Whether memory limits are kept by cgroups.
     pub cgroup: Wanted,
+    /// Most processes, threads among them, that tasks have together.
+    pub processes_max: Option<u64>,
     /// How long and how much of long output is kept for readers.
     pub retention: Retention,
 }
@@ -84,9 +88,13 @@ pub struct Settings {
 ///
 /// # Errors
 /// What kept it from starting, or the loop from going on; tasks are ended all the same.
-pub fn supervise(settings: Settings) -> io::Result<()> {
+pub fn supervise(mut settings: Settings) -> io::Result<()> {
     let folder = settings.folder.clone();
-    let mut supervisor = Supervisor::start(settings)?;
+    private_folder(&folder)?;
+    let lock = lock(&folder)?;
+    let (socket, guard) = guard::stand(&folder, settings.socket, &lock)?;
+    settings.socket = socket;
+    let mut supervisor = Supervisor::start(settings, guard, lock)?;
     // Also after a fault of ours the tasks are ended, not left to themselves.
     let result = catch_unwind(AssertUnwindSafe(|| supervisor.run()))
         .unwrap_or_else(|_| Err(io::Error::other("a fault of the supervisor; see above")));
@@ -127,21 +135,21 @@ struct Supervisor {
     is_sync_timed: bool,
     idle_questions: Vec<u64>,
     refused: PathBuf,
-    /// Held until this process ends: the next supervisor of the folder waits for it.
+    /// At its end once the guard is gone.
+    _guard: PipeReader,
+    /// Held until this process ends, and its guard: the next supervisor of the folder waits for it.
     _lock: File,
 }
 
 impl Supervisor {
-    fn start(settings: Settings) -> io::Result<Self> {
+    fn start(settings: Settings, guard: PipeReader, lock: File) -> io::Result<Self> {
         let Settings {
             folder, session, ..
         } = settings;
         let children = own_process::prepare()?;
-        private_folder(&folder)?;
-        let lock = lock(&folder)?;
         let place = sweep::place_of(&folder)?;
         let swept = sweep::sweep(&place);
-        let groups = Cgroups::open(&folder, &place, settings.cgroup)?;
+        let groups = Cgroups::open(&folder, &place, settings.cgroup, settings.processes_max)?;
         let run = run_folder(&folder, &session);
         let outbox_folder = folder.join("outbox");
         private_folder(&outbox_folder)?;
@@ -175,6 +183,7 @@ impl Supervisor {
         poller.add(&channel, SOCKET, false)?;
         poller.add(&children, CHILDREN, false)?;
         poller.add(board.timers.descriptor(), TIME, false)?;
+        poller.add(&guard, GUARD, false)?;
         Ok(Self {
             poller,
             children,
@@ -191,6 +200,7 @@ impl Supervisor {
             is_sync_timed: false,
             idle_questions: Vec::new(),
             refused: folder.join("refused"),
+            _guard: guard,
             _lock: lock,
         })
     }
@@ -212,6 +222,9 @@ impl Supervisor {
             self.be_on_time();
             if ready.contains(&CHILDREN) {
                 self.reap();
+            }
+            if ready.contains(&GUARD) {
+                return Err(io::Error::other("the guard was killed"));
             }
             if ready.contains(&SOCKET) {
                 let Some(orders) = self.channel.receive() else {
@@ -249,6 +262,7 @@ impl Supervisor {
                 Timer::Output(serial) => self.board.output_due(serial),
                 Timer::Confine => self.board.confine_due(),
                 Timer::Patrol => self.board.patrol_due(),
+                Timer::Starts => self.board.start_ready(),
                 Timer::News => self.news_due(),
                 Timer::Ends => {} // `deliver` looks at the time
                 Timer::Tail => self.is_tail_timed = false, // `deliver` reads
@@ -539,7 +553,11 @@ fn ready(swept: usize, old: &[Outbox]) -> String {
         .iter()
         .map(|outbox| format!("\"{}\"", outbox.session()))
         .collect();
-    format!("{{\"swept\":{swept},\"old\":[{}]}}", old.join(","))
+    let pid = std::process::id();
+    format!(
+        "{{\"pid\":{pid},\"swept\":{swept},\"old\":[{}]}}",
+        old.join(",")
+    )
 }
 
 fn ranges(tasks: &str) -> Option<TaskSet> {

@@ -61,7 +61,8 @@ fn lineage(pid: i32) -> Vec<i32> {
     found
 }
 
-fn parent_of(pid: i32) -> Option<i32> {
+/// The parent of a process.
+pub(crate) fn parent_of(pid: i32) -> Option<i32> {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
     // The name stands in brackets and may hold any of them itself; state and parent follow.
     let (_, rest) = stat.rsplit_once(')')?;

@@ -37,6 +37,8 @@ pub enum Timer {
     Tail,
     /// Orphans are looked for.
     Patrol,
+    /// Starts have failed, and are tried again.
+    Starts,
     /// The outbox is synced, or written where that failed before.
     Sync,
     /// What is kept of long output is looked at.

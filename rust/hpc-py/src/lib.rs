@@ -26,7 +26,7 @@ mod _core {
     #[pymodule_export]
     use crate::snapshot::{check_snapshot, verify_rows};
     #[pymodule_export]
-    use crate::supervise::{memory_cgroup, supervise, sweep_cgroups};
+    use crate::supervise::{memory_cgroup, process_limit, supervise, sweep_cgroups};
     #[pymodule_export]
     use crate::tasks::{Reports, TaskPage};
 

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use hpc_executor::cgroup::{self, Wanted};
+use hpc_executor::cgroup::{self, Home, Keeper, Wanted};
 use hpc_executor::keeper::Retention;
 use hpc_executor::supervisor::{self, Settings};
 use pyo3::exceptions::PyValueError;
@@ -17,7 +17,7 @@ use pyo3::prelude::*;
 )]
 #[pyfunction]
 #[pyo3(signature = (socket, *, folder, session, node_id, cpus, memory_mib, output_limit, cgroup,
-                    keep_output_ms, output_quota))]
+                    processes_max, keep_output_ms, output_quota))]
 pub fn supervise(
     py: Python<'_>,
     socket: i32,
@@ -28,6 +28,7 @@ pub fn supervise(
     memory_mib: u64,
     output_limit: u64,
     cgroup: &str,
+    processes_max: u64,
     keep_output_ms: u64,
     output_quota: u64,
 ) -> PyResult<()> {
@@ -43,6 +44,7 @@ pub fn supervise(
             memory_mib,
             output_limit,
             cgroup,
+            processes_max: (processes_max > 0).then_some(processes_max),
             retention: Retention {
                 keep_ms: keep_output_ms,
                 quota_bytes: output_quota,
@@ -61,6 +63,24 @@ pub fn memory_cgroup(root: PathBuf, pids: Vec<i32>) -> (&'static str, String) {
     match cgroup::find(&root, &pids) {
         Ok(home) => (home.version.name(), home.folder.display().to_string()),
         Err(missing) => ("", missing),
+    }
+}
+
+/// Who would hold how many processes the tasks of a relay make: a sentence, and whether it is held.
+#[pyfunction]
+#[pyo3(signature = (*, root, pids))]
+pub fn process_limit(root: PathBuf, pids: Vec<i32>) -> (String, bool) {
+    let home = cgroup::find(&root, &pids).ok();
+    match cgroup::keeper(&root, home.as_ref()) {
+        Keeper::Group(Home { version, folder }) => {
+            let (version, folder) = (version.name(), folder.display());
+            (format!("cgroup {version} at {folder}"), true)
+        }
+        Keeper::User => (
+            "RLIMIT_NPROC, which counts all that the user runs here".to_owned(),
+            true,
+        ),
+        Keeper::Nobody(missing) => (missing, false),
     }
 }
 

@@ -30,7 +30,12 @@ impl Group {
     ///
     /// # Errors
     /// The kernel's; nothing is left behind.
-    pub(super) fn make(version: Version, path: PathBuf, limit_bytes: u64) -> io::Result<Self> {
+    pub(super) fn make(
+        version: Version,
+        path: PathBuf,
+        limit_bytes: u64,
+        processes_max: Option<u64>,
+    ) -> io::Result<Self> {
         let procs = CString::new(path.join("cgroup.procs").as_os_str().as_bytes())?;
         fs::create_dir(&path)?;
         let group = Self {
@@ -38,7 +43,7 @@ impl Group {
             path,
             procs,
         };
-        if let Err(error) = group.limit(limit_bytes) {
+        if let Err(error) = group.limit(limit_bytes, processes_max) {
             group.remove()?;
             return Err(error);
         }
@@ -66,13 +71,16 @@ impl Group {
         self.version == Version::V2
     }
 
-    fn limit(&self, bytes: u64) -> io::Result<()> {
+    fn limit(&self, bytes: u64, processes_max: Option<u64>) -> io::Result<()> {
         let bytes = bytes.to_string();
         let file = |name: &str| self.path.join(name);
         match self.version {
             Version::V2 => {
                 write(&file("memory.max"), &bytes)?;
                 write(&file("memory.oom.group"), "1")?;
+                if let Some(max) = processes_max {
+                    unless_absent(write(&file("pids.max"), &max.to_string()))?;
+                }
                 unless_absent(write(&file("memory.swap.max"), "0"))
             }
             Version::V1 => {
@@ -210,7 +218,12 @@ mod tests {
     #[test]
     fn a_limit_leaves_no_way_out_by_swap() {
         let machine = Machine::new("limit", "", "");
-        for file in ["memory.max", "memory.swap.max", "memory.oom.group"] {
+        for file in [
+            "memory.max",
+            "memory.swap.max",
+            "memory.oom.group",
+            "pids.max",
+        ] {
             machine.put(file, "");
         }
         let group = Group {
@@ -218,10 +231,11 @@ mod tests {
             path: machine.0.clone(),
             procs: CString::default(),
         };
-        group.limit(1 << 20).unwrap();
+        group.limit(1 << 20, Some(99)).unwrap();
         let text = |file: &str| read(&machine.0.join(file));
         assert_eq!(text("memory.max"), "1048576");
         assert_eq!(text("memory.swap.max"), "0");
         assert_eq!(text("memory.oom.group"), "1");
+        assert_eq!(text("pids.max"), "99");
     }
 }

@@ -1,7 +1,7 @@
 //! home: the group of the supervisor itself, below which groups can be made.
 //!
 //! Groups of others are never touched: in v2 a group with processes hands no controller on, so ours
-//! must hold none but the relay and its supervisor, which move into a leaf. Looking for it changes
+//! must hold none but the relay, its supervisor and the guard, which move into a leaf. Looking for it changes
 //! nothing, and takes place below a root that a test can choose. What is made in it is
 //! [`super::Cgroups`]'.
 
@@ -10,9 +10,9 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use super::{members, read, write};
-use crate::sys;
+use crate::{sweep, sys};
 
-/// The leaf that relay and supervisor move into, in v2.
+/// The leaf that relay, guard and supervisor move into, in v2.
 pub(super) const LEAF: &str = "relay";
 
 /// Which of the kernel's interfaces.
@@ -99,7 +99,7 @@ fn v1_home(folder: PathBuf) -> Result<Home, String> {
 }
 
 /// The folder of this process's group: of a v1 controller, or of v2 where it is empty.
-fn own_folder(root: &Path, controller: &str) -> Option<PathBuf> {
+pub(super) fn own_folder(root: &Path, controller: &str) -> Option<PathBuf> {
     let memberships = read(&root.join("proc/self/cgroup"));
     let path = memberships.lines().find_map(|line| {
         let mut parts = line.splitn(3, ':');
@@ -144,7 +144,10 @@ fn own_folder(root: &Path, controller: &str) -> Option<PathBuf> {
 /// # Errors
 /// A sentence: what is missing.
 pub(super) fn found_and_ready(prefix: &str) -> Result<Home, String> {
-    let ours = [std::process::id().cast_signed(), sys::parent()];
+    // This process, its guard and the relay.
+    let guard = sys::parent();
+    let relay = sweep::parent_of(guard).unwrap_or(guard);
+    let ours = [std::process::id().cast_signed(), guard, relay];
     let home = find(Path::new("/"), &ours)?;
     if home.version == Version::V2 {
         hand_on(&home.folder, prefix, &ours)
@@ -170,7 +173,7 @@ fn hand_on(folder: &Path, prefix: &str, ours: &[i32]) -> io::Result<()> {
     write(&control, "+memory")
 }
 
-fn has_word(text: &str, word: &str) -> bool {
+pub(super) fn has_word(text: &str, word: &str) -> bool {
     text.split_ascii_whitespace().any(|found| found == word)
 }
 

@@ -14,6 +14,7 @@
 //! files are written and read. Which task gets a group, and what is said of its end, is
 //! [`crate::memory`]'s and [`crate::life`]'s.
 
+mod crowd;
 mod group;
 mod home;
 #[cfg(test)]
@@ -25,6 +26,7 @@ use std::path::{Path, PathBuf};
 
 use crate::sweep::place_of;
 
+pub use crowd::{Keeper, keeper};
 pub use group::Group;
 pub use home::{Home, Version, find};
 
@@ -59,10 +61,13 @@ impl Wanted {
 pub struct Cgroups {
     home: Home,
     prefix: String,
+    /// Most processes of each group, where its kind can limit that.
+    processes_max: Option<u64>,
 }
 
 /// Ends and removes every group that the last start of a relay folder may have left.
 pub fn sweep(folder: &Path) {
+    crowd::sweep(folder);
     if let Ok(place) = place_of(folder) {
         sweep_former(folder, &prefix_of(&place));
     }
@@ -70,8 +75,13 @@ pub fn sweep(folder: &Path) {
 
 fn sweep_former(folder: &Path, prefix: &str) {
     if let Some(home) = recorded(&folder.join(RECORD)) {
-        let prefix = prefix.to_owned();
-        Cgroups { home, prefix }.sweep();
+        let (prefix, processes_max) = (prefix.to_owned(), None);
+        Cgroups {
+            home,
+            prefix,
+            processes_max,
+        }
+        .sweep();
     }
 }
 
@@ -81,12 +91,19 @@ fn prefix_of(place: &str) -> String {
 
 impl Cgroups {
     /// Ends and removes what former starts left, then makes ready where groups are wanted and can
-    /// be made; `None` where they are not.
+    /// be made; `None` where they are not. From now on this process and all that it starts are no
+    /// more than `processes_max`, where that can be held.
     ///
     /// # Errors
     /// They are required and cannot be made; the error says what is missing.
-    pub fn open(folder: &Path, place: &str, wanted: Wanted) -> io::Result<Option<Self>> {
+    pub fn open(
+        folder: &Path,
+        place: &str,
+        wanted: Wanted,
+        processes_max: Option<u64>,
+    ) -> io::Result<Option<Self>> {
         let prefix = prefix_of(place);
+        crowd::sweep(folder);
         sweep_former(folder, &prefix);
         let found = match wanted {
             Wanted::Off => Err("--cgroup off".to_owned()),
@@ -97,9 +114,18 @@ impl Cgroups {
             Err(why) => format!("none {why}\n"),
         };
         fs::write(folder.join(RECORD), told)?;
+        match processes_max {
+            Some(max) if wanted == Wanted::Off => crowd::limit_by_user(max),
+            Some(max) => crowd::enter(folder, &prefix, found.as_ref().ok(), max),
+            None => {}
+        }
         match found {
             Ok(home) => {
-                let groups = Self { home, prefix };
+                let groups = Self {
+                    home,
+                    prefix,
+                    processes_max,
+                };
                 groups.sweep();
                 Ok(Some(groups))
             }
@@ -120,7 +146,7 @@ impl Cgroups {
             .home
             .folder
             .join(format!("{}{me}.{serial}", self.prefix));
-        Group::make(self.home.version, path, limit_bytes)
+        Group::make(self.home.version, path, limit_bytes, self.processes_max)
     }
 
     /// Ends and removes every group of this relay that is there.
@@ -137,7 +163,7 @@ impl Cgroups {
             else {
                 continue;
             };
-            if name == home::LEAF {
+            if name == home::LEAF || name == crowd::CROWD {
                 let _ = group::remove(&entry.path()); // we may be in it
                 continue;
             }

@@ -112,6 +112,33 @@ pub fn signal_descriptor(signal: i32) -> io::Result<OwnedFd> {
     }
 }
 
+/// Splits this process, which must have one thread: 0 in the new one, its pid in this one.
+///
+/// # Errors
+/// The kernel's, such as too many processes.
+pub fn fork() -> io::Result<i32> {
+    // SAFETY: no other thread exists that could hold a lock which the new process then waits for.
+    check(unsafe { libc::fork() })
+}
+
+/// Ends this process at once, running nothing of whoever has started it.
+pub fn exit(code: i32) -> ! {
+    // SAFETY: takes an integer and does not return.
+    unsafe { libc::_exit(code) }
+}
+
+/// Leaves the session and the process group that this process is in.
+pub fn own_session() {
+    // SAFETY: takes nothing; fails only for who leads a group, and has one of its own then.
+    unsafe { libc::setsid() };
+}
+
+/// Names this process, at most 15 bytes, for those who list processes.
+pub fn name_process(name: &std::ffi::CStr) {
+    // SAFETY: reads a string that lives.
+    unsafe { libc::prctl(libc::PR_SET_NAME, name.as_ptr(), 0, 0, 0) };
+}
+
 /// Milliseconds of a clock that counts while the machine sleeps.
 #[must_use]
 pub fn boottime_ms() -> u64 {
@@ -381,6 +408,30 @@ pub fn hard_limit(resource: u32) -> Option<u64> {
         .map(|_| limit.rlim_max)
 }
 
+/// Whether this process is root's, for whom the kernel's limits by user do not hold.
+#[must_use]
+pub fn is_root() -> bool {
+    // SAFETY: takes nothing and cannot fail.
+    unsafe { libc::geteuid() == 0 }
+}
+
+/// Lowers how many processes the user of this one may have while it, or what it starts, makes another.
+///
+/// # Errors
+/// The kernel's; none is expected.
+pub fn limit_processes(max: u64) -> io::Result<()> {
+    let mut limit = libc::rlimit64 {
+        rlim_cur: 0,
+        rlim_max: 0,
+    };
+    // SAFETY: reads and writes one struct of ours; a soft limit may always be lowered.
+    unsafe {
+        check(libc::getrlimit64(libc::RLIMIT_NPROC, &raw mut limit))?;
+        limit.rlim_cur = limit.rlim_cur.min(max);
+        check(libc::setrlimit64(libc::RLIMIT_NPROC, &raw const limit)).map(drop)
+    }
+}
+
 /// A process held by a descriptor: it cannot become another one while this lives.
 pub struct Handle(OwnedFd);
 
@@ -424,6 +475,12 @@ impl Handle {
         };
         // SAFETY: one struct, as said.
         unsafe { libc::poll(&raw mut poll, 1, timeout_ms) == 1 }
+    }
+}
+
+impl AsRawFd for Handle {
+    fn as_raw_fd(&self) -> RawFd {
+        self.0.as_raw_fd()
     }
 }
 
