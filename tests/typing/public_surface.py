@@ -36,6 +36,7 @@ from hpc.testing.event_log import (
     stored,
 )
 from hpc.testing.laws import LAWS, LawBroken, NamespaceLaws, check_namespace
+from hpc.testing.netns import Network, missing
 from hpc.testing.processes import Cluster, Process, until
 from hpc.testing.small_hub import SmallHub
 

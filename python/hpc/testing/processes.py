@@ -12,13 +12,14 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Final, Self, TypeVar
 
 from hpc.access import read_access
 from hpc.client import Client
+from hpc.testing.netns import Network
 from hpc.transport.http_client import HttpClient
 
 READY_S_MAX: Final = 30.0
@@ -31,13 +32,20 @@ T = TypeVar("T")
 class Process:
     """One command of ours, started; its output is in `log`, a file."""
 
-    def __init__(self, command: list[str], env: dict[str, str], log: Path, python: str) -> None:
-        """Start it, and return once it has said on stdout that it is ready."""
+    def __init__(
+        self,
+        command: list[str],
+        env: dict[str, str],
+        log: Path,
+        python: str,
+        within: Sequence[str] = (),
+    ) -> None:
+        """Start it behind the words of `within`; return once it has said that it is ready."""
         self.command = command
         self.log = log
         with log.open("ab") as stderr:
             self.popen = subprocess.Popen(
-                [python, "-m", "hpc", *command],
+                [*within, python, "-m", "hpc", *command],
                 env=env,
                 stdout=subprocess.PIPE,
                 stderr=stderr,
@@ -82,9 +90,18 @@ class Cluster:
         folder: For everything that they write.
         lease_s: Of the Hub; short, so that losses are seen soon.
         python: Of the environment in which they run; None is this one.
+        network: Between the Hub and the rest; its `hub` side must have been entered.
     """
 
-    def __init__(self, folder: Path, *, lease_s: float = 2.0, python: Path | None = None) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        lease_s: float = 2.0,
+        python: Path | None = None,
+        network: Network | None = None,
+    ) -> None:
+        self.network = network
         self.python = os.fspath(python or sys.executable)
         self.folder = folder
         self.home = folder / "home"
@@ -118,7 +135,10 @@ class Cluster:
     def start(self, *command: str) -> Process:
         """Start a command of ours and return once it is ready."""
         log = self.folder / f"{command[0]}-{len(self.processes)}.log"
-        process = Process(list(command), self.env, log, self.python)
+        within: Sequence[str] = ()
+        if self.network is not None and command[0] != "hub":
+            within = self.network.within("relay")
+        process = Process(list(command), self.env, log, self.python, within)
         self.processes.append(process)
         return process
 
