@@ -335,6 +335,12 @@ def cluster(folder: Path) -> None:
         assert_type(until(lambda: relay.pid, timeout_s=5.0), int)
         relay.kill()
         assert_type(here.start("relay", "--ns", "batch").terminate(), int)
+    assert_type(missing(), str | None)
+    with Network() as network, network.entered("hub"):
+        assert_type(network.within("relay"), list[str])
+        Cluster(folder, network=network)
+        network.mute("hub")
+        network.heal()
 
 
 def prove(module: Namespace, beside: NamespaceSpec) -> None:
