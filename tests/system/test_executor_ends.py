@@ -68,7 +68,7 @@ def test_time_limit_ends_a_task_and_names_itself(tmp_path: Path) -> None:
     asyncio.run(scenario())
 
 
-def test_a_task_that_ignores_sigterm_is_killed_after_its_grace(tmp_path: Path) -> None:
+def test_fault_53_a_task_that_ignores_sigterm_is_killed_after_its_grace(tmp_path: Path) -> None:
     """Grace is for saving work; it must not be a way to stay for ever."""
 
     async def scenario() -> None:
@@ -116,7 +116,7 @@ def _read(file: Path) -> str:
     return file.read_text() if file.exists() else ""
 
 
-def test_a_memory_hog_is_ended_over_its_whole_tree(tmp_path: Path) -> None:
+def test_fault_52_a_memory_hog_is_ended_over_its_whole_tree(tmp_path: Path) -> None:
     """The limit is for what a task's processes use together, and the reason is named."""
     hog = "import time; b = bytearray(45 << 20); b[::4096] = b'x' * len(b[::4096]); time.sleep(600)"
 
@@ -153,7 +153,7 @@ def test_shared_memory_is_not_counted_twice(tmp_path: Path) -> None:
     asyncio.run(scenario())
 
 
-def test_a_daemon_dies_with_its_task(place: Path) -> None:
+def test_fault_54_a_daemon_dies_with_its_task(place: Path) -> None:
     """Whatever a task leaves behind would use cores that the next task was given."""
 
     async def scenario() -> None:
@@ -166,7 +166,7 @@ def test_a_daemon_dies_with_its_task(place: Path) -> None:
     asyncio.run(scenario())
 
 
-def test_a_daemon_dies_when_its_task_is_cancelled_and_others_live(place: Path) -> None:
+def test_fault_54_a_daemon_dies_when_its_task_is_cancelled_and_others_live(place: Path) -> None:
     """Two tasks run side by side: the daemon of the one that goes on is left alone."""
 
     async def scenario() -> None:
@@ -227,7 +227,7 @@ def test_cancel_of_what_waits_gives_it_back(tmp_path: Path) -> None:
     asyncio.run(scenario())
 
 
-def test_the_fence_ends_stop_tasks_and_starts_nothing(tmp_path: Path) -> None:
+def test_fault_22_the_fence_ends_stop_tasks_and_starts_nothing(tmp_path: Path) -> None:
     """Past its fence a relay may be thought dead: what must not run twice has ended by then."""
 
     async def scenario() -> None:
@@ -252,7 +252,7 @@ def test_the_fence_ends_stop_tasks_and_starts_nothing(tmp_path: Path) -> None:
     asyncio.run(scenario())
 
 
-def test_a_drain_lets_finish_then_ends_and_returns(tmp_path: Path) -> None:
+def test_fault_21_a_drain_lets_finish_then_ends_and_returns(tmp_path: Path) -> None:
     """A node that goes down in order costs no result and no attempt."""
 
     async def scenario() -> None:
@@ -289,7 +289,7 @@ def test_what_the_hub_drains_goes_back_and_the_rest_goes_on(tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize("reason", ["fence", "drain"])
-def test_who_is_interrupted_and_exits_0_has_no_result(tmp_path: Path, reason: str) -> None:
+def test_fault_21_who_is_interrupted_and_exits_0_has_no_result(tmp_path: Path, reason: str) -> None:
     """A program that ends politely on SIGTERM has not done its work; it must run again."""
     script = f"trap 'exit 0' TERM; touch {tmp_path}/ready; while :; do sleep 0.02; done"
 
@@ -332,7 +332,7 @@ def _owner(place: Path, script: str) -> subprocess.Popen[str]:
     )
 
 
-def test_nothing_outlives_a_relay_that_is_killed(place: Path) -> None:
+def test_fault_19_nothing_outlives_a_relay_that_is_killed(place: Path) -> None:
     """kill -9 of the relay: its tasks, daemons among them, and its supervisor are gone in 1 s."""
     script = f"{daemon(place / 'a', '')} echo $$ > me; mv me b; trap '' TERM; sleep 600 & wait"
 

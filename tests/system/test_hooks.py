@@ -64,7 +64,7 @@ def test_pre_task_and_post_run_in_this_order_in_one_folder(
     assert "--post of task 3 of job job: said by post\n" in said
 
 
-def test_a_failing_pre_drains_the_node_and_fails_no_task(
+def test_fault_49_a_failing_pre_drains_the_node_and_fails_no_task(
     tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     """What waits goes back with it, and the Hub learns of the drain first."""

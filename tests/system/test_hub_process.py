@@ -210,7 +210,7 @@ def test_a_log_can_be_had_as_json(cluster: Cluster) -> None:
     }
 
 
-def test_who_dials_cannot_take_the_files_that_the_log_needs(cluster: Cluster) -> None:
+def test_fault_59_who_dials_cannot_take_the_files_that_the_log_needs(cluster: Cluster) -> None:
     """Reliability row 59: a hundred idle sockets on a Hub that may open few files; jobs go on."""
     cluster.relay()
     client = cluster.client()

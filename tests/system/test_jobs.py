@@ -374,7 +374,7 @@ def test_cancel_ends_the_whole_tree(cluster: Cluster, tmp_path: Path) -> None:
     until(lambda: not alive(pid))
 
 
-def test_no_descendant_outlives_a_killed_relay(cluster: Cluster, tmp_path: Path) -> None:
+def test_fault_19_no_descendant_outlives_a_killed_relay(cluster: Cluster, tmp_path: Path) -> None:
     """The supervisor ends every descendant within a second, double forks included."""
     relay = cluster.relay()
     pid = tmp_path / "pid"
@@ -386,7 +386,7 @@ def test_no_descendant_outlives_a_killed_relay(cluster: Cluster, tmp_path: Path)
     until(lambda: not alive(pid), 1.0)
 
 
-def test_tasks_of_a_killed_relay_run_elsewhere(cluster: Cluster, tmp_path: Path) -> None:
+def test_fault_19_tasks_of_a_killed_relay_run_elsewhere(cluster: Cluster, tmp_path: Path) -> None:
     """A reborn relay is a newer epoch that holds nothing: what it had is queued at once."""
     relay = cluster.relay("n1")
     job = cluster.client().submit(
@@ -401,7 +401,7 @@ def test_tasks_of_a_killed_relay_run_elsewhere(cluster: Cluster, tmp_path: Path)
     assert marks(tmp_path) == [(0, 1, "n1"), (0, 2, "n1")]
 
 
-def test_a_task_goes_on_while_the_hub_is_away_for_twice_the_lease(
+def test_fault_24_a_task_goes_on_while_the_hub_is_away_for_twice_the_lease(
     cluster: Cluster, tmp_path: Path
 ) -> None:
     """A Hub that is away costs nobody a computation: it runs once, its end is told later."""
@@ -434,7 +434,7 @@ def test_a_claim_reply_that_is_lost_costs_no_run(cluster: Cluster, tmp_path: Pat
     assert starts(tmp_path) == dict.fromkeys(range(4), 1)
 
 
-def test_a_relay_drains_on_sigterm(cluster: Cluster, tmp_path: Path) -> None:
+def test_fault_21_a_relay_drains_on_sigterm(cluster: Cluster, tmp_path: Path) -> None:
     """Running tasks finish, queued ones go back and count for nothing, and the node leaves."""
     relay = cluster.relay("n1", "--grace", "20", cpus=1)
     gate = tmp_path / "gate"

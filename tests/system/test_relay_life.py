@@ -187,7 +187,9 @@ def test_a_relay_without_work_leaves(cluster: Cluster) -> None:
     assert nodes(cluster)["n1"]["state"] == "left"
 
 
-def test_a_task_that_is_lost_three_times_names_its_relays(cluster: Cluster, tmp_path: Path) -> None:
+def test_fault_48_a_task_that_is_lost_three_times_names_its_relays(
+    cluster: Cluster, tmp_path: Path
+) -> None:
     """`hpc node lost` says that they will not come back; then nothing runs it a fourth time."""
     job = cluster.client().submit(staying(tmp_path, ends_on="none"), memory=16)
     for number in (1, 2, 3):

@@ -78,7 +78,7 @@ def kept(folder: Path, stream: str = "stdout") -> Path:
     return folder / "outputs" / "job" / f"0.1.{stream}"
 
 
-def test_a_flood_is_ended_and_its_first_part_is_kept(tmp_path: Path) -> None:
+def test_fault_50_a_flood_is_ended_and_its_first_part_is_kept(tmp_path: Path) -> None:
     """What a task says at its beginning tells why it went wrong; its millionth line does not."""
 
     async def scenario() -> None:
@@ -99,7 +99,7 @@ def test_a_flood_is_ended_and_its_first_part_is_kept(tmp_path: Path) -> None:
     asyncio.run(scenario())
 
 
-def test_a_flood_from_a_process_that_left_is_ended_too(tmp_path: Path) -> None:
+def test_fault_50_a_flood_from_a_process_that_left_is_ended_too(tmp_path: Path) -> None:
     """The limit is for all that a task has started, in whatever session."""
     script = f"setsid sh -c 'echo $$ > {tmp_path}/pid; exec yes' & exec sleep 600"
 
@@ -114,7 +114,7 @@ def test_a_flood_from_a_process_that_left_is_ended_too(tmp_path: Path) -> None:
     asyncio.run(scenario())
 
 
-def test_a_flood_does_not_get_far(tmp_path: Path) -> None:
+def test_fault_50_a_flood_does_not_get_far(tmp_path: Path) -> None:
     """A gigabyte a second is what one core writes; the disk must not find out for how long."""
     seen = 0
 

@@ -102,7 +102,7 @@ def test_answers_come_in_the_order_of_their_requests(served: Served, path: str) 
         assert answers[1].endswith(b"ok\n")
 
 
-def test_a_head_that_does_not_end_is_cut_off(
+def test_fault_31_a_head_that_does_not_end_is_cut_off(
     served: Served, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Reliability row 31: a slow loris holds its own connection for 10 s and no longer."""
@@ -113,7 +113,7 @@ def test_a_head_that_does_not_end_is_cut_off(
         assert refusal(rest(sock)) == (b"408", "too_slow")
 
 
-def test_a_body_that_does_not_end_is_cut_off(
+def test_fault_31_a_body_that_does_not_end_is_cut_off(
     served: Served, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """30 s for a body, counted from its head, also where bytes drip in."""
@@ -153,7 +153,7 @@ def test_a_refused_body_is_not_awaited_for_ever(
 
 
 @pytest.mark.parametrize("sent", [b"", b"\r\n", REQUEST + b"\r\n"])
-def test_an_idle_connection_is_cut(monkeypatch: pytest.MonkeyPatch, sent: bytes) -> None:
+def test_fault_30_an_idle_connection_is_cut(monkeypatch: pytest.MonkeyPatch, sent: bytes) -> None:
     """Reliability row 30: whether it never asked, or asked and fell silent."""
     monkeypatch.setattr(connection, "IDLE_S", 1)
     with serving(ScriptedHub()) as served, dialled(served) as sock:

@@ -56,7 +56,7 @@ def test_a_restarted_process_is_the_same_place(tmp_path: Path) -> None:
     folder.close()
 
 
-def test_a_copied_folder_and_a_reboot_are_other_places(tmp_path: Path) -> None:
+def test_fault_20_and_26_a_copied_folder_and_a_reboot_are_other_places(tmp_path: Path) -> None:
     """Two machines from one image must not both be the node."""
     folder = opened(tmp_path)
     place = folder.place

@@ -424,7 +424,7 @@ def test_a_lost_lease_ends_stop_tasks_and_joins_with_a_higher_epoch() -> None:
     run(scenario())
 
 
-def test_a_taken_name_is_waited_for_before_any_answer() -> None:
+def test_fault_25_a_taken_name_is_waited_for_before_any_answer() -> None:
     """R23: a second relay under a live name waits, says whose it is, and is served later."""
 
     async def scenario() -> None:
@@ -439,7 +439,7 @@ def test_a_taken_name_is_waited_for_before_any_answer() -> None:
     run(scenario())
 
 
-def test_a_relay_whose_name_is_taken_after_an_answer_ends() -> None:
+def test_fault_25_a_relay_whose_name_is_taken_after_an_answer_ends() -> None:
     """R23: who had the name and is replaced never comes back by itself."""
 
     async def scenario() -> None:

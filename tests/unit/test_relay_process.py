@@ -140,7 +140,7 @@ def test_a_relay_joins_runs_reports_and_leaves(tmp_path: Path) -> None:
     run(scenario())
 
 
-def test_results_are_delivered_by_the_next_start(tmp_path: Path) -> None:
+def test_fault_27_results_are_delivered_by_the_next_start(tmp_path: Path) -> None:
     """What a killed relay had not got rid of comes from the next one as it was."""
 
     async def scenario() -> None:
@@ -224,7 +224,7 @@ def _text(file: Path) -> str:
     return file.read_text() if file.exists() else ""
 
 
-def test_a_relay_that_is_replaced_ends_its_tasks_and_exits(tmp_path: Path) -> None:
+def test_fault_25_a_relay_that_is_replaced_ends_its_tasks_and_exits(tmp_path: Path) -> None:
     """R23: another place is this node now, and has its tasks."""
 
     async def scenario() -> None:

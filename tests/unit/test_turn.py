@@ -283,7 +283,7 @@ def test_a_job_wakes_its_watchers_and_a_generator_its_subscribers() -> None:
     with_rig(test)
 
 
-def test_a_slow_subscriber_holds_one_poke_for_each_generator() -> None:
+def test_fault_58_a_slow_subscriber_holds_one_poke_for_each_generator() -> None:
     """Reliability row 58: ingest never waits for it, and what it has not read is bounded."""
 
     async def test(rig: Rig) -> None:

@@ -40,7 +40,7 @@ const CAUGHT_BY: &[(Rule, &[Test])] = &[
     ),
     (
         Rule::R7,
-        &[traces_leases::a_delayed_grant_is_the_next_attempt_of_another_relay],
+        &[traces_leases::fault_22_a_delayed_grant_is_the_next_attempt_of_another_relay],
     ),
     (
         Rule::R8,
@@ -48,7 +48,7 @@ const CAUGHT_BY: &[(Rule, &[Test])] = &[
     ),
     (
         Rule::R8Ok,
-        &[traces_verdicts::a_late_ok_of_a_lost_attempt_settles],
+        &[traces_verdicts::fault_28_a_late_ok_of_a_lost_attempt_settles],
     ),
     (
         Rule::R9,
@@ -72,7 +72,7 @@ const CAUGHT_BY: &[(Rule, &[Test])] = &[
     ),
     (
         Rule::R20,
-        &[traces_leases::what_was_given_up_is_adopted_when_it_comes_back],
+        &[traces_leases::fault_28_what_was_given_up_is_adopted_when_it_comes_back],
     ),
     (
         Rule::R20Ended,
@@ -92,7 +92,7 @@ const CAUGHT_BY: &[(Rule, &[Test])] = &[
     ),
     (
         Rule::R23,
-        &[traces_nodes::a_second_place_is_taken_until_the_first_is_lost],
+        &[traces_nodes::fault_25_a_second_place_is_taken_until_the_first_is_lost],
     ),
     (
         Rule::R24,
@@ -100,7 +100,7 @@ const CAUGHT_BY: &[(Rule, &[Test])] = &[
     ),
     (
         Rule::R25,
-        &[traces_leases::silence_loses_stop_at_the_lease_and_finish_at_the_reclaim_time],
+        &[traces_leases::fault_23_silence_loses_stop_at_the_lease_and_finish_at_the_reclaim_time],
     ),
     (
         Rule::R28,
@@ -113,7 +113,7 @@ const CAUGHT_BY: &[(Rule, &[Test])] = &[
     ),
     (
         Rule::Poison,
-        &[traces_verdicts::losses_of_what_had_not_started_are_no_poison],
+        &[traces_verdicts::fault_20_losses_of_what_had_not_started_are_no_poison],
     ),
 ];
 

@@ -19,7 +19,7 @@ fn lose(world: &mut World, node: &str) {
 /// R14, R16: an answer that comes after the lease names what another relay has by then; the relay
 /// drops it, and its claim is refused.
 #[test]
-pub fn a_delayed_grant_is_the_next_attempt_of_another_relay() {
+pub fn fault_22_a_delayed_grant_is_the_next_attempt_of_another_relay() {
     holds_through_restarts(|world| {
         let (mut a, mut b) = (Puppet::new("a", 1), Puppet::new("b", 1));
         world.submit_with("j", "0", json!({}), json!({"on_cut_off": "stop"}));
@@ -123,7 +123,7 @@ pub fn a_newer_epoch_keeps_what_it_holds_and_loses_the_rest_at_once() {
 /// Section 3: what must never overlap is lost with its node; the rest stays its own for the
 /// reclaim time, since a network that is away for a while must not cost a day's computation.
 #[test]
-pub fn silence_loses_stop_at_the_lease_and_finish_at_the_reclaim_time() {
+pub fn fault_23_silence_loses_stop_at_the_lease_and_finish_at_the_reclaim_time() {
     holds_through_restarts(|world| {
         let (mut a, mut b) = (Puppet::new("a", 2), Puppet::new("b", 2));
         world.submit("finish", "0");
@@ -161,7 +161,7 @@ fn what_a_relay_left_with_is_free_at_once() {
 /// R20: a node that comes back with what was given up meanwhile goes on with it, under the same
 /// attempt number, if nothing else runs.
 #[test]
-pub fn what_was_given_up_is_adopted_when_it_comes_back() {
+pub fn fault_28_what_was_given_up_is_adopted_when_it_comes_back() {
     holds_through_restarts(|world| {
         let mut a = Puppet::new("a", 1);
         world.submit("j", "0");

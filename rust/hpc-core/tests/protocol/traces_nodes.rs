@@ -7,7 +7,7 @@ use crate::world::{LEASE, World, entry, holds_through_restarts};
 
 /// R23: a second relay under a live node id is told who has it, and waits until that one is lost.
 #[test]
-pub fn a_second_place_is_taken_until_the_first_is_lost() {
+pub fn fault_25_a_second_place_is_taken_until_the_first_is_lost() {
     holds_through_restarts(|world| {
         let mut a = Puppet::new("a", 1);
         world.submit("j", "0");
@@ -52,7 +52,7 @@ pub fn a_second_place_is_taken_until_the_first_is_lost() {
 
 /// R23: `--takeover` serves the second place at once; the claim of the first that waits is told.
 #[test]
-fn a_takeover_replaces_a_live_relay() {
+fn fault_25_a_takeover_replaces_a_live_relay() {
     holds_through_restarts(|world| {
         let mut a = Puppet::new("a", 1);
         world.submit("j", "0");

@@ -110,7 +110,7 @@ fn a_cancel_may_name_tasks() {
 
 /// R8: the work of a relay that was cut off still counts; who has the task now is told to end it.
 #[test]
-pub fn a_late_ok_of_a_lost_attempt_settles() {
+pub fn fault_28_a_late_ok_of_a_lost_attempt_settles() {
     holds_through_restarts(|world| {
         let (mut a, mut b) = (Puppet::new("a", 1), Puppet::new("b", 1));
         world.submit("j", "0");
@@ -201,7 +201,7 @@ fn one_report_settles_tasks_by_how_each_ended() {
 
 /// Poison: what took its relay down three times while it ran is not run again.
 #[test]
-fn three_losses_of_what_had_started_are_poison() {
+fn fault_48_three_losses_of_what_had_started_are_poison() {
     holds_through_restarts(|world| {
         let mut a = Puppet::new("a", 1);
         world.submit("j", "0");
@@ -220,7 +220,7 @@ fn three_losses_of_what_had_started_are_poison() {
 
 /// A relay that dies with its task tells of the start only when it comes again, after the loss.
 #[test]
-fn losses_count_also_where_the_start_is_told_late() {
+fn fault_48_losses_count_also_where_the_start_is_told_late() {
     holds_through_restarts(|world| {
         let mut a = Puppet::new("a", 1);
         world.submit("j", "0");
@@ -241,7 +241,7 @@ fn losses_count_also_where_the_start_is_told_late() {
 
 /// R4 of section 6: losses of what had not started are nobody's fault, however many.
 #[test]
-pub fn losses_of_what_had_not_started_are_no_poison() {
+pub fn fault_20_losses_of_what_had_not_started_are_no_poison() {
     holds_through_restarts(|world| {
         let mut a = Puppet::new("a", 1);
         world.submit("j", "0");
