@@ -21,6 +21,7 @@ from executor_kit import is_alive, relay, until
 
 from hpc._core import memory_cgroup
 from hpc.testing.processes import Cluster
+from hpc.testing.processes import until as until_sync
 
 VERSION, _ = memory_cgroup(root="/", pids=[os.getpid()])
 GONE_S = 1.0
@@ -200,6 +201,10 @@ def test_fault_54_a_real_relay_and_its_supervisor(cluster: Cluster, tmp_path: Pa
     end_s = time.monotonic() + GONE_S
     while left := living(place):
         assert time.monotonic() < end_s, left
-    cluster.relay("n1")
+    record = cluster.home / "relays" / "n1" / "cgroup.tasks"
+    until_sync(lambda: not record.exists())  # the group is gone too
+    began = cluster.relay("n1")
     job = cluster.client().submit("true", memory=16)
     assert job.wait(30)["state"] == "succeeded"
+    began.kill()
+    until_sync(lambda: not record.exists())

@@ -79,9 +79,7 @@ fn watch(supervisor: i32, relay: &Handle, folder: &Path, _held: (&File, &PipeWri
     if !end_everything(END_MS_MAX) {
         crate::say!("guard: a task's process cannot be killed; it waits in the kernel");
     }
-    if code != 0 {
-        cgroup::sweep(folder);
-    }
+    cgroup::sweep(folder); // also after an end in order: the supervisor was in one of them
     code
 }
 
