@@ -172,12 +172,12 @@ class SimHub:
             return lambda: None
         token = next(self._tokens)
         self._open[token] = answered
-        self._put((token, verb, query, body))
+        self._put((token, verb, query, body, ""))
         start = self.starts
 
         def left() -> None:
             if start == self.starts and self._open.pop(token, None) is not None:
-                self._put((next(self._tokens), "gone", f"token={token}", b""))
+                self._put((next(self._tokens), "gone", f"token={token}", b"", ""))
 
         return left
 
