@@ -107,7 +107,7 @@ def committer_of(log: EventLog, quarantine: Quarantine, *, set_aside: bool = Fal
 
 def ask(committer: Committer, verb: str, query: str, body: Any = None) -> Any:
     """Put one request; every generator is built when this returns."""
-    outcome = committer.run(Arrived(inputs=[(1, verb, query, json.dumps(body).encode())]))
+    outcome = committer.run(Arrived(inputs=[(1, verb, query, json.dumps(body).encode(), "")]))
     answers = list(outcome.answers)
     while outcome.fatal is None and outcome.again:
         outcome = committer.run(Arrived())

@@ -20,7 +20,7 @@ from hpc._core import Hub
 from hpc.clock import SystemClock
 from hpc.domain import FieldSpec, GeneratorSpec, NamespaceSpec
 from hpc.errors import HpcError, NotFound, StorageError
-from hpc.hub.commit import Arrived, Committer, Outcome
+from hpc.hub.commit import Arrived, Committer, Input, Outcome
 from hpc.hub.frames import Header, encode
 from hpc.hub.outputs import OutputStore
 from hpc.hub.recovery import recover
@@ -173,28 +173,28 @@ class HubWork:
     def _recovered(self, log: EventLog) -> Hub:
         return recover(log, lease_ms=30_000, reclaim_ms=300_000, clock=self._clock)
 
-    def _step(self, engine: Hub, asked: list[Any]) -> list[tuple[int, bytes]]:
+    def _step(self, engine: Hub, asked: list[Input]) -> list[tuple[int, bytes]]:
         turn = engine.step(asked, wall_ms=self._clock.wall_ms(), mono_ms=self._clock.mono_ms())
         return [(token, body) for token, _, body in turn.replies]
 
     def _remember(self, committer: Committer) -> None:
         """Note what a Hub knows whose log ends here, in a run without faults."""
 
-        def ask(asked: list[Any]) -> list[tuple[int, bytes]]:
+        def ask(asked: list[Input]) -> list[tuple[int, bytes]]:
             outcome = committer.run(Arrived(inputs=asked))
             return [(token, answer.body) for token, answer in outcome.answers]
 
         if committer.head_seq not in self._known:
             self._known[committer.head_seq] = _answers(ask, committer.head_seq)
 
-    def _inputs(self, number: int, rng: random.Random) -> list[tuple[int, str, str, bytes]]:
+    def _inputs(self, number: int, rng: random.Random) -> list[Input]:
         if number == 0:
             specs: list[NamespaceSpec | GeneratorSpec] = [NAMESPACE, GENERATOR]
-            return [(n, "control", "", _registration(spec)) for n, spec in enumerate(specs, 1)]
+            return [(n, "control", "", _registration(spec), "") for n, spec in enumerate(specs, 1)]
         batches = [_batch(2 * number + n - 1, rng) for n in range(2)]
-        return [(n + 1, "ingest", "", body) for n, body in enumerate(batches)]
+        return [(n + 1, "ingest", "", body, "") for n, body in enumerate(batches)]
 
-    def _turn(self, committer: Committer, inputs: list[Any], pack: bytes) -> bool:
+    def _turn(self, committer: Committer, inputs: list[Input], pack: bytes) -> bool:
         """Send until it is recorded, as clients do; returns whether the output is stored.
 
         Raises:
@@ -245,12 +245,12 @@ def _read(outputs: OutputStore, task: int) -> bytes | None:
     return view and b"".join(outputs.data(segment) for segment in view.segments)
 
 
-def _answers(ask: Callable[[list[Any]], list[tuple[int, bytes]]], head: int) -> list[Any]:
+def _answers(ask: Callable[[list[Input]], list[tuple[int, bytes]]], head: int) -> list[Any]:
     """Return what pulls of all generators answer, from some cursors on."""
     cursors = sorted({cursor for cursor in (0, head // 2, head) if cursor >= 0})
     gids = ["kernel", "g"] if head > 1 else ["kernel"]
     queries = [f"gid={gid}&cursor={cursor}" for gid in gids for cursor in cursors]
-    asked = [(n, "pull", query, b"null") for n, query in enumerate(queries)]
+    asked = [(n, "pull", query, b"null", "") for n, query in enumerate(queries)]
     return [json.loads(body) | {"hub": None} for _, body in sorted(ask(asked))]
 
 
