@@ -1,15 +1,16 @@
 """Where the Hub is and by which token: `$HPC_HOME/access.json`, found by everyone with no flag.
 
 Whoever holds the token runs commands as the relays' user, so the file is readable by its owner
-only, and one that others can read is refused. `HPC_HUB_URL` and `HPC_TOKEN` override it. This is
-one of the two places that read the environment (the other is the command line); it imports nothing
-that costs time at the start of a command.
+only, and one that others can read is refused. `HPC_HUB_URL`, `HPC_TOKEN` and `HPC_TLS_SHA256`
+override it. This is one of the two places that read the environment (the other is the command
+line); it imports nothing that costs time at the start of a command.
 """
 
 from __future__ import annotations
 
 import json
 import os
+import re
 from pathlib import Path
 from typing import Final, NamedTuple
 from urllib.parse import urlsplit
@@ -25,7 +26,7 @@ class Access(NamedTuple):
 
     Attributes:
         token: Empty where none is known; `/healthz` and `/readyz` need none.
-        tls_sha256: None on loopback, where there is no TLS.
+        tls_sha256: In hexadecimal digits; None with http, and where CAs say whether it holds.
     """
 
     url: str
@@ -48,8 +49,8 @@ def home() -> Path:
 def read_access(home: Path, *, url: str | None = None) -> Access:
     """Return where the Hub is: `url` (from a flag), else the environment, else the access file.
 
-    The file's token is used for another URL only where no token is in the environment: a user's
-    Hub may be reached by several names.
+    The file's token and pin are used for another URL only where no token is in the environment: a
+    user's Hub may be reached by several names.
 
     Raises:
         NoHub: Nothing says where a Hub is, or what says so cannot be read now.
@@ -58,8 +59,9 @@ def read_access(home: Path, *, url: str | None = None) -> Access:
     """
     url = url or os.environ.get("HPC_HUB_URL") or None
     token = os.environ.get("HPC_TOKEN") or None
+    pin = check_pin(os.environ.get("HPC_TLS_SHA256") or None)
     if url is not None and token is not None:
-        return Access(check_url(url), token)
+        return pinned(url, token, pin)
     try:
         found = _read_file(home / ACCESS_FILE)
     except FileNotFoundError:
@@ -68,16 +70,24 @@ def read_access(home: Path, *, url: str | None = None) -> Access:
                 f"No Hub is known here: {home / ACCESS_FILE} does not exist",
                 hint="start one: hpc hub   or set HPC_HUB_URL and HPC_TOKEN",
             ) from None
-        return Access(check_url(url), "")
+        return pinned(url, "", pin)
     except OSError as error:
         # A home folder on a network may be away for a while; who keeps running asks again.
         raise NoHub(
             f"{home / ACCESS_FILE} cannot be read: {error.strerror or error}",
             hint="look at that file, or set HPC_HUB_URL and HPC_TOKEN",
         ) from error
-    return Access(
-        check_url(url or found.url), token or found.token, None if url else found.tls_sha256
-    )
+    return pinned(url or found.url, token or found.token, pin or found.tls_sha256)
+
+
+def pinned(url: str, token: str, pin: str | None) -> Access:
+    """Return a way to the Hub; a pin that is known means nothing where the URL is http.
+
+    Raises:
+        UsageError: As `check_url` does.
+    """
+    url = check_url(url)
+    return Access(url, token, pin if url.startswith("https:") else None)
 
 
 def is_written(home: Path, access: Access) -> bool:
@@ -111,23 +121,55 @@ def write_private(path: Path, text: str) -> None:
 
 
 def check_url(url: str) -> str:
-    """Return the URL of a Hub without a slash at its end.
+    """Return the URL of a Hub, its scheme in lower case, without a slash at its end.
 
     Raises:
-        UsageError: Not `http://HOST:PORT`.
+        UsageError: Neither `https://HOST:PORT` nor, on loopback, `http://HOST:PORT`.
     """
     try:
         parts = urlsplit(url)
-        is_url = parts.scheme == "http" and bool(parts.hostname) and parts.port != 0
+        is_url = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
     except ValueError:
         is_url = False
     if not is_url:
         raise UsageError(
-            f"URL of the Hub must be http://HOST:PORT, got {url!r}",
+            f"URL of the Hub must be http://HOST:PORT or https://HOST:PORT, got {url!r}",
             field="hub_url",
             hint="give `--hub-url` or HPC_HUB_URL as http://127.0.0.1:8080",
         )
-    return url.rstrip("/")
+    if parts.scheme == "http" and not is_loopback(parts.hostname or ""):
+        raise UsageError(
+            f"URL of a Hub on another machine must be https://HOST:PORT, got {url!r}: the token "
+            "would travel in the clear",
+            field="hub_url",
+            hint="hpc hub --tls auto   there, or `ssh -L 8080:127.0.0.1:8080 HOST` and no URL",
+        )
+    return (parts.scheme + url[len(parts.scheme) :]).rstrip("/")
+
+
+def is_loopback(host: str) -> bool:
+    """Return whether a host is this machine by its very name; nothing is looked up."""
+    if host == "localhost" or re.fullmatch(r"127(\.\d{1,3}){3}", host):
+        return True
+    return host == "::1"
+
+
+def check_pin(pin: str | None) -> str | None:
+    """Return the SHA-256 of a certificate as 64 digits in lower case; colons are left out.
+
+    Raises:
+        UsageError: It is none.
+    """
+    if pin is None:
+        return None
+    digits = pin.replace(":", "").lower()
+    if not re.fullmatch(r"[0-9a-f]{64}", digits):
+        raise UsageError(
+            f"SHA-256 of the Hub's certificate must be 64 hexadecimal digits, got {pin!r}",
+            field="tls_sha256",
+            hint="see `tls_sha256` in the access file beside the Hub",
+        )
+    return digits
 
 
 def _read_file(path: Path) -> Access:
@@ -147,4 +189,4 @@ def _read_file(path: Path) -> Access:
                 f'{path} must hold {{"url", "token", "tls_sha256"}}, and cannot be read',
                 hint="a start of the Hub writes it anew: hpc hub",
             ) from None
-    return Access(str(url), str(token), None if pin is None else str(pin))
+    return Access(str(url), str(token), check_pin(None if pin is None else str(pin)))

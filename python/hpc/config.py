@@ -23,6 +23,7 @@ from hpc.access import (
     Access,
     check_url,
     home,
+    is_loopback,
     is_written,
     read_access,
     write_access,
@@ -62,6 +63,7 @@ _PORT_MAX: Final = 65535
 
 
 Cgroup = Literal["auto", "off", "require"]
+Tls = Literal["auto", "off"]
 
 
 def check_id(text: str, field: str) -> str:
@@ -116,6 +118,9 @@ class HubConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
         output_quota_bytes: How much of it; the oldest goes first.
         min_free_bytes: While less is free on the log's disk, submits are refused.
         set_aside_damaged: Start without what damaged batches say.
+        tls: Whether it makes itself a certificate and serves by it.
+        tls_cert: Serve by this one, with those of CAs behind it, in PEM; instead of `tls`.
+        tls_key: Its key, without a password; None is in the same file.
     """
 
     home: Path
@@ -131,9 +136,13 @@ class HubConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     output_quota_bytes: int = OUTPUT_QUOTA_BYTES_DEFAULT
     min_free_bytes: int = MIN_FREE_BYTES_DEFAULT
     set_aside_damaged: bool = False
+    tls: Tls = "off"
+    tls_cert: Path | None = None
+    tls_key: Path | None = None
 
     def __post_init__(self) -> None:
         _between("port", self.port, 0, _PORT_MAX, "")
+        self._check_tls()
         _between("snapshot-events", self.snapshot_events, 1, 10**9, "")
         _between("compact-every", self.compact_s, 0.1, 366 * 86_400, " s")
         _between("min-free", self.min_free_bytes >> 20, 1, 1 << 20, " MiB")
@@ -143,6 +152,23 @@ class HubConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
             _between("reclaim", self.reclaim_s, 0, 366 * 86_400, " s")
         if self.keep_jobs_s is not None:
             _between("keep-jobs", self.keep_jobs_s, 1, 100 * 366 * 86_400, " s")
+
+    def _check_tls(self) -> None:
+        if self.tls not in get_args(Tls):
+            raise UsageError(f"`tls` must be `auto` or `off`, got {self.tls!r}", field="tls")
+        if self.tls_key is not None and self.tls_cert is None:
+            raise UsageError("`tls-key` is without its certificate, `tls-cert`", field="tls-cert")
+        if self.tls == "auto" and self.tls_cert is not None:
+            raise UsageError("`tls auto` makes a certificate, and one was given", field="tls")
+        has_tls = self.tls == "auto" or self.tls_cert is not None
+        if not has_tls and not is_loopback(self.host):
+            raise UsageError(
+                f"`--host` must be a loopback address without TLS, got {self.host!r}: the token "
+                "would travel in the clear",
+                field="host",
+                hint=f"hpc hub --host {self.host} --tls auto   or leave `--host` out and reach the "
+                "Hub through `ssh -L 8080:127.0.0.1:8080`",
+            )
 
     @property
     def lease_ms(self) -> int:

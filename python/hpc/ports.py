@@ -9,9 +9,12 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
-from typing import Any, Final, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol
 
 from hpc.protocols import Answer
+
+if TYPE_CHECKING:
+    from ssl import SSLContext
 
 
 class Holder:
@@ -217,6 +220,7 @@ class Transport(Protocol):
         *,
         host: str,
         port: int,
+        tls: SSLContext | None = None,
         on_listening: Callable[[str], None],
         stop: asyncio.Event,
     ) -> None:
@@ -224,8 +228,9 @@ class Transport(Protocol):
 
         Args:
             ports: The Hub; it need not be ready yet.
-            host: A loopback address.
+            host: An address, or a name of one; another than loopback only with TLS.
             port: 0 picks a free one.
+            tls: How connections are secured; None is not at all.
             on_listening: Called once with the URL, when connections are accepted.
             stop: Set when the Hub has answered all that was open.
 

@@ -210,6 +210,7 @@ def connect(home: os.PathLike[str]) -> None:
     with Client() as client:
         assert_type(client, Client)
     Client("http://127.0.0.1:8080", token="t", timeout_s=5, patience_s=0).close()
+    Client("https://hub:8080", token="t", tls_sha256="ab" * 32).close()
     Client(home=home).close()
     assert_type(Client(at=17).at, int | None)
 
@@ -338,7 +339,7 @@ def cluster(folder: Path) -> None:
     assert_type(missing(), str | None)
     with Network() as network, network.entered("hub"):
         assert_type(network.within("relay"), list[str])
-        Cluster(folder, network=network)
+        Cluster(folder, network=network, hub=("--tls", "auto"))
         network.mute("hub")
         network.heal()
 

@@ -48,7 +48,7 @@ LEVEL_OF = {unit: level for level, units in enumerate(LEVELS) for unit in units}
 
 PLUGINS = frozenset({"handlers", "namespaces", "storage", "transport"})
 CLIENT_HALF = frozenset(
-    {"backoff", "http_async", "http_client", "refusals", "register", "sockets", "wire"}
+    {"backoff", "http_async", "http_client", "refusals", "register", "sockets", "tls", "wire"}
 )
 """Modules of `transport` that reach a Hub; the others serve one."""
 
@@ -67,6 +67,7 @@ SLEEPERS = {
     "relay/lifetime.py": "the time that a relay was given, or may have nothing to do",
     "relay/process.py": "the back-off before the next try to join",
     "relay/reports.py": "the back-off before a report is sent again",
+    "transport/tls_listener.py": "the time after which a process may have a file to open again",
     "testing/sim/world.py": "virtual time, which passes in no time",
 }
 """Where sleeping is allowed: it waits out a time that was chosen, and then acts; it never looks."""

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from hpc.access import check_url
 from hpc.config import (
     Access,
     HubConfig,
@@ -18,6 +19,7 @@ from hpc.config import (
 )
 from hpc.errors import NoHub, NotAllowed, UsageError
 
+PIN = "ab" * 32
 ACCESS = Access("http://127.0.0.1:8080", "secret")
 
 
@@ -72,9 +74,9 @@ def test_the_environment_overrides_the_access_file(
     write_access(tmp_path, ACCESS)
     monkeypatch.setenv("HPC_TOKEN", "from-the-environment")
     assert read_access(tmp_path) == Access(ACCESS.url, "from-the-environment")
-    monkeypatch.setenv("HPC_HUB_URL", "http://there:1/")
-    assert read_access(tmp_path).url == "http://there:1"
-    assert read_access(tmp_path, url="http://flag:2").url == "http://flag:2"
+    monkeypatch.setenv("HPC_HUB_URL", "https://there:1/")
+    assert read_access(tmp_path).url == "https://there:1"
+    assert read_access(tmp_path, url="https://flag:2").url == "https://flag:2"
 
 
 def test_without_a_file_the_environment_is_enough(
@@ -97,6 +99,71 @@ def test_a_file_written_by_hand_needs_no_pin(tmp_path: Path) -> None:
     assert read_access(tmp_path) == Access("http://127.0.0.1:1", "t", None)
 
 
+def test_a_pin_goes_with_the_certificate_by_whatever_name(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """One Hub is reached under several names and through tunnels; its certificate is one."""
+    write_access(tmp_path, Access("https://there:1", "t", PIN))
+    assert read_access(tmp_path).tls_sha256 == PIN
+    assert read_access(tmp_path, url="https://127.0.0.1:2").tls_sha256 == PIN
+    assert read_access(tmp_path, url="HTTPS://127.0.0.1:2").url == "https://127.0.0.1:2"
+    assert read_access(tmp_path, url="http://127.0.0.1:2").tls_sha256 is None
+    monkeypatch.setenv("HPC_TLS_SHA256", "CD:" * 31 + "CD")
+    assert read_access(tmp_path).tls_sha256 == "cd" * 32
+    monkeypatch.setenv("HPC_HUB_URL", "https://other:1")
+    monkeypatch.setenv("HPC_TOKEN", "of-another")
+    assert read_access(tmp_path) == Access("https://other:1", "of-another", "cd" * 32)
+    monkeypatch.delenv("HPC_TLS_SHA256")
+    assert read_access(tmp_path).tls_sha256 is None, "another Hub's certificate is another one"
+
+
+def test_a_pin_that_is_none_is_refused(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Half of one would never match, and an empty file's would be no pin at all."""
+    write_access(tmp_path, Access("https://there:1", "t", "abc"))
+    with pytest.raises(UsageError, match="64 hexadecimal digits"):
+        read_access(tmp_path)
+    write_access(tmp_path, Access("https://there:1", "t", ""))
+    with pytest.raises(UsageError, match="64 hexadecimal digits"):
+        read_access(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "url", ["http://127.0.0.1:1", "http://127.9.0.9", "http://localhost:1", "http://[::1]:1"]
+)
+def test_plain_http_is_for_loopback(url: str) -> None:
+    """There nobody listens but this machine."""
+    assert check_url(url) == url
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "http://there:1",
+        "http://10.0.0.1:1",
+        "http://127.0.0.1.example.org:1",
+        "http://127.0.0.1@example.org:1",
+        "http://[::]:1",
+        "http://0.0.0.0:1",
+    ],
+)
+def test_plain_http_to_another_machine_is_refused(url: str) -> None:
+    """The token would travel in the clear."""
+    with pytest.raises(UsageError, match="in the clear"):
+        check_url(url)
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.168.1.1", "example.org", "127.0.0.1.nip"])
+def test_a_hub_listens_off_loopback_with_tls_only(tmp_path: Path, host: str) -> None:
+    """By a certificate that it makes or one that is given, and not by both."""
+    paths = {"home": tmp_path, "data": tmp_path}
+    with pytest.raises(UsageError, match="loopback"):
+        HubConfig(**paths, host=host)
+    HubConfig(**paths, host=host, tls="auto")
+    HubConfig(**paths, host=host, tls_cert=tmp_path / "cert.pem")
+    with pytest.raises(UsageError, match="one was given"):
+        HubConfig(**paths, host=host, tls="auto", tls_cert=tmp_path / "cert.pem")
+
+
 def test_the_reclaim_time_is_ten_leases_unless_given(tmp_path: Path) -> None:
     """Zero is a choice of its own, not an absence."""
     assert HubConfig(home=tmp_path, data=tmp_path, lease_s=2).reclaim_ms == 20_000
@@ -109,6 +176,8 @@ def test_the_reclaim_time_is_ten_leases_unless_given(tmp_path: Path) -> None:
         (lambda p: HubConfig(home=p, data=p, lease_s=0), "lease"),
         (lambda p: HubConfig(home=p, data=p, lease_s=float("nan")), "lease"),
         (lambda p: HubConfig(home=p, data=p, port=-1), "port"),
+        (lambda p: HubConfig(home=p, data=p, tls="yes"), "tls"),
+        (lambda p: HubConfig(home=p, data=p, tls_key=p), "tls-cert"),
         (lambda p: RelayConfig(home=p, node_id="a b", namespaces=["batch"]), "node-id"),
         (lambda p: RelayConfig(home=p, node_id="n", namespaces=[]), "ns"),
         (lambda p: RelayConfig(home=p, node_id="n", namespaces=["../x"]), "ns"),

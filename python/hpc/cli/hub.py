@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
 
 from hpc.access import home
 from hpc.cli import output
 from hpc.units import parse_duration, parse_memory
+
+if TYPE_CHECKING:
+    from hpc.config import Tls
 
 
 def add(app: typer.Typer, _verb: str | None) -> None:
@@ -18,7 +21,9 @@ def add(app: typer.Typer, _verb: str | None) -> None:
 
 
 def hub(
-    host: Annotated[str, typer.Option("--host", help="A loopback address.")] = "127.0.0.1",
+    host: Annotated[
+        str, typer.Option("--host", help="Address or name; another than loopback needs TLS.")
+    ] = "127.0.0.1",
     port: Annotated[
         int, typer.Option("--port", min=0, max=65535, help="0 picks a free one.")
     ] = 8080,
@@ -65,6 +70,18 @@ def hub(
         bool,
         typer.Option("--set-aside-damaged", help="Start without what damaged batches say."),
     ] = False,
+    tls: Annotated[
+        str,
+        typer.Option("--tls", metavar="auto|off", help="By a certificate that is made once."),
+    ] = "off",
+    tls_cert: Annotated[
+        str | None,
+        typer.Option("--tls-cert", metavar="FILE", help="TLS by this one, in PEM."),
+    ] = None,
+    tls_key: Annotated[
+        str | None,
+        typer.Option("--tls-key", metavar="FILE", help="Its key, unless it is in the same file."),
+    ] = None,
     storage: Annotated[
         str, typer.Option("--storage", metavar="NAME", help="The plugin of the log.")
     ] = "sqlite",
@@ -92,11 +109,13 @@ def hub(
         output_quota_bytes=parse_memory(output_quota, field="output-quota") << 20,
         min_free_bytes=parse_memory(min_free, field="min-free") << 20,
         set_aside_damaged=set_aside_damaged,
+        tls=cast("Tls", tls),  # checked there
+        tls_cert=None if tls_cert is None else Path(tls_cert).expanduser().absolute(),
+        tls_key=None if tls_key is None else Path(tls_key).expanduser().absolute(),
     )
     from hpc.hub import data_folders  # noqa: PLC0415
-    from hpc.hub.process import check_loopback, run_hub  # noqa: PLC0415 - it takes a while
+    from hpc.hub.process import run_hub  # noqa: PLC0415 - it takes a while
 
-    check_loopback(host)
     open_log, server = plugins.storage(storage), plugins.transport(transport)
     found = plugins.namespaces()
     for problem in found.problems:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 from urllib.parse import quote
 
 from hpc import submission
-from hpc.access import Access, home, read_access
+from hpc.access import Access, check_pin, home, pinned, read_access
 from hpc.client import ending
 from hpc.client.events import Events
 from hpc.client.job import Job, ids
@@ -37,6 +37,7 @@ class Client:
     Args:
         url: Of the Hub.
         token: That opens it.
+        tls_sha256: Of the certificate that it must have, in hexadecimal digits.
         home: Instead of `$HPC_HOME`.
         timeout_s: For one request.
         patience_s: How long a Hub that was there is asked again when it does not answer.
@@ -53,6 +54,7 @@ class Client:
         url: str | None = None,
         *,
         token: str | None = None,
+        tls_sha256: str | None = None,
         home: str | os.PathLike[str] | None = None,
         timeout_s: float = 30.0,
         patience_s: float = 10.0,
@@ -63,6 +65,7 @@ class Client:
         self.at = at
         self._url = url
         self._token = token
+        self._tls_sha256 = check_pin(tls_sha256)
         self._home = None if home is None else Path(home)
         self._patience = Patience(patience_s, on_away)
         self._http = HttpClient(self._read_access, timeout_s=timeout_s)
@@ -504,9 +507,11 @@ class Client:
 
     def _read_access(self) -> Access:
         if self._url is not None and self._token is not None:
-            return Access(self._url, self._token)
+            return pinned(self._url, self._token, self._tls_sha256)
         access = read_access(self._home or home(), url=self._url)
-        return access if self._token is None else access._replace(token=self._token)
+        return pinned(
+            access.url, self._token or access.token, self._tls_sha256 or access.tls_sha256
+        )
 
     def _recorded(self, send: Callable[[], T], batch_id: str) -> T:
         try:

@@ -2,9 +2,9 @@
 
     listen ▸ recover ▸ register ▸ ready ▸ serve ▸ answer what is held ▸ close
 
-It listens first, so that a Hub that recovers a long log can be seen to be alive. It binds loopback
-only. The token is made at the first start and kept in the access file; what stays in memory is its
-SHA-256. Storage, transport and namespaces are handed in; none is imported.
+It listens first, so that a Hub that recovers a long log can be seen to be alive. The token is made
+at the first start and kept in the access file; what stays in memory is its SHA-256. Storage,
+transport and namespaces are handed in; none is imported.
 """
 
 from __future__ import annotations
@@ -14,7 +14,6 @@ import contextlib
 import ctypes
 import gc
 import hashlib
-import ipaddress
 import resource
 import secrets
 import signal
@@ -26,6 +25,7 @@ import uvloop
 
 from hpc.config import Access, HubConfig, is_written, read_access, write_access
 from hpc.errors import HpcError, UsageError
+from hpc.hub.certificate import Identity, identity
 from hpc.hub.commit import Committer, SystemClock
 from hpc.hub.outputs import OutputStore
 from hpc.hub.quarantine import Quarantine
@@ -69,37 +69,18 @@ def run_hub(
         namespaces: Registered before the Hub says that it is ready.
 
     Raises:
-        UsageError: The host is not loopback, or the address cannot be bound.
-        NotAllowed: Others can read the access file.
+        UsageError: The address cannot be bound, or there is something wrong with the certificate.
+        NotAllowed: Others can read the access file, or the certificate's key.
         StorageError: The log is damaged, or failed while the Hub ran.
     """
     keep_memory_private()
     with contextlib.closing(log):
-        check_loopback(config.host)
+        shown = identity(config)
         token = _token(config)
         digest = hashlib.sha256(token.encode()).digest()
         tokens = Tokens(digest, log.read_control())
-        process = _Process(config, log, tokens, namespaces)
+        process = _Process(config, log, tokens, namespaces, shown)
         uvloop.run(process.run(transport, token))
-
-
-def check_loopback(host: str) -> None:
-    """Refuse to listen where others could reach the Hub.
-
-    Raises:
-        UsageError: The host is not loopback.
-    """
-    try:
-        is_loopback = host == "localhost" or ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        is_loopback = False
-    if not is_loopback:
-        raise UsageError(
-            f"`--host` must be a loopback address, got {host!r}: off loopback the token would "
-            "travel in the clear, and TLS is not built yet",
-            field="host",
-            hint="leave `--host` out, and reach the Hub through `ssh -L 8080:127.0.0.1:8080`",
-        )
 
 
 class _Process:
@@ -111,8 +92,10 @@ class _Process:
         log: EventLog,
         tokens: Tokens,
         namespaces: Sequence[Namespace],
+        shown: Identity | None,
     ) -> None:
         self._config = config
+        self._shown = shown
         self._log = log
         self._quarantine = Quarantine()
         self._service = Service(log.hub_id, tokens, self._quarantine)
@@ -135,6 +118,7 @@ class _Process:
                 self._service,
                 host=self._config.host,
                 port=self._config.port,
+                tls=None if self._shown is None else self._shown.context,
                 on_listening=listening.set_result,
                 stop=answered,
             )
@@ -159,11 +143,13 @@ class _Process:
                 self._service.begin(turns, outputs, side)
                 for sentence in await register(turns.ask, self._namespaces):
                     print(f"hub: {sentence}", file=sys.stderr)
-                self._write_access(Access(url, token))
+                pin = None if self._shown is None else self._shown.sha256
+                self._write_access(Access(url, token, pin))
                 del token
                 _settle_memory()
                 if not self._told_to_end.is_set():
                     self._service.is_ready = True
+                    self._tell_certificate()
                     print(f"hub ready at {url}", flush=True)
                 looking = asyncio.ensure_future(self._quarantine.look_through(side, turns.head_seq))
                 ending = asyncio.ensure_future(self._told_to_end.wait())
@@ -217,6 +203,17 @@ class _Process:
         except OSError as error:
             # A full disk: the Hub still serves those who know where it is.
             print(f"hub: the access file cannot be written: {error}", file=sys.stderr)
+
+    def _tell_certificate(self) -> None:
+        if self._shown is None:
+            return
+        print(f"hub: SHA-256 of the certificate: {self._shown.sha256}", file=sys.stderr)
+        if self._shown.ends.timestamp() * 1000 < self._clock.wall_ms():
+            print(
+                f"hub: the certificate ended at {self._shown.ends:%Y-%m-%d %H:%M} UTC; only those "
+                "who pin it go on",
+                file=sys.stderr,
+            )
 
     def _on_signal(self, number: int) -> None:
         # A second signal of the kind ends the process at once.

@@ -56,7 +56,7 @@ def main(folder: Path, settings: dict[str, Any]) -> int:
 
 def _start(folder: Path, name: str, words: list[str], python: str) -> subprocess.Popen[str]:
     environ = {**os.environ, "HPC_HOME": str(folder / "home")}
-    for ours in ("HPC_TOKEN", "HPC_HUB_URL"):
+    for ours in ("HPC_TOKEN", "HPC_HUB_URL", "HPC_TLS_SHA256"):
         environ.pop(ours, None)
     with (folder / f"{name}.log").open("ab") as stderr:
         return subprocess.Popen(

@@ -91,6 +91,7 @@ class Cluster:
         lease_s: Of the Hub; short, so that losses are seen soon.
         python: Of the environment in which they run; None is this one.
         network: Between the Hub and the rest; its `hub` side must have been entered.
+        hub: Further options of the Hub, at each of its starts.
     """
 
     def __init__(
@@ -100,7 +101,9 @@ class Cluster:
         lease_s: float = 2.0,
         python: Path | None = None,
         network: Network | None = None,
+        hub: Sequence[str] = (),
     ) -> None:
+        self.hub_options = hub
         self.network = network
         self.python = os.fspath(python or sys.executable)
         self.folder = folder
@@ -110,7 +113,7 @@ class Cluster:
         self.hub: Process | None = None
         self.processes: list[Process] = []
         self.env = {**os.environ, "HPC_HOME": str(self.home)}
-        for ours in ("HPC_TOKEN", "HPC_HUB_URL"):
+        for ours in ("HPC_TOKEN", "HPC_HUB_URL", "HPC_TLS_SHA256"):
             self.env.pop(ours, None)
 
     def __enter__(self) -> Self:
@@ -145,7 +148,7 @@ class Cluster:
     def start_hub(self, *more: str) -> Process:
         """Start the Hub, again on its former port if it had one."""
         lease = ["--lease", f"{self.lease_s:g}"]
-        self.hub = self.start("hub", "--port", str(self.port), *lease, *more)
+        self.hub = self.start("hub", "--port", str(self.port), *lease, *self.hub_options, *more)
         self.port = int(self.hub.ready_line.rsplit(":", 1)[1])
         return self.hub
 

@@ -14,9 +14,12 @@ from urllib.parse import urlsplit
 
 import msgspec
 
-from hpc.config import Access
-from hpc.errors import Conflict, HpcError, NoHub, UsageError
+from hpc.access import Access, check_url
+from hpc.errors import Conflict, HpcError, NoHub
+from hpc.transport import tls
+from hpc.transport.http_client import untrusted
 from hpc.transport.sockets import watch
+from hpc.transport.wire import Untrusted
 
 JSON = "application/json"
 OCTETS = "application/octet-stream"
@@ -189,7 +192,7 @@ class Lane:
         except HpcError as error:
             raise NoHub(error.message, hint=error.hint) from error
         wire = self._wire
-        if wire is not None and (wire.is_lost() or wire.access.url != access.url):
+        if wire is not None and (wire.is_lost() or not wire.is_to(access)):
             self.close()
             wire = None
         if wire is not None:
@@ -223,21 +226,33 @@ class _Wire(asyncio.Protocol):
 
     @classmethod
     async def open(cls, access: Access, check: Callable[[str | None], None] | None) -> _Wire:
-        parts = urlsplit(access.url)
-        if parts.scheme != "http" or not parts.hostname:
-            raise UsageError(
-                f"URL of the Hub must be http://HOST:PORT, got {access.url!r}", field="hub_url"
-            )
-        loop = asyncio.get_running_loop()
         wire = cls(access, check)
         try:
             async with asyncio.timeout(CONNECT_S_MAX):
-                await loop.create_connection(lambda: wire, parts.hostname, parts.port or 80)
-        except (OSError, TimeoutError) as error:
+                await wire._connect()
+        except OSError as error:
             wire.close()
-            reason = str(error) or "no answer"
-            raise NoHub(f"No Hub answers at {access.url}: {reason}") from error
+            reason = tls.told(error)
+            if isinstance(reason, Untrusted):
+                raise NoHub(untrusted(access.url, reason), hint=reason.hint) from error
+            raise NoHub(f"No Hub answers at {access.url}: {error or 'no answer'}") from error
         return wire
+
+    async def _connect(self) -> None:
+        """Open the connection, and see who is at its other end before anything is sent."""
+        parts = urlsplit(check_url(self.access.url))
+        host, pin, loop = parts.hostname or "", self.access.tls_sha256, asyncio.get_running_loop()
+        if parts.scheme == "http":
+            await loop.create_connection(lambda: self, host, parts.port or 80)
+            return
+        transport, _ = await loop.create_connection(
+            lambda: self, host, parts.port or 443, ssl=tls.context(pin is not None)
+        )
+        tls.check(transport.get_extra_info("ssl_object"), pin)
+
+    def is_to(self, access: Access) -> bool:
+        """Whether it leads where the Hub is now."""
+        return access.url == self.access.url and access.tls_sha256 == self.access.tls_sha256
 
     def is_lost(self) -> bool:
         """Whether the Hub has closed it, as far as is known here."""

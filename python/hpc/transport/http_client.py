@@ -20,7 +20,7 @@ from urllib.parse import urlencode
 from hpc.access import Access
 from hpc.errors import NoHub
 from hpc.transport.refusals import REFUSALS_BEGIN, error_of
-from hpc.transport.wire import Broken, Head, Wire
+from hpc.transport.wire import Broken, Head, Untrusted, Wire
 
 JSON: Final = "application/json"
 HUB_HEADER: Final = "hpc-hub"
@@ -247,7 +247,8 @@ class HttpClient:
             raise self._nobody(error) from error
 
     def _connected(self, deadline: float) -> Wire:
-        return Wire(self.access.url, min(deadline, time.monotonic() + CONNECT_S_MAX))
+        url, _, pin = self.access
+        return Wire(url, min(deadline, time.monotonic() + CONNECT_S_MAX), pin)
 
     def _has_new_access(self) -> bool:
         before = self._access
@@ -276,18 +277,28 @@ class HttpClient:
             )
 
     def _nobody(self, error: OSError) -> NoHub:
+        if isinstance(error, Untrusted):
+            return NoHub(untrusted(self.access.url, error), hint=error.hint)
         return NoHub(
             f"No Hub answers at {self.access.url} ({_why(error)})",
             hint="start one: hpc hub   or set HPC_HUB_URL",
         )
 
     def _unanswered(self, error: OSError) -> Unanswered:
-        return Unanswered(f"No answer of the Hub at {self.access.url}: {_why(error)}")
+        url, hint = self.access.url, None
+        if isinstance(error, Broken) and error.is_stale and url.startswith("http:"):
+            hint = "if it serves TLS, its URL begins with https://"
+        return Unanswered(f"No answer of the Hub at {url}: {_why(error)}", hint=hint)
 
 
 def target(path: str, query: Query) -> str:
     """Return a path with its query."""
     return f"{path}?{urlencode(query)}" if query else path
+
+
+def untrusted(url: str, error: Untrusted) -> str:
+    """Return the sentence that says why a Hub was told nothing."""
+    return f"What answers at {url} is not trusted, and was sent nothing: {error}"
 
 
 def _why(error: OSError) -> str:

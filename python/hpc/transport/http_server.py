@@ -1,4 +1,4 @@
-"""HTTP: the default transport. Litestar on uvicorn (uvloop, httptools), loopback only for now.
+"""HTTP: the default transport. Litestar on uvicorn (uvloop, httptools), by TLS or plain.
 
 | file             | what is there                                                           |
 |------------------|-------------------------------------------------------------------------|
@@ -7,6 +7,7 @@
 | `authorisation.py` | which role opens which route: the one table                            |
 | `hot_routes.py`  | ingest, control, pull, claim, outputs, the wait for a job's end         |
 | `exchange.py`    | one request of a hot route and its answer, without ASGI                 |
+| `tls_listener.py` | connections until TLS is agreed upon                                   |
 | `edge.py`        | the outermost ASGI application, before Litestar                         |
 | `routes_read.py` | the read routes                                                         |
 | `streams.py`     | server-sent events, output as it comes                                  |
@@ -24,6 +25,7 @@ import ipaddress
 import logging
 import os
 import socket
+import ssl
 import sys
 import traceback
 from collections.abc import Callable, Iterator
@@ -45,6 +47,7 @@ from hpc.transport.edge import Edge
 from hpc.transport.hot_routes import HotRoutes
 from hpc.transport.problems import no_route, wrong_method
 from hpc.transport.routes_read import read_handlers
+from hpc.transport.tls_listener import TlsListener
 
 BACKLOG: Final = 2048
 CLOSING_S: Final = 3
@@ -66,17 +69,17 @@ class HttpTransport:
         *,
         host: str,
         port: int,
+        tls: ssl.SSLContext | None = None,
         on_listening: Callable[[str], None],
         stop: asyncio.Event,
     ) -> None:
         """Serve until `stop` is set, then finish what is being answered and return.
 
         Raises:
-            UsageError: The address is not loopback, or cannot be bound.
+            UsageError: The address cannot be bound.
         """
         sock = _bound(host, port)
-        address, bound_port = sock.getsockname()[:2]
-        shown = f"[{address}]" if ":" in address else address
+        url = f"{'http' if tls is None else 'https'}://{_shown(host, sock)}:{sock.getsockname()[1]}"
         gate = Gate(ports)
         hot_routes = HotRoutes(ports, gate)
         config = uvicorn.Config(
@@ -96,30 +99,44 @@ class HttpTransport:
             headers=[("hpc-hub", ports.hub_id), ("hpc-protocol", str(PROTOCOL_VERSION))],
         )
         logging.getLogger("uvicorn.error").addFilter(lambda record: record.msg != CUT_ON_PURPOSE)
-        await _Server(config, lambda: on_listening(f"http://{shown}:{bound_port}"), stop).serve(
-            sockets=[sock]
-        )
+        await _Server(config, tls, lambda: on_listening(url), stop).serve(sockets=[sock])
 
 
 class _Server(uvicorn.Server):
     """uvicorn without its signal handlers and without its tick, which wakes ten times a second."""
 
     def __init__(
-        self, config: uvicorn.Config, on_listening: Callable[[], None], stop: asyncio.Event
+        self,
+        config: uvicorn.Config,
+        tls: ssl.SSLContext | None,
+        on_listening: Callable[[], None],
+        stop: asyncio.Event,
     ) -> None:
         super().__init__(config)
+        self._tls = tls
         self._on_listening = on_listening
         self._stop = stop
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Listen, and say so."""
-        await super().startup(sockets)
+        if self._tls is None:
+            await super().startup(sockets)
+        else:
+            self.servers = [
+                cast("asyncio.Server", self._secured(sock, self._tls)) for sock in sockets or []
+            ]
+            self.started = True
         self.server_state.default_headers = self.config.encoded_headers
         self._on_listening()
 
     async def main_loop(self) -> None:
         """Wait for the Hub's end."""
         await self._stop.wait()
+
+    def _secured(self, sock: socket.socket, tls: ssl.SSLContext) -> TlsListener:
+        config, state = self.config, self.server_state
+        make = functools.partial(cast("Any", config.http_protocol_class), config, state, {})
+        return TlsListener(sock, tls, make, lambda: len(state.connections), backlog=BACKLOG)
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -174,22 +191,39 @@ def _other(error: HTTPException) -> Answer:
 
 def _bound(host: str, port: int) -> socket.socket:
     try:
-        address = ipaddress.ip_address("127.0.0.1" if host == "localhost" else host)
-    except ValueError:
+        found = socket.getaddrinfo("127.0.0.1" if host == "localhost" else host, port)
+    except (OSError, UnicodeError) as error:
         raise UsageError(
-            f"`--host` must be an address, got {host!r}", field="host", hint="--host 127.0.0.1"
+            f"`--host` must be an address of this machine, got {host!r}: {error}",
+            field="host",
+            hint="--host 127.0.0.1",
         ) from None
-    family = socket.AF_INET6 if address.version == 6 else socket.AF_INET  # noqa: PLR2004
+    family, _, _, _, address = found[0]
     sock = socket.socket(family, socket.SOCK_STREAM)
     try:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        sock.bind((str(address), port))
+        sock.bind(address)
     except OSError as error:
         sock.close()
         raise UsageError(
-            f"Address {address} port {port} cannot be bound: {os.strerror(error.errno or 0)}",
+            f"Address {address[0]} port {port} cannot be bound: {os.strerror(error.errno or 0)}",
             code="address",
             field="port",
             hint="`hpc hub --port 0` picks a free port",
         ) from error
     return sock
+
+
+def _shown(host: str, sock: socket.socket) -> str:
+    """Return by what name others reach the Hub: that of the machine where it listens everywhere."""
+    address = ipaddress.ip_address(sock.getsockname()[0])
+    if not address.is_unspecified:
+        is_name = host.strip("0123456789.") and ":" not in host and host != "localhost"
+        shown = host if is_name else str(address)
+        return f"[{shown}]" if ":" in shown else shown
+    name = socket.gethostname()
+    try:
+        socket.getaddrinfo(name, None)
+    except OSError:
+        return "localhost"
+    return name

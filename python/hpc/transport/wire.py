@@ -3,6 +3,7 @@
 It knows heads, lengths and chunks; who the Hub is, what to repeat and what an answer means is
 http_client.py's. The standard library's `http.client` does the same and takes 25 ms to import
 (email, ssl), a third of what a whole command may take from Enter to prompt; this takes 3 ms.
+Where the URL is https, tls.py is loaded, and vouches for the other end before a request is sent.
 """
 
 from __future__ import annotations
@@ -41,6 +42,18 @@ class Broken(OSError):
         self.is_stale = is_stale
 
 
+class Untrusted(OSError):
+    """Who answers is not who should, or cannot prove it; nothing was sent.
+
+    Attributes:
+        hint: What to do next, or None.
+    """
+
+    def __init__(self, reason: str, *, hint: str | None = None) -> None:
+        super().__init__(reason)
+        self.hint = hint
+
+
 class Wire:
     """An open connection; one request at a time.
 
@@ -52,7 +65,8 @@ class Wire:
         idle_s: How long the other end may say nothing where there is no deadline; None is for ever.
     """
 
-    def __init__(self, url: str, deadline: float | None) -> None:
+    def __init__(self, url: str, deadline: float | None, pin: str | None = None) -> None:
+        """Connect; with https, `pin` is the SHA-256 of the certificate that must be there."""
         parts = urlsplit(url)
         assert parts.hostname is not None
         self._prefix = parts.path.rstrip("/")
@@ -61,9 +75,16 @@ class Wire:
         self.idle_s: float | None = None
         # As bytes: a text is put through IDNA, whose tables take 2 ms to import.
         host = parts.hostname.encode("ascii" if parts.hostname.isascii() else "idna")
-        address = cast("tuple[str, int]", (host, parts.port or 80))
+        is_tls = parts.scheme == "https"
+        address = cast("tuple[str, int]", (host, parts.port or (443 if is_tls else 80)))
         self._socket = socket.create_connection(address, timeout=_left(deadline))
         watch(self._socket)
+        self._gone: tuple[type[OSError], ...] = (BrokenPipeError, ConnectionResetError)
+        if is_tls:
+            from hpc.transport import tls  # noqa: PLC0415 - see the header
+
+            self._socket = tls.secured(self._socket, parts.hostname, pin)
+            self._gone += tls.GONE
 
     def close(self) -> None:
         """Close the connection; a second call does nothing."""
@@ -72,7 +93,8 @@ class Wire:
     def interrupt(self) -> None:
         """Let whoever reads it, in another thread, see it end; it is still to be closed."""
         with contextlib.suppress(OSError):  # it has ended by itself
-            self._socket.shutdown(socket.SHUT_RDWR)
+            # A TLS socket's own would have the reader go on in plain text.
+            socket.socket.shutdown(self._socket, socket.SHUT_RDWR)
 
     def send(
         self,
@@ -91,7 +113,7 @@ class Wire:
         self._socket.settimeout(_left(deadline))
         try:
             self._socket.sendall(head.encode("latin-1") + body)
-        except (BrokenPipeError, ConnectionResetError) as error:
+        except self._gone as error:
             # A Hub that refuses a body answers before it has read it: the answer may be there.
             if not self._receive(deadline):
                 raise Broken(str(error), is_stale=True) from error
@@ -180,7 +202,7 @@ class Wire:
         self._socket.settimeout(self.idle_s if deadline is None else _left(deadline))
         try:
             received = self._socket.recv(RECEIVE_BYTES)
-        except ConnectionResetError:
+        except self._gone:
             return False
         self._buffer += received
         return bool(received)
