@@ -199,6 +199,9 @@ def test_who_runs_follows_the_hub_to_a_new_certificate(cluster: Cluster) -> None
     assert client.submit("true").wait(30)["state"] == "succeeded"
     with pytest.raises(NoHub, match="certificate is another one"):
         ask(before)
+    looked_at = hpc(cluster, "doctor", HPC_TLS_SHA256=str(before.tls_sha256))
+    assert "certificate is another one" in looked_at.stdout
+    assert "access file of the Hub anew" in looked_at.stdout
 
 
 @both

@@ -305,7 +305,7 @@ class Hub:
             version = str(http.get("/schema").json()["info"]["version"])
             self.cursor = int(http.get("/jobs", [("limit", 1)]).json()["cursor"])
         except NoHub as error:
-            return Finding("hub", "warning", error.message, "start one: hpc hub"), None
+            return Finding("hub", "warning", error.message, error.hint), None
         except HpcError as error:
             return Finding("hub", "problem", f"{url}: {error.message}", error.hint), None
         except (KeyError, ValueError, TypeError):

@@ -218,6 +218,7 @@ def _shown(host: str, sock: socket.socket) -> str:
     """Return by what name others reach the Hub: that of the machine where it listens everywhere."""
     address = ipaddress.ip_address(sock.getsockname()[0])
     if not address.is_unspecified:
+        # A name stands in the certificate, where a number mostly does not.
         is_name = host.strip("0123456789.") and ":" not in host and host != "localhost"
         shown = host if is_name else str(address)
         return f"[{shown}]" if ":" in shown else shown

@@ -34,11 +34,13 @@ _CA_HINT: Final = (
 @functools.cache
 def context(is_pinned: bool) -> ssl.SSLContext:
     """Return how to speak: TLS 1.2 at least, and unless it is pinned whom the system trusts."""
-    made = ssl.create_default_context()
-    made.minimum_version = ssl.TLSVersion.TLSv1_2
     if is_pinned:
+        made = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)  # without reading the system's CAs
         made.check_hostname = False
         made.verify_mode = ssl.CERT_NONE  # `check` looks at more than any CA would
+    else:
+        made = ssl.create_default_context()
+    made.minimum_version = ssl.TLSVersion.TLSv1_2
     return made
 
 
