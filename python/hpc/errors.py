@@ -58,10 +58,15 @@ class HpcError(Exception):
 
 
 class NoHub(HpcError):
-    """No Hub answers, or it cannot record now; what was sent may or may not be recorded."""
+    """No Hub answers, or it cannot record now; what was sent may or may not be recorded.
+
+    Attributes:
+        retry_after_s: In how many seconds the Hub would be asked again, where it said so, or None.
+    """
 
     exit_code = 3
     default_code = "no_hub"
+    retry_after_s: float | None = None
 
 
 class NotFound(HpcError):

@@ -15,6 +15,7 @@ from canned_hub import TOKEN, Canned, CannedHub, Request, answer, job, problem
 from hpc import as_completed
 from hpc.access import Access, write_access
 from hpc.client import Client
+from hpc.client.patience import Patience
 from hpc.errors import (
     Conflict,
     HpcError,
@@ -241,6 +242,21 @@ def test_a_batch_whose_answer_was_lost_is_sent_again_under_its_id(
     assert len(hub.asked) == 3
     assert len({json.dumps(request.body) for request in hub.asked}) == 1
     assert hub.asked[0].body["events"][0]["payload"]["ctx"]["job_id"] == submitted.id
+
+
+def test_fault_57_a_client_comes_again_when_the_hub_has_said_and_not_at_once(
+    hub: CannedHub, http: HttpClient
+) -> None:
+    """Else who is told to wait would ask four times a second; and a thousand would be in step."""
+    busy = problem(503, "busy", "much to do")._replace(headers={"Retry-After": "7"})
+    hub.routes["GET", "/x"] = [answer({}), busy, busy, answer({})]
+    waited: list[float] = []
+    patience = Patience(60.0, None, sleep=waited.append, now=lambda: sum(waited))
+    for _ in range(2):
+        patience.ask(lambda: http.get("/x"))
+    assert len(waited) == 2
+    assert all(7.0 <= one_s <= 10.5 for one_s in waited)
+    assert waited[0] != waited[1]
 
 
 def test_patience_ends_with_the_id_that_makes_the_repeat_safe(hub: CannedHub) -> None:

@@ -124,7 +124,7 @@ def test_fault_31_a_body_that_does_not_end_is_cut_off(
         assert refusal(rest(sock)) == (b"408", "too_slow")
 
 
-def test_a_body_that_comes_slowly_and_steadily_is_awaited(
+def test_fault_31_a_body_that_comes_slowly_and_steadily_is_awaited(
     served: Served, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Reliability row 31: a relay on a slow line delivers its results, however many they are."""
@@ -201,7 +201,9 @@ def test_more_connections_than_the_limit_are_refused(
         first.sendall(REQUEST + b"\r\n")
         assert first.recv(65536).startswith(b"HTTP/1.1 200 ")
         with dialled(served) as second:
-            assert refusal(rest(second)) == (b"503", "busy")
+            answer = rest(second)
+            assert refusal(answer) == (b"503", "busy")
+            assert b"\r\nretry-after: 1\r\n" in answer
         first.sendall(REQUEST + b"\r\n")
         assert first.recv(65536).startswith(b"HTTP/1.1 200 ")
 

@@ -6,7 +6,7 @@ What is sent has to be safe to repeat; the client gives each batch its id before
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Final, TypeVar
 
 from hpc.errors import NoHub
@@ -14,6 +14,8 @@ from hpc.transport.http_client import Unanswered
 
 if TYPE_CHECKING:
     from random import Random
+
+    from hpc.transport.backoff import Backoff
 
 AWAY_S_MAX: Final = 600.0
 """How long who waits for a job waits for a Hub that has gone away."""
@@ -69,7 +71,7 @@ class Patience:
         unanswered: Unanswered | None = None
         away_s: float | None = None
         patience_s = self.patience_s if patience_s is None else patience_s
-        delays: Iterator[float] | None = None
+        backoff: Backoff | None = None
         on_away, sleep = self.on_away, self._sleep
         while True:
             try:
@@ -88,19 +90,17 @@ class Patience:
                 if on_away is not None and now_s >= away_s + AWAY_TOLD_S:
                     on_away(error.message)
                     on_away = None
-                delays = delays or _delays(self._random)
-                sleep(min(next(delays), left_s))
+                backoff = backoff or _backoff(self._random)
+                sleep(min(backoff.next_s(error.retry_after_s), left_s))
             else:
                 self.was_there = True
                 return answer
 
 
-def _delays(random: Random | None) -> Iterator[float]:
+def _backoff(random: Random | None) -> Backoff:
     # Imported here: only a Hub that is away is worth its time.
     from random import SystemRandom  # noqa: PLC0415
 
     from hpc.transport.backoff import Backoff  # noqa: PLC0415
 
-    backoff = Backoff(random or SystemRandom(), first_s=0.05, max_s=1.0)
-    while True:
-        yield backoff.next_s()
+    return Backoff(random or SystemRandom(), first_s=0.05, max_s=1.0)

@@ -26,9 +26,13 @@ class Backoff:
         """Return how long to wait now, in seconds, and double the next one.
 
         Args:
-            at_least_s: What the Hub asked for (`Retry-After`).
+            at_least_s: What the Hub asked for (`Retry-After`); up to half as much is added.
         """
         whole = min(self._next_s, self.max_s)
         self._next_s = min(self._next_s * 2, self.max_s)
         # The longer half is random: no two relays stay in step, none comes back at once.
-        return max(whole * self._random.uniform(0.5, 1.0), at_least_s or 0.0)
+        delay_s = whole * self._random.uniform(0.5, 1.0)
+        if not at_least_s:
+            return delay_s
+        # A thousand are told the same number: exactly then they would all be back at once.
+        return max(delay_s, at_least_s * self._random.uniform(1.0, 1.5))

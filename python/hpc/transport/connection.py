@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 from hpc.problems import problem
 from hpc.protocols import Answer
 from hpc.transport.admission import Head
+from hpc.transport.asgi import answer_headers
 from hpc.transport.exchange import Exchange
 from hpc.transport.hot_routes import HotRoutes
 from hpc.transport.problems import busy, too_slow
@@ -328,14 +329,9 @@ class Connection(HttpToolsProtocol):
     def _refuse(self, answer: Answer) -> None:
         """Answer past the application, which is not to see this request, and close."""
         content = [STATUS_LINE[answer.status]]
-        for name, value in self.server_state.default_headers:
+        for name, value in (*self.server_state.default_headers, *answer_headers(answer)):
             content += [name, b": ", value, b"\r\n"]
-        content += [
-            b"content-type: application/problem+json\r\n",
-            b"content-length: %d\r\n" % len(answer.body),
-            b"connection: close\r\n\r\n",
-            answer.body,
-        ]
+        content += [b"connection: close\r\n\r\n", answer.body]
         self.transport.write(b"".join(content))
         self.transport.close()
 

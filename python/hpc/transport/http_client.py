@@ -153,7 +153,7 @@ class HttpClient:
         if reply.status == _UNAUTHORIZED and self._has_new_access():
             reply = self._asked(method, target, body, content_type, deadline)
         if reply.status >= REFUSALS_BEGIN:
-            raise error_of(reply.status, reply.body)
+            raise error_of(reply.status, reply.body, reply.headers.get("retry-after", ""))
         return reply
 
     def stream(self, path: str, query: Query = (), *, idle_s: float | None = None) -> Stream:
@@ -183,7 +183,7 @@ class HttpClient:
             raise
         if head.status >= REFUSALS_BEGIN:
             wire.close()
-            raise error_of(head.status, refusal)
+            raise error_of(head.status, refusal, head.headers.get("retry-after", ""))
         return Stream(wire, head)
 
     def _asked(

@@ -24,8 +24,14 @@ _AWAY: Final = 502
 """From here on the Hub, or what stands before it, cannot answer now."""
 
 
-def error_of(status: int, body: bytes) -> HpcError:
-    """Return the error that a problem document describes, or that a status stands for."""
+def error_of(status: int, body: bytes, retry_after: str = "") -> HpcError:
+    """Return the error that a problem document describes, or that a status stands for.
+
+    Args:
+        status: Of the answer.
+        body: Of the answer.
+        retry_after: Its header `Retry-After`; only seconds are read.
+    """
     try:
         problem = json.loads(body)
     except ValueError:
@@ -45,7 +51,10 @@ def error_of(status: int, body: bytes) -> HpcError:
         return Conflict(message, code=code, field=field, hint=hint, problem=problem)
     if kind is NotFound:
         return NotFound(message, code=code, field=field, hint=hint, outcome=problem.get("outcome"))
-    return kind(message, code=code, field=field, hint=hint)
+    error = kind(message, code=code, field=field, hint=hint)
+    if isinstance(error, NoHub) and retry_after.isdigit():
+        error.retry_after_s = float(retry_after)
+    return error
 
 
 def _sentence(status: int, problem: dict[str, Any], errors: list[dict[str, Any]]) -> str:
