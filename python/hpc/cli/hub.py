@@ -14,6 +14,9 @@ from hpc.units import parse_duration, parse_memory
 if TYPE_CHECKING:
     from hpc.config import Tls
 
+STOP_S = 90.0
+"""Of a unit: a last snapshot may be long. Where it is killed the next start reads the log."""
+
 
 def add(app: typer.Typer, _verb: str | None) -> None:
     """Add the command."""
@@ -21,6 +24,7 @@ def add(app: typer.Typer, _verb: str | None) -> None:
 
 
 def hub(
+    context: typer.Context,
     host: Annotated[
         str, typer.Option("--host", help="Address or name; another than loopback needs TLS.")
     ] = "127.0.0.1",
@@ -88,6 +92,9 @@ def hub(
     transport: Annotated[
         str, typer.Option("--transport", metavar="NAME", help="The plugin that serves.")
     ] = "http",
+    print_unit: Annotated[
+        bool, typer.Option("--print-unit", help="Print a systemd unit of these flags, and end.")
+    ] = False,
 ) -> None:
     """Be a Hub until a signal ends it; prints one line when it is ready."""
     # Imported here: `hpc --help` needs none of it.
@@ -116,6 +123,11 @@ def hub(
     from hpc.hub import data_folders  # noqa: PLC0415
     from hpc.hub.process import run_hub  # noqa: PLC0415 - it takes a while
 
+    if print_unit:
+        from hpc.cli import unit  # noqa: PLC0415 - likewise
+
+        unit.print_unit(context, folder, stop_s=STOP_S, more=[])
+        return
     open_log, server = plugins.storage(storage), plugins.transport(transport)
     found = plugins.namespaces()
     for problem in found.problems:

@@ -14,6 +14,9 @@ from hpc.units import parse_duration, parse_memory
 NAMESPACES = ("batch", "calls")
 """What is served where nothing is said: commands, and calls of Python functions."""
 
+UNIT = ["Delegate=yes", "OOMPolicy=continue"]
+"""Of a unit: the relay may make control groups, and outlives a task that ran out of memory."""
+
 NodeId = Annotated[
     str | None,
     typer.Option("--node-id", metavar="ID", help="This machine's name without it."),
@@ -26,6 +29,7 @@ def add(app: typer.Typer, _verb: str | None) -> None:
 
 
 def relay(
+    context: typer.Context,
     ns: Annotated[
         list[str] | None,
         typer.Option(
@@ -112,6 +116,9 @@ def relay(
     port: Annotated[
         int | None, typer.Option("--port", help="Serve POST /poke there, on loopback.")
     ] = None,
+    print_unit: Annotated[
+        bool, typer.Option("--print-unit", help="Print a systemd unit of these flags, and end.")
+    ] = False,
 ) -> int:
     """Be a relay until a signal or its time ends it; prints a line when it has joined."""
     from hpc.config import Cgroup, RelayConfig  # noqa: PLC0415 - `hpc --help` does without
@@ -141,8 +148,13 @@ def relay(
         hook_timeout_s=parse_duration(hook_timeout, field="hook-timeout"),
         port=port,
     )
-    from hpc.relay.process import run_relay  # noqa: PLC0415 - after all that may be refused
+    from hpc.relay.process import run_relay, stop_s_max  # noqa: PLC0415 - after what is refused
 
+    if print_unit:
+        from hpc.cli import unit  # noqa: PLC0415 - likewise
+
+        unit.print_unit(context, config.home, stop_s=stop_s_max(config.grace_s), more=UNIT)
+        return 0
     return run_relay(config)
 
 

@@ -40,7 +40,7 @@ from hpc.relay.place import NodeFolder
 from hpc.relay.poke_server import serving_pokes
 from hpc.relay.reports import Reports
 from hpc.relay.resources import measured
-from hpc.relay.supervisor_link import Hooks, SupervisorLink
+from hpc.relay.supervisor_link import STOP_S, Hooks, SupervisorLink
 from hpc.terminal import clean
 from hpc.transport.backoff import Backoff
 from hpc.transport.http_async import AccessSource, Lane, OtherHub, Problem
@@ -51,7 +51,13 @@ from hpc.units import show_duration
 END_S = 10.0
 LEAVE_S = 3.0
 IDENTIFY_S = 10.0
+SPARE_S = 5.0
 SESSION_LETTERS = string.ascii_lowercase + string.digits
+
+
+def stop_s_max(grace_s: float) -> float:
+    """Return how long a relay takes to end after SIGTERM, in seconds, however things stand."""
+    return grace_s + END_S + LEAVE_S + STOP_S + SPARE_S
 
 
 def run_relay(config: RelayConfig) -> int:
