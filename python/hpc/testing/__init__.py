@@ -6,6 +6,7 @@
 | `event_log.py` | a storage: the contract of an event log                               |
 | `processes.py` | a Hub, relays and monitors as real processes                          |
 | `small_hub.py` | a Hub in memory, with a clock that a test moves                       |
+| `herd.py`      | many relays in one process, at a real Hub, whose tasks cost nothing   |
 | `disk/`        | disks that lose power, fill up or break, under what ships             |
 
 `checks.py`, `lab.py`, `events.py` and `joins.py` are what `laws.py` is made of. The suites need
