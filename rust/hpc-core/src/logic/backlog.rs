@@ -5,13 +5,14 @@
 //! (protocol R4), and are taken back while another relay idles, while higher priority waits, where they
 //! are held, and from behind a long task. Which tasks is `schedule.rs`'s.
 
+use std::cmp::Reverse;
 use std::collections::BTreeMap;
 
 use super::attempts::NodeIx;
 use super::hub::Hub;
 use super::job::Job;
-use super::nodes::{Node, Told, at};
-use super::queue::{JobIx, ShapeIx};
+use super::nodes::{Told, at};
+use super::queue::ShapeIx;
 use crate::lattice::tasks::TaskSet;
 
 /// How much work a relay may hold ahead, ms.
@@ -39,16 +40,16 @@ impl Hub {
                 self.ask_back(*from, asked);
             }
         }
-        // Most that are idle by some resource have no room for what is leased ahead elsewhere.
-        let ahead = self.leased_ahead(&crowded);
-        for idle in idle {
-            if !ahead.iter().any(|job| self.has_room_for(*idle, *job)) {
-                continue;
-            }
-            for from in &crowded {
-                let asked = self.backlog_for(*from, *idle);
-                self.ask_back(*from, asked);
-            }
+        if idle.is_empty() {
+            return;
+        }
+        let mut wanted = Wanted::By(idle, BTreeMap::new());
+        let asked: Vec<(NodeIx, Vec<Asked>)> = crowded
+            .iter()
+            .map(|from| (*from, self.backlog_of(*from, &mut wanted)))
+            .collect();
+        for (from, asked) in asked {
+            self.ask_back(from, asked);
         }
     }
 
@@ -59,13 +60,13 @@ impl Hub {
         self.ask_back(from, held);
         let node = self.state.nodes.get(from);
         if node.is_some_and(|node| node.is_stuck && node.is_crowded()) {
-            let ahead = self.backlog_of(from, |_| u64::MAX);
+            let ahead = self.backlog_of(from, &mut Wanted::All);
             self.ask_back(from, ahead);
         }
     }
 
     /// Unstarted leases of a node that are held, and that it was not asked for already.
-    fn held_ahead(&self, from: NodeIx) -> Vec<(String, u32, TaskSet)> {
+    fn held_ahead(&self, from: NodeIx) -> Vec<Asked> {
         let Some(node) = self.state.nodes.get(from) else {
             return Vec::new();
         };
@@ -93,27 +94,7 @@ impl Hub {
         found
     }
 
-    /// A job of each namespace and shape of which tasks are leased to nodes that have a backlog.
-    fn leased_ahead(&self, crowded: &[NodeIx]) -> Vec<JobIx> {
-        let nodes = crowded.iter().filter_map(|ix| self.state.nodes.get(*ix));
-        let mut seen: BTreeMap<(&str, ShapeIx), JobIx> = BTreeMap::new();
-        for ix in nodes.flat_map(|node| &node.leases) {
-            if let Some(job) = self.state.jobs.live(*ix) {
-                seen.entry((&job.ns_id, job.shape)).or_insert(*ix);
-            }
-        }
-        seen.into_values().collect()
-    }
-
-    fn has_room_for(&self, ix: NodeIx, job: JobIx) -> bool {
-        let (Some(node), Some(job)) = (self.state.nodes.get(ix), self.state.jobs.live(job)) else {
-            return false;
-        };
-        let shape = self.state.queue.shape_at(job.shape);
-        node.namespaces.contains(&job.ns_id) && node.room(shape, None, self.now.mono) > 0
-    }
-
-    fn ask_back(&mut self, from: NodeIx, asked: Vec<(String, u32, TaskSet)>) {
+    fn ask_back(&mut self, from: NodeIx, asked: Vec<Asked>) {
         let now = self.now.mono;
         let Some(node) = self.state.nodes.get_mut(from) else {
             return;
@@ -141,67 +122,116 @@ impl Hub {
         })
     }
 
-    /// Unstarted leases of `from` beyond its room that would fit into `idle`.
-    fn backlog_for(&self, from: NodeIx, idle: NodeIx) -> Vec<(String, u32, TaskSet)> {
-        let Some(node) = self.state.nodes.get(idle).filter(|node| node.takes_work()) else {
-            return Vec::new();
-        };
-        self.backlog_of(from, |job| {
-            let serves = node.namespaces.contains(&job.ns_id);
-            if serves {
-                self.room_of(idle, job, false)
-            } else {
-                0
-            }
-        })
-    }
-
     /// Unstarted leases of a node beyond its room that keep higher priority waiting there.
-    fn backlog_before(&self, from: NodeIx) -> Vec<(String, u32, TaskSet)> {
+    fn backlog_before(&self, from: NodeIx) -> Vec<Asked> {
         let Some(node) = self.state.nodes.get(from).filter(|node| node.takes_work()) else {
             return Vec::new();
         };
         let could_run = |job, _| self.could_run(from, job);
-        let first = self.state.queue.first(&node.namespaces, None, could_run);
-        let Some((rank, _)) = first else {
-            return Vec::new();
-        };
-        self.backlog_of(from, |job| {
-            if rank.priority < job.rank.priority {
-                u64::MAX
-            } else {
-                0
-            }
-        })
+        match self.state.queue.first(&node.namespaces, None, could_run) {
+            Some((rank, _)) => self.backlog_of(from, &mut Wanted::Before(rank.priority)),
+            None => Vec::new(),
+        }
     }
 
-    /// Unstarted leases of a node beyond its room: of each job as many as are wanted, and no more
-    /// than were not asked for already.
-    fn backlog_of(
-        &self,
-        from: NodeIx,
-        wanted: impl Fn(&Job) -> u64,
-    ) -> Vec<(String, u32, TaskSet)> {
+    /// Unstarted leases of a node beyond its room: as many as are wanted, and no job of which some
+    /// were asked for already. The last ones are the furthest from being started.
+    fn backlog_of<'a>(&'a self, from: NodeIx, wanted: &mut Wanted<'a>) -> Vec<Asked> {
         let Some(crowded) = self.state.nodes.get(from) else {
             return Vec::new();
         };
         let mut found = Vec::new();
-        let jobs = crowded.leases.iter();
+        let mut excess: BTreeMap<ShapeIx, u64> = BTreeMap::new();
+        let mut asked: Option<BTreeMap<&str, Vec<&Told>>> = None;
+        let jobs = crowded.leases.iter().rev();
         for job in jobs.filter_map(|job| self.state.jobs.live(*job)) {
-            let shape = self.state.queue.shape_at(job.shape);
-            let pending = still_asked(crowded, job, from);
-            let wanted = wanted(job).min(crowded.excess(shape));
-            let wanted = wanted.saturating_sub(pending);
+            let excess = excess.entry(job.shape);
+            let excess =
+                excess.or_insert_with(|| crowded.excess(self.state.queue.shape_at(job.shape)));
+            let mut left = (*excess).min(self.wanted(wanted, job));
+            if left == 0 {
+                continue;
+            }
+            let asked = asked.get_or_insert_with(|| by_job(&crowded.asked));
+            let told = asked.get(&*job.id).map(Vec::as_slice);
+            let pending = told.map_or(0, |told| still_asked(told, job, from));
+            if pending > 0 {
+                *excess = excess.saturating_sub(pending);
+                wanted.took(job, pending.min(left));
+                continue;
+            }
             for lease in job.leases.iter().filter(|lease| lease.node == from) {
                 let mut last = lease.tasks.difference(&lease.started);
-                // The last ones are the furthest from being started.
-                last.take_first(last.len().saturating_sub(wanted));
-                if !last.is_empty() && pending == 0 {
+                last.take_first(last.len().saturating_sub(left));
+                if !last.is_empty() {
+                    left -= last.len();
+                    *excess -= last.len();
+                    wanted.took(job, last.len());
                     found.push((job.id.to_string(), lease.attempt, last));
                 }
             }
         }
         found
+    }
+
+    /// How many tasks of a job are wanted from where they wait.
+    fn wanted<'a>(&self, wanted: &mut Wanted<'a>, job: &'a Job) -> u64 {
+        match wanted {
+            Wanted::All => u64::MAX,
+            Wanted::Before(priority) if *priority < job.rank.priority => u64::MAX,
+            Wanted::Before(_) => 0,
+            Wanted::By(idle, left) => {
+                let left = *left
+                    .entry((&job.ns_id, job.shape))
+                    .or_insert_with(|| self.room_among(idle, job));
+                if left == 0 || !self.is_counted_by_node(job) {
+                    return left;
+                }
+                // One of them may have as many of this job as it may have.
+                let rooms = idle.iter().map(|ix| self.room_of(*ix, job, false));
+                left.min(rooms.fold(0, u64::saturating_add))
+            }
+        }
+    }
+
+    /// How many tasks like those of a job fit into nodes that wait.
+    fn room_among(&self, idle: &[NodeIx], job: &Job) -> u64 {
+        let shape = self.state.queue.shape_at(job.shape);
+        let nodes = idle.iter().filter_map(|ix| self.state.nodes.get(*ix));
+        let serving = nodes.filter(|n| n.takes_work() && n.namespaces.contains(&job.ns_id));
+        let rooms = serving.map(|node| {
+            let spare = self.spare(node, job.rank);
+            node.room(shape, spare.as_ref(), self.now.mono)
+        });
+        rooms.fold(0, u64::saturating_add)
+    }
+
+    fn is_counted_by_node(&self, job: &Job) -> bool {
+        self.state.queue.shape_at(job.shape).max_per_node() < u64::MAX
+    }
+}
+
+/// Tasks of an attempt of a job.
+type Asked = (String, u32, TaskSet);
+
+/// What leases ahead are wanted for.
+enum Wanted<'a> {
+    /// They are not to wait where they are.
+    All,
+    /// Something of this priority waits for their room.
+    Before(Reverse<i64>),
+    /// Nodes that wait; by namespace and shape what they have room for, less what was asked for.
+    By(&'a [NodeIx], BTreeMap<(&'a str, ShapeIx), u64>),
+}
+
+impl<'a> Wanted<'a> {
+    /// Takes note of what is on its way.
+    fn took(&mut self, job: &'a Job, count: u64) {
+        if let Wanted::By(_, left) = self
+            && let Some(left) = left.get_mut(&(&*job.ns_id, job.shape))
+        {
+            *left = left.saturating_sub(count);
+        }
     }
 }
 
@@ -225,10 +255,18 @@ pub(super) fn backlog(mean_ms: Option<f64>, slots: u64) -> u64 {
     each * slots.min(1024)
 }
 
+/// What a node was asked to give back, by job.
+fn by_job(asked: &[Told]) -> BTreeMap<&str, Vec<&Told>> {
+    let mut found: BTreeMap<&str, Vec<&Told>> = BTreeMap::new();
+    for told in asked {
+        found.entry(&told.job_id).or_default().push(told);
+    }
+    found
+}
+
 /// How many tasks of a job a node was asked to give back and may still do so.
-fn still_asked(node: &Node, job: &Job, ix: NodeIx) -> u64 {
-    let asked = node.asked.iter().filter(|told| told.job_id == *job.id);
-    let open = asked.filter_map(|told| {
+fn still_asked(asked: &[&Told], job: &Job, ix: NodeIx) -> u64 {
+    let open = asked.iter().filter_map(|told| {
         let lease = job.lease(told.attempt, ix)?;
         let waiting = lease.tasks.difference(&lease.started);
         Some(waiting.intersection(&told.tasks).len())

@@ -76,7 +76,7 @@ impl Hub {
     ///
     /// What runs there ends in pieces of which the least is known. So many of them must end as make
     /// the task fit, and what is then free beyond its need is spare.
-    fn spare(&self, node: &Node, rank: Rank) -> Option<Spare> {
+    pub(super) fn spare(&self, node: &Node, rank: Rank) -> Option<Spare> {
         let reserved = node.reserved.filter(|reserved| reserved.rank < rank)?;
         let shape = self.state.queue.shape_at(reserved.shape);
         if shape.is_exclusive() {

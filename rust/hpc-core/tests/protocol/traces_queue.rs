@@ -228,6 +228,32 @@ fn a_backlog_is_asked_back_when_another_relay_idles() {
     );
 }
 
+/// Of many jobs of one task no more come back than there is room for, from the end: each that comes back is
+/// two events and another lease, and with a thousand relays most of them wait for something.
+#[test]
+fn no_more_jobs_are_asked_back_than_relays_that_idle_have_room_for() {
+    let mut world = World::new();
+    let (mut a, mut b) = (Puppet::new("a", 1), Puppet::new("b", 2));
+    let jobs: Vec<String> = (0..12).map(|n| format!("job-{n}")).collect();
+    for job in &jobs {
+        world.submit_with(job, "0", json!({}), json!({}));
+    }
+    world.take(&mut a);
+    world.succeeded(&mut a, ("job-0", 1, "0"), 10);
+    assert_eq!(world.take(&mut a).grants().len(), 11);
+    world.started(&mut a, ("job-1", 1, "0"));
+    world.open(&mut a);
+    assert!(world.poll(&mut a).is_none());
+    world.open(&mut b);
+    let asked = world.poll(&mut a).unwrap();
+    let last = [entry("job-11", 1, "0"), entry("job-10", 1, "0")];
+    assert_eq!(asked.list("give_back"), last);
+    // While those are on their way no others are asked for in their place.
+    world.submit_with("large", "0", json!({}), cpus(64));
+    world.open(&mut a);
+    assert!(world.poll(&mut a).is_none());
+}
+
 /// The same while a task waits that fits nobody: it must not keep a relay idle.
 #[test]
 fn a_backlog_is_asked_back_also_while_something_waits_that_fits_nobody() {
