@@ -48,6 +48,20 @@ NOBODY: Final = Holder("", "")
 """Who asks a route that needs no token."""
 
 
+class Limit(NamedTuple):
+    """What is refused beyond a number.
+
+    Attributes:
+        name: Ends with its unit, where it is no count.
+        most: The number.
+        what: Of what, in words.
+    """
+
+    name: str
+    most: float
+    what: str
+
+
 class LogQuery(NamedTuple):
     """What a reader of a task's output asks for.
 

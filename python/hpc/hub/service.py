@@ -21,6 +21,7 @@ from hpc._core import events_page, job_events_page
 from hpc.errors import StorageError
 from hpc.hub.explainer import Explainer
 from hpc.hub.feeds import Feeds
+from hpc.hub.limit_table import limits
 from hpc.hub.log_reader import LogReader
 from hpc.hub.outputs import OutputStore
 from hpc.hub.past import Past
@@ -192,8 +193,9 @@ class Service:
     def figures(self) -> dict[str, Any]:
         """Return what has been done since the start, how much is open, and what is damaged."""
         if self._turns is None:
-            return {}
-        return {**self._turns.figures(), "damaged": self._quarantine.found()}
+            return {"limits": limits()}
+        found = self._quarantine.found()
+        return {**self._turns.figures(), "damaged": found, "limits": limits()}
 
     @property
     def _feeds(self) -> Feeds:

@@ -11,6 +11,8 @@ from hpc.problems import bad_query
 from hpc.protocols import Answer
 
 FIELDS_MAX: Final = 1000
+EVENTS_LIMIT_MAX: Final = 10_000
+GIDS_MAX: Final = 100
 INT_MAX: Final = 2**63 - 1
 
 Query = dict[str, list[str]]

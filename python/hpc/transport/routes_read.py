@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterable
 from email.utils import formatdate
-from typing import Final
+from typing import Any, Final
 from urllib.parse import quote
 
 import msgspec
@@ -22,13 +22,12 @@ from hpc.protocols import Answer
 from hpc.transport import queries
 from hpc.transport.admission import Gate
 from hpc.transport.asgi import Header, Respond, headers_of, send_answer
+from hpc.transport.limit_table import limits
 from hpc.transport.openapi import document
 from hpc.transport.problems import not_ready
 from hpc.transport.streams import SSE, Stream, event_stream, poke_stream
 
-EVENTS_LIMIT_MAX: Final = 10_000
 EVENTS_LIMIT_DEFAULT: Final = 1000
-GIDS_MAX: Final = 100
 TASK_MAX: Final = 2**32 - 1
 
 App = ASGIApp
@@ -139,9 +138,10 @@ class _Reads:
         if isinstance(query, Answer):
             await send_answer(send, query)
         elif queries.flag(query, "full") is True:
-            data = {"hub": self._ports.hub_id, "ready": self._ports.is_ready}
-            body = msgspec.json.encode({**data, **self._ports.figures(), **self._gate.figures()})
-            await send_answer(send, Answer(200, body))
+            data: dict[str, Any] = {"hub": self._ports.hub_id, "ready": self._ports.is_ready}
+            data |= {**self._ports.figures(), **self._gate.figures()}
+            data["limits"] = {**limits(), **data.get("limits", {})}
+            await send_answer(send, Answer(200, msgspec.json.encode(data)))
         else:
             # The one answer that says what time it is here: `hpc doctor` compares.
             date = (b"date", formatdate(usegmt=True).encode("ascii"))
@@ -202,7 +202,7 @@ class _Reads:
         elif "after" in query:
             query.setdefault("cursor", query["after"])
         cursor = queries.whole(query, "cursor", 0, 0)
-        limit = queries.whole(query, "limit", EVENTS_LIMIT_DEFAULT, 1, EVENTS_LIMIT_MAX)
+        limit = queries.whole(query, "limit", EVENTS_LIMIT_DEFAULT, 1, queries.EVENTS_LIMIT_MAX)
         follow = queries.flag(query, "follow")
         job_id = query.get("job", [None])[0]
         if isinstance(cursor, Answer):
@@ -227,9 +227,9 @@ class _Reads:
             await send_answer(send, query)
             return
         gids = frozenset(query.get("gid", ()))
-        if len(gids) > GIDS_MAX:
+        if len(gids) > queries.GIDS_MAX:
             await send_answer(
-                send, bad_query("gid", f"at most {GIDS_MAX} generators", str(len(gids)))
+                send, bad_query("gid", f"at most {queries.GIDS_MAX} generators", str(len(gids)))
             )
             return
         for gid in sorted(gids):

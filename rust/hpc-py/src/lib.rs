@@ -5,6 +5,7 @@ use pyo3::prelude::*;
 mod access;
 mod errors;
 mod hub;
+mod limits;
 mod outbox;
 mod past;
 mod snapshot;
@@ -19,6 +20,8 @@ mod _core {
     use crate::access::kernel_kinds;
     #[pymodule_export]
     use crate::hub::{Hub, Turn, events_page, job_events_page, msgpack_of_json};
+    #[pymodule_export]
+    use crate::limits::limits;
     #[pymodule_export]
     use crate::outbox::Outbox;
     #[pymodule_export]

@@ -214,7 +214,7 @@ const CTX_FIELDS: [&str; 16] = [
 ];
 
 /// The most jobs that one comes after.
-const AFTER_MAX: usize = 10_000;
+pub const AFTER_MAX: usize = 10_000;
 
 /// Checks every field of a `ctx` by itself.
 pub fn check_ctx(ctx: &Map<'_>, errors: &mut Vec<FieldError>) {

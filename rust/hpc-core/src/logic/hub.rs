@@ -128,6 +128,8 @@ pub struct Hub {
     recorded_bytes: usize,
     /// How long jobs are kept that have ended, ms; `None`: for ever.
     pub(super) keep_ms: Option<i64>,
+    /// The most jobs that are not over.
+    pub(super) jobs_max: usize,
     /// Before this none is forgotten for its age, monotonic ms.
     pub(super) forget_from: i64,
 }
@@ -178,6 +180,7 @@ impl Hub {
             advanced: Vec::new(),
             recorded_bytes: 0,
             keep_ms: None,
+            jobs_max: super::ingest::JOBS_GOING_ON_MAX,
             forget_from: 0,
         }
     }
@@ -197,6 +200,11 @@ impl Hub {
     /// Sets how much a generator may hold.
     pub fn limit_generators(&mut self, limits: super::generator::Limits) {
         self.state.generators.limit(limits);
+    }
+
+    /// Sets how many jobs may be going on.
+    pub fn limit_jobs(&mut self, most: usize) {
+        self.jobs_max = most;
     }
 
     /// The state, to be looked at.

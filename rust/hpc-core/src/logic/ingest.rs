@@ -24,6 +24,9 @@ use crate::mutants::{Rule, is_broken};
 /// The largest body, in bytes.
 pub const BODY_BYTES_MAX: usize = 64 << 20;
 
+/// The most jobs that are not over, of all tokens: each takes some 300 bytes of memory while it waits.
+pub const JOBS_GOING_ON_MAX: usize = 4_000_000;
+
 impl Hub {
     /// Answers one ingest.
     ///
@@ -47,6 +50,9 @@ impl Hub {
             Ok(checked) => checked,
             Err(problem) => return Ok(Err(*problem)),
         };
+        if let Err(problem) = self.check_room(&checked) {
+            return Ok(Err(*problem));
+        }
         if sent.is_dry {
             return self.try_out(sent.id, checked).map(Ok);
         }
@@ -157,6 +163,25 @@ impl Hub {
         } else {
             Err(Problem::not_well_formed(errors).into())
         }
+    }
+
+    /// Refuses jobs where too many are going on: a loop that submits without end would take all memory,
+    /// and with it the work of everybody else.
+    fn check_room(&self, events: &[Checked<'_>]) -> Result<(), Box<Problem>> {
+        let is_submit = |event: &&Checked<'_>| event.kernel == Some(KernelKind::SubmitJob);
+        let new = events.iter().filter(is_submit).count();
+        let going_on = self.state.jobs.going_on_len();
+        if new == 0 || going_on.saturating_add(new) <= self.jobs_max {
+            return Ok(());
+        }
+        let most = self.jobs_max;
+        let detail =
+            format!("{going_on} jobs are going on, and with {new} more it would be over {most}");
+        let hint = "send the same batch again when some have ended; an array is one job, however \
+                    many tasks it has";
+        Err(Box::new(
+            Problem::new(429, "too_many_jobs", "Too many jobs are going on", detail).hint(hint),
+        ))
     }
 
     fn record_batch(

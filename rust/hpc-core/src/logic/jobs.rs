@@ -46,6 +46,8 @@ pub struct Jobs {
     sealed: Sealed,
     graves: Graves,
     forgotten: usize,
+    /// Those that are sealed because all is over.
+    over: usize,
     /// Those that may have changed since [`Jobs::seal`].
     changed: Vec<JobIx>,
     numbered: u64,
@@ -171,9 +173,11 @@ impl Jobs {
 
     fn make_whole(&mut self, ix: JobIx) -> Option<&mut Job> {
         let slot = self.slots.get_mut(ix as usize)?;
+        let was_over = matches!(slot, Slot::Sealed(_));
         if let Slot::Waiting(place) | Slot::Sealed(place) = slot {
             let job = self.sealed.open(*place)?;
             self.sealed.forget(*place);
+            self.over -= usize::from(was_over);
             *slot = whole_slot(&mut self.whole, job);
         }
         match slot {
@@ -209,7 +213,11 @@ impl Jobs {
             Slot::Whole(place) => {
                 self.whole.take(place as usize);
             }
-            Slot::Waiting(place) | Slot::Sealed(place) => self.sealed.forget(place),
+            Slot::Waiting(place) => self.sealed.forget(place),
+            Slot::Sealed(place) => {
+                self.sealed.forget(place);
+                self.over -= 1;
+            }
             Slot::Forgotten(_) => {}
         }
         self.forgotten += 1;
@@ -225,6 +233,7 @@ impl Jobs {
                 && let Some(place) = self.sealed.seal(job)
             {
                 let is_over = job.is_at_rest();
+                self.over += usize::from(is_over);
                 self.whole.take(*at as usize);
                 *slot = match is_over {
                     true => Slot::Sealed(place),
@@ -264,6 +273,12 @@ impl Jobs {
             Slot::Sealed(_) | Slot::Forgotten(_) => None,
         });
         going_on.filter_map(|ix| Some((ix, self.get(ix)?)))
+    }
+
+    /// How many are not over.
+    #[must_use]
+    pub fn going_on_len(&self) -> usize {
+        self.slots.len() - self.forgotten - self.over
     }
 
     /// How many there are, or were.
@@ -349,6 +364,7 @@ impl Jobs {
         let id = self.sealed.id(place)?.to_owned();
         let ix = self.note(&id);
         self.slots.push(Slot::Sealed(place));
+        self.over += 1;
         Some(ix)
     }
 

@@ -64,6 +64,7 @@ pub mod jobs;
 mod jobs_codec;
 pub mod kernel;
 mod leases;
+pub mod limits;
 pub mod nodes;
 mod nodes_codec;
 pub mod offer;

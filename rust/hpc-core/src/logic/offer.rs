@@ -10,7 +10,7 @@ use crate::lattice::Lattice as _;
 use crate::lattice::tasks::TaskSet;
 
 /// The most resources that a relay offers, and namespaces that it serves.
-const NAMES_MAX: usize = 64;
+pub(super) const NAMES_MAX: usize = 64;
 /// The longest name of a machine or place, in bytes.
 const PLACE_BYTES_MAX: usize = 512;
 /// The longest value of a label, in bytes.

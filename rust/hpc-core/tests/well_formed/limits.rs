@@ -1,4 +1,5 @@
-//! Limits of a generator: one that passes them stops there and says so; nothing is dropped.
+//! Limits of a generator: one that passes them stops there and says so; nothing is dropped. And how many
+//! jobs may be going on.
 
 use hpc_core::logic::generator::Limits;
 use serde_json::{Value, json};
@@ -96,4 +97,41 @@ fn one_that_keeps_less_takes_the_place_of_one_that_has_failed() {
     let told = pull(&mut desk);
     assert!(told["failed"].is_null(), "{told}");
     assert_eq!(told["facts"]["t"], json!({"all": {"i": 5}}));
+}
+
+fn submit(job_id: &str) -> Value {
+    json!({"kind": "SubmitJob", "payload": {"ctx": {"ns_id": "ns", "job_id": job_id}, "spec": {}}})
+}
+
+fn end(job_id: &str) -> Value {
+    json!({"kind": "CancelJob", "payload": {"ctx": {"job_id": job_id}, "spec": {}}})
+}
+
+/// A loop that submits without end is refused before it has all memory; what ends makes room, what is
+/// forgotten has made it already, and everything else is taken meanwhile.
+#[test]
+fn more_jobs_than_may_be_going_on_are_refused_until_some_have_ended() {
+    let mut desk = Desk::with_schema(json!({"SubmitJob": []}));
+    desk.hub.limit_jobs(3);
+    assert_eq!(desk.ingest(&["a", "b", "c"].map(submit)).status, 200);
+    for _ in 0..2 {
+        assert_eq!(desk.ingest(&[submit("d")]).code(), (429, "too_many_jobs"));
+        desk.restart();
+        desk.hub.limit_jobs(3);
+    }
+    let too_many = [end("a"), submit("d"), submit("e")];
+    assert_eq!(desk.ingest(&too_many).code(), (429, "too_many_jobs"));
+    assert_eq!(
+        desk.hub.state().jobs.going_on_len(),
+        3,
+        "nothing of it was recorded"
+    );
+    assert_eq!(desk.ingest(&[end("a"), end("b")]).status, 200);
+    assert_eq!(desk.ingest(&["d", "e"].map(submit)).status, 200);
+    assert_eq!(desk.ingest(&[submit("f")]).code(), (429, "too_many_jobs"));
+    let forget = json!({"kind": "ForgetJob", "payload": {"ctx": {"job_id": "a"}, "spec": {}}});
+    assert_eq!(desk.ingest(&[forget]).status, 200);
+    assert_eq!(desk.hub.state().jobs.going_on_len(), 3);
+    desk.restart();
+    assert_eq!(desk.hub.state().jobs.going_on_len(), 3);
 }
