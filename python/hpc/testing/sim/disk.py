@@ -98,6 +98,11 @@ class SimLog:
         """No reader of a simulation asks for it."""
         raise NotImplementedError
 
+    def next_after(self, first_seq: int) -> int | None:
+        """Return the first seq of the next batch that is there, or None."""
+        later = (row.first_seq for row in self.rows() if row.first_seq > first_seq)
+        return next(later, None)
+
     def receipt(self, batch_id: str) -> LogRow | None:
         """Return the row of a batch id, or None."""
         return self._disk.by_batch.get(batch_id)
