@@ -118,14 +118,18 @@ fn states_of(job: &Job) -> Vec<(&'static str, TaskSet)> {
 }
 
 /// The attempt of each task that counts: of a task that succeeded the one that did, since a late
-/// success may settle a task of which another attempt was leased since; else the newest.
+/// success may settle a task of which another attempt was leased since; else the one that is leased,
+/// which was adopted where newer ones came before; else the newest.
 fn attempts_of<'j>(job: &'j Job, page: &TaskSet) -> BTreeMap<u32, &'j AttemptKey> {
     let succeeded = job.settled.of(Outcome::Succeeded);
     let is_ok = |key: &AttemptKey| matches!(&key.state, AttemptState::Ended(end) if end.is_ok());
+    let is_active =
+        |key: &AttemptKey| matches!(key.state, AttemptState::Leased | AttemptState::Running);
     let mut found: BTreeMap<u32, &AttemptKey> = BTreeMap::new();
     for (key, figures) in &job.attempts {
         for task in figures.tasks.intersection(page).iter() {
-            let rank = |key: &AttemptKey| (succeeded.contains(task) && is_ok(key), key.attempt);
+            let decided = |key: &AttemptKey| succeeded.contains(task) && is_ok(key);
+            let rank = |key: &AttemptKey| (decided(key), is_active(key), key.attempt);
             let best = found.entry(task).or_insert(key);
             if rank(key) >= rank(best) {
                 *best = key;
