@@ -184,7 +184,7 @@ def _read_file(path: Path) -> Access:
         try:
             fields = json.load(file)
             url, token, pin = fields["url"], fields["token"], fields.get("tls_sha256")
-        except (ValueError, KeyError, TypeError, AttributeError):
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
             raise UsageError(
                 f'{path} must hold {{"url", "token", "tls_sha256"}}, and cannot be read',
                 hint="a start of the Hub writes it anew: hpc hub",

@@ -286,7 +286,7 @@ def json_list(text: str, flag: str) -> Entries:
     hint = 'one task for each element: ["a", "b"] or [{"lr": 0.1}, {"lr": 0.2}]'
     try:
         found = json.loads(text, parse_constant=no_constant)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise UsageError(
             f"{flag} must hold a JSON list: {error}", field="from_json", hint=hint
         ) from error

@@ -137,7 +137,8 @@ def parse_bytes(text: str, *, field: str) -> int:
     """
     match = re.fullmatch(_SIZE, text.strip())
     unit = (match[2] or "M").upper() if match else "M"
-    size = -int(-float(match[1]) * _BYTES_OF[unit] // 1) if match else 0
+    wanted = float(match[1]) * _BYTES_OF[unit] if match else 0.0
+    size = -int(-min(wanted, 1e30) // 1)  # of infinity there is no Int
     return checked_bytes(size, field=field, got=text)
 
 
@@ -190,7 +191,8 @@ def checked_ulimits(ulimits: Mapping[str, Any]) -> dict[str, int | str]:
                 field=f"ulimits.{name}",
                 hint="hpc submit --ulimit nofile=4096 -- ./sim",
             )
-        value = int(given) if isinstance(given, str) and given.isdecimal() else given
+        is_digits = isinstance(given, str) and re.fullmatch(r"[0-9]{1,20}", given)
+        value = int(given) if is_digits else given
         is_number = isinstance(value, int) and not isinstance(value, bool)
         if not (value == UNLIMITED or (is_number and 0 <= value <= _VALUE_MAX)):
             raise UsageError(

@@ -114,7 +114,7 @@ def parse_gpus(text: str) -> Stock | None:
     plain = text.strip()
     if plain in ("all", "none"):
         return None if plain == "all" else ()
-    if plain.isascii() and plain.isdigit():
+    if re.fullmatch(r"[0-9]{1,19}", plain):
         if int(plain) == 0:
             raise UsageError(
                 "`gpus` must be a number from 1, ids, `all` or `none`, got '0'",
@@ -240,7 +240,7 @@ def parse_amounts(texts: Iterable[str]) -> dict[str, int]:
         name, amount = _pair(text, "resource", "NAME=N", "hpc submit --resource fpgas=2 -- ./fit")
         if name in amounts:
             raise _twice("resource", name)
-        if not (amount.isascii() and amount.isdigit()):
+        if not re.fullmatch(r"[0-9]{1,19}", amount):
             raise UsageError(
                 f"Resource `{name}` must be a number from 1, got {amount!r}", field="resource"
             )

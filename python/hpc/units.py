@@ -33,7 +33,8 @@ def parse_memory(text: str, *, field: str = "memory") -> int:
     """
     match = re.fullmatch(_MEMORY, text.strip())
     unit = (match[2] or "M").upper() if match else "M"
-    mib = -int(-float(match[1]) * _MIB_OF[unit] // 1) if match else 0
+    size = float(match[1]) * _MIB_OF[unit] if match else 0.0
+    mib = -int(-min(size, 2.0 * MEMORY_MIB_MAX) // 1)  # of infinity there is no Int
     if not 1 <= mib <= MEMORY_MIB_MAX:
         raise UsageError(
             f"`{field}` must be memory such as 512M or 4G, got {text!r}",

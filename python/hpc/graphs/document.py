@@ -94,7 +94,7 @@ def parse(text: str, flag: str) -> Any:  # noqa: ANN401 - any JSON value
         return json.loads(
             text, parse_constant=arrays.no_constant, object_pairs_hook=_without_repeats
         )
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise UsageError(
             f"{flag} must hold a JSON list or a graph of jobs: {error}",
             field="from_json",

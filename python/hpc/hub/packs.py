@@ -163,7 +163,8 @@ class Packs:
             at += _RECORD.size + length
             if zlib.crc32(body) != checksum:
                 continue
-            with contextlib.suppress(Refused):
+            # A sum that is right says nothing about who wrote it.
+            with contextlib.suppress(Refused, ValueError):
                 ((header, data),) = parse(bytes(body))
                 yield Found(header, Place(number, start + at - len(data)), start + at)
 

@@ -17,6 +17,7 @@ from hpc.errors import UsageError
 HOST: Final = "127.0.0.1"
 HEAD_BYTES_MAX: Final = 16 * 1024
 BODY_BYTES_MAX: Final = 64 * 1024
+_DIGITS_MAX: Final = 18
 REQUEST_S_MAX: Final = 10.0
 CONNECTIONS_MAX: Final = 100
 
@@ -69,7 +70,7 @@ async def _status(reader: asyncio.StreamReader, on_poke: Callable[[], None]) -> 
     length = fields.get(b"content-length", b"0").strip()
     if not length.isdigit():
         return b"411 Length Required"
-    if int(length) > BODY_BYTES_MAX:
+    if len(length) > _DIGITS_MAX or int(length) > BODY_BYTES_MAX:
         return b"413 Content Too Large"
     await reader.readexactly(int(length))
     method, _, target = head[0].partition(b" ")

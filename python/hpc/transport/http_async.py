@@ -19,7 +19,7 @@ from hpc.errors import Conflict, HpcError, NoHub
 from hpc.transport import tls
 from hpc.transport.http_client import untrusted
 from hpc.transport.sockets import watch
-from hpc.transport.wire import Untrusted
+from hpc.transport.wire import Untrusted, is_number
 
 JSON = "application/json"
 OCTETS = "application/octet-stream"
@@ -344,7 +344,10 @@ class _Wire(asyncio.Protocol):
         chunks: list[slice] = []
         size = at = 0
         while (end := self._buffer.find(b"\r\n", at)) >= 0:
-            length = int(self._buffer[at:end].split(b";")[0], 16)
+            text = self._buffer[at:end].split(b";")[0].strip().decode("latin-1")
+            if not is_number(text, "0123456789abcdefABCDEF"):
+                raise ValueError(f"a chunk has no length: {text[:60]!r}")
+            length = int(text, 16)
             size += length
             _bound(size)
             at = end + 2 + length + 2
@@ -386,7 +389,7 @@ class _Head(NamedTuple):
         return cls(
             int(status),
             headers.get("hpc-hub"),
-            float(after) if after.isdigit() else None,
+            float(after) if is_number(after) else None,
             headers.get("connection", "").lower() == "close" or version == "HTTP/1.0",
             headers.get("transfer-encoding", "").lower() == "chunked",
             length,

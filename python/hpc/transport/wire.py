@@ -19,6 +19,7 @@ from hpc.transport.sockets import watch
 
 HEAD_BYTES_MAX: Final = 64 * 1024
 ANSWER_BYTES_MAX: Final = 256 * 1024 * 1024
+_DIGITS_MAX: Final = 18
 RECEIVE_BYTES: Final = 256 * 1024
 
 
@@ -131,7 +132,7 @@ class Wire:
         del self._buffer[: end + 4]
         version, _, rest = first.partition(" ")
         status = rest[:3]
-        if not (version.startswith("HTTP/1.") and status.isdigit()):
+        if not (version.startswith("HTTP/1.") and is_number(status)):
             raise Broken(f"the answer is not HTTP/1.1: {first[:60]!r}")
         headers: dict[str, str] = {}
         for line in lines:
@@ -157,7 +158,7 @@ class Wire:
                 self._skip_line(deadline)
             self._skip_line(deadline)
         elif (text := head.headers.get("content-length")) is not None:
-            if not text.isdigit():
+            if not is_number(text):
                 raise Broken(f"the answer has no length: {text[:60]!r}")
             yield from self._exactly(int(text), deadline)
         else:
@@ -175,10 +176,10 @@ class Wire:
 
     def _chunk_length(self, deadline: float | None) -> int:
         line = self._line(deadline).partition(b";")[0]
-        try:
-            return int(line, 16)
-        except ValueError:
-            raise Broken(f"a chunk has no length: {bytes(line[:60])!r}") from None
+        text = line.strip().decode("latin-1")
+        if not is_number(text, "0123456789abcdefABCDEF"):
+            raise Broken(f"a chunk has no length: {text[:60]!r}")
+        return int(text, 16)
 
     def _skip_line(self, deadline: float | None) -> None:
         if self._line(deadline):
@@ -206,6 +207,11 @@ class Wire:
             return False
         self._buffer += received
         return bool(received)
+
+
+def is_number(text: str, digits: str = "0123456789") -> bool:
+    """Return whether a text is digits alone, and not too many: `int` takes `-1`, `1_0` and more."""
+    return 0 < len(text) <= _DIGITS_MAX and not text.strip(digits)
 
 
 def _left(deadline: float | None) -> float | None:

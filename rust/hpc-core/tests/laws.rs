@@ -49,7 +49,6 @@ use proptest::test_runner::TestRunner;
 
 fn config() -> ProptestConfig {
     ProptestConfig {
-        cases: 256,
         failure_persistence: None, // the failing input is printed; no file appears in the tree
         ..ProptestConfig::default()
     }

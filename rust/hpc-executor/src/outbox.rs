@@ -182,7 +182,10 @@ impl Outbox {
         match record {
             Record::Head { .. } => return false,
             Record::Batch { n, count } => {
-                if self.in_flight.is_some() || n != self.acked + 1 || count > self.pending.len() {
+                if self.in_flight.is_some()
+                    || n != self.acked.saturating_add(1)
+                    || count > self.pending.len()
+                {
                     return false;
                 }
                 self.take_batch(count);
@@ -333,7 +336,7 @@ impl Outbox {
                 break;
             }
         }
-        let n = self.acked + 1;
+        let n = self.acked.saturating_add(1);
         write_record(&mut self.buffer, &Record::Batch { n, count });
         self.take_batch(count);
         self.flush()?;
@@ -360,7 +363,7 @@ impl Outbox {
             }
         }
         self.in_flight = Some(InFlight {
-            n: self.acked + 1,
+            n: self.acked.saturating_add(1),
             events: report::events(&records, &self.node_id),
             outputs,
             ended,

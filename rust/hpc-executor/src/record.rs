@@ -23,10 +23,10 @@ const OUTPUT_TAG: u8 = b'O';
 pub struct Span(pub u32, pub u32);
 
 impl Span {
-    /// How many tasks it names.
+    /// How many tasks it names: none, where the last is before the first.
     #[must_use]
     pub fn count(self) -> u64 {
-        u64::from(self.1) + 1 - u64::from(self.0)
+        (u64::from(self.1) + 1).saturating_sub(u64::from(self.0))
     }
 
     /// Whether it names a task.
