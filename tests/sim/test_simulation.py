@@ -19,7 +19,7 @@ CAUGHT = {
     "ack-early": range(3),
     "no-dedupe": range(6),
     "no-fence": range(6),
-    "polled-fence": range(5, 15),
+    "polled-fence": range(48, 54),
     "lease-from-reply": range(134, 140),
     "no-grace": range(6),
     "forgets-at-send": range(3),

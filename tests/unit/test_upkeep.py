@@ -85,8 +85,8 @@ def test_a_snapshot_costs_little_of_the_time(monkeypatch: pytest.MonkeyPatch) ->
     """However fast events come: the next waits fifty times as long as the last one took."""
     clock = HandClock()
     seconds = iter(range(1000))
-    monkeypatch.setattr(upkeep.time, "perf_counter", lambda: float(next(seconds)))
     with kept(memory.MemoryLog, clock, snapshot_events=1) as hub:
+        monkeypatch.setattr(hub.upkeep, "_timer_s", lambda: float(next(seconds)))
         hub.register("keep")
         hub.idle()
         assert hub.upkeep.snapshots == 1  # by this clock it took 3 s

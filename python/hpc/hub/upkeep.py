@@ -20,7 +20,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Final, Protocol
 
 from hpc._core import check_snapshot
@@ -106,6 +106,7 @@ class Upkeep:
         clock: Where time comes from.
         snapshot_events: Events after which a snapshot is due.
         compact_ms: How often the log is looked through.
+        timer_s: By which snapshots are timed.
 
     Attributes:
         wake_ms: Monotonic ms at which a step is due without a turn; None: never.
@@ -120,7 +121,9 @@ class Upkeep:
         *,
         snapshot_events: int = 250_000,
         compact_ms: int = 3_600_000,
+        timer_s: Callable[[], float] = time.perf_counter,
     ) -> None:
+        self._timer_s = timer_s
         self._log = log
         self._clock = clock
         stored = log.snapshots()
@@ -179,16 +182,16 @@ class Upkeep:
 
     def snapshot(self, engine: Engine) -> Iterator[None]:
         """Write one snapshot of the engine as it is at the first step."""
-        began_s = time.perf_counter()
+        began_s = self._timer_s()
         state, seq = engine.snapshot(), engine.last_seq
-        took_s = time.perf_counter() - began_s
+        took_s = self._timer_s() - began_s
         if self._log.free_bytes() < 2 * len(state) + FREE_BYTES_MIN:
             raise StorageFull(f"A snapshot of {len(state)} bytes needs more space than is left")
         steps = self._log.snapshot(state, seq)
         while True:
-            began_s = time.perf_counter()
+            began_s = self._timer_s()
             is_over = next(steps, self) is self
-            took_s += time.perf_counter() - began_s
+            took_s += self._timer_s() - began_s
             if is_over:
                 break
             yield

@@ -134,7 +134,7 @@ class SimHub:
             ),
             lease_ms=LEASE_MS,
             clock=self.clock,
-            upkeep=Upkeep(log, self.clock, snapshot_events=SNAPSHOT_EVENTS),
+            upkeep=Upkeep(log, self.clock, snapshot_events=SNAPSHOT_EVENTS, timer_s=lambda: 0.0),
             timer_s=lambda: 0.0,
         )
         self.is_up = True
