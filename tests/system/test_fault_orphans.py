@@ -20,6 +20,7 @@ import pytest
 from executor_kit import is_alive, relay, until
 
 from hpc._core import memory_cgroup
+from hpc.testing.kills import kill_relays, living, script
 from hpc.testing.processes import Cluster
 from hpc.testing.processes import until as until_sync
 
@@ -43,50 +44,12 @@ async def main():
 asyncio.run(main())
 """
 
-# Forked twice, in a session of its own, nothing in its environment, no mark in its limits.
-DAEMON = """
-import os, resource, sys, time
-if os.fork() == 0:
-    os.setsid()
-    if os.fork() == 0:
-        resource.setrlimit(resource.RLIMIT_RSS, (1 << 40, resource.RLIM_INFINITY))
-        os.execve('/bin/sh', ['sh', '-c', 'echo > ' + sys.argv[1] + '; sleep 600; :'], {})
-    os._exit(0)
-os.wait()
-time.sleep(600)
-"""
-
-
-def living(place: Path) -> dict[int, str]:
-    """Processes whose command line names the folder."""
-    found = {}
-    for entry in Path("/proc").iterdir():
-        if entry.name.isdigit():
-            try:
-                line = (entry / "cmdline").read_bytes().replace(b"\0", b" ").decode()
-            except OSError:
-                continue
-            if str(place) in line and is_alive(int(entry.name)):
-                found[int(entry.name)] = line
-    return found
-
-
-def _script(place: Path) -> str:
-    """Runs children of every kind, and says by files that they are there."""
-    (place / "daemon.py").write_text(DAEMON)
-    named = f"sh -c 'echo > {place}/{{}}; sleep 600; :' &"
-    return (
-        f"{sys.executable} {place}/daemon.py {place}/daemon & "
-        f"{named.format('child')} setsid {named.format('session')} "
-        f"env -i /usr/bin/setsid /bin/{named.format('bare')} wait"
-    )
-
 
 @contextmanager
 def _running(place: Path, cgroup: str) -> Iterator[dict[str, int]]:
     place.mkdir()
     here = str(Path(__file__).parent)
-    command = [sys.executable, "-c", OWNER, str(place), here, _script(place), cgroup]
+    command = [sys.executable, "-c", OWNER, str(place), here, script(place), cgroup]
     with subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
     ) as owner:
@@ -186,25 +149,7 @@ def test_the_guard_costs_little(tmp_path: Path) -> None:
 
 def test_fault_54_a_real_relay_and_its_supervisor(cluster: Cluster, tmp_path: Path) -> None:
     """With a Hub, as a user has it; and the relay that comes back is not held up."""
-    place = tmp_path / "t"
-    place.mkdir()
-    began = cluster.relay("n1")
-    cluster.client().submit(_script(place), memory=64)
-    end_s = time.monotonic() + 30
-    while not all((place / name).exists() for name in ("daemon", "child", "session", "bare")):
-        assert time.monotonic() < end_s
-    children = Path(f"/proc/{began.pid}/task/{began.pid}/children").read_text().split()
-    (guard,) = (pid for pid in children if Path(f"/proc/{pid}/comm").read_text() == "hpc-guard\n")
-    supervisor = int(Path(f"/proc/{guard}/task/{guard}/children").read_text())
-    os.kill(supervisor, signal.SIGKILL)
-    began.kill()
-    end_s = time.monotonic() + GONE_S
-    while left := living(place):
-        assert time.monotonic() < end_s, left
-    record = cluster.home / "relays" / "n1" / "cgroup.tasks"
+    found = kill_relays(cluster, tmp_path, gone_s=GONE_S)
+    assert found.is_good, found
+    record = cluster.home / "relays" / "killed" / "cgroup.tasks"
     until_sync(lambda: not record.exists())  # the group is gone too
-    began = cluster.relay("n1")
-    job = cluster.client().submit("true", memory=16)
-    assert job.wait(30)["state"] == "succeeded"
-    began.kill()
-    until_sync(lambda: not record.exists())

@@ -41,7 +41,8 @@ LEVELS: tuple[frozenset[str], ...] = (
     frozenset({"calls", "waiting"}),
     frozenset({"executor"}),
     frozenset({"launch"}),
-    frozenset({"", "cli", "testing"}),
+    frozenset({"", "testing"}),
+    frozenset({"cli"}),
     frozenset({"__main__"}),
 )
 LEVEL_OF = {unit: level for level, units in enumerate(LEVELS) for unit in units}

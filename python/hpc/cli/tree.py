@@ -46,6 +46,7 @@ NOUNS: Final = (
     "relay",
     "monitor",
     "doctor",
+    "selftest",
 )
 """Each is a module beside this one with a function `add(app, verb)`."""
 

@@ -26,6 +26,12 @@ READY_S_MAX: Final = 30.0
 CONDITION_S_MAX: Final = 30.0
 LOOK_AGAIN_S: Final = 0.02
 
+DIE_WITH_PARENT: Final = (
+    "import ctypes, os, signal, sys; "
+    "ctypes.CDLL(None).prctl(1, signal.SIGKILL, 0, 0, 0); os.execv(sys.argv[1], sys.argv[1:])"
+)
+"""Sets PR_SET_PDEATHSIG, which stays when it becomes the command behind it."""
+
 T = TypeVar("T")
 
 
@@ -92,6 +98,7 @@ class Cluster:
         python: Of the environment in which they run; None is this one.
         network: Between the Hub and the rest; its `hub` side must have been entered.
         hub: Further options of the Hub, at each of its starts.
+        dies_with_us: The kernel kills them when the thread that started them ends, however it does.
     """
 
     def __init__(
@@ -102,10 +109,12 @@ class Cluster:
         python: Path | None = None,
         network: Network | None = None,
         hub: Sequence[str] = (),
+        dies_with_us: bool = False,
     ) -> None:
         self.hub_options = hub
         self.network = network
         self.python = os.fspath(python or sys.executable)
+        self._within = (self.python, "-c", DIE_WITH_PARENT) if dies_with_us else ()
         self.folder = folder
         self.home = folder / "home"
         self.lease_s = lease_s
@@ -138,7 +147,7 @@ class Cluster:
     def start(self, *command: str) -> Process:
         """Start a command of ours and return once it is ready."""
         log = self.folder / f"{command[0]}-{len(self.processes)}.log"
-        within: Sequence[str] = ()
+        within: Sequence[str] = self._within
         if self.network is not None and command[0] != "hub":
             within = self.network.within("relay")
         process = Process(list(command), self.env, log, self.python, within)

@@ -45,11 +45,7 @@ def summary(courses: Sequence[Course], took_s: float) -> str:
     """Say what was done and what held."""
     injected: Counter[str] = sum((course.injected for course in courses), Counter())
     kinds = ", ".join(f"{count:,} {kind}" for kind, count in sorted(injected.items()))
-    faults = [fault for course in courses for fault in course.faults]
-
-    def count(*signs: str) -> int:
-        return sum(any(sign in fault for sign in signs) for fault in faults)
-
+    found = violations(courses)
     lines = [
         f"{len(courses):,} seeds in {took_s:.1f} s: "
         f"{sum(course.virtual_s for course in courses) / 3600:.1f} virtual hours, "
@@ -59,15 +55,29 @@ def summary(courses: Sequence[Course], took_s: float) -> str:
         f"{sum(course.acked for course in courses):,} batches acknowledged, "
         f"{sum(course.executions for course in courses):,} executions, "
         f"{sum(course.reruns for course in courses):,} of them further attempts",
-        f"lost = {count('is lost', 'not in the log')}, "
-        f"run twice unseen = {count('runs unseen', 'was started')}, "
-        f"overlaps of `stop` tasks = {count('stop task')}, "
-        f"other violations = {len(faults) - count(*_SIGNS)}",
+        f"lost = {found['lost']}, "
+        f"run twice unseen = {found['unseen']}, "
+        f"overlaps of `stop` tasks = {found['overlap']}, "
+        f"other violations = {found['other']}",
     ]
     return "\n".join(lines)
 
 
-_SIGNS = ("is lost", "not in the log", "runs unseen", "was started", "stop task")
+def violations(courses: Sequence[Course]) -> Counter[str]:
+    """Count what did not hold: `lost`, run `unseen`, `overlap` of `stop` tasks, and `other`."""
+    faults = (fault for course in courses for fault in course.faults)
+    return Counter(
+        next((kind for sign, kind in _SIGNS.items() if sign in fault), "other") for fault in faults
+    )
+
+
+_SIGNS = {
+    "is lost": "lost",
+    "runs unseen": "unseen",
+    "was started": "unseen",
+    "stop task": "overlap",
+    "not in the log": "lost",
+}
 
 
 def _show(course: Course, suffix: str) -> None:
