@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 SOURCES := $(shell find rust -name '*.rs' -not -path '*/target/*') Cargo.toml Cargo.lock $(wildcard rust/*/Cargo.toml)
 
-.PHONY: test rust-test python-test lint check build clean fuzz bench bench-engine
+.PHONY: test rust-test python-test lint check build clean faults fuzz bench bench-engine
 .DEFAULT_GOAL := test
 
 SHELL := bash
@@ -52,6 +52,9 @@ fuzz: build  ## the property tests of every decoder, and the model of the Hub, f
 	PROPTEST_CASES=$$((256 * $(FUZZ))) cargo test -p hpc-core --test laws --test well_formed --locked --quiet
 	PROPTEST_CASES=$$((256 * $(FUZZ))) cargo test -p hpc-executor --test decoders --locked --quiet
 	HPC_FUZZ=$(FUZZ) $(BIN)/python -m pytest tests/fuzz tests/model
+
+faults: build  ## docs/faults.md from the names of the tests
+	$(BIN)/python tests/fault_table.py > docs/faults.md.new && mv docs/faults.md.new docs/faults.md
 
 bench: build  ## the benchmark suite; figures in bench/README.md
 	$(BIN)/python -m pytest bench --benchmark-enable -q -o python_files="bench_*.py" -o python_functions="bench_*" -o timeout=600

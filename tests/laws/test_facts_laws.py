@@ -83,7 +83,7 @@ def test_facts_are_those_of_the_model(rules: Json, log: list[Json], data: st.Dat
 
 @bounded
 @given(RULES, LOGS, st.data())
-def test_order_batching_and_repeats_do_not_matter(
+def test_fault_36_order_batching_and_repeats_do_not_matter(
     rules: Json, log: list[Json], data: st.DataObject
 ) -> None:
     """Relays retry and come late: two Hubs that heard the same, somehow, know the same."""

@@ -319,7 +319,7 @@ PLANTED = [
 @pytest.mark.parametrize(
     ("law", "broken"), PLANTED, ids=[f"{law}-{hub.__name__}" for law, hub in PLANTED]
 )
-def test_a_broken_engine_is_found_by_the_law_it_breaks(
+def test_fault_60_a_broken_engine_is_found_by_the_law_it_breaks(
     law: str, broken: Callable[[], SmallHub]
 ) -> None:
     """A check that cannot fail proves nothing."""

@@ -152,7 +152,7 @@ def test_a_frozen_hub_costs_no_node_its_lease(cluster: Cluster) -> None:
     assert "NodeLost" not in kinds
 
 
-def test_a_thousand_connections_are_held(cluster: Cluster) -> None:
+def test_fault_57_a_thousand_connections_are_held(cluster: Cluster) -> None:
     """At least 1,000 are promised, and the soft limit of open files is often 1,024."""
     request = b"GET /healthz HTTP/1.1\r\nHost: hub\r\n\r\n"
     opened: list[socket.socket] = []

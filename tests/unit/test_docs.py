@@ -6,6 +6,7 @@ A page that names something which is gone is worse than none, since it is believ
 from __future__ import annotations
 
 import itertools
+import json
 import os
 import re
 import shlex
@@ -13,8 +14,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import fault_table
 import msgspec
+import pytest
 import typer
+from fault_rows import FAULTS, ONE_MACHINE
 
 from hpc.cli.tree import tree
 from hpc.namespaces.batch import SUBMIT_JOB
@@ -190,9 +194,10 @@ def test_each_law_has_its_number_and_its_test() -> None:
     assert all(named.values())
 
 
-def test_every_test_that_the_laws_name_exists() -> None:
+@pytest.mark.parametrize("page", ["laws.md", "guarantees.md", "faults.md"])
+def test_every_test_that_the_laws_name_exists(page: str) -> None:
     """A law without its test is an opinion."""
-    named = re.findall(r"`([\w./-]+)::(\w+)`", (ROOT / "docs" / "laws.md").read_text("utf-8"))
+    named = re.findall(r"`([\w./-]+)::(\w+)`", (ROOT / "docs" / page).read_text("utf-8"))
     assert len(named) > 30
     missing = []
     for file, name in named:
@@ -201,6 +206,46 @@ def test_every_test_that_the_laws_name_exists() -> None:
         if not re.search(rf"\b(?:fn|def) {name}\b", source):
             missing.append(f"{file}::{name}")
     assert not missing
+
+
+def test_each_guarantee_has_its_limit_and_its_tests() -> None:
+    """What is promised without saying where it ends is believed beyond it."""
+    text = (ROOT / "docs" / "guarantees.md").read_text("utf-8")
+    rows = re.findall(r"^\| (G\d+) \| ([^|]+) \| ([^|]+) \| ([^|]+) \|$", text, re.MULTILINE)
+    assert [number for number, *_ in rows] == [f"G{n}" for n in range(1, 11)]
+    for _, holds, limit, tests in rows:
+        assert holds.startswith("**")
+        assert len(limit) > 10
+        assert len(re.findall(r"`[\w./-]+::\w+`", tests)) > 1
+
+
+def test_the_page_of_faults_names_the_tests_that_there_are() -> None:
+    """It is generated: after a change to the tests of faults, `make faults`."""
+    assert (ROOT / "docs" / "faults.md").read_text("utf-8") == fault_table.page()
+
+
+def test_each_fault_has_a_test_or_a_reason() -> None:
+    """Of 64; a test in its name may carry one, two, or a range of them."""
+    assert list(FAULTS) == list(range(1, 65))
+    named = fault_table.by_fault()
+    assert [n for n in FAULTS if not named[n] and n not in ONE_MACHINE] == []
+    assert fault_table.numbers_of("test_fault_08_09_a_disk_of_48") == [8, 9]
+    assert fault_table.numbers_of("fault_20_and_26_x") == [20, 26]
+    assert fault_table.numbers_of("test_fault_38_to_41_and_61_y") == [38, 39, 40, 41, 61]
+
+
+def test_how_tests_of_faults_ended_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What was skipped, or did not run, is not taken for a test that passed."""
+    (file, name), *others = fault_table.by_fault()[16]
+    assert not others
+    noted = tmp_path / "faults.json"
+    monkeypatch.setattr(fault_table, "NOTED", noted)
+    cargo = ["test traces::fault_33_a_repeat_gets_the_first_receipt ... ok\n"]
+    told = list(fault_table.results(cargo))
+    assert told[15] == "16  1 not run"
+    assert "1 passed" in told[32]
+    noted.write_text(json.dumps({f"{file}::{name}": "skipped"}))
+    assert list(fault_table.results([]))[15] == "16  1 skipped"
 
 
 def test_every_route_is_told_and_none_that_is_not_there() -> None:

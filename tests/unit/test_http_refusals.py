@@ -83,7 +83,7 @@ def test_a_refusal_is_a_problem_document_that_says_what_to_do(
 
 @pytest.mark.parametrize("token", [None, "", "wrong", "a-token-of-testz"])
 @pytest.mark.parametrize("path", ["/jobs", "/pull?gid=kernel", "/schema", "/nothing", "/pokes"])
-def test_without_the_token_every_route_answers_401(
+def test_fault_62_without_the_token_every_route_answers_401(
     hub: ScriptedHub, served: Served, path: str, token: str | None
 ) -> None:
     """Whoever reaches the port runs commands as the user: nothing may be learnt without it."""
@@ -121,7 +121,7 @@ def test_a_hub_that_recovers_answers_503_and_is_alive(served: Served, hub: Scrip
         hub.is_ready = True
 
 
-def test_a_body_over_the_limit_is_refused_by_its_length_alone(
+def test_fault_37_a_body_over_the_limit_is_refused_by_its_length_alone(
     served: Served, hub: ScriptedHub
 ) -> None:
     """Reliability row 37: 413 before reading, though the client sends on undisturbed."""
@@ -133,7 +133,7 @@ def test_a_body_over_the_limit_is_refused_by_its_length_alone(
     assert not hub.asked
 
 
-def test_a_body_that_tells_no_length_is_cut_off_as_it_grows(
+def test_fault_37_a_body_that_tells_no_length_is_cut_off_as_it_grows(
     served: Served, hub: ScriptedHub
 ) -> None:
     """Chunked bodies are bounded as well, and the connection can be used on."""

@@ -21,7 +21,10 @@ type Test = fn();
 
 /// The rules, and for each the tests of which every one must notice.
 const CAUGHT_BY: &[(Rule, &[Test])] = &[
-    (Rule::R2, &[traces_batches::a_repeat_gets_the_first_receipt]),
+    (
+        Rule::R2,
+        &[traces_batches::fault_33_a_repeat_gets_the_first_receipt],
+    ),
     (
         Rule::R3,
         &[traces_verdicts::a_cancel_before_ok_stays_cancelled],
@@ -64,7 +67,7 @@ const CAUGHT_BY: &[(Rule, &[Test])] = &[
     ),
     (
         Rule::R18,
-        &[traces_leases::an_old_claim_after_a_newer_one_gives_nothing_up],
+        &[traces_leases::fault_34_an_old_claim_after_a_newer_one_gives_nothing_up],
     ),
     (
         Rule::R19,

@@ -22,7 +22,7 @@ fn code(answer: &Answer) -> (u16, &str) {
 
 /// R2: the same id with the same content is one batch, and its first receipt comes again.
 #[test]
-pub fn a_repeat_gets_the_first_receipt() {
+pub fn fault_33_a_repeat_gets_the_first_receipt() {
     holds_through_restarts(|world| {
         let first = send(world, "b1", &[submit("j")]);
         assert_eq!(first.status, 200);
@@ -53,7 +53,7 @@ fn a_repeat_may_be_spelt_otherwise() {
 
 /// The same id with another content is a mistake of the client's, told with the first seq.
 #[test]
-fn an_id_with_another_content_is_refused() {
+fn fault_35_an_id_with_another_content_is_refused() {
     holds_through_restarts(|world| {
         send(world, "b1", &[submit("j")]);
         let other = send(world, "b1", &[submit("k")]);

@@ -39,7 +39,7 @@ pub fn fault_22_a_delayed_grant_is_the_next_attempt_of_another_relay() {
 
 /// R14, R18: a claim that was overtaken by a newer one says nothing about what runs now.
 #[test]
-pub fn an_old_claim_after_a_newer_one_gives_nothing_up() {
+pub fn fault_34_an_old_claim_after_a_newer_one_gives_nothing_up() {
     holds_through_restarts(|world| {
         let mut a = Puppet::new("a", 1);
         world.claim(&mut a);

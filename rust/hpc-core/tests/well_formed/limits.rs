@@ -31,7 +31,7 @@ fn pull(desk: &mut Desk) -> Value {
 }
 
 #[test]
-fn a_generator_that_passes_its_rows_stops_there_and_says_so() {
+fn fault_60_a_generator_that_passes_its_rows_stops_there_and_says_so() {
     let mut desk = desk(FEW);
     for node in 0..4 {
         assert!(pull(&mut desk)["failed"].is_null());
