@@ -85,11 +85,6 @@ class SimLog:
             events += row.count
         return found
 
-    def next_after(self, first_seq: int) -> int | None:
-        """Return the first seq of the next batch that is there, or None."""
-        later = (row.first_seq for row in self.rows() if row.first_seq > first_seq)
-        return next(later, None)
-
     def read_control(self) -> list[LogRow]:
         """Return every row with flag bit 0, in order."""
         return [row for row in self.rows() if row.flags & 1]
