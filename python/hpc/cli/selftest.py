@@ -31,7 +31,10 @@ def selftest(
     seeds: Annotated[
         int, typer.Option(min=1, metavar="N", help="Storms to simulate; the rest goes by it.")
     ] = SEEDS,
-    mutant: Annotated[str | None, typer.Option(hidden=True)] = None,
+    mutant: Annotated[
+        str | None,
+        typer.Option("--mutant", hidden=True, help="Break a rule in the simulation; it must fail."),
+    ] = None,
     as_json: Json = False,
 ) -> int:
     """Try on this machine what hpc promises: exit code 0 if nothing was lost, doubled or left.
