@@ -250,8 +250,8 @@ def interruptible(
     env: dict[str, str] | None = None,
     folder: Path | None = None,
 ) -> subprocess.Popen[str]:
-    """Start `hpc run`, which heeds SIGINT also where the tests run in the background of a shell."""
-    heeding = ["env", "--default-signal=INT", sys.executable, "-m", "hpc", "run"]
+    """Start `hpc run`, which heeds SIGINT and SIGHUP also where the tests run in the background."""
+    heeding = ["env", "--default-signal=INT,HUP", sys.executable, "-m", "hpc", "run"]
     return subprocess.Popen(
         [*heeding, *words],
         env={**cluster.env, **(env or {})},
