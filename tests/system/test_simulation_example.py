@@ -215,7 +215,7 @@ def test_without_ports_on_offer_a_simulation_waits_and_says_so(
     cluster.start("relay", "--ns", "simulation", "--node-id", "n1")
     with cluster.client() as hub:
         job = submit(hub)
-        assert "ports" in hub.why(job.id)["why"]
+        assert hub.why(job.id)["why"] == "needs 1 port, no relay has any"
 
 
 class ByHand:
