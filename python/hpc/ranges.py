@@ -5,7 +5,7 @@ What a user types has steps and mistakes, and is read by arrays.py.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 
 def spans(tasks: str) -> Iterator[range]:
@@ -34,9 +34,24 @@ def without(tasks: str, other: str) -> str:
             )
         )
         left = [part for part in parts if part]
-    return ",".join(str(p.start) if len(p) == 1 else f"{p.start}-{p[-1]}" for p in left)
+    return _text(left)
+
+
+def of(tasks: Iterable[int]) -> str:
+    """Return the list that names some tasks."""
+    found: list[range] = []
+    for task in sorted(tasks):
+        if found and found[-1].stop == task:
+            found[-1] = range(found[-1].start, task + 1)
+        else:
+            found.append(range(task, task + 1))
+    return _text(found)
 
 
 def count(tasks: str) -> int:
     """Return how many tasks a list names."""
     return sum(map(len, spans(tasks)))
+
+
+def _text(parts: Iterable[range]) -> str:
+    return ",".join(str(p.start) if len(p) == 1 else f"{p.start}-{p[-1]}" for p in parts)

@@ -164,6 +164,34 @@ def test_who_sent_it_goes_to_the_hub_with_the_request(hub: ScriptedHub, served: 
     assert hub.senders == ["ab12 submit 127.0.0.1"]
 
 
+def test_each_request_of_a_connection_is_held_against_its_own_token(
+    hub: ScriptedHub, served: Served
+) -> None:
+    """Also where the token before it opened the route, or did until now."""
+    mine = hub.holders[b"mine"] = Holder("m", "submit")
+    hub.holders[b"reads"] = Holder("r", "read")
+    hub.holders[b"short"] = Holder("s", "submit", expires_at=1)
+    connection = http.client.HTTPConnection("127.0.0.1", served.port, timeout=DEADLINE_S)
+    hub.senders.clear()
+
+    def status(token: str | None) -> int:
+        headers = {"Content-Type": "application/json"}
+        headers |= {} if token is None else {"Authorization": f"Bearer {token}"}
+        connection.request("POST", "/ingest", b"{}", headers)
+        answer = connection.getresponse()
+        answer.read()
+        return answer.status
+
+    tokens = ["mine", "mine", "reads", "mine", "min", None, "mine", "short"]
+    assert [status(token) for token in tokens] == [200, 200, 403, 200, 401, 401, 200, 200]
+    del hub.holders[b"short"], hub.holders[b"mine"]
+    assert status("short") == 401, "one that expires is looked up each time"
+    served.call(mine.end)
+    assert status("mine") == 401, "revoked on an open connection"
+    assert hub.senders == [f"{who} submit 127.0.0.1" for who in "mmmms"]
+    connection.close()
+
+
 def test_an_open_stream_ends_with_its_token(hub: ScriptedHub, served: Served) -> None:
     """It is cut, so that its reader does not take what came for all there is."""
     for path in ("/pokes", "/events?follow=true", "/jobs/1/log?follow=true"):

@@ -245,7 +245,7 @@ class OutputStore:
                     self._index.set_indexed(number, size, now_ms)
                     self._sizes[number] = size
                     self._begun_ms.setdefault(number, now_ms)
-                gone = self._forget_some(now_ms, len({frame.header.key for frame in frames}))
+                gone = self._forget_some(now_ms, len(frames))
                 self._index.commit()
             except BaseException:
                 self._packs.drop()
@@ -268,8 +268,8 @@ class OutputStore:
 
         Args:
             now_ms: For the time that output is kept.
-            brought: Streams that this append is about. Twice as many may be forgotten, so that
-                what is due gets less, however much comes.
+            brought: Frames of this append. Twice as many streams may be forgotten, so that what is
+                due gets less, however much comes.
         """
         left = max(FORGET_STREAMS, 2 * brought)
         full = self._packs.numbers[:-1]

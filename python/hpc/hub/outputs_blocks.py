@@ -52,37 +52,26 @@ class Block(NamedTuple):
 
     job_id: str
     pack: int
+    low: int
+    high: int
     streams: list[tuple[int, int, int, int, int]]
-
-    @property
-    def low(self) -> int:
-        """The least task."""
-        return min(self.streams)[0]
-
-    @property
-    def high(self) -> int:
-        """The greatest task."""
-        return max(self.streams)[0]
 
 
 def grouped(frames: Sequence[tuple[Header, Place]]) -> Iterator[Block]:
     """Yield blocks of streams that each came whole, in their order."""
     block: Block | None = None
-    low = high = 0
     for header, place in frames:
         task = header.task
-        low, high = min(low, task), max(high, task)
-        if (
-            block is None
-            or header.job_id != block.job_id
-            or place.pack != block.pack
-            or high - low >= SPAN
-        ):
-            if block is not None:
-                yield block
-            block, low, high = Block(header.job_id, place.pack, []), task, task
-        number = NUMBERS[header.stream]
-        block.streams.append((task, header.attempt, number, place.position, header.length))
+        stream = (task, header.attempt, NUMBERS[header.stream], place.position, header.length)
+        if block is not None:
+            low, high = min(block.low, task), max(block.high, task)
+            is_near = high - low < SPAN
+            if is_near and header.job_id == block.job_id and place.pack == block.pack:
+                block.streams.append(stream)
+                block = block._replace(low=low, high=high)
+                continue
+            yield block
+        block = Block(header.job_id, place.pack, task, task, [stream])
     if block is not None:
         yield block
 

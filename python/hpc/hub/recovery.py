@@ -70,14 +70,15 @@ def recover(
     read = functools.partial(quarantine.rows, log) if set_aside else log.read
     with _refused():
         engine = restore_newest(log, new)
-        preloaded = None if engine else _registrations(log, None if read == log.read else read)
+        known: set[int] | None = None
         if engine is None:
-            engine = new()
-            engine.preload(preloaded or [])
+            registrations = list(_control(read)) if set_aside else log.read_control()
+            engine = _empty(log, new, registrations)
+            known = {row.first_seq for row in registrations}
         begun_at = engine.last_seq
         next_seq = begun_at + 1
         while rows := read(next_seq, REPLAY_EVENTS):
-            _check_registrations(rows, preloaded)
+            _check_registrations(rows, known)
             (engine.replay_around if set_aside else engine.replay)(rows)
             next_seq = rows[-1].first_seq + rows[-1].count
     # A generator that was registered after the snapshot reads the log from its beginning.
@@ -106,35 +107,29 @@ def _refused() -> Iterator[None]:
         ) from error
 
 
-def _registrations(log: EventLog, read: Callable[[int, int], list[LogRow]] | None) -> list[LogRow]:
-    """Return the registrations of a log that is replayed from its beginning.
-
-    Args:
-        log: The log.
-        read: How to look for them in the whole of it; None asks its index.
-
-    Raises:
-        StorageDamaged: There is nothing to replay them with.
-    """
+def _empty(log: EventLog, new: Callable[[], Hub], registrations: list[LogRow]) -> Hub:
     floor = log.floor()
     if floor > 1:
         raise StorageDamaged(
             f"The log was compacted below seq {floor}, and none of its snapshots can be used"
         )
-    return log.read_control() if read is None else list(_control(read))
+    engine = new()
+    engine.preload(registrations)
+    return engine
 
 
-def _check_registrations(rows: list[LogRow], preloaded: list[LogRow] | None) -> None:
+def _check_registrations(rows: list[LogRow], known: set[int] | None) -> None:
     """Hold what was preloaded against the rows themselves: an index may be older than its table.
+
+    Args:
+        rows: Of the log.
+        known: The seqs of what was preloaded; None behind a snapshot, where nothing is.
 
     Raises:
         StorageDamaged: A registration is in the log that was not preloaded.
     """
-    if preloaded is None:
-        return
-    known = {row.first_seq for row in preloaded}
     for row in rows:
-        if row.flags & 1 and row.body and row.first_seq not in known:
+        if row.flags & 1 and row.body and known is not None and row.first_seq not in known:
             raise StorageDamaged(
                 f"The registration at seq {row.first_seq} of the log is not in its index"
             )

@@ -133,7 +133,7 @@ class NullLink:
         """Return what has ended and was not acknowledged."""
         return msgspec.json.encode(
             [
-                {"job_id": job_id, "attempt": attempt, "tasks": _shown(tasks)}
+                {"job_id": job_id, "attempt": attempt, "tasks": ranges.of(tasks)}
                 for (job_id, attempt), tasks in self._held.items()
             ]
         )
@@ -166,7 +166,7 @@ class NullLink:
             "ns_id": work.ns_id,
             "job_id": work.job_id,
             "attempt": work.attempt,
-            "tasks": _shown(tasks),
+            "tasks": ranges.of(tasks),
             "node_id": self._node_id,
             "epoch": work.epoch,
         }
@@ -350,17 +350,6 @@ class Herd:
 
     def _say(self, line: str) -> None:
         self.said[line] += 1
-
-
-def _shown(tasks: set[int]) -> str:
-    """Return a set as a range list."""
-    spans: list[list[int]] = []
-    for task in sorted(tasks):
-        if spans and spans[-1][1] == task - 1:
-            spans[-1][1] = task
-        else:
-            spans.append([task, task])
-    return ",".join(str(a) if a == b else f"{a}-{b}" for a, b in spans)
 
 
 def _allow_files(wanted: int) -> None:

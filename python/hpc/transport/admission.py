@@ -6,6 +6,7 @@ token's role opens it. So nothing of a body is read for whom it is not.
 
 from __future__ import annotations
 
+import hmac
 import time
 from collections.abc import Mapping
 from typing import Final, NamedTuple
@@ -35,6 +36,31 @@ class Refusal(NamedTuple):
     headers: list[Header]
 
 
+class Recent:
+    """Whom the last request of one connection was admitted as: the next one has the same token.
+
+    So it is not hashed again. A token that expires is looked up each time.
+    """
+
+    __slots__ = ("_header", "_holder")
+
+    def __init__(self) -> None:
+        self._header = b""
+        self._holder: Holder | None = None
+
+    def holder(self, header: bytes) -> Holder | None:
+        """Return whom an `Authorization` names, if it is the last one and still opens something."""
+        holder = self._holder
+        if holder is None or holder.ended.is_set():
+            return None
+        return holder if hmac.compare_digest(header, self._header) else None
+
+    def note(self, header: bytes, holder: Holder) -> None:
+        """Remember whom an `Authorization` names."""
+        if holder.expires_at is None:
+            self._header, self._holder = header, holder
+
+
 class Head(NamedTuple):
     """The head of a request.
 
@@ -44,6 +70,7 @@ class Head(NamedTuple):
         query: As it came.
         headers: By lower-case name.
         peer: Address of whoever sends it, without the port; empty where there is none.
+        recent: Of its connection, where that is known.
     """
 
     method: str
@@ -51,6 +78,7 @@ class Head(NamedTuple):
     query: bytes
     headers: Mapping[bytes, bytes]
     peer: str = ""
+    recent: Recent | None = None
 
 
 class Gate:
@@ -71,12 +99,12 @@ class Gate:
         rule = rule_of(head.path)
         if rule is not None and rule.is_open and not head.query:
             return NOBODY  # they tell nothing but ok; asking them for more needs the token
-        token = token_of(head.headers)
-        holder = self._ports.holder(token)
+        holder = self._holder(head)
         if holder is None:
             self._unauthorized += 1
             wait_s = self._failures.note(head.peer, time.monotonic())
-            return Refusal(*unauthorized(head.peer, wait_s, has_token=bool(token)))
+            has_token = bool(token_of(head.headers))
+            return Refusal(*unauthorized(head.peer, wait_s, has_token=has_token))
         version = head.headers.get(b"hpc-protocol", _VERSION)
         if version.strip() != _VERSION:
             return Refusal(wrong_protocol(version.decode("latin-1"), PROTOCOL_VERSION), _UPGRADE)
@@ -87,6 +115,15 @@ class Gate:
     def figures(self) -> dict[str, int]:
         """Return how many requests were refused since the start, for want of a token or a role."""
         return {"unauthorized": self._unauthorized, "forbidden": self.forbidden}
+
+    def _holder(self, head: Head) -> Holder | None:
+        header = head.headers.get(b"authorization", b"")
+        if head.recent is not None and (known := head.recent.holder(header)):
+            return known
+        holder = self._ports.holder(token_of(head.headers))
+        if head.recent is not None and holder is not None:
+            head.recent.note(header, holder)
+        return holder
 
     def _by_rule(self, head: Head, rule: Rule | None, holder: Holder) -> Holder | Refusal:
         if rule is None:

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 from hpc.problems import problem
 from hpc.protocols import Answer
-from hpc.transport.admission import Head
+from hpc.transport.admission import Head, Recent
 from hpc.transport.asgi import answer_headers
 from hpc.transport.exchange import Exchange
 from hpc.transport.hot_routes import HotRoutes
@@ -148,6 +148,7 @@ class Connection(HttpToolsProtocol):
         """Take what uvicorn hands to a protocol, and the hot routes."""
         super().__init__(config, server_state, app_state, _loop)
         self._hot_routes = hot_routes
+        self._recent = Recent()
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Accept the connection, or refuse it if there are too many."""
@@ -271,6 +272,7 @@ class Connection(HttpToolsProtocol):
             url.query or b"",
             dict(self.headers),
             self.client[0] if self.client else "",
+            self._recent,
         )
         route = self._hot_routes.find(request)
         if route is None:

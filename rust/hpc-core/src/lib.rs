@@ -3,7 +3,7 @@
 //! Pure: no I/O, clock, threads, randomness, PyO3 or `unsafe`. Time enters as an argument.
 #![forbid(unsafe_code)]
 
-/// The version of the protocol that a Hub of this build speaks; it serves this one and the former.
+/// The version of the protocol that a Hub of this build speaks, and the only one that it serves.
 pub const PROTOCOL_VERSION: u32 = 1;
 
 pub mod domain;

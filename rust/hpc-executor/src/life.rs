@@ -7,6 +7,7 @@
 //! What a relay's owner has run before and after it goes the same way and stands in
 //! [`crate::hooks`], which passes a task on to here and takes it back from here.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use hpc_core::lattice::tasks::TaskSet;
@@ -18,7 +19,6 @@ use crate::hooks::{self, Phase};
 use crate::janitor::Chore;
 use crate::limits;
 use crate::orphans::SWEEP_MS_MAX;
-use crate::own_folders::OwnFolder;
 use crate::record::{Cause, Outcome, Reason, Record, Span};
 use crate::slots::Taken;
 use crate::spawn::{self, Failed, Hook, Place};
@@ -61,7 +61,7 @@ pub(crate) struct Task {
     cpus: CpuSet,
     taken: Taken,
     pub captures: [Option<Capture>; 2],
-    own_folder: Option<OwnFolder>,
+    own_folder: Option<PathBuf>,
     started_at: u64,
     ending: Option<Ending>,
     pub over: Option<(Reaped, u64)>,
@@ -236,7 +236,7 @@ impl Board {
         let place = Place {
             node_id: &self.site.node_id,
             task: task.number,
-            own_folder: task.own_folder.as_ref().map(OwnFolder::path),
+            own_folder: task.own_folder.as_deref(),
             own_env: task.lot.own_env(&self.slots.shown(&task.taken)),
             captures: (
                 stdout.as_ref().map(Capture::path),
@@ -478,7 +478,7 @@ impl Board {
             let dirty = if is_swept {
                 self.folders.give(folder)
             } else {
-                Some(folder.path().to_owned())
+                Some(folder)
             };
             if let Some(folder) = dirty {
                 self.janitor.leave(Chore::Remove(folder));

@@ -232,7 +232,7 @@ class SimLink:
         """Return what is running, queued, or ended and not acknowledged."""
         return msgspec.json.encode(
             [
-                {"job_id": job_id, "attempt": attempt, "tasks": _shown(tasks)}
+                {"job_id": job_id, "attempt": attempt, "tasks": ranges.of(tasks)}
                 for (job_id, attempt), tasks in self._holds.items()
                 if tasks
             ]
@@ -441,14 +441,3 @@ def _each(ended: list[tuple[str, int, int, int]]) -> list[tuple[str, int, int]]:
         for job_id, attempt, first, last in ended
         for task in range(first, last + 1)
     ]
-
-
-def _shown(tasks: set[int]) -> str:
-    """Return a set as a range list."""
-    spans: list[list[int]] = []
-    for task in sorted(tasks):
-        if spans and spans[-1][1] == task - 1:
-            spans[-1][1] = task
-        else:
-            spans.append([task, task])
-    return ",".join(str(a) if a == b else f"{a}-{b}" for a, b in spans)
