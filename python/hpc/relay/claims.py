@@ -381,10 +381,16 @@ class Claims:
                 hint="start it again with another --node-id, or with --takeover",
             )
         self.epoch = self._book.reach_epoch(problem.last_epoch + 1)
-        self._tell(
-            f"node {node_id} is held by another relay ({where}); waiting until its lease is lost"
-            "\n\nhint: give another --node-id, or --takeover if that relay is gone for good"
-        )
+        if self._takeover:
+            self._tell(
+                f"node {node_id} is at another relay ({where}) that may run tasks which must never "
+                "overlap; taking over once they have ended, or its lease has"
+            )
+        else:
+            self._tell(
+                f"node {node_id} is held by another relay ({where}); waiting until its lease is "
+                "lost\n\nhint: give another --node-id, or --takeover if that relay is gone for good"
+            )
         return self._taken.next_s()
 
     async def _unknown_namespace(self, problem: Problem) -> float:

@@ -40,7 +40,6 @@ class Checks:
         self._scanned = 0
         self._claims: dict[tuple[str, int, int], set[str]] = defaultdict(set)
         self._submits: Counter[str] = Counter()
-        self._given_up: dict[tuple[str, int], float] = {}
         self._acknowledged: dict[str, None] = {}
         self._sent: dict[str, bytes] = {}
         self._starts: Counter[tuple[str, int, int]] = Counter()
@@ -100,8 +99,6 @@ class Checks:
                     self.say(f"job {job_id} is in the log twice, the second time as {batch_id}")
             case "NodeJoined":
                 self.joined[ctx["node_id"]] = ctx["epoch"]
-            case "NodeLost" if not batch_id.startswith(f"{self._disk.hub_id}:"):
-                self._given_up.setdefault((ctx["node_id"], ctx["epoch"]), self._loop.time())
         settles = event.get("settles") or {}
         for outcome in OUTCOMES:
             for task in ranges.numbers(settles.get(outcome) or ""):
@@ -161,10 +158,7 @@ class Checks:
                     )
 
     def _overlap(self, older: Execution, newer: Execution) -> bool:
-        # Somebody said that the machine is gone for good: nobody waits for its fence.
-        given_up_s = self._given_up.get((older.node_id, older.epoch))
-        is_told = given_up_s is not None and older.began_s <= given_up_s
-        if older.was_frozen or is_told or older.ended_s is None:
+        if older.was_frozen or older.ended_s is None:
             return False
         ended_s = newer.ended_s if newer.ended_s is not None else self._loop.time()
         return min(older.ended_s, ended_s) > max(older.began_s, newer.began_s)

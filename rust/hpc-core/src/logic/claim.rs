@@ -26,7 +26,7 @@ enum Standing {
     Old,
     /// The Hub gave this epoch up.
     Lost(u32),
-    /// Another place is this node.
+    /// Another place is this node, or takes it over.
     Taken(NodeIx),
 }
 
@@ -48,9 +48,10 @@ impl Hub {
                 self.refuse(token, &lost_epoch(&offer.node_id, offer.epoch, last));
                 return Ok(());
             }
-            Standing::Taken(by) => {
-                let problem = self.taken(&offer, by);
+            Standing::Taken(ix) => {
+                let problem = self.taken(ix);
                 self.refuse(token, &problem);
+                self.begin_takeover(ix, &offer);
                 return Ok(());
             }
             Standing::Old => {
@@ -98,10 +99,14 @@ impl Hub {
         if node.place != offer.place && !is_broken(Rule::R23) {
             return match () {
                 () if is_up && !offer.takeover => Standing::Taken(ix),
+                () if offer.epoch > node.epoch && self.has_live_stops(ix) => Standing::Taken(ix),
                 () if offer.epoch > node.epoch => Standing::Join,
                 () if offer.takeover => Standing::Lost(node.epoch),
                 () => Standing::Taken(ix),
             };
+        }
+        if node.taken_by.is_some() {
+            return Standing::Taken(ix);
         }
         match offer.epoch.cmp(&node.epoch) {
             std::cmp::Ordering::Greater => Standing::Join,
@@ -173,13 +178,14 @@ impl Hub {
             node.told.clear();
             node.asked.clear();
             node.reclaim = None;
+            node.taken_by = None;
         }
         if let Some((token, epoch, place)) = former {
             // A claim of the former epoch still waits: it must not renew anybody's fence.
             let problem = if place == offer.place {
                 lost_epoch(&offer.node_id, epoch, offer.epoch)
             } else {
-                self.taken(offer, ix)
+                self.taken(ix)
             };
             self.refuse(token, &problem);
         }
@@ -383,19 +389,19 @@ impl Hub {
         Some((ix, self.state.jobs.get(ix)?))
     }
 
-    fn taken(&self, offer: &Offer, by: NodeIx) -> Problem {
+    /// 409: the node is another place, or will be.
+    pub(super) fn taken(&self, ix: NodeIx) -> Problem {
         let none = Node::new("");
-        let node = self.state.nodes.get(by).unwrap_or(&none);
-        let detail = format!(
-            "Node id `{}` is taken by {} (place {})",
-            offer.node_id, node.host, node.place
-        );
+        let node = self.state.nodes.get(ix).unwrap_or(&none);
+        let joined = (&node.host, &node.place);
+        let (host, place) = node.taken_by.as_ref().map_or(joined, |by| (&by.0, &by.1));
+        let detail = format!("Node id `{}` is taken by {host} (place {place})", node.id);
         let hint = "stop that relay, choose another --node-id, or say --takeover";
         Problem::new(409, "taken", "The node id is taken", detail)
             .hint(hint)
             .with("last_epoch", Value::Int(i64::from(node.epoch)))
-            .with("host", Value::text(node.host.clone()))
-            .with("place", Value::text(node.place.clone()))
+            .with("host", Value::text(host.clone()))
+            .with("place", Value::text(place.clone()))
     }
 }
 

@@ -4,12 +4,16 @@ use super::attempts::NodeIx;
 use super::check::Checked;
 use super::hub::{Fault, Hub, NewEvent, RowWriter, map};
 use super::nodes::NodeState;
+use super::offer::Offer;
 use crate::domain::event::KernelKind;
 use crate::domain::json::Value;
 use crate::mutants::{Rule, is_broken};
 
 /// A node whose epoch an event ends, and why.
 pub(super) type EndedNode = (NodeIx, &'static str);
+
+/// Why attempts are lost whose node a person has given up.
+const ON_REQUEST: &str = "given up on request";
 
 impl Hub {
     /// The shortest lease that a live node was promised; the Hub's own where there is none.
@@ -30,6 +34,7 @@ impl Hub {
                 NodeState::Up if is_broken(Rule::R24) => node.deadline = Some(now),
                 NodeState::Up => node.deadline = Some(now + node.lease_ms),
                 NodeState::Unreachable | NodeState::Left if !node.leases.is_empty() => {
+                    node.deadline = Some(now + node.lease_ms);
                     node.reclaim = Some(now + reclaim_ms);
                 }
                 NodeState::Unreachable | NodeState::Left => {}
@@ -48,8 +53,12 @@ impl Hub {
             .collect();
         for (ix, silent, reclaim) in due {
             let mut row = self.begin_row();
-            if silent {
+            let node = self.state.nodes.get(ix);
+            let is_up = node.is_some_and(|node| node.state == NodeState::Up);
+            if silent && is_up {
                 self.lose_node(&mut row, ix)?;
+            } else if silent {
+                self.lose_stops(&mut row, ix, ON_REQUEST)?;
             }
             if reclaim {
                 self.reclaim(&mut row, ix, "reclaimed: the node did not come back")?;
@@ -72,16 +81,39 @@ impl Hub {
         ]);
         let spec = map([("reason", Value::text("silent for its lease"))]);
         self.record(row, &NewEvent::own("NodeLost", &ctx, &spec))?;
-        for (job, attempt, tasks) in self.leases_of(ix) {
-            if self.state.jobs.live(job).is_some_and(|job| job.stops) {
-                self.lose_attempt(row, ix, job, attempt, &tasks, "its relay was silent")?;
-            }
-        }
+        self.lose_stops(row, ix, "its relay was silent")?;
         self.close_claim(ix);
         if let Some(node) = self.state.nodes.get_mut(ix) {
             node.reclaim = (!node.leases.is_empty()).then_some(reclaim_at);
         }
         Ok(())
+    }
+
+    /// Nothing that must never overlap can live at a node any more: its relay has reached its fence.
+    fn lose_stops(
+        &mut self,
+        row: &mut RowWriter,
+        ix: NodeIx,
+        reason: &'static str,
+    ) -> Result<(), Fault> {
+        for (job, attempt, tasks) in self.leases_of(ix) {
+            if self.state.jobs.live(job).is_some_and(|job| job.stops) {
+                self.lose_attempt(row, ix, job, attempt, &tasks, reason)?;
+            }
+        }
+        if let Some(node) = self.state.nodes.get_mut(ix) {
+            node.deadline = None;
+            node.taken_by = None;
+        }
+        Ok(())
+    }
+
+    /// Whether what must never overlap may live at a node, whoever gives it up: its fence is to come.
+    pub(super) fn has_live_stops(&self, ix: NodeIx) -> bool {
+        let node = self.state.nodes.get(ix);
+        let node = node.filter(|node| node.deadline.is_some());
+        let mut jobs = node.into_iter().flat_map(|node| &node.leases);
+        jobs.any(|job| self.state.jobs.live(*job).is_some_and(|job| job.stops))
     }
 
     fn reclaim(
@@ -90,8 +122,13 @@ impl Hub {
         ix: NodeIx,
         reason: &'static str,
     ) -> Result<(), Fault> {
+        let node = self.state.nodes.get(ix);
+        let is_fenced = node.is_none_or(|node| node.deadline.is_none());
         for (job, attempt, tasks) in self.leases_of(ix) {
-            self.lose_attempt(row, ix, job, attempt, &tasks, reason)?;
+            let stops = self.state.jobs.live(job).is_some_and(|job| job.stops);
+            if is_fenced || !stops {
+                self.lose_attempt(row, ix, job, attempt, &tasks, reason)?;
+            }
         }
         if let Some(node) = self.state.nodes.get_mut(ix) {
             node.reclaim = None;
@@ -103,7 +140,7 @@ impl Hub {
     /// will not come back, or its relay that it has left.
     pub(super) fn node_ended_by(&self, event: &Checked<'_>) -> Option<EndedNode> {
         let reason = match event.kernel? {
-            KernelKind::NodeLost => "given up on request",
+            KernelKind::NodeLost => ON_REQUEST,
             KernelKind::NodeLeft => "its relay left",
             _ => return None,
         };
@@ -112,8 +149,9 @@ impl Hub {
         (event.ctx.int("epoch") == Some(epoch)).then_some((ix, reason))
     }
 
-    /// What follows from the end of nodes: all their attempts are lost now. It stands in a row of
-    /// the Hub's own behind the client's, whose receipt and event ids are those of what was sent.
+    /// What follows from the end of nodes: their attempts are lost now, but those that must never
+    /// overlap once the fence of a relay that may live has come. It stands in a row of the Hub's own
+    /// behind the client's, whose receipt and event ids are those of what was sent.
     pub(super) fn end_nodes(&mut self, ended: Vec<EndedNode>) -> Result<(), Fault> {
         let mut row = self.begin_row();
         for (ix, reason) in ended {
@@ -144,6 +182,20 @@ impl Hub {
         let nodes = self.state.nodes.iter().map(|(_, node)| node);
         let waited_for = nodes.filter(|node| !node.is_drain_due && !node.leases.is_empty());
         waited_for.filter_map(|node| node.drain_deadline).min()
+    }
+
+    /// A relay that takes the name of another waits while that one may run what must never overlap;
+    /// from now on the other is not served, so that its fence comes.
+    pub(super) fn begin_takeover(&mut self, ix: NodeIx, offer: &Offer) {
+        let node = self.state.nodes.get_mut(ix).filter(|_| offer.takeover);
+        let Some(node) = node.filter(|node| node.place != offer.place) else {
+            return;
+        };
+        node.taken_by = Some((offer.host.clone(), offer.place.clone()));
+        if let Some(open) = node.open.take() {
+            let problem = self.taken(ix);
+            self.refuse(open.token, &problem);
+        }
     }
 
     /// A claim that waits is answered 409: its epoch is over.

@@ -137,8 +137,11 @@ pub struct Node {
     pub gone_at: Option<i64>,
     /// Jobs with a lease here.
     pub leases: BTreeSet<JobIx>,
-    /// Volatile: when it is lost, monotonic ms.
+    /// Volatile: until when its relay may believe in its lease, monotonic ms. It is lost then; where
+    /// it was given up on request before, what must never overlap is lost only then.
     pub deadline: Option<i64>,
+    /// Volatile: host and place of the relay that takes its name over, and waits for that time.
+    pub taken_by: Option<(String, String)>,
     /// Volatile: when leases of a lost epoch are given to others, monotonic ms.
     pub reclaim: Option<i64>,
     /// Volatile: when its relay will end, monotonic ms.
@@ -199,6 +202,7 @@ impl Node {
             gone_at: None,
             leases: BTreeSet::new(),
             deadline: None,
+            taken_by: None,
             reclaim: None,
             ends_at: None,
             is_leaving: false,

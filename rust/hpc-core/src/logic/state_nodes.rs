@@ -67,7 +67,9 @@ impl State {
             && node.epoch == entry.ctx.epoch()
         {
             node.state = state;
-            node.deadline = None;
+            if state == NodeState::Left {
+                node.deadline = None; // it has ended all that it ran
+            }
             node.gone_at.get_or_insert(entry.stamp.at);
             node.is_leaving = false;
         }

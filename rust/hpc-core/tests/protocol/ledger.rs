@@ -76,6 +76,13 @@ impl Ledger {
         for row in &turn.rows {
             self.check_row(row, &claims, now);
         }
+        // Who is replaced is refused until the Hub dies, which the log does not say.
+        for claim in inputs.iter().filter(|input| input.verb == "claim") {
+            let claim: Value = serde_json::from_slice(claim.body).unwrap_or_default();
+            if claim["takeover"] == json!(true) {
+                self.last_claims.remove(text(&claim, "node_id"));
+            }
+        }
         for claim in &claims {
             self.hear(claim, now); // the first claim of an epoch counts once it has joined
         }
@@ -101,7 +108,7 @@ impl Ledger {
             let (ctx, spec) = (&event["payload"]["ctx"], &event["payload"]["spec"]);
             let kind = text(event, "kind");
             if kind == "AttemptLost" {
-                self.check_loss(ctx, spec, events, claims, now);
+                self.check_loss(ctx, events, claims, now);
             }
             self.apply_to_node(kind, ctx, spec, now, row.batch_id.starts_with("hub"));
             self.check_forgotten(kind, ctx, spec);

@@ -181,6 +181,46 @@ pub fn fault_28_what_was_given_up_is_adopted_when_it_comes_back() {
     });
 }
 
+/// P5: that a person gives a node up does not end what its relay may run still; what must never overlap
+/// is given to others once the lease has passed since its last claim, the rest at once.
+#[test]
+pub fn fault_28_a_stop_task_of_a_node_that_is_given_up_waits_for_its_fence() {
+    holds_through_restarts(|world| {
+        let (mut a, mut b) = (Puppet::new("a", 2), Puppet::new("b", 2));
+        world.submit_with("j", "0", json!({}), json!({"on_cut_off": "stop"}));
+        world.submit("k", "0");
+        world.take(&mut a);
+        world.pass(LEASE / 2);
+        give_up(world, &a);
+        assert_eq!(world.take(&mut b).grants(), [entry("k", 2, "0")]);
+        world.pass(LEASE / 2 - 1);
+        assert_eq!(world.take(&mut b).grants(), []);
+        world.pass(LEASE);
+        assert_eq!(
+            world.take(&mut b.rejoined()).grants().last(),
+            Some(&entry("j", 2, "0"))
+        );
+    });
+}
+
+/// The same relay may come back with it before that: it is dead, or runs nothing else.
+#[test]
+fn a_stop_task_of_a_node_that_is_given_up_passes_over_to_its_next_epoch() {
+    holds_through_restarts(|world| {
+        let mut a = Puppet::new("a", 1);
+        world.submit_with("j", "0", json!({}), json!({"on_cut_off": "stop"}));
+        world.take(&mut a);
+        give_up(world, &a);
+        let mut again = a.restarted();
+        assert_eq!(world.take(&mut again).grants(), [entry("j", 2, "0")]);
+        give_up(world, &again);
+        let mut again = again.rejoined();
+        assert_eq!(world.take(&mut again).cancels(), []);
+        world.succeeded(&mut again, ("j", 2, "0"), 5);
+        assert_eq!(world.state("j"), "succeeded");
+    });
+}
+
 fn give_up(world: &mut World, puppet: &Puppet) {
     let id = format!("lost-{}-{}", puppet.node, puppet.epoch);
     let ctx = json!({"node_id": puppet.node, "epoch": puppet.epoch});

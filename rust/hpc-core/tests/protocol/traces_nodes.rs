@@ -79,6 +79,60 @@ fn fault_25_a_takeover_replaces_a_live_relay() {
     });
 }
 
+/// P5: a takeover waits while the other may run what must never overlap. That one is replaced at once,
+/// and its fence comes; where it says that it has ended all, nobody waits for that.
+#[test]
+fn fault_25_a_takeover_waits_for_the_fence_of_stop_tasks() {
+    let mut world = World::new();
+    let mut a = Puppet::new("a", 1);
+    world.submit_with("j", "0", json!({}), json!({"on_cut_off": "stop"}));
+    world.take(&mut a);
+    world.open(&mut a);
+    let mut copy = a.copied("other");
+    copy.takeover = true;
+    let waits = world.claim(&mut copy);
+    assert_eq!((waits.status, &waits.body["code"]), (409, &json!("taken")));
+    assert_eq!(waits.body["place"], "place-a");
+    let replaced = world.poll(&mut a).unwrap();
+    for mut former in [a.clone(), a.restarted()] {
+        let again = world.claim(&mut former);
+        for refused in [&replaced, &again] {
+            let code = (refused.status, &refused.body["code"]);
+            assert_eq!(code, (409, &json!("taken")));
+            assert_eq!(refused.body["place"], "other");
+        }
+    }
+    world.pass(LEASE - 1);
+    assert_eq!(world.claim(&mut copy).status, 409);
+    world.pass(1);
+    assert_eq!(world.take(&mut copy).grants(), [entry("j", 2, "0")]);
+    // The next one: the former says that what it ran is over.
+    let mut third = copy.copied("third");
+    assert_eq!(world.claim(&mut third).status, 409);
+    world.returned(&mut copy, ("j", 2, "0"), "drain");
+    assert_eq!(world.take(&mut third).grants(), [entry("j", 3, "0")]);
+}
+
+/// P5: a Hub that is killed meanwhile gives the former a whole lease, and does not serve it either.
+#[test]
+fn fault_25_a_takeover_outlives_the_hub() {
+    let mut world = World::new();
+    let mut a = Puppet::new("a", 1);
+    world.submit_with("j", "0", json!({}), json!({"on_cut_off": "stop"}));
+    world.take(&mut a);
+    let mut copy = a.copied("other");
+    copy.takeover = true;
+    world.claim(&mut copy);
+    world.pass(LEASE / 2);
+    world.kill_hub();
+    assert_eq!(world.claim(&mut copy).status, 409);
+    assert_eq!(world.claim(&mut a).status, 409);
+    world.pass(LEASE - 1);
+    assert_eq!(world.claim(&mut copy).status, 409);
+    world.pass(1);
+    assert_eq!(world.take(&mut copy).grants(), [entry("j", 2, "0")]);
+}
+
 /// R22: a claim of an epoch that is over, or of another session under this one, is refused.
 #[test]
 pub fn an_epoch_belongs_to_one_session_and_ends_with_the_next() {

@@ -9,6 +9,9 @@ pub(super) struct NodeTimes {
     /// When the newest claim of the epoch came.
     pub(super) heard: i64,
     pub(super) newest_n: i64,
+    pub(super) place: String,
+    /// Whether it has said that it ended all it ran.
+    pub(super) has_left: bool,
     /// When it was committed as lost, and whether on request.
     pub(super) lost: Option<(i64, bool)>,
 }
@@ -41,18 +44,21 @@ impl Ledger {
     }
 
     /// P13: no attempt is given up while its relay holds it and its lease lives.
-    pub(super) fn check_loss(
-        &self,
-        ctx: &Value,
-        spec: &Value,
-        row: &[Value],
-        claims: &[Value],
-        now: i64,
-    ) {
+    pub(super) fn check_loss(&self, ctx: &Value, row: &[Value], claims: &[Value], now: i64) {
         let id = text(ctx, "node_id");
         let joined = row.iter().find(|event| {
             text(event, "kind") == "NodeJoined" && text(&event["payload"]["ctx"], "node_id") == id
         });
+        // P5: whoever gives it up, what must never overlap is lost once the fence of its relay has come.
+        let node = &self.nodes[id];
+        let is_fenced = now >= node.heard.max(self.hub_started) + node.lease;
+        let is_elsewhere =
+            joined.is_none_or(|joined| joined["payload"]["spec"]["place"] != *node.place);
+        let stops = self.terms[text(ctx, "job_id")].stops;
+        assert!(
+            !stops || is_fenced || node.has_left || !is_elsewhere,
+            "P5: {ctx} must never overlap, and its relay may live"
+        );
         if let Some(joined) = joined {
             let epoch = &joined["payload"]["ctx"]["epoch"];
             assert!(
@@ -77,9 +83,8 @@ impl Ledger {
             panic!("P13: {ctx} is given up, and the lease of {id} lives");
         };
         let is_due = now >= at.max(self.hub_started) + self.reclaim;
-        let is_stop = text(spec, "reason") == "its relay was silent";
         assert!(
-            on_request || is_stop || is_due,
+            on_request || stops || is_due,
             "finish: {ctx} is given up before its time"
         );
     }
@@ -106,6 +111,7 @@ impl Ledger {
                     epoch,
                     lease: spec["lease_ms"].as_i64().unwrap_or(lease),
                     heard: now,
+                    place: text(spec, "place").to_owned(),
                     ..NodeTimes::default()
                 };
             }
@@ -117,7 +123,10 @@ impl Ledger {
                 );
                 node.lost = Some((now, !is_own));
             }
-            "NodeLeft" if epoch == node.epoch => node.lost = Some((now, true)),
+            "NodeLeft" if epoch == node.epoch => {
+                node.lost = Some((now, true));
+                node.has_left = true;
+            }
             _ => {}
         }
     }

@@ -31,6 +31,8 @@ pub(super) struct Terms {
     pub(super) retry_on: Option<Vec<Value>>,
     pub(super) max_fails: Option<usize>,
     pub(super) throttle: Option<usize>,
+    /// Two of its executions must never overlap.
+    pub(super) stops: bool,
     /// Condition and job.
     pub(super) after: Vec<(&'static str, String)>,
     pub(super) by_task: bool,
@@ -56,6 +58,7 @@ impl Terms {
             retry_on: spec["retry_on"].as_array().cloned(),
             max_fails: count("max_fails"),
             throttle: count("throttle"),
+            stops: spec["on_cut_off"] == "stop",
             after,
             by_task: ctx["after_task"] == json!(true),
             holds: Vec::new(),
