@@ -63,6 +63,23 @@ def test_reports_survive_the_supervisor_with_a_torn_last_record(tmp_path: Path) 
     asyncio.run(scenario())
 
 
+def test_fault_48_the_start_of_what_is_tried_again_is_told_at_once(tmp_path: Path) -> None:
+    """A task that takes its relay down counts only if the Hub knows that it had started; a first
+    attempt waits for company, since most are the last."""
+
+    async def scenario() -> None:
+        async with relay(tmp_path) as taken:
+            taken.link.run([shell("sleep 0.01", attempt=2)])
+            await taken.end(attempt=2)
+            kinds = [
+                [event["kind"] for event in json.loads(batch.body)["events"]]
+                for batch in taken.batches
+            ]
+            assert kinds == [["JobStarted"], ["JobFinished"]]
+
+    asyncio.run(scenario())
+
+
 def test_a_number_never_stands_before_other_reports(tmp_path: Path) -> None:
     """A power cut may take the record of a batch that was sent; what it held is told by the next
     session, and the Hub is told some of it twice."""

@@ -60,8 +60,15 @@ pub enum News {
     None,
     /// Only starts: they may wait for company.
     Starts,
+    /// The start of what did not succeed before, at once: it may be what took a relay down, and
+    /// counts so only if the Hub knows that it had started.
+    Again,
     /// An end: at once.
     Ends,
+}
+
+fn is_again(item: &Item) -> bool {
+    matches!(item, Item::Record(Record::Started { lease, .. }) if lease.attempt > 1)
 }
 
 /// The outbox of one session.
@@ -306,6 +313,7 @@ impl Outbox {
         match (&self.in_flight, self.pending_ends) {
             (Some(_), _) => News::None,
             (None, 0) if self.pending.is_empty() => News::None,
+            (None, _) if self.pending.iter().any(is_again) => News::Again,
             (None, 0) => News::Starts,
             _ => News::Ends,
         }

@@ -454,7 +454,7 @@ impl Supervisor {
     fn make_batches(&mut self) -> io::Result<()> {
         match self.board.outbox.news() {
             News::Ends if self.ends_may_wait() => {}
-            News::Ends => {
+            News::Ends | News::Again => {
                 self.ends_ms = None;
                 self.board.outbox.make_batch()?;
             }
