@@ -76,6 +76,8 @@ class HubClock:
 class NoOutputs:
     """Tasks of a simulation print nothing."""
 
+    ahead_ms = 0
+
     def append(self, packs: object) -> list[Stored]:
         """There are none."""
         raise AssertionError("no task of a simulation has output")
