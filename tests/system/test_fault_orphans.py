@@ -78,7 +78,8 @@ def test_fault_54_nothing_outlives_who_is_killed(tmp_path: Path, killed: str, cg
     """Any one, or two with the relay, in either order: children, sessions and daemons are gone."""
 
     async def scenario() -> None:
-        for turn in range(3):
+        # Of two the second dies while it hears of the first, or has just: that is tried more often.
+        for turn in range(3 if {"relay", "supervisor"} <= {*killed.split()} else 1):
             place = tmp_path / f"t{turn}"
             with _running(place, cgroup) as pids:
                 for name in ("daemon", "child", "session", "bare"):
