@@ -41,6 +41,8 @@ class HandClock:
 class NoOutputs:
     """Stores nothing."""
 
+    ahead_ms = 0
+
     def append(self, packs: Sequence[bytes]) -> list[Stored]:
         raise AssertionError("no output is sent here")
 

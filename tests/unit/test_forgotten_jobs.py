@@ -134,11 +134,11 @@ def test_a_full_disk_leaves_a_hub_that_forgets_time_to_be_read() -> None:
     """Each failed append costs a replay, and no request has caused it: reads come in between."""
     clock = HandClock()
     log = FullLog(MemoryDisk())
-    with kept(lambda: log, clock, keep_jobs_ms=DAY_MS) as hub:
+    with kept(lambda: log, clock, keep_jobs_ms=HOUR_MS) as hub:
         hub.register("keep")
         hub.submit("j")
         hub.request("CancelJob", "j")
-        clock.move(2 * DAY_MS)
+        clock.move(2 * HOUR_MS)
         assert state(hub, "j") == "cancelled"
         assert len(hub.engines) == 2, "it has tried"
         clock.move(59_000)

@@ -243,3 +243,18 @@ def test_a_lost_index_brings_nothing_back(tmp_path: Path) -> None:
         again = folder.known()
         assert again[-len(known) :] == known
         assert folder.store.removed_before_ms is not None
+
+
+def test_fault_46_what_only_a_clock_that_jumped_calls_old_is_kept(tmp_path: Path) -> None:
+    """The engine says by how much it has; output that is gone does not come back."""
+    with closing(Folder(tmp_path, keep_ms=30 * DAY_MS)) as folder:
+        for task in range(5):
+            folder.put(task)
+        folder.clock.now_ms += 100 * DAY_MS
+        folder.store.ahead_ms = 100 * DAY_MS
+        folder.put(5)
+        assert folder.known() == [0, 1, 2, 3, 4, 5]
+        folder.store.ahead_ms = 0  # it is believed
+        folder.put(6)
+        folder.put(7)
+        assert 0 not in folder.known()

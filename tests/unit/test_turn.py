@@ -188,6 +188,25 @@ def test_a_client_that_leaves_is_told_to_the_engine() -> None:
     with_rig(test)
 
 
+def test_fault_46_a_clock_that_has_jumped_is_said_once_and_makes_no_output_old(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """It may be wrong: whoever reads the sentence has a day to set it right."""
+
+    async def test(rig: Rig) -> None:
+        rig.engine.ahead_ms = 100 * 86_400_000
+        await rig.asked("jobs")
+        await rig.asked("jobs")
+        assert rig.outputs.ahead_ms == rig.engine.ahead_ms
+        rig.engine.ahead_ms = 0
+        await rig.asked("jobs")
+        assert rig.outputs.ahead_ms == 0
+
+    with_rig(test)
+    said = capsys.readouterr().err
+    assert said.count("the clock has gone ahead by 100.0 days; nothing is forgotten") == 1
+
+
 def test_the_thread_wakes_when_the_engine_says_and_not_before() -> None:
     """Leases expire on time in a Hub to which nobody speaks; an idle Hub does not wake at all."""
 

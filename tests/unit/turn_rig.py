@@ -31,6 +31,7 @@ class Step:
     replies: list[tuple[int, int, bytes]] = field(default_factory=list)
     pokes: list[tuple[str, int]] = field(default_factory=list)
     wake_ms: int | None = None
+    ahead_ms: int = 0
     build_from: int | None = None
 
 
@@ -45,6 +46,7 @@ class ScriptedEngine:
         self.builds: list[int] = []
         self.recalled: list[LogRow] = []
         self.wake_ms: int | None = None
+        self.ahead_ms = 0
         self.build_from: int | None = None
         self.before_step: Callable[[list[Input]], None] = lambda _: None
 
@@ -58,7 +60,7 @@ class ScriptedEngine:
         self.threads.append(threading.get_ident())
         self.steps.append([one[1] for one in inputs])
         self.builds.append(len(build))
-        step = Step(wake_ms=self.wake_ms, build_from=self.build_from)
+        step = Step(wake_ms=self.wake_ms, ahead_ms=self.ahead_ms, build_from=self.build_from)
         self.build_from = None
         for token, verb, _, body, _ in inputs:
             if verb in ("ingest", "control"):
@@ -112,6 +114,8 @@ class ManualClock:
 
 class MemoryOutputs:
     """Output packs in memory."""
+
+    ahead_ms = 0
 
     def __init__(self) -> None:
         self.packs: list[bytes] = []

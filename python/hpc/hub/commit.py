@@ -88,6 +88,11 @@ class EngineTurn(Protocol):
         ...
 
     @property
+    def ahead_ms(self) -> int:
+        """How far the wall clock has jumped ahead of the time of ages; 0 where it is believed."""
+        ...
+
+    @property
     def build_from(self) -> int | None:
         """Seq from which the next step wants events, or None."""
         ...
@@ -108,7 +113,13 @@ class Engine(KeptEngine, Protocol):
 
 
 class Outputs(Protocol):
-    """The part of the output store that a turn writes to."""
+    """The part of the output store that a turn writes to.
+
+    Attributes:
+        ahead_ms: How far the wall clock is ahead of the time by which output gets old.
+    """
+
+    ahead_ms: int
 
     def append(self, packs: Sequence[bytes]) -> list[Stored]:
         """Store packs and sync them once; for each its answer and the jobs in it."""
@@ -482,6 +493,9 @@ class Committer:
             outcome.answers.append((token, Answer(status, body)))
         outcome.pokes += turn.pokes
         self._wake_ms = turn.wake_ms
+        if turn.ahead_ms and not self._outputs.ahead_ms:
+            _say_ahead(turn.ahead_ms)
+        self._outputs.ahead_ms = turn.ahead_ms
         self._build_from = turn.build_from
 
     def _later(self, rest: Callable[[Outcome], None], outcome: Outcome) -> None:
@@ -571,3 +585,12 @@ def _by_token(inputs: list[Input]) -> dict[int, Input]:
 
 def _gone_token(one: Input) -> int:
     return int(one[2].removeprefix("token="))
+
+
+def _say_ahead(ahead_ms: int) -> None:
+    days = ahead_ms / 86_400_000
+    print(
+        f"hub: the clock has gone ahead by {days:.1f} days; nothing is forgotten for its age until "
+        "that has stood for a day. If it is wrong, set it right before",
+        file=sys.stderr,
+    )

@@ -86,7 +86,11 @@ class StreamView(NamedTuple):
 
 
 class OutputStore:
-    """The output of tasks in the folder `outputs` of a Hub's data folder."""
+    """The output of tasks in the folder `outputs` of a Hub's data folder.
+
+    Attributes:
+        ahead_ms: How far the wall clock is ahead of the time by which output gets old.
+    """
 
     def __init__(
         self,
@@ -115,6 +119,7 @@ class OutputStore:
         self._marks: dict[Key, tuple[int, int]] = {}
         self._keep_ms, self._quota_bytes = keep_ms, quota_bytes
         self._wall_ms = (clock or SystemClock()).wall_ms
+        self.ahead_ms = 0
         with self._translated("opened"):
             if not self._folder.exists():
                 self._folder.mkdir(mode=0o700)
@@ -276,7 +281,7 @@ class OutputStore:
         full_bytes = sum(self._sizes[number] for number in full)
         gone: list[int] = []
         for number in full:
-            is_old = now_ms - self._packs.mtime_ms(number) > self._keep_ms
+            is_old = now_ms - self.ahead_ms - self._packs.mtime_ms(number) > self._keep_ms
             if not (is_old or full_bytes > self._quota_bytes):
                 break
             left -= self._index.forget_streams(number, left)

@@ -227,6 +227,11 @@ impl Turn {
     }
 
     #[getter]
+    fn ahead_ms(&self) -> i64 {
+        self.0.ahead_ms
+    }
+
+    #[getter]
     fn build_from(&self) -> Option<u64> {
         self.0.build_from
     }

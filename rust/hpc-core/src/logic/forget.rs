@@ -124,7 +124,7 @@ impl Hub {
         let Some(keep_ms) = keep_ms else {
             return Ok(());
         };
-        let before = self.now.wall.saturating_sub(keep_ms);
+        let before = self.calendar.at().saturating_sub(keep_ms);
         let mut row = self.begin_row();
         for _ in 0..FORGOTTEN_MAX {
             let Some(ix) = self.state.take_older(before) else {
@@ -151,8 +151,9 @@ impl Hub {
     pub(super) fn next_forgotten(&self) -> Option<i64> {
         let Reverse((ended, _)) = *self.state.ages.as_ref()?.peek()?;
         let due = ended.saturating_add(self.keep_ms?).saturating_add(1);
-        let left = due.saturating_sub(self.now.wall).max(0);
-        Some(self.now.mono.saturating_add(left).max(self.forget_from))
+        let left = due.saturating_sub(self.calendar.at()).max(0);
+        let at = self.now.mono.saturating_add(left).max(self.forget_from);
+        Some(self.calendar.believed_at().map_or(at, |then| at.min(then)))
     }
 
     /// Writes into a request to forget a job what became of it; into one that cannot be followed any

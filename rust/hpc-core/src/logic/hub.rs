@@ -9,6 +9,7 @@ use std::fmt;
 use super::attempts::Settles;
 use super::await_job::HeldRead;
 use super::build::Builder;
+use super::calendar::Calendar;
 use super::check::Checked;
 use super::pull::HeldPull;
 use super::receipts::Receipts;
@@ -83,6 +84,9 @@ pub struct Turn {
     pub wake: Option<i64>,
     /// From where a generator wants the log.
     pub build_from: Option<u64>,
+    /// By how much the wall clock is ahead of the time by which ages are measured, ms: 0, or more
+    /// than a day.
+    pub ahead_ms: i64,
 }
 
 /// A mistake of ours, or a damaged log; the Hub must not go on.
@@ -119,6 +123,8 @@ pub struct Hub {
     pub(super) stamp: Stamp,
     /// See [`Hub::steady`].
     pub(super) steady: i64,
+    /// By which ages are measured.
+    pub(super) calendar: Calendar,
     pub(super) wake: Option<i64>,
     /// Of the log, for generators that are being built.
     pub(super) builder: Builder,
@@ -175,6 +181,7 @@ impl Hub {
             chain: [0; 32],
             stamp: Stamp::default(),
             steady: 0,
+            calendar: Calendar::default(),
             wake: None,
             builder: Builder::default(),
             advanced: Vec::new(),
@@ -226,7 +233,9 @@ impl Hub {
         let passed = now.mono.saturating_sub(self.now.mono).max(0);
         self.steady = self.steady().saturating_add(passed);
         self.now = now;
+        self.calendar.look(now);
         self.turn = Turn::default();
+        self.turn.ahead_ms = self.calendar.ahead_ms(now);
         self.advanced.clear();
         let recorded_bytes = std::mem::take(&mut self.recorded_bytes);
         // A turn that is late by more than a quarter of a lease slept: nobody could renew

@@ -12,7 +12,7 @@ use super::queue::JobIx;
 use super::receipts::{Receipt, half};
 use crate::domain::batch_text::BatchText;
 use crate::domain::entry::Digest;
-use crate::domain::event::{BATCH_EVENTS_MAX, EVENT_BYTES_MAX, KernelKind};
+use crate::domain::event::{BATCH_EVENTS_MAX, Ctx, EVENT_BYTES_MAX, KernelKind};
 use crate::domain::ids::{BatchId, OWN_ID_SIGN};
 use crate::domain::json::{Map, Value};
 use crate::domain::json_write::{ObjectWriter, write_str};
@@ -26,6 +26,9 @@ pub const BODY_BYTES_MAX: usize = 64 << 20;
 
 /// The most jobs that are not over, of all tokens: each takes some 300 bytes of memory while it waits.
 pub const JOBS_GOING_ON_MAX: usize = 4_000_000;
+
+/// What a relay's clock may differ by before its failures are timed by the Hub's, ms.
+const SKEW_MS: i64 = 500;
 
 impl Hub {
     /// Answers one ingest.
@@ -235,10 +238,27 @@ impl Hub {
             if event.kernel == Some(KernelKind::ForgetJob) {
                 self.name_outcome(&mut event);
             }
+            if event.kernel == Some(KernelKind::JobFinished) {
+                self.name_hearing(&mut event);
+            }
             ended.extend(self.node_ended_by(&event));
             self.record(row, &event.to_record())?;
         }
         Ok((jobs, ended))
+    }
+
+    /// Writes into a report when it was heard, where a back-off counts from it and its relay's clock
+    /// goes otherwise than the Hub's, or it comes late: by that time nothing would wait, or for long.
+    fn name_hearing(&self, event: &mut Checked<'_>) {
+        let job_id = Ctx::new(&event.ctx).job_id();
+        let ix = job_id.and_then(|id| self.state.jobs.find(id));
+        let job = ix.and_then(|ix| self.state.jobs.get(ix));
+        let may_retry =
+            job.is_some_and(|job| job.gate.as_ref().is_some_and(|gate| gate.retries > 0));
+        let now = self.steady();
+        if may_retry && event.at.is_some_and(|at| (now - at).abs() > SKEW_MS) {
+            event.spec.insert("heard_at", Value::Int(now));
+        }
     }
 
     /// Remembers a receipt under its batch id, and its number where it has one. Nobody can ask for

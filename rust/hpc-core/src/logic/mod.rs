@@ -41,6 +41,7 @@ mod attempts_codec;
 mod await_job;
 mod backlog;
 mod build;
+mod calendar;
 pub mod check;
 mod check_after;
 pub mod claim;

@@ -6,6 +6,7 @@
 //! that comes late, before anybody is answered. The chain is verified row by row.
 
 use super::attempts::Settles;
+use super::calendar::Calendar;
 use super::hub::{Fault, Hub, Now, damaged};
 use super::receipts::{Receipt, half};
 use super::state::LogEvent;
@@ -200,6 +201,7 @@ impl Hub {
         self.state.is_replay = false;
         self.now = now;
         self.steady = now.wall.max(self.stamp.at);
+        self.calendar = Calendar::start(now, self.stamp.at);
         self.renew_all();
         self.start_ages();
         self.wake = self.next_wake();

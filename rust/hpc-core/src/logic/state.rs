@@ -413,7 +413,8 @@ impl State {
                         again.subtract(&settles.tasks.all());
                         again = job.unsettled_among(&again);
                         if !ending.is_ok() && !again.is_empty() {
-                            job.retry(attempt, &again, entry.stamp.at);
+                            let heard_at = entry.spec.int("heard_at");
+                            job.retry(attempt, &again, heard_at.unwrap_or(entry.stamp.at));
                         }
                     }
                     let rest = settles.tasks.of(Outcome::Cancelled).clone();

@@ -260,6 +260,47 @@ fn jobs_are_forgotten_for_their_age() {
     world.check_replay();
 }
 
+/// Row 46: what is forgotten is gone for good, so a clock that jumps ahead is believed only once that
+/// has stood for a day, in a run and over a start; by less than a day at once.
+#[test]
+fn fault_46_a_clock_that_jumps_ahead_forgets_nothing_for_a_day() {
+    const DAY: i64 = 86_400_000;
+    for over_a_start in [false, true] {
+        let mut world = World::new();
+        ended(&mut world);
+        world.hub.keep_jobs(Some(90 * DAY));
+        world.hub.start(world.now);
+        let forgotten = |world: &World| world.hub.state().jobs.forgotten_len();
+        let ahead = |world: &World| {
+            let turn = world.hub.clone().step(&[], world.now, &[]);
+            turn.unwrap().ahead_ms
+        };
+        world.set_clock_back(-100 * DAY);
+        if over_a_start {
+            world.hub.start(world.now);
+        }
+        world.step();
+        world.freeze(120_000);
+        assert_eq!(ahead(&world), 100 * DAY);
+        world.freeze(DAY - 240_000);
+        world.step();
+        assert_eq!(forgotten(&world), 0);
+        // Set right again, and wrong again: a day counts from the newest jump.
+        world.set_clock_back(100 * DAY);
+        world.step();
+        assert_eq!(ahead(&world), 0);
+        world.set_clock_back(-100 * DAY);
+        world.step();
+        world.freeze(DAY - 1);
+        world.step();
+        assert_eq!(forgotten(&world), 0);
+        world.freeze(2);
+        world.step();
+        assert_eq!(ahead(&world), 0);
+        assert_eq!(forgotten(&world), 3);
+    }
+}
+
 #[test]
 fn many_old_jobs_are_forgotten_over_several_turns() {
     let mut world = World::new();

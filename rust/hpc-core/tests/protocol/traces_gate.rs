@@ -250,6 +250,30 @@ fn fault_46_a_clock_that_is_set_back_delays_no_retry() {
     assert_eq!(world.take(&mut a).grants(), [entry("j", 2, "0")]);
 }
 
+/// Row 47: nor does it count whose clock a relay has: a task waits from when its failure was heard.
+#[test]
+fn fault_47_a_relay_behind_or_ahead_waits_as_long_as_any() {
+    for skew in [-86_400_000, -3_600_000, -2_000, 3_600_000] {
+        let mut world = World::new();
+        let mut a = Puppet::new("a", 1);
+        world.submit_with("j", "0", json!({}), json!({"retries": 1}));
+        world.take(&mut a);
+        let at = world.now.wall + skew;
+        let ctx = json!({"ns_id": "batch", "job_id": "j", "node_id": "a", "tasks": "0",
+                         "attempt": 1, "epoch": 1});
+        let payload = json!({"ctx": ctx, "spec": {"exit_code": 7}});
+        let event = json!({"kind": "JobFinished", "at": at, "payload": payload});
+        let told = world.ask("ingest", "", &json!({"id": "s/1", "events": [event]}));
+        assert_eq!(told.status, 200, "{}", told.body);
+        a.holds.clear();
+        world.pass(900);
+        assert_eq!(world.take(&mut a).grants(), [], "{skew}");
+        world.pass(200);
+        assert_eq!(world.take(&mut a).grants(), [entry("j", 2, "0")], "{skew}");
+        world.check_replay();
+    }
+}
+
 /// Only what `retry_on` lists is tried again, by cause or by exit code.
 #[test]
 fn only_listed_causes_are_tried_again() {
