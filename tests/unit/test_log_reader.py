@@ -36,6 +36,7 @@ class Step:
         self.replies: list[tuple[int, int, bytes]] = []
         self.pokes: list[tuple[str, int]] = []
         self.wake_ms: int | None = None
+        self.ahead_ms = 0
         self.build_from: int | None = None
 
 

@@ -131,6 +131,10 @@ impl Hub {
         });
     }
 
+    fn believe_clock(&self) {
+        self.lock().believe_clock();
+    }
+
     #[pyo3(signature = (inputs, *, wall_ms, mono_ms, build = Vec::new()))]
     fn step(
         &self,

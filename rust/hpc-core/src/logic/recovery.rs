@@ -206,4 +206,9 @@ impl Hub {
         self.start_ages();
         self.wake = self.next_wake();
     }
+
+    /// A person says that the clock is right, however far it is from the log's newest stamp.
+    pub fn believe_clock(&mut self) {
+        self.calendar = Calendar::start(self.now, 0);
+    }
 }
