@@ -76,9 +76,6 @@ fn decode_whole(body: &[u8], is_own: bool, depth_max: usize) -> Result<Value<'_>
 /// The most digits of an integer that 64 bits surely hold.
 const SAFE_DIGITS: usize = 18;
 
-/// Pairs that a map has room for at first; most have no more.
-const PAIRS_RESERVED: usize = 8;
-
 struct Decoder<'b> {
     bytes: &'b [u8],
     /// The same, where all of it is known to be UTF-8.
@@ -89,6 +86,10 @@ struct Decoder<'b> {
     /// Whether floats and escapes are canonical as they stand.
     is_own: bool,
     depth_max: usize,
+    /// The pairs and the items so far of what is open: each map and list is then made as large as it
+    /// is, and a batch of a thousand events stays in the cache.
+    pairs: Vec<(Cow<'b, str>, Value<'b>)>,
+    items: Vec<Value<'b>>,
 }
 
 impl<'b> Decoder<'b> {
@@ -100,6 +101,8 @@ impl<'b> Decoder<'b> {
             deviations: 0,
             is_own,
             depth_max: DEPTH_MAX,
+            pairs: Vec::new(),
+            items: Vec::new(),
         }
     }
 
@@ -191,18 +194,19 @@ impl<'b> Decoder<'b> {
     }
 
     fn list(&mut self, depth: usize) -> Result<Vec<Value<'b>>, String> {
-        let mut list = Vec::new();
+        let base = self.items.len();
         self.space();
         if self.eat(b']') {
-            return Ok(list);
+            return Ok(Vec::new());
         }
         loop {
-            list.push(self.value(depth)?);
+            let item = self.value(depth)?;
+            self.items.push(item);
             self.space();
             if self.eat(b',') {
                 self.space();
             } else if self.eat(b']') {
-                return Ok(list);
+                return Ok(self.items.drain(base..).collect());
             } else {
                 return Err(self.refuse("`,` or `]`"));
             }
@@ -212,10 +216,9 @@ impl<'b> Decoder<'b> {
     /// The map whose brace was read.
     fn map(&mut self, depth: usize) -> Result<Map<'b>, String> {
         let (start, deviations) = (self.at - 1, self.deviations);
-        let mut pairs = Vec::new();
+        let base = self.pairs.len();
         self.space();
         if !self.eat(b'}') {
-            pairs.reserve_exact(PAIRS_RESERVED);
             loop {
                 if !self.eat(b'"') {
                     return Err(self.refuse("a key in quotes"));
@@ -226,7 +229,8 @@ impl<'b> Decoder<'b> {
                     return Err(self.refuse("`:`"));
                 }
                 self.space();
-                pairs.push((key, self.value(depth)?));
+                let value = self.value(depth)?;
+                self.pairs.push((key, value));
                 self.space();
                 if self.eat(b',') {
                     self.space();
@@ -237,6 +241,7 @@ impl<'b> Decoder<'b> {
                 }
             }
         }
+        let pairs = self.pairs.drain(base..).collect();
         let mut map = match Map::from_sorted(pairs) {
             Ok(map) => map,
             Err(pairs) => {

@@ -150,13 +150,16 @@ pub(super) struct RowWriter {
     job_ids: Vec<String>,
 }
 
-/// About what an event takes in the body of a row, beside ctx and spec.
-const FRAME_BYTES: usize = 64;
+/// What an event of a short kind takes in the body of a row, beside ctx and spec.
+const FRAME_BYTES: usize = 96;
+
+/// About what a ctx or a spec takes that has no text yet.
+const PART_BYTES: usize = 64;
 
 impl RowWriter {
     /// Makes room for events whose texts are there: a long body that grows by and by is copied often.
     pub fn reserve(&mut self, events: &[Checked<'_>]) {
-        let length = |map: &Map<'_>| map.text().map_or(0, str::len);
+        let length = |map: &Map<'_>| map.text().map_or(PART_BYTES, str::len);
         let texts = events.iter().map(|of| length(&of.ctx) + length(&of.spec));
         self.body
             .reserve(texts.sum::<usize>() + FRAME_BYTES * events.len());
