@@ -60,6 +60,10 @@ class LogReader(Protocol):
     hub_id: str
     """Made at random when the log is created; another id is another Hub."""
 
+    lineage: str
+    """The same, or another name in a log that was put back from a copy: readers may have cursors
+    beyond it."""
+
     def head(self) -> LogHead:
         """Return the end of the log."""
         ...

@@ -47,9 +47,9 @@ OPEN_FILES: Final = 16_384
 """Connections and the log's files; the soft limit is raised to it where the hard one allows."""
 
 LARGE_BLOCK_BYTES: Final = 1024 * 1024
-"""Blocks from which on the C library gives memory back as it is freed: more than the body of a batch of a
-thousand, whose pages would be asked for anew each time. It begins with less and raises it by itself without a
-bound, after which tables that are gone stay as holes."""
+"""Blocks from which on the C library gives memory back as it is freed: more than the body of a
+batch of a thousand, whose pages would be asked for anew each time. It begins with less and raises
+it by itself without a bound, after which tables that are gone stay as holes."""
 
 M_MMAP_THRESHOLD: Final = -3
 """The parameter's number for glibc's `mallopt`."""

@@ -64,6 +64,7 @@ def recover(
             lease_ms=lease_ms,
             reclaim_ms=reclaim_ms,
             keep_jobs_ms=keep_jobs_ms,
+            lineage=log.lineage,
         )
 
     quarantine = quarantine or Quarantine()

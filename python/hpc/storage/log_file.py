@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import uuid
 from pathlib import Path
 from typing import Any, Final
 
@@ -236,6 +237,20 @@ def hub_id_of(path: Path, db: apsw.Connection) -> str:
     if not found or not isinstance(found[0][0], str):
         raise StorageDamaged(f"Log `{path}` does not say which Hub it is of", hint=DAMAGED_HINT)
     return str(found[0][0])
+
+
+def lineage_of(path: Path, db: apsw.Connection) -> str | None:
+    """Return the name of the history that began when a log was put back; None: it never was."""
+    with translated(path, "read"):
+        found: list[Any] = db.execute("SELECT value FROM meta WHERE key = 'lineage'").fetchall()
+    return str(found[0][0]) if found else None
+
+
+def begin_lineage(path: Path, hub_id: str) -> None:
+    """Say in a log that is put back that its history goes on otherwise from here."""
+    with translated(path, "written"), contextlib.closing(apsw.Connection(str(path))) as db, db:
+        lineage = f"{hub_id}-{uuid.uuid4().hex[:8]}"
+        db.execute("INSERT OR REPLACE INTO meta VALUES ('lineage', ?)", (lineage,))
 
 
 def check_marker(data: Path, hub_id: str) -> None:

@@ -30,7 +30,7 @@ class MemoryDisk:
     """
 
     def __init__(self, hub_id: str | None = None, *, capacity_bytes: int = sys.maxsize) -> None:
-        self.hub_id = hub_id or uuid.uuid4().hex
+        self.hub_id = self.lineage = hub_id or uuid.uuid4().hex
         self.capacity_bytes = capacity_bytes
         self.held = False
         self.rows: list[LogRow] = []
@@ -61,7 +61,7 @@ class MemoryReader:
     def __init__(self, disk: MemoryDisk) -> None:
         self._disk = disk
         self._closed = False
-        self.hub_id = disk.hub_id
+        self.hub_id = self.lineage = disk.hub_id
 
     def head(self) -> LogHead:
         """Return the end of the log."""

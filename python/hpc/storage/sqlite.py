@@ -50,6 +50,7 @@ class SqliteReader:
         self._closed = False
         try:
             self.hub_id: str = log_file.hub_id_of(path, connection)
+            self.lineage: str = log_file.lineage_of(path, connection) or self.hub_id
         except BaseException:
             connection.close()
             raise

@@ -122,6 +122,7 @@ class SqliteTools:
             draft = path.with_name(f"{LOG}.new")
             shutil.copyfile(file, draft)
             draft.chmod(0o600)
+            log_file.begin_lineage(draft, hub_id)
             folder.sync_file(draft)
             draft.rename(path)
             folder.sync_folder(data)

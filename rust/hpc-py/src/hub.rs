@@ -61,14 +61,23 @@ pub(crate) fn guarded<T>(work: impl FnOnce() -> Result<T, Fault>) -> Result<T, F
 #[pymethods]
 impl Hub {
     #[new]
-    #[pyo3(signature = (*, hub_id, lease_ms, reclaim_ms, keep_jobs_ms = None))]
-    fn new(hub_id: String, lease_ms: i64, reclaim_ms: i64, keep_jobs_ms: Option<i64>) -> Self {
+    #[pyo3(signature = (*, hub_id, lease_ms, reclaim_ms, keep_jobs_ms = None, lineage = None))]
+    fn new(
+        hub_id: String,
+        lease_ms: i64,
+        reclaim_ms: i64,
+        keep_jobs_ms: Option<i64>,
+        lineage: Option<String>,
+    ) -> Self {
         let mut hub = CoreHub::new(Config {
             hub_id,
             lease_ms,
             reclaim_ms,
         });
         hub.keep_jobs(keep_jobs_ms);
+        if let Some(lineage) = lineage {
+            hub.set_lineage(lineage);
+        }
         Self {
             inner: Mutex::new(hub),
         }

@@ -63,7 +63,7 @@ class SimLog:
 
     def __init__(self, disk: LogDisk) -> None:
         self._disk = disk
-        self.hub_id = disk.hub_id
+        self.hub_id = self.lineage = disk.hub_id
 
     def head(self) -> LogHead:
         """Return the end of the log."""

@@ -30,6 +30,9 @@ enum Standing {
     Taken(NodeIx),
 }
 
+/// Nodes that a Hub knows, those that are gone among them. One takes some 500 bytes.
+pub const NODES_MAX: usize = 1_000_000;
+
 impl Hub {
     /// Answers or holds a claim.
     ///
@@ -84,9 +87,28 @@ impl Hub {
             Some(ns) => Err(unknown_namespace(&self.state, ns)),
             None => {
                 self.check_claimant(&offer)?;
+                self.check_nodes(&offer)?;
                 Ok(offer)
             }
         }
+    }
+
+    /// A node is kept for good, and who may run tasks may name one: there are only so many.
+    fn check_nodes(&self, offer: &Offer) -> Result<(), Box<Problem>> {
+        let most = self.nodes_max;
+        if self.state.nodes.find(&offer.node_id).is_some() || self.state.nodes.len() < most {
+            return Ok(());
+        }
+        let detail = format!(
+            "{most} nodes are known, and `{}` is none of them",
+            offer.node_id
+        );
+        let hint = "start relays under names that come again: hpc relay --node-id";
+        Err(
+            Problem::new(429, "too_many_nodes", "Too many nodes are known", detail)
+                .hint(hint)
+                .into(),
+        )
     }
 
     fn standing(&self, offer: &Offer) -> Standing {

@@ -134,8 +134,12 @@ pub struct Hub {
     recorded_bytes: usize,
     /// How long jobs are kept that have ended, ms; `None`: for ever.
     pub(super) keep_ms: Option<i64>,
+    /// Of the log as readers know it: a cursor of another one is not of this history.
+    pub(super) lineage: String,
     /// The most jobs that are not over.
     pub(super) jobs_max: usize,
+    /// The most nodes that are known.
+    pub(super) nodes_max: usize,
     /// Before this none is forgotten for its age, monotonic ms.
     pub(super) forget_from: i64,
 }
@@ -172,6 +176,7 @@ impl Hub {
     pub fn new(config: Config) -> Self {
         Self {
             state: State::new(&config.hub_id),
+            lineage: config.hub_id.clone(),
             config,
             receipts: Receipts::default(),
             now: Now::default(),
@@ -191,6 +196,7 @@ impl Hub {
             recorded_bytes: 0,
             keep_ms: None,
             jobs_max: super::ingest::JOBS_GOING_ON_MAX,
+            nodes_max: super::claim::NODES_MAX,
             forget_from: 0,
         }
     }
@@ -215,6 +221,11 @@ impl Hub {
     /// Sets how many jobs may be going on.
     pub fn limit_jobs(&mut self, most: usize) {
         self.jobs_max = most;
+    }
+
+    /// Sets how many nodes may be known.
+    pub fn limit_nodes(&mut self, most: usize) {
+        self.nodes_max = most;
     }
 
     /// The state, to be looked at.

@@ -1,6 +1,7 @@
 //! The engine's limits by name, as `GET /healthz?full=true` and the docs show them: each number is
 //! taken from where it is kept.
 
+use super::claim::NODES_MAX;
 use super::generator::Limits;
 use super::ingest::{BODY_BYTES_MAX, JOBS_GOING_ON_MAX};
 use super::offer::{CLAIM_TASKS_MAX, NAMES_MAX};
@@ -48,6 +49,11 @@ pub fn limits() -> Vec<(&'static str, u64, &'static str)> {
             "jobs_going_on",
             JOBS_GOING_ON_MAX as u64,
             "jobs that are not over, of all tokens",
+        ),
+        (
+            "nodes",
+            NODES_MAX as u64,
+            "nodes that are known, also those that are gone",
         ),
         ("claim_tasks", CLAIM_TASKS_MAX, "tasks that one claim takes"),
         (

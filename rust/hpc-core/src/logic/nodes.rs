@@ -398,6 +398,18 @@ impl Nodes {
         })
     }
 
+    /// How many there are.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.list.len()
+    }
+
+    /// Whether there is none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.list.is_empty()
+    }
+
     /// Adds a node that is not there.
     pub fn push(&mut self, node: Node) {
         let ix = NodeIx::try_from(self.list.len()).unwrap_or(NodeIx::MAX);

@@ -37,6 +37,12 @@ pub struct HeldPull {
 }
 
 impl Hub {
+    /// Names the history of the log, where it was put back from a copy: what came after the copy is
+    /// not in it, though the Hub is the same.
+    pub fn set_lineage(&mut self, lineage: String) {
+        self.lineage = lineage;
+    }
+
     /// Answers or holds a pull.
     pub(super) fn pull(&mut self, token: u64, query: &str) {
         match self.try_pull(token, query) {
@@ -63,9 +69,7 @@ impl Hub {
             }
         }
         let (serving, head) = self.serving(gid)?;
-        let other_hub = query
-            .get("hub")
-            .is_some_and(|hub| hub != self.config.hub_id);
+        let other_hub = query.get("hub").is_some_and(|hub| hub != self.lineage);
         let other_version = version.is_some_and(|version| version != serving);
         let snapshot = other_hub || other_version || cursor > head.max(self.last_seq());
         let held = HeldPull {
@@ -169,7 +173,7 @@ impl Hub {
         let mut object = ObjectWriter::new(&mut out);
         object
             .str("gid", gid)
-            .str("hub", &self.config.hub_id)
+            .str("hub", &self.lineage)
             .int("version", version)
             .int("cursor", page.cursor)
             .raw("facts", &page.facts)

@@ -135,3 +135,22 @@ fn more_jobs_than_may_be_going_on_are_refused_until_some_have_ended() {
     desk.restart();
     assert_eq!(desk.hub.state().jobs.going_on_len(), 3);
 }
+
+/// Whoever may run tasks may name nodes, and each is kept for good; those that are known go on.
+#[test]
+fn more_nodes_than_may_be_known_are_refused() {
+    let mut desk = Desk::with_schema(json!({"SubmitJob": []}));
+    desk.hub.limit_nodes(2);
+    let claim = |node: &str, n: u32| {
+        let offer = json!({"node_id": node, "host": "h", "place": node, "session": "s", "epoch": 1,
+            "n": n, "ns": ["ns"], "resources": {"cpus": 1}, "max": 1, "wait": 0});
+        offer.to_string().into_bytes()
+    };
+    for node in ["a", "b"] {
+        assert_eq!(desk.send("claim", "", &claim(node, 1)).status, 200);
+    }
+    let refused = desk.send("claim", "", &claim("c", 1));
+    assert_eq!(refused.code(), (429, "too_many_nodes"));
+    assert_eq!(desk.hub.state().nodes.len(), 2);
+    assert_eq!(desk.send("claim", "", &claim("a", 2)).status, 200);
+}
