@@ -14,7 +14,12 @@ class Hub:
     """The Hub's state machine, sans-IO: see `rust/hpc-core/src/logic/hub.rs`."""
 
     def __new__(
-        cls, *, hub_id: str, lease_ms: int, reclaim_ms: int, keep_jobs_ms: int | None = ...,
+        cls,
+        *,
+        hub_id: str,
+        lease_ms: int,
+        reclaim_ms: int,
+        keep_jobs_ms: int | None = ...,
         lineage: str | None = ...,
     ) -> Hub: ...
     def preload(self, rows: Sequence[_Row]) -> None: ...
