@@ -163,7 +163,7 @@ def test_an_export_is_a_log_like_any_other(
 def test_a_reader_does_not_go_on_in_what_was_put_back(
     data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """What came after the copy is gone, and other events have its numbers: the reader begins anew."""
+    """What came after the copy is gone, and other events have its numbers: it begins anew."""
     file = tmp_path / "copy.sqlite3"
     with kept(lambda: sqlite.open_log(data)) as hub:
         run(capsys, "log", "export", "-o", str(file))

@@ -28,6 +28,7 @@ from hpc.cli.exits import INTERRUPTED, READER_GONE, RUN_FAILED
 from hpc.errors import HpcError, UsageError
 
 NOUNS: Final = (
+    "up",
     "submit",
     "run",
     "job",
@@ -50,7 +51,7 @@ NOUNS: Final = (
 )
 """Each is a module beside this one with a function `add(app, verb)`."""
 
-SERVERS: Final = frozenset({"hub", "relay", "monitor"})
+SERVERS: Final = frozenset({"up", "hub", "relay", "monitor"})
 
 
 def tree(noun: str | None = None, verb: str | None = None) -> typer.Typer:

@@ -9,7 +9,6 @@ killed by the kernel where the guard itself is killed; what they ran ends with t
 
 from __future__ import annotations
 
-import ctypes
 import json
 import os
 import select
@@ -21,11 +20,11 @@ import time
 from pathlib import Path
 from typing import Any, Final
 
-READY_S_MAX: Final = 60.0
+from hpc.launch import parts
+from hpc.launch.parts import READY_S_MAX
+
 END_S_MAX: Final = 15.0
 SAID_MAX: Final = 2_000
-
-_PR_SET_PDEATHSIG: Final = 1
 
 
 class NotReady(Exception):
@@ -36,12 +35,12 @@ def main(folder: Path, settings: dict[str, Any]) -> int:
     """Keep the parts going until stdin ends; returns the exit code."""
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)  # a terminal's Ctrl-C is the program's to answer
-    parts: list[subprocess.Popen[str]] = []
+    started: list[subprocess.Popen[str]] = []
     code = 0
     try:
         for name, *words in settings["parts"]:
-            parts.append(_start(folder, name, words, settings["python"]))
-            _await(folder, name, parts[-1])
+            started.append(_start(folder, name, words, settings["python"]))
+            _await(folder, name, started[-1])
         _say({"ready": True})
         while os.read(0, 4096):
             pass
@@ -49,35 +48,20 @@ def main(folder: Path, settings: dict[str, Any]) -> int:
         _say({"ready": False, "why": str(error)})
         code = 1
     finally:
-        _end(parts)
+        _end(started)
         shutil.rmtree(folder, ignore_errors=True)
     return code
 
 
 def _start(folder: Path, name: str, words: list[str], python: str) -> subprocess.Popen[str]:
-    environ = {**os.environ, "HPC_HOME": str(folder / "home")}
-    for ours in ("HPC_TOKEN", "HPC_HUB_URL", "HPC_TLS_SHA256"):
-        environ.pop(ours, None)
     with (folder / f"{name}.log").open("ab") as stderr:
-        return subprocess.Popen(
-            [python, "-P", "-m", "hpc", *words],
-            env=environ,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
+        return parts.start(
+            words,
+            home=folder / "home",
             stderr=stderr,
-            text=True,
-            # This process has one thread, so that nothing can be locked in the child.
-            preexec_fn=_die_with_me,  # noqa: PLW1509
-            start_new_session=True,
+            on_orphaned=signal.SIGKILL,
+            python=python,
         )
-
-
-def _die_with_me() -> None:
-    libc = ctypes.CDLL(None, use_errno=True)
-    if libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0) != 0:
-        raise OSError(ctypes.get_errno(), "prctl(PR_SET_PDEATHSIG)")
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, signal.SIG_DFL)
 
 
 def _await(folder: Path, name: str, part: subprocess.Popen[str]) -> None:
@@ -99,9 +83,9 @@ def _await(folder: Path, name: str, part: subprocess.Popen[str]) -> None:
             raise NotReady(f"the {name} was not ready after {READY_S_MAX:g} s")
 
 
-def _end(parts: list[subprocess.Popen[str]]) -> None:
+def _end(started: list[subprocess.Popen[str]]) -> None:
     """End the parts, the last first; relays are killed, since nobody waits for their tasks."""
-    for part in reversed(parts):
+    for part in reversed(started):
         part.send_signal(signal.SIGKILL if part.args[4] == "relay" else signal.SIGTERM)  # type: ignore[index]
         try:
             part.wait(END_S_MAX)

@@ -1,0 +1,101 @@
+"""`hpc up`: a Hub, a relay and a monitor on this machine, until Ctrl-C."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from typing import Annotated
+
+import typer
+
+from hpc.access import home, read_access
+from hpc.cli import output
+from hpc.cli.relay import NodeId
+
+Port = Annotated[int, typer.Option("--port", min=0, max=65535, help="0 picks a free one.")]
+Several = list[str] | None
+
+
+def add(app: typer.Typer, _verb: str | None) -> None:
+    """Add the command."""
+    app.command("up")(up)
+
+
+def up(
+    port: Port = 8080,
+    node_id: NodeId = None,
+    ns: Annotated[
+        Several,
+        typer.Option(
+            "--ns", metavar="NS", help="What the relay serves; else batch, calls. Repeatable."
+        ),
+    ] = None,
+    cpus: Annotated[
+        int | None, typer.Option("--cpus", min=1, help="Cores that it offers; else all.")
+    ] = None,
+    memory: Annotated[
+        str | None, typer.Option("--memory", help="Memory that it offers, such as 8G; else all.")
+    ] = None,
+    gpus: Annotated[
+        str | None, typer.Option("--gpus", metavar="N|IDS", help="As of `hpc relay`; else all.")
+    ] = None,
+    resource: Annotated[
+        Several, typer.Option("--resource", metavar="NAME=SPEC", help="As of `hpc relay`.")
+    ] = None,
+    label: Annotated[
+        Several, typer.Option("--label", metavar="K=V", help="What jobs may require. Repeatable.")
+    ] = None,
+    grace: Annotated[
+        str | None, typer.Option("--grace", metavar="TIME", help="For running tasks at the end.")
+    ] = None,
+    lease: Annotated[
+        str | None, typer.Option("--lease", metavar="TIME", help="As of `hpc hub`.")
+    ] = None,
+    data: Annotated[
+        str | None,
+        typer.Option("--data", metavar="DIR", help="Of the log; $HPC_HOME/hub without it."),
+    ] = None,
+    interval: Annotated[
+        str | None, typer.Option("--interval", metavar="TIME", help="Between two samples.")
+    ] = None,
+) -> int:
+    """Be a Hub, a relay and a monitor on this machine until Ctrl-C.
+
+    What runs then has the grace to end; a second Ctrl-C ends it at once. The log stays: what was
+    submitted is there the next time.
+    """
+    from hpc.launch.up import PartEnded, Plan, Up  # noqa: PLC0415 - `hpc --help` does without
+
+    place = {"--node-id": node_id}
+    offers = {"--cpus": cpus, "--memory": memory, "--gpus": gpus, "--grace": grace}
+    lists = {"--ns": ns, "--resource": resource, "--label": label}
+    plans = [
+        Plan("hub", ["hub", *_flags({"--port": port, "--lease": lease, "--data": data})]),
+        Plan("relay", ["relay", *_flags(place | offers), *_repeated(lists)]),
+        Plan("monitor", ["monitor", *_flags(place | {"--interval": interval})]),
+    ]
+    try:
+        with Up(home()) as running:
+            if all(running.start(plan) for plan in plans):
+                _say_how(read_access(home()).url)
+                running.wait()
+            output.say("ending; what runs has its grace, a second Ctrl-C ends it at once")
+    except PartEnded as error:
+        if error.refused is None:
+            raise
+        return error.refused
+    return 0
+
+
+def _say_how(url: str) -> None:
+    output.put(f"up at {url}; try: hpc run -- hostname. Ctrl-C ends it")
+    if (other := os.environ.get("HPC_HUB_URL")) and other != url:
+        output.say(f"warning: HPC_HUB_URL is {other}, which commands of this shell ask; unset it")
+
+
+def _flags(flags: Mapping[str, str | int | None]) -> list[str]:
+    return [f"{flag}={value}" for flag, value in flags.items() if value is not None]
+
+
+def _repeated(flags: Mapping[str, Several]) -> list[str]:
+    return [f"{flag}={value}" for flag, values in flags.items() for value in values or ()]

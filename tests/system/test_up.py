@@ -1,0 +1,137 @@
+"""`hpc up`: three parts by one command, and none of them afterwards."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import psutil
+import pytest
+
+from hpc.client import Client
+from hpc.testing.processes import until
+
+END_S = 30
+
+
+class Running:
+    """An `hpc up` of a home of its own."""
+
+    def __init__(self, home: Path, *flags: str) -> None:
+        self.home = home
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "hpc", "up", "--port", "0", *flags],
+            env={**os.environ, "HPC_HOME": str(home)},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        self.parts: list[psutil.Process] = []
+
+    def up(self) -> str:
+        """Wait until it says that it is; returns the URL."""
+        assert self.process.stdout is not None
+        lines = iter(self.process.stdout.readline, "")
+        line = next(line for line in lines if line.startswith("up at "))
+        self.parts = psutil.Process(self.process.pid).children(recursive=True)
+        url = re.fullmatch(r"up at (\S+); try: hpc run -- hostname. Ctrl-C ends it\n", line)
+        assert url is not None, line
+        return url[1]
+
+    def part(self, name: str) -> psutil.Process:
+        return next(part for part in self.parts if part.cmdline()[4:5] == [name])
+
+    def said(self) -> str:
+        """What it has said on stderr, once it has ended."""
+        return self.process.communicate(timeout=END_S)[1]
+
+    def nothing_is_left(self) -> None:
+        _, alive = psutil.wait_procs(self.parts, END_S)
+        assert alive == []
+
+
+@contextmanager
+def running(home: Path, *flags: str) -> Iterator[Running]:
+    one = Running(home, *flags)
+    try:
+        yield one
+    finally:
+        if one.process.poll() is None:
+            one.process.kill()
+            one.process.communicate()
+        one.nothing_is_left()
+
+
+def test_one_command_runs_jobs_and_ctrl_c_ends_all_of_it(tmp_path: Path) -> None:
+    """The relay is told to drain, the Hub hears that it leaves, and the log is there again."""
+    with running(tmp_path, "--cpus", "1", "--node-id", "here", "--interval", "1s") as one:
+        url = one.up()
+        with Client(home=tmp_path) as client:
+            job = client.submit(["sh", "-c", "echo $HPC_NODE_ID"], key="first")
+            assert job.wait(60)["state"] == "succeeded"
+            assert url == Client(home=tmp_path)._read_access().url
+            (node,) = client.nodes()
+            assert (node["node_id"], node["resources"]["cpus"]) == ("here", 1)
+        assert {part.cmdline()[4] for part in one.parts[:3]} == {"hub", "relay", "monitor"}
+        one.process.send_signal(signal.SIGINT)
+        said = one.said()
+        assert one.process.returncode == 0
+        assert "ending; what runs has its grace" in said
+        one.nothing_is_left()
+    with running(tmp_path) as again:
+        again.up()
+        with Client(home=tmp_path) as client:
+            assert client.info("first")["state"] == "succeeded"
+            states = {row["node_id"]: row["state"] for row in client.nodes()}
+            assert states.pop("here") == "left"
+
+
+def test_a_second_ctrl_c_ends_what_runs(tmp_path: Path) -> None:
+    """The first one waits for it as long as its grace is."""
+    began = tmp_path / "began"
+    with running(tmp_path / "home", "--grace", "10m") as one:
+        one.up()
+        with Client(home=tmp_path / "home") as client:
+            client.submit(["sh", "-c", f"touch {began}; sleep 600"], grace=1)
+            relay, monitor = one.part("relay"), one.part("monitor")
+            until(began.exists)
+            one.process.send_signal(signal.SIGINT)
+            until(lambda: not monitor.is_running())
+            assert relay.is_running()
+        one.process.send_signal(signal.SIGINT)
+        one.said()
+        assert one.process.returncode == 0
+
+
+@pytest.mark.parametrize("name", ["hub", "monitor"])
+def test_a_part_that_ends_takes_the_others_along(name: str, tmp_path: Path) -> None:
+    """Half a cluster would look like one."""
+    with running(tmp_path) as one:
+        one.up()
+        one.part(name).kill()
+        assert f"error: The {name} has ended by itself, with signal 9\n" in one.said()
+        assert one.process.returncode == 1
+
+
+def test_who_is_killed_leaves_nothing_behind(tmp_path: Path) -> None:
+    """The kernel tells the parts."""
+    with running(tmp_path, "--grace", "1s") as one:
+        one.up()
+        one.process.kill()
+        one.process.communicate()
+        one.nothing_is_left()
+
+
+def test_what_a_part_refuses_is_said_once(tmp_path: Path) -> None:
+    """With the part's own words and exit code; what was started before it has ended."""
+    with running(tmp_path, "--memory", "much") as one:
+        said = one.said()
+        assert one.process.returncode == 2
+        assert said.count("error:") == 1
+        assert "error: `memory` must be memory such as 512M or 4G, got 'much'\n" in said
