@@ -51,6 +51,8 @@ class ScriptedHub:
         """Who waits for the answer to a request that was put and is held."""
 
     async def ask(self, verb: str, query: str, body: bytes = b"") -> Answer:
+        if verb == "totals":
+            return Answer(200, b'{"data":{}}')
         self.asked.append((verb, query, body))
         answer = self.script(verb, query, body)
         if answer is None:

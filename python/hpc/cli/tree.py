@@ -31,6 +31,7 @@ NOUNS: Final = (
     "up",
     "submit",
     "run",
+    "status",
     "job",
     "node",
     "ns",

@@ -330,6 +330,15 @@ class Client:
         rows = self._rows(f"/jobs/{quote(job_id, safe='')}/tasks", query, after)
         return islice(rows, limit)
 
+    @property
+    def url(self) -> str:
+        """Where the Hub is, as it was named or the access file says."""
+        return self._read_access().url
+
+    def figures(self) -> dict[str, Any]:
+        """Return what the Hub says of itself: totals by state, counts since its start, limits."""
+        return self._seen(self.read("/healthz", [("full", "true")]))
+
     def nodes(self) -> Iterator[dict[str, Any]]:
         """Yield nodes in the order of their ids."""
         return self._rows("/nodes", {})

@@ -49,6 +49,7 @@ ROUTES: Final = {
     "/explain": _READ,
     "/conflicts": _READ,
     "/diff": _READ,
+    "/metrics": _READ,
     "/schema": _READ,
     "/schema/openapi.json": _READ,
     "/healthz": Rule("GET", _ALL, is_open=True),

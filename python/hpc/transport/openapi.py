@@ -12,6 +12,7 @@ import msgspec
 
 from hpc._core import __version__
 from hpc.states import STATES
+from hpc.transport.metrics import CONTENT_TYPE as METRICS_TYPE
 
 JSON: Final = "application/json"
 ID: Final = {"type": "string", "pattern": "^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$"}
@@ -281,6 +282,7 @@ def _read_paths() -> dict[str, Any]:
             }
         },
         "/readyz": {"get": {**_operation("Is the log recovered?", kind="text/plain"), **is_open}},
+        "/metrics": {"get": _operation("Figures as OpenMetrics", kind=METRICS_TYPE.decode())},
         "/schema": {"get": _operation("This document", answer="Any")},
     }
 

@@ -23,12 +23,15 @@ from hpc.transport import queries
 from hpc.transport.admission import Gate
 from hpc.transport.asgi import Header, Respond, headers_of, send_answer
 from hpc.transport.limit_table import limits
+from hpc.transport.metrics import CONTENT_TYPE, render
 from hpc.transport.openapi import document
 from hpc.transport.problems import not_ready
 from hpc.transport.streams import SSE, Stream, event_stream, poke_stream
 
 EVENTS_LIMIT_DEFAULT: Final = 1000
 TASK_MAX: Final = 2**32 - 1
+
+_OK: Final = 200
 
 App = ASGIApp
 """What a handler returns: it needs nothing of Litestar's request and answers by itself."""
@@ -46,6 +49,10 @@ def read_handlers(ports: HubPorts, gate: Gate) -> list[HTTPRouteHandler]:
     @get("/readyz")
     async def readyz() -> App:
         return _Bytes(b"ok\n", b"text/plain") if ports.is_ready else Respond(not_ready())
+
+    @get("/metrics")
+    async def metrics() -> App:
+        return reads.metrics
 
     @get("/jobs")
     async def jobs() -> App:
@@ -104,7 +111,7 @@ def read_handlers(ports: HubPorts, gate: Gate) -> list[HTTPRouteHandler]:
         return schema
 
     facts = [jobs, job, job_log, job_tasks, job_why, nodes, namespaces, events, pokes]
-    return [healthz, readyz, *facts, explain, conflicts, diff, tokens, openapi]
+    return [healthz, readyz, metrics, *facts, explain, conflicts, diff, tokens, openapi]
 
 
 class _Bytes:
@@ -138,14 +145,29 @@ class _Reads:
         if isinstance(query, Answer):
             await send_answer(send, query)
         elif queries.flag(query, "full") is True:
-            data: dict[str, Any] = {"hub": self._ports.hub_id, "ready": self._ports.is_ready}
-            data |= {**self._ports.figures(), **self._gate.figures()}
-            data["limits"] = {**limits(), **data.get("limits", {})}
-            await send_answer(send, Answer(200, msgspec.json.encode(data)))
+            await send_answer(send, Answer(200, msgspec.json.encode(await self._figures())))
         else:
             # The one answer that says what time it is here: `hpc doctor` compares.
             date = (b"date", formatdate(usegmt=True).encode("ascii"))
             await _Bytes(b"ok\n", b"text/plain", [date])(scope, receive, send)
+
+    async def metrics(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """The same for a monitoring system."""
+        query = queries.parsed(scope["query_string"], ())
+        if isinstance(query, Answer):
+            await send_answer(send, query)
+        else:
+            await _Bytes(render(await self._figures()), CONTENT_TYPE)(scope, receive, send)
+
+    async def _figures(self) -> dict[str, Any]:
+        data: dict[str, Any] = {"hub": self._ports.hub_id, "ready": self._ports.is_ready}
+        data |= {**self._ports.figures(), **self._gate.figures()}
+        data["limits"] = {**limits(), **data.get("limits", {})}
+        if self._ports.is_ready:
+            answer = await self._ports.ask("totals", "")
+            if answer.status == _OK:
+                data["totals"] = msgspec.json.decode(answer.body)["data"]
+        return data
 
     async def jobs(self, scope: Scope, receive: Receive, send: Send) -> None:
         """A page of jobs."""

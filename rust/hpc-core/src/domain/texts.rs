@@ -51,6 +51,11 @@ impl<T> Slab<T> {
         Some(thing)
     }
 
+    /// All things, by place.
+    pub fn iter(&self) -> impl Iterator<Item = &T> {
+        self.things.iter().flatten()
+    }
+
     /// How many bytes it takes.
     pub fn bytes(&self) -> usize {
         self.things.capacity() * size_of::<Option<T>>() + self.free.capacity() * size_of::<u32>()

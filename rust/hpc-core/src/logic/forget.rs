@@ -17,7 +17,8 @@ use super::hub::{Fault, Hub, NewEvent, map};
 use super::jobs::Form;
 use super::kernel::Entry;
 use super::queue::JobIx;
-use super::read::state_of;
+use super::totals::state_of;
+
 use super::state::State;
 use crate::domain::event::{Ctx, KernelKind};
 use crate::domain::json::{Map, Value};

@@ -292,6 +292,7 @@ impl Hub {
             "tasks" => self.read_tasks(input.token, input.query),
             "nodes" => self.read_nodes(input.token, input.query),
             "namespaces" => self.read_namespaces(input.token),
+            "totals" => self.read_totals(input.token),
             "explain" => self.explain(input.token, input.query),
             "conflicts" => self.conflicts(input.token, input.query),
             "tail" => self.tail(input.token, input.query),

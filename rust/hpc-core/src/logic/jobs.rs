@@ -12,6 +12,7 @@ use super::forgotten::{Forgotten, Grave, Graves, digest_of, digest_of_entries};
 use super::job::Job;
 use super::queue::JobIx;
 use super::sealed::{Place, Sealed};
+use super::totals::Totals;
 use crate::domain::index::{Index, hash};
 use crate::domain::texts::Slab;
 
@@ -51,6 +52,8 @@ pub struct Jobs {
     /// Those that may have changed since [`Jobs::seal`].
     changed: Vec<JobIx>,
     numbered: u64,
+    /// Of those that are sealed, whether they wait or are over.
+    resting: Totals,
 }
 
 /// The slot of a job as it is.
@@ -178,6 +181,7 @@ impl Jobs {
             let job = self.sealed.open(*place)?;
             self.sealed.forget(*place);
             self.over -= usize::from(was_over);
+            self.resting.subtract(&Totals::of(&job));
             *slot = whole_slot(&mut self.whole, job);
         }
         match slot {
@@ -213,10 +217,14 @@ impl Jobs {
             Slot::Whole(place) => {
                 self.whole.take(place as usize);
             }
-            Slot::Waiting(place) => self.sealed.forget(place),
+            Slot::Waiting(place) => {
+                self.sealed.forget(place);
+                self.resting.subtract(&Totals::of(&job));
+            }
             Slot::Sealed(place) => {
                 self.sealed.forget(place);
                 self.over -= 1;
+                self.resting.subtract(&Totals::of(&job));
             }
             Slot::Forgotten(_) => {}
         }
@@ -234,6 +242,7 @@ impl Jobs {
             {
                 let is_over = job.is_at_rest();
                 self.over += usize::from(is_over);
+                self.resting.add(&Totals::of(job));
                 self.whole.take(*at as usize);
                 *slot = match is_over {
                     true => Slot::Sealed(place),
@@ -340,6 +349,16 @@ impl Jobs {
         ix
     }
 
+    /// How many jobs and tasks there are in each state, without those that were forgotten.
+    #[must_use]
+    pub fn totals(&self) -> Totals {
+        let mut totals = self.resting;
+        for job in self.whole.iter() {
+            totals.add(&Totals::of(job));
+        }
+        totals
+    }
+
     /// Appends the canonical bytes of one job.
     pub fn encode(&self, ix: JobIx, out: &mut Vec<u8>) {
         match self.slots.get(ix as usize) {
@@ -361,7 +380,9 @@ impl Jobs {
     /// Adds a job of its canonical bytes, sealed as they are; `None` where they are none.
     pub fn push_sealed(&mut self, bytes: &[u8]) -> Option<JobIx> {
         let place = self.sealed.take(bytes)?;
-        let id = self.sealed.id(place)?.to_owned();
+        let job = self.sealed.open(place)?;
+        self.resting.add(&Totals::of(&job));
+        let id = job.id;
         let ix = self.note(&id);
         self.slots.push(Slot::Sealed(place));
         self.over += 1;

@@ -99,6 +99,7 @@ mod tail;
 mod tallies;
 pub mod task_page;
 pub mod tokens;
+pub mod totals;
 pub mod type_check;
 mod units;
 pub mod verdict;

@@ -11,6 +11,7 @@ use super::job::Job;
 use super::jobs::Form;
 use super::query::Query;
 use super::queue::JobIx;
+use super::totals::{STATES, counts, state_of};
 use super::why::Lookout;
 use crate::domain::json::Value;
 use crate::domain::json_write::{ObjectWriter, write_str};
@@ -23,18 +24,6 @@ pub(super) const PAGE_DEFAULT: u64 = 1_000;
 const LOOKED_AT_MAX: usize = 100_000;
 /// The most jobs that one read asks for by their ids.
 const IDS_MAX: usize = 1_000;
-/// The states of a task, the first that some task has being the job's while it is unsettled.
-pub(super) const STATES: [&str; 8] = [
-    "running",
-    "leased",
-    "queued",
-    "waiting",
-    "held",
-    "failed",
-    "cancelled",
-    "succeeded",
-];
-
 impl Hub {
     /// `GET /jobs`.
     pub(super) fn read_jobs(&mut self, token: u64, query: &str) {
@@ -327,33 +316,6 @@ pub(super) fn check_state(query: &Query) -> Result<(), Box<Problem>> {
 
 pub(super) fn optional(text: Option<&str>) -> Value<'_> {
     text.map_or(Value::Null, Value::text)
-}
-
-/// How many tasks are in each of [`STATES`].
-fn counts(job: &Job) -> [u64; STATES.len()] {
-    let running: u64 = job.leases.iter().map(|lease| lease.started.len()).sum();
-    let leased: u64 = job.leases.iter().map(|lease| lease.tasks.len()).sum();
-    let gate = job.gate.as_ref();
-    let parked = gate.map_or(0, |gate| gate.parked_count());
-    let held = gate.map_or(0, |gate| gate.held(&gate.parked()).len());
-    STATES.map(|state| match state {
-        "running" => running,
-        "leased" => leased - running.min(leased),
-        "queued" => job.queued_count(),
-        "waiting" => parked - held,
-        "held" => held,
-        "failed" => job.settled.of(Outcome::Failed).len(),
-        "cancelled" => job.settled.of(Outcome::Cancelled).len(),
-        "succeeded" => job.settled.of(Outcome::Succeeded).len(),
-        _ => 0,
-    })
-}
-
-/// The state of a job: the first of [`STATES`] that some task has, while any is unsettled.
-pub(super) fn state_of(job: &Job) -> &'static str {
-    let counts = STATES.into_iter().zip(counts(job));
-    let mut has = counts.filter(|(_, count)| *count > 0);
-    has.next().map_or("queued", |(state, _)| state)
 }
 
 /// Tasks that were settled alike.

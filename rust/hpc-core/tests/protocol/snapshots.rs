@@ -6,7 +6,7 @@
 
 use hpc_core::logic::hub::Hub;
 
-use crate::world::World;
+use crate::world::{World, check_totals};
 
 /// How many snapshots, spread over the log, one check goes through.
 const CHECKED: usize = 6;
@@ -50,7 +50,9 @@ impl World {
         }
         let every = self.snapshots.len().div_ceil(CHECKED).max(1);
         for taken in self.snapshots.iter().rev().step_by(every) {
-            let joined = self.restored(taken).snapshot();
+            let mut restored = self.restored(taken);
+            check_totals(&restored);
+            let joined = restored.snapshot();
             assert!(
                 joined == whole,
                 "a snapshot after {} rows of {}, joined with the rest, is not the whole",

@@ -7,6 +7,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use hpc_core::domain::entry::LogRow;
 use hpc_core::logic::hub::{Config, Hub, Input, Now, Turn};
+use hpc_core::logic::totals::Totals;
 use serde_json::{Value, json};
 
 use crate::ledger::Ledger;
@@ -265,6 +266,8 @@ impl World {
     pub fn check_replay(&self) {
         self.check_snapshots();
         let (mut live, mut rebuilt) = (self.hub.clone(), self.replayed());
+        check_totals(&live);
+        check_totals(&rebuilt);
         assert_eq!(
             self.reads(&mut rebuilt),
             self.reads(&mut live),
@@ -516,4 +519,14 @@ impl Answer {
 /// `(job, attempt, tasks)`, to compare with.
 pub fn entry(job: &str, attempt: u64, tasks: &str) -> (String, u64, String) {
     (job.to_owned(), attempt, tasks.to_owned())
+}
+
+/// What is kept of the jobs that rest is what they are.
+pub fn check_totals(hub: &Hub) {
+    let jobs = &hub.state().jobs;
+    let mut counted = Totals::default();
+    for (_, job) in jobs.iter() {
+        counted.add(&Totals::of(&job));
+    }
+    assert_eq!(jobs.totals(), counted);
 }

@@ -1,0 +1,54 @@
+"""`hpc status`: the Hub, its jobs and its nodes in a few lines."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import typer
+
+from hpc.cli import output
+from hpc.cli.options import HubUrl, Json, client
+
+
+def add(app: typer.Typer, _verb: str | None) -> None:
+    """Add the command."""
+    app.command("status")(status)
+
+
+def status(as_json: Json = False, hub_url: HubUrl = None) -> None:
+    """Show what the Hub has to do, who does it, and what is wrong."""
+    with client(hub_url) as hub:
+        figures = hub.figures()
+        conflicts = sum(1 for _ in hub.conflicts())
+        url = hub.url
+    totals = figures["totals"]
+    damaged = figures["damaged"]
+    if as_json:
+        data = {
+            "hub_url": url,
+            "hub_id": figures["hub"],
+            **totals,
+            "conflicts": conflicts,
+            "damaged": damaged,
+        }
+        output.put_json("status", data, cursor=figures["cursor"])
+        return
+    output.put_fields(
+        [
+            ("hub", f"{url}  {figures['hub']}"),
+            ("log", f"seq {figures['cursor']}"),
+            ("jobs", _shown(totals["jobs"])),
+            ("tasks", _shown(totals["tasks"])),
+            ("nodes", _shown(totals["nodes"])),
+            ("conflicts", f"{conflicts}: hpc conflicts" if conflicts else None),
+            ("damaged", f"{len(damaged)} batches: hpc log verify" if damaged else None),
+        ]
+    )
+    if not totals["nodes"]["up"]:
+        output.say("\nhint: no relay is here, nothing will run: hpc relay")
+
+
+def _shown(counts: Mapping[str, Any]) -> str:
+    told = [f"{count} {state}" for state, count in counts.items() if count]
+    return ", ".join(told) or "none"
