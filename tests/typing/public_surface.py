@@ -147,6 +147,8 @@ def read(client: Client) -> None:
     tasks = client.tasks("sim-4", state="failed", after=9, limit=100)
     assert_type(tasks, Iterator[dict[str, Any]])
     assert_type(client.nodes(), Iterator[dict[str, Any]])
+    assert_type(client.figures(), dict[str, Any])
+    assert_type(client.url, str)
     assert_type(client.events(17, follow=True, job="sim-4"), Iterator[dict[str, Any]])
     coming = client.again(patience_s=5.0).follow(17, job="sim-4")
     for event in coming:
