@@ -7,18 +7,14 @@ output that goes away: it would end by the same if it ran here.
 from __future__ import annotations
 
 import contextlib
-import signal
-import threading
-import time
-from types import FrameType
 from typing import Annotated, Any, Final
 
 import typer
 
 from hpc import submission
-from hpc.cli import output, placement, selectors, wording
+from hpc.cli import interrupts, output, placement, selectors, wording
 from hpc.cli.behind import BehindCommand
-from hpc.cli.exits import HUNG_UP, INTERRUPTED, READER_GONE, TERMINATED
+from hpc.cli.exits import READER_GONE
 from hpc.cli.follow import LAST_OUTPUT_S, Followers
 from hpc.cli.options import HubUrl, client
 from hpc.cli.reasons import Waiting
@@ -46,9 +42,6 @@ from hpc.client import Client
 from hpc.client.ending import wait
 from hpc.errors import HpcError
 
-CANCEL_S_MAX = 30.0
-"""How long Ctrl-C waits for the job to be settled, and then for its last output."""
-
 GRACE_S: Final = 5.0
 """What a task is given to end where its spec does not say."""
 
@@ -60,24 +53,6 @@ Words = Annotated[
         show_default=False,
     ),
 ]
-
-TELL_MAIN: Final = signal.SIGUSR2
-"""Wakes the main thread from its wait for the job."""
-
-
-ONE_REQUEST_S: Final = 1.0
-"""Signals that come so soon after a first one ask for the same."""
-
-
-_CODES: Final[dict[int, int]] = {signal.SIGHUP: HUNG_UP, signal.SIGTERM: TERMINATED}
-
-
-class _Ended(KeyboardInterrupt):
-    """Something else than Ctrl-C asks to end; carries the exit code."""
-
-    def __init__(self, code: int) -> None:
-        super().__init__()
-        self.code = code
 
 
 def add(app: typer.Typer, _verb: str | None) -> None:
@@ -157,16 +132,10 @@ def run(
         followers: Followers | None = None
         info: dict[str, Any] | None = None
         try:
-            asked_to_end = _AskedToEnd()
-            if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:  # as a shell has it for `&`
-                signal.signal(signal.SIGINT, asked_to_end)
-            if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # as nohup has it
-                signal.signal(signal.SIGHUP, asked_to_end)
-            signal.signal(signal.SIGTERM, asked_to_end)
-            signal.signal(TELL_MAIN, _reader_gone)
+            interrupts.heed()
             selectors.remember(job_id)
             selectors.say_taken(key, name)
-            followers = Followers(hub_url, job_id, on_reader_gone=_tell_main)
+            followers = Followers(hub_url, job_id, on_reader_gone=interrupts.tell_main)
             waiting = Waiting(hub)
             waiting(hub.info(job_id))
             info = wait(hub, job_id, None, waiting)
@@ -174,7 +143,7 @@ def run(
         except BrokenPipeError:
             code = READER_GONE
         except KeyboardInterrupt as interrupt:
-            code = interrupt.code if isinstance(interrupt, _Ended) else INTERRUPTED
+            code = interrupts.code_of(interrupt)
         else:
             if info["state"] != "succeeded":
                 output.say(f"job {job_id} {wording.outcome(info)}")
@@ -186,47 +155,18 @@ def run(
         return code
 
 
-class _AskedToEnd:
-    """Handles SIGINT, SIGHUP and SIGTERM; several at once are one.
-
-    `timeout` and shells send a second one to the group, which must not keep the job from being
-    cancelled.
-    """
-
-    def __init__(self) -> None:
-        self._first_s: float | None = None
-
-    def __call__(self, number: int, _frame: FrameType | None) -> None:
-        now_s = time.monotonic()
-        if self._first_s is None:
-            self._first_s = now_s
-        elif now_s < self._first_s + ONE_REQUEST_S:
-            return
-        raise _Ended(_CODES.get(number, INTERRUPTED))
-
-
-def _reader_gone(_number: int, _frame: FrameType | None) -> None:
-    signal.signal(TELL_MAIN, signal.SIG_IGN)  # the other stream may break as well
-    raise _Ended(READER_GONE)
-
-
-def _tell_main() -> None:
-    """Interrupt the main thread, which waits for the job's end."""
-    signal.pthread_kill(threading.main_thread().ident or 0, TELL_MAIN)
-
-
 def _cancelled(hub: Client, job_id: str, followers: Followers | None, code: int) -> int:
     """Cancel the job and wait for it to be settled; a later Ctrl-C waits for nothing."""
     with contextlib.suppress(KeyboardInterrupt):
         try:
             _say(f"cancelling job {job_id}")
-            info: dict[str, Any] = _settled(hub, job_id)
+            info = interrupts.cancelled(hub, job_id)
         except HpcError as error:
             _say(f"error: {error.message}\n\nhint: hpc job cancel {job_id}")
             return code
         # Its processes may write on in their grace, and are followed as long.
         grace_s = (info.get("spec") or {}).get("grace", GRACE_S)
-        _print_rest(hub, followers, code, min(grace_s + LAST_OUTPUT_S, CANCEL_S_MAX))
+        _print_rest(hub, followers, code, min(grace_s + LAST_OUTPUT_S, interrupts.CANCEL_S_MAX))
         _say(f"job {job_id} {wording.outcome(info)}")
     return code
 
@@ -246,9 +186,3 @@ def _say(text: str) -> None:
     """Say it, if anybody reads stderr still: the job is cancelled all the same."""
     with contextlib.suppress(OSError):
         output.say(text)
-
-
-def _settled(hub: Client, job_id: str) -> dict[str, Any]:
-    hub.close()  # in the middle of an answer when it was interrupted
-    hub.cancel(job_id, reason="interrupted")
-    return hub.wait(job_id, timeout_s=CANCEL_S_MAX)

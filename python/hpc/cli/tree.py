@@ -31,6 +31,7 @@ NOUNS: Final = (
     "up",
     "submit",
     "run",
+    "map",
     "status",
     "job",
     "node",
@@ -51,6 +52,9 @@ NOUNS: Final = (
     "selftest",
 )
 """Each is a module beside this one with a function `add(app, verb)`."""
+
+TRACEBACK: Final = "HPC_TRACEBACK"
+"""The environment variable with which a mistake of ours is shown with where it was made."""
 
 SERVERS: Final = frozenset({"up", "hub", "relay", "monitor"})
 
@@ -97,9 +101,22 @@ def main(words: Sequence[str]) -> int:
         # A disk that is full, a folder that is gone: of the system, and no mistake of ours.
         where = f": {error.filename}" if error.filename else ""
         code = output.fail(HpcError(f"{error.strerror or error}{where}"), as_json=as_json)
+    except Exception as error:
+        if os.environ.get(TRACEBACK):
+            raise
+        code = output.fail(_mistake(error), as_json=as_json)
     else:
         return result if isinstance(result, int) else 0
     return RUN_FAILED if noun == "run" else code
+
+
+def _mistake(error: Exception) -> HpcError:
+    """Return what is said of something unforeseen: whoever typed the command cannot mend it."""
+    return HpcError(
+        f"hpc itself has failed: {type(error).__name__}: {error}",
+        code="internal",
+        hint=f"please report it, with what {TRACEBACK}=1 in the environment shows of the same",
+    )
 
 
 def _root(

@@ -1,0 +1,202 @@
+"""`hpc map`: a command for many values, as if they ran here: each output as its task ends.
+
+Ctrl-C, SIGTERM and a terminal that is closed cancel what is left, as of `hpc run`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from typing import Annotated, Any
+
+import typer
+
+from hpc import ranges, submission
+from hpc.cli import array as arrays_typed
+from hpc.cli import gate, interrupts, output, placement, selectors
+from hpc.cli.behind import BehindCommand
+from hpc.cli.exits import READER_GONE
+from hpc.cli.follow import STREAMS, Output
+from hpc.cli.options import HubUrl, client
+from hpc.cli.reasons import say_waiting
+from hpc.cli.submit import (
+    Cpu,
+    Cwd,
+    Env,
+    EnvAll,
+    Key,
+    Memory,
+    Name,
+    Ns,
+    Priority,
+    TimeLimit,
+    command_spec,
+    send,
+)
+from hpc.client import Client
+from hpc.errors import HpcError, UsageError
+from hpc.states import SETTLED
+
+Words = Annotated[
+    list[str] | None,
+    typer.Argument(
+        metavar="[--] CMD ARG... ::: VALUE...",
+        help="{} stands for the value; one word with a blank or a shell sign runs by /bin/sh -c.",
+        show_default=False,
+    ),
+]
+
+
+def add(app: typer.Typer, _verb: str | None) -> None:
+    """Add the command."""
+    app.command("map", cls=BehindCommand, context_settings={"allow_interspersed_args": False})(map_)
+
+
+def map_(
+    words: Words = None,
+    ns: Ns = "batch",
+    name: Name = None,
+    key: Key = None,
+    cpu: Cpu = 1,
+    memory: Memory = None,
+    gpus: placement.Gpus = None,
+    resource: placement.Resource = None,
+    require: placement.Require = None,
+    node: placement.Node = None,
+    exclude: placement.Exclude = None,
+    exclusive: placement.Exclusive = False,
+    max_per_node: placement.MaxPerNode = None,
+    min_time: placement.MinTime = None,
+    priority: Priority = None,
+    each_line: arrays_typed.EachLine = None,
+    from_json: arrays_typed.FromJson = None,
+    jobs: Annotated[
+        int | None,
+        typer.Option("--jobs", "-j", metavar="N", min=1, help="So many at a time, at most."),
+    ] = None,
+    keep_order: Annotated[
+        bool, typer.Option("--keep-order", "-k", help="Print in the order of the values.")
+    ] = False,
+    retries: gate.Retries = None,
+    time_limit: TimeLimit = None,
+    env: Env = None,
+    env_all: EnvAll = False,
+    cwd: Cwd = None,
+    hub_url: HubUrl = None,
+) -> int:
+    """Run a command for each of many values, and print each output whole as its task ends.
+
+    Exits with 1 if any has failed; stderr says how many, and how to run those again.
+    """
+    asked = arrays_typed.asked(words or [], array=None, each_line=each_line, from_json=from_json)
+    if not asked.words or asked.tasks is None:
+        raise UsageError(
+            "Give a command and values for it",
+            field="command",
+            hint="hpc map 'gzip -9 {}' ::: *.txt   or   hpc map --each-line FILE -- CMD {}",
+        )
+    spec = command_spec(
+        asked.words,
+        cpu=cpu,
+        memory=memory,
+        time_limit=time_limit,
+        retries=retries,
+        throttle=jobs,
+        expand=asked.expands,
+        env=env or [],
+        env_all=env_all,
+        cwd=cwd,
+        stdin=None,
+        **placement.fields(
+            gpus=gpus,
+            resource=resource,
+            require=require,
+            node=node,
+            exclude=exclude,
+            exclusive=exclusive,
+            max_per_node=max_per_node,
+            min_time=min_time,
+        ),
+    )
+    with client(hub_url) as hub:
+        interrupts.heed()
+        sent = submission.submission_of(
+            ns, spec, asked.tasks, job_id=key, name=name, priority=priority
+        )
+        job_id: str | None = None
+        try:
+            receipt = send(hub, sent, None)
+            job_id = str(receipt["jobs"][-1])
+            selectors.remember(job_id)
+            info = hub.info(job_id)
+            output.say(f"job {job_id}: {sent.total:,} task{'s' if sent.total != 1 else ''}")
+            say_waiting(info)
+            _print_all(hub, job_id, int(receipt["first_seq"]), keep_order=keep_order)
+        except BrokenPipeError:
+            code = READER_GONE
+        except KeyboardInterrupt as interrupt:
+            code = interrupts.code_of(interrupt)
+        else:
+            return _tell_end(hub.info(job_id))
+        if job_id is not None:
+            _cancel(hub, job_id)
+        return code
+
+
+def _print_all(hub: Client, job_id: str, first_seq: int, *, keep_order: bool) -> None:
+    """Print the output of each task that is settled, until all are."""
+    ended = _ended(hub, job_id, first_seq)
+    if keep_order:
+        ended = _in_order(ended, ranges.numbers(str(hub.info(job_id)["tasks"])))
+    for task in ended:
+        for stream in STREAMS:
+            # One that was cancelled before it began has none; another may be past its keeping.
+            Output(job_id, task, stream).show(hub)
+
+
+def _ended(hub: Client, job_id: str, first_seq: int) -> Iterator[int]:
+    """Yield tasks as they are settled; each once."""
+    with hub.again() as follower:
+        events = follower.follow(max(first_seq - 1, 0), job=job_id)
+        left = set(ranges.numbers(str(hub.info(job_id)["tasks"])))
+        for event in events:
+            for state, tasks in (event.get("settles") or {}).items():
+                for task in ranges.numbers(tasks) if state in SETTLED else ():
+                    if task in left:
+                        left.remove(task)
+                        yield task
+            if not left:
+                return
+
+
+def _in_order(ended: Iterator[int], numbers: Iterator[int]) -> Iterator[int]:
+    early: set[int] = set()
+    for wanted in numbers:
+        while wanted not in early:
+            early.add(next(ended))
+        early.remove(wanted)
+        yield wanted
+
+
+def _tell_end(info: dict[str, Any]) -> int:
+    counts, job_id = info["counts"], info["job_id"]
+    bad = {state: counts[state] for state in ("failed", "cancelled") if counts[state]}
+    if not bad:
+        return 0
+    told = ", ".join(f"{count:,} {state}" for state, count in bad.items())
+    total = ranges.count(str(info["tasks"]))
+    output.say(
+        f"job {job_id}: {told} of {total:,} tasks: hpc job tasks {job_id} --state failed"
+        f"\n\nhint: once more: hpc job retry {job_id}"
+    )
+    return 1
+
+
+def _cancel(hub: Client, job_id: str) -> None:
+    """Cancel what is left; a later Ctrl-C waits for nothing."""
+    with contextlib.suppress(KeyboardInterrupt, OSError):
+        output.say(f"cancelling job {job_id}")
+        try:
+            interrupts.cancelled(hub, job_id)
+        except HpcError as error:
+            output.say(f"error: {error.message}\n\nhint: hpc job cancel {job_id}")
