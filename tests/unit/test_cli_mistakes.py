@@ -1,4 +1,4 @@
-"""A mistake of ours: whoever typed the command sees a sentence, and where it is only if asked for."""
+"""A mistake of ours: who typed the command sees a sentence, and where it is only if asked for."""
 
 from __future__ import annotations
 
