@@ -97,6 +97,7 @@ class Refused(HpcError):
 
     Attributes:
         errors: The problem document's `errors`: event, field, expected, got.
+        floor: Of a log that was compacted, the seq from which on it is whole; else None.
     """
 
     exit_code = 5
@@ -110,9 +111,11 @@ class Refused(HpcError):
         field: str | None = None,
         hint: str | None = None,
         errors: list[dict[str, Any]] | None = None,
+        floor: int | None = None,
     ) -> None:
         super().__init__(message, code=code, field=field, hint=hint)
         self.errors = errors or []
+        self.floor = floor
 
 
 class Conflict(HpcError):

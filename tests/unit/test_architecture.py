@@ -31,7 +31,17 @@ PURE = RUST / "hpc-core"
 LEVELS: tuple[frozenset[str], ...] = (
     frozenset({"_core", "errors", "memory_privacy", "placeholders", "ranges", "states", "tokens"}),
     frozenset(
-        {"arrays", "clock", "domain", "file_systems", "machine", "resources", "terminal", "units"}
+        {
+            "arrays",
+            "clock",
+            "domain",
+            "file_systems",
+            "machine",
+            "resources",
+            "terminal",
+            "timeline",
+            "units",
+        }
     ),
     frozenset({"access", "gpus", "limits", "protocols"}),
     frozenset({"config", "ports", "problems", "submission"}),

@@ -39,6 +39,7 @@ NOUNS: Final = (
     "generator",
     "pull",
     "events",
+    "timeline",
     "explain",
     "conflicts",
     "diff",

@@ -46,7 +46,8 @@ def error_of(status: int, body: bytes, retry_after: str = "") -> HpcError:
     hint = hint or (errors[0].get("hint") if errors else None)
     kind = _CLASSES.get(status, NoHub if status >= _AWAY else Refused)
     if kind is Refused:
-        return Refused(message, code=code, field=field, hint=hint, errors=errors)
+        floor = problem.get("floor")
+        return Refused(message, code=code, field=field, hint=hint, errors=errors, floor=floor)
     if kind is Conflict:
         return Conflict(message, code=code, field=field, hint=hint, problem=problem)
     if kind is NotFound:
