@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 
 import pytest
 
 from hpc.errors import UsageError
+from hpc.relay import poke_server
 from hpc.relay.poke_server import BODY_BYTES_MAX, serving_pokes
 
 
@@ -51,6 +53,33 @@ def test_only_a_post_to_poke_wakes(request_: bytes, status: bytes, pokes: int) -
 def test_who_sends_no_http_is_not_answered() -> None:
     """A head without end is cut at its limit."""
     assert answered(b"x" * 100_000) == (b"", 0)
+
+
+def test_a_flood_of_pokes_wakes_once_and_then_once_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A claim for each poke would make the Hub pay for whoever can reach the port."""
+    monkeypatch.setattr(poke_server, "WAKE_GAP_S", 0.2)
+    woken: list[float] = []
+
+    async def scenario() -> None:
+        again = asyncio.Event()
+
+        def on_poke() -> None:
+            woken.append(asyncio.get_running_loop().time())
+            if len(woken) > 1:
+                again.set()
+
+        async with serving_pokes(0, on_poke) as port:
+            for _ in range(10):
+                reader, writer = await asyncio.open_connection("127.0.0.1", port)
+                writer.write(b"POST /poke HTTP/1.1\r\n\r\n")
+                assert b"204" in await reader.readline()
+                writer.close()
+            async with asyncio.timeout(10):
+                await again.wait()
+
+    asyncio.run(scenario())
+    assert all(later - earlier >= 0.19 for earlier, later in itertools.pairwise(woken))
+    assert len(woken) < 10
 
 
 def test_a_taken_port_is_named() -> None:

@@ -1,8 +1,9 @@
 """Poke server: `POST /poke` on loopback, for whoever wants to tell a relay that there is news.
 
 A relay needs no poke while its claim is open: the Hub answers that at once. A poke ends the
-back-off of one that waits for a Hub, so that it claims now. The body is not looked at, and nothing
-is told: who can reach the port learns only that a relay is there.
+back-off of one that waits for a Hub, so that it claims now; of many within a second the last ones
+wake it once, at the second's end. The body is not looked at, and nothing is told: who can reach the
+port learns only that a relay is there.
 """
 
 from __future__ import annotations
@@ -20,6 +21,8 @@ BODY_BYTES_MAX: Final = 64 * 1024
 _DIGITS_MAX: Final = 18
 REQUEST_S_MAX: Final = 10.0
 CONNECTIONS_MAX: Final = 100
+WAKE_GAP_S: Final = 1.0
+"""Between two wakes: a flood of pokes must not make a flood of claims."""
 
 
 @contextlib.asynccontextmanager
@@ -36,6 +39,7 @@ async def serving_pokes(port: int | None, on_poke: Callable[[], None]) -> AsyncI
         yield None
         return
     open_now = 0
+    wake = _Seldom(on_poke)
 
     async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         nonlocal open_now
@@ -43,7 +47,7 @@ async def serving_pokes(port: int | None, on_poke: Callable[[], None]) -> AsyncI
         try:
             if open_now <= CONNECTIONS_MAX:
                 async with asyncio.timeout(REQUEST_S_MAX):
-                    status = await _status(reader, on_poke)
+                    status = await _status(reader, wake)
                     writer.write(b"HTTP/1.1 " + status + b"\r\nConnection: close\r\n\r\n")
                     await writer.drain()
         except (OSError, TimeoutError, asyncio.IncompleteReadError, asyncio.LimitOverrunError):
@@ -61,7 +65,38 @@ async def serving_pokes(port: int | None, on_poke: Callable[[], None]) -> AsyncI
             hint="choose another --port, or 0 for a free one",
         ) from error
     async with server:
-        yield server.sockets[0].getsockname()[1]
+        try:
+            yield server.sockets[0].getsockname()[1]
+        finally:
+            wake.close()
+
+
+class _Seldom:
+    """Calls a function at once, and again not before `WAKE_GAP_S`: then once for all that came."""
+
+    def __init__(self, function: Callable[[], None]) -> None:
+        self._function = function
+        self._next: asyncio.TimerHandle | None = None
+        self._is_asked = False
+
+    def __call__(self) -> None:
+        """Call it now, or note that it is to be called."""
+        if self._next is not None:
+            self._is_asked = True
+            return
+        self._next = asyncio.get_running_loop().call_later(WAKE_GAP_S, self._may_again)
+        self._function()
+
+    def close(self) -> None:
+        """Call it no more."""
+        if self._next is not None:
+            self._next.cancel()
+
+    def _may_again(self) -> None:
+        self._next = None
+        if self._is_asked:
+            self._is_asked = False
+            self()
 
 
 async def _status(reader: asyncio.StreamReader, on_poke: Callable[[], None]) -> bytes:
