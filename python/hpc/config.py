@@ -37,6 +37,7 @@ from hpc.limits import (
     OUTPUT_QUOTA_BYTES_DEFAULT,
     checked_bytes,
 )
+from hpc.networks import Network
 from hpc.resources import Stock, check_labels, check_offers, check_values
 from hpc.units import DURATION_S_MAX, parse_duration, parse_memory, show_duration
 
@@ -121,6 +122,7 @@ class HubConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
         tls: Whether it makes itself a certificate and serves by it.
         tls_cert: Serve by this one, with those of CAs behind it, in PEM; instead of `tls`.
         tls_key: Its key, without a password; None is in the same file.
+        accept_from: Who else than loopback may connect; None is everybody.
     """
 
     home: Path
@@ -139,6 +141,7 @@ class HubConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     tls: Tls = "off"
     tls_cert: Path | None = None
     tls_key: Path | None = None
+    accept_from: tuple[Network, ...] | None = None
 
     def __post_init__(self) -> None:
         _between("port", self.port, 0, _PORT_MAX, "")

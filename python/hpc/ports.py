@@ -144,6 +144,14 @@ class HubPorts(Protocol):
         """Id of the Hub, for the header `Hpc-Hub` of every answer."""
         ...
 
+    def accepts(self, peer: str) -> bool:
+        """Return whether a connection from an address is to be read at all.
+
+        A transport that others than this machine reach asks before it reads a byte, and closes what
+        is not. What is refused is counted.
+        """
+        ...
+
     def holder(self, token: bytes) -> Holder | None:
         """Return whom a token names now; None where it opens nothing."""
         ...

@@ -24,7 +24,7 @@ from hpc.access import Access, read_access
 from hpc.errors import NoHub
 from hpc.testing.netns import Network, missing
 from hpc.testing.processes import Cluster, until
-from hpc.transport.connection import FILES_RESERVED
+from hpc.transport.connection import FILES_RESERVED, HEAD_S
 from hpc.transport.http_async import AccessSource, Lane
 from hpc.transport.http_client import HttpClient, Unanswered
 
@@ -159,6 +159,23 @@ def test_a_relay_serves_a_hub_of_another_machine(tmp_path: Path) -> None:
 
             assert job.wait(30)["state"] == "succeeded"
             assert mark.read_text() == "there\n"
+
+
+@pytest.mark.skipif(missing() is not None, reason=str(missing()))
+def test_a_hub_may_accept_some_networks_alone(tmp_path: Path) -> None:
+    """Whoever dials from elsewhere meets a closed connection, and is counted."""
+    with Network() as network, network.entered("hub"):
+        for address in ("10.77.0.1/24", "10.77.0.4/24"):
+            words = [*network.within("hub"), "ip", "addr", "add", address, "dev", "wire"]
+            subprocess.run(words, check=True)
+        options = ("--host", "10.77.0.1", "--tls", "auto", "--accept-from", "10.77.0.0/30")
+        with Cluster(tmp_path, network=network, hub=options) as cluster:
+            here = ("10.77.0.1", cluster.port)
+            with socket.create_connection(here, HEAD_S / 2, ("10.77.0.4", 0)) as sock:
+                assert sock.recv(1) == b""
+
+            with contextlib.closing(cluster.http()) as http:
+                assert http.get("/healthz?full=true").json()["turned_away"] == 1
 
 
 def test_the_certificate_is_made_once_and_kept_from_others(cluster: Cluster) -> None:

@@ -7,6 +7,7 @@ import contextlib
 import http.client
 import json
 import socket
+import ssl
 import threading
 import time
 from collections.abc import AsyncGenerator, Callable, Iterator
@@ -33,6 +34,8 @@ class ScriptedHub:
     def __init__(self) -> None:
         self.holders = {TOKEN.encode(): Holder("access", "admin")}
         """By token; a test may add others."""
+        self.turned_away: set[str] = set()
+        """Addresses whose connections are not read."""
         self.senders: list[str] = []
         """Who sent what was put."""
         self.is_ready = True
@@ -67,6 +70,9 @@ class ScriptedHub:
 
     def figures(self) -> dict[str, int]:
         return {"requests": len(self.asked)}
+
+    def accepts(self, peer: str) -> bool:
+        return peer not in self.turned_away
 
     def holder(self, token: bytes) -> Holder | None:
         return self.holders.get(token)
@@ -176,7 +182,7 @@ def dialled(served: Served) -> Iterator[socket.socket]:
 
 
 @contextlib.contextmanager
-def serving(hub: ScriptedHub) -> Iterator[Served]:
+def serving(hub: ScriptedHub, tls: ssl.SSLContext | None = None) -> Iterator[Served]:
     """Serve a scripted Hub on a free port, in a thread of its own."""
     started: list[tuple[str, asyncio.AbstractEventLoop]] = []
     stops: list[asyncio.Event] = []
@@ -191,7 +197,7 @@ def serving(hub: ScriptedHub) -> Iterator[Served]:
             ready.set()
 
         await HttpTransport().serve(
-            hub, host="127.0.0.1", port=0, on_listening=on_listening, stop=stop
+            hub, host="127.0.0.1", port=0, tls=tls, on_listening=on_listening, stop=stop
         )
 
     thread = threading.Thread(target=lambda: uvloop.run(main()), daemon=True)

@@ -37,6 +37,7 @@ LEVELS: tuple[frozenset[str], ...] = (
             "domain",
             "file_systems",
             "machine",
+            "networks",
             "resources",
             "terminal",
             "timeline",

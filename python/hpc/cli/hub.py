@@ -86,6 +86,12 @@ def hub(
         str | None,
         typer.Option("--tls-key", metavar="FILE", help="Its key, unless it is in the same file."),
     ] = None,
+    accept_from: Annotated[
+        str | None,
+        typer.Option(
+            "--accept-from", metavar="CIDR[,..]", help="Who may connect, beside loopback."
+        ),
+    ] = None,
     storage: Annotated[
         str, typer.Option("--storage", metavar="NAME", help="The plugin of the log.")
     ] = "sqlite",
@@ -100,6 +106,7 @@ def hub(
     # Imported here: `hpc --help` needs none of it.
     from hpc import plugins  # noqa: PLC0415
     from hpc.config import HubConfig  # noqa: PLC0415
+    from hpc.networks import parse_networks  # noqa: PLC0415
 
     folder = home()
     config = HubConfig(
@@ -119,6 +126,9 @@ def hub(
         tls=cast("Tls", tls),  # checked there
         tls_cert=None if tls_cert is None else Path(tls_cert).expanduser().absolute(),
         tls_key=None if tls_key is None else Path(tls_key).expanduser().absolute(),
+        accept_from=(
+            None if accept_from is None else parse_networks(accept_from, field="accept-from")
+        ),
     )
     from hpc.hub import data_folders  # noqa: PLC0415
     from hpc.hub.process import run_hub  # noqa: PLC0415 - it takes a while

@@ -99,7 +99,9 @@ class _Process:
         self._shown = shown
         self._log = log
         self._quarantine = Quarantine()
-        self._service = Service(log.hub_id, tokens, self._quarantine)
+        self._service = Service(
+            log.hub_id, tokens, self._quarantine, accept_from=config.accept_from
+        )
         self._namespaces = namespaces
         self._clock = SystemClock()
         self._failed: HpcError | None = None

@@ -12,7 +12,7 @@ import functools
 import itertools
 import sys
 import traceback
-from collections.abc import Callable, Container
+from collections.abc import Callable, Container, Sequence
 from typing import Any, Final
 
 import msgspec
@@ -31,6 +31,7 @@ from hpc.hub.side import Side, unreadable
 from hpc.hub.tasks import Tasks
 from hpc.hub.tokens import Tokens
 from hpc.hub.turn import Turns
+from hpc.networks import Network, is_loopback, is_within, parse_peer
 from hpc.ports import Answered, Holder, JobFeed, LogQuery, LogReading, PokeFeed
 from hpc.problems import compacted, internal, problem, stopping
 from hpc.protocols import Answer, EventLog, LogRow
@@ -54,10 +55,18 @@ PIECE_BYTES: Final = 1024 * 1024
 class Service:
     """Implements `HubPorts`."""
 
-    def __init__(self, hub_id: str, tokens: Tokens, quarantine: Quarantine | None = None) -> None:
+    def __init__(
+        self,
+        hub_id: str,
+        tokens: Tokens,
+        quarantine: Quarantine | None = None,
+        accept_from: Sequence[Network] | None = None,
+    ) -> None:
         self.hub_id = hub_id
         self._quarantine = quarantine or Quarantine()
         self._all_tokens = tokens
+        self._accept_from = accept_from
+        self._turned_away = 0
         self.is_ready = False
         self._turns: Turns | None = None
         self._reader: LogReader | None = None
@@ -75,6 +84,16 @@ class Service:
         self._past = Past(side, hub_id=self.hub_id, head_seq=lambda: turns.head_seq)
         self._explainer = Explainer(side, self.hub_id)
         self._tasks = Tasks(side)
+
+    def accepts(self, peer: str) -> bool:
+        """Return whether a connection from an address is read at all; counts those that are not."""
+        if self._accept_from is None:
+            return True
+        address = parse_peer(peer)
+        if address is not None and (is_loopback(address) or is_within(address, self._accept_from)):
+            return True
+        self._turned_away += 1
+        return False
 
     def holder(self, token: bytes) -> Holder | None:
         """Return whom a token names now; None where it opens nothing."""
@@ -192,10 +211,13 @@ class Service:
 
     def figures(self) -> dict[str, Any]:
         """Return what has been done since the start, how much is open, and what is damaged."""
+        data = {
+            "turned_away": self._turned_away,
+            "limits": limits(),
+        }
         if self._turns is None:
-            return {"limits": limits()}
-        found = self._quarantine.found()
-        return {**self._turns.figures(), "damaged": found, "limits": limits()}
+            return data
+        return {**self._turns.figures(), "damaged": self._quarantine.found(), **data}
 
     @property
     def _feeds(self) -> Feeds:

@@ -99,7 +99,8 @@ class HttpTransport:
             headers=[("hpc-hub", ports.hub_id), ("hpc-protocol", str(PROTOCOL_VERSION))],
         )
         logging.getLogger("uvicorn.error").addFilter(lambda record: record.msg != CUT_ON_PURPOSE)
-        await _Server(config, tls, lambda: on_listening(url), stop).serve(sockets=[sock])
+        server = _Server(config, tls, ports.accepts, lambda: on_listening(url), stop)
+        await server.serve(sockets=[sock])
 
 
 class _Server(uvicorn.Server):
@@ -109,11 +110,13 @@ class _Server(uvicorn.Server):
         self,
         config: uvicorn.Config,
         tls: ssl.SSLContext | None,
+        accepts: Callable[[str], bool],
         on_listening: Callable[[], None],
         stop: asyncio.Event,
     ) -> None:
         super().__init__(config)
         self._tls = tls
+        self._accepts = accepts
         self._on_listening = on_listening
         self._stop = stop
 
@@ -136,7 +139,9 @@ class _Server(uvicorn.Server):
     def _secured(self, sock: socket.socket, tls: ssl.SSLContext) -> TlsListener:
         config, state = self.config, self.server_state
         make = functools.partial(cast("Any", config.http_protocol_class), config, state, {})
-        return TlsListener(sock, tls, make, lambda: len(state.connections), backlog=BACKLOG)
+        return TlsListener(
+            sock, tls, make, lambda: len(state.connections), self._accepts, backlog=BACKLOG
+        )
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:

@@ -31,6 +31,7 @@ class TlsListener:
         tls: How connections are secured.
         make: The protocol of one that is.
         count: How many are open that are.
+        accepts: Whether an address may connect; nothing of another's connection is read.
     """
 
     def __init__(
@@ -39,6 +40,7 @@ class TlsListener:
         tls: ssl.SSLContext,
         make: Callable[[], asyncio.Protocol],
         count: Callable[[], int],
+        accepts: Callable[[str], bool],
         *,
         backlog: int,
     ) -> None:
@@ -46,6 +48,7 @@ class TlsListener:
         self._tls = tls
         self._make = make
         self._count = count
+        self._accepts = accepts
         self._opening: set[asyncio.Task[None]] = set()
         sock.setblocking(False)
         sock.listen(backlog)
@@ -64,11 +67,14 @@ class TlsListener:
         loop = asyncio.get_running_loop()
         while True:
             try:
-                sock, _ = await loop.sock_accept(self._sock)
+                sock, peer = await loop.sock_accept(self._sock)
             except ConnectionAbortedError:
                 continue
             except OSError:
                 await asyncio.sleep(NO_FILE_S)
+                continue
+            if not self._accepts(peer[0]):
+                sock.close()
                 continue
             # One above the most is told so in words, by the protocol.
             if self._count() + len(self._opening) > connections_max():
