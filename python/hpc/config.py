@@ -122,6 +122,7 @@ class HubConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
         tls: Whether it makes itself a certificate and serves by it.
         tls_cert: Serve by this one, with those of CAs behind it, in PEM; instead of `tls`.
         tls_key: Its key, without a password; None is in the same file.
+        allow_callbacks: Networks at which generators may have it call somebody; none by default.
         accept_from: Who else than loopback may connect; None is everybody.
     """
 
@@ -141,6 +142,7 @@ class HubConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     tls: Tls = "off"
     tls_cert: Path | None = None
     tls_key: Path | None = None
+    allow_callbacks: tuple[Network, ...] = ()
     accept_from: tuple[Network, ...] | None = None
 
     def __post_init__(self) -> None:

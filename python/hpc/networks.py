@@ -1,6 +1,7 @@
 """Networks as people write them, `10.0.0.0/8,fd00::/8`, and whether an address lies in one.
 
-Addresses and numbers alone: it never looks up a name and opens no connection.
+Addresses and numbers alone: it never looks up a name and opens no connection. What the Hub may call
+is judged in `hub/callback_guard.py`, by these.
 """
 
 from __future__ import annotations

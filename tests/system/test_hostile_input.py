@@ -246,13 +246,15 @@ def test_fault_38_to_44_hostile_input_is_refused_and_leaves_nothing_behind(
     "url", ["http://169.254.169.254/", "http://127.0.0.1:1/", "file:///etc/passwd", "http://[::1]/"]
 )
 def test_fault_61_no_generator_makes_the_hub_call_somebody(sender: Sender, url: str) -> None:
-    """Callbacks are not built; asked for, they are refused, wherever they lead."""
+    """Unless its owner has said where it may call; the hint names the flag."""
     before = sender.state()
 
     status, _, body = sender.send(CONTROL, generator(callback_url=url))
 
     assert status == 422
-    assert json.loads(body)["errors"][0]["field"] == "spec.callback_url"
+    problem = json.loads(body)
+    assert problem["errors"][0]["field"] == "spec.callback_url"
+    assert "--allow-callbacks" in problem["hint"]
     assert sender.state() == before
 
 

@@ -74,6 +74,7 @@ OPENS_CALLS = frozenset({"calls.interpreter", "calls.settling", "executor"})
 
 SLEEPERS = {
     "client/patience.py": "the back-off before a request is sent again",
+    "hub/callbacks.py": "the back-off before a callback is called again, and the gap between two",
     "hub/quarantine.py": "the rest between two pieces of a look through the log",
     "monitor/reporter.py": "the time between two samples, and the back-off",
     "relay/lifetime.py": "the time that a relay was given, or may have nothing to do",

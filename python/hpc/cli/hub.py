@@ -92,6 +92,12 @@ def hub(
             "--accept-from", metavar="CIDR[,..]", help="Who may connect, beside loopback."
         ),
     ] = None,
+    allow_callbacks: Annotated[
+        str | None,
+        typer.Option(
+            "--allow-callbacks", metavar="CIDR[,..]", help="Where generators may have it poke."
+        ),
+    ] = None,
     storage: Annotated[
         str, typer.Option("--storage", metavar="NAME", help="The plugin of the log.")
     ] = "sqlite",
@@ -128,6 +134,11 @@ def hub(
         tls_key=None if tls_key is None else Path(tls_key).expanduser().absolute(),
         accept_from=(
             None if accept_from is None else parse_networks(accept_from, field="accept-from")
+        ),
+        allow_callbacks=(
+            ()
+            if allow_callbacks is None
+            else parse_networks(allow_callbacks, field="allow-callbacks")
         ),
     )
     from hpc.hub import data_folders  # noqa: PLC0415

@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import Final
 
 from hpc import _core
+from hpc.hub.callbacks import CONNECTIONS_MAX, POKE_S, SUBSCRIBERS_MAX
 from hpc.hub.explainer import SEARCHES_MAX
 from hpc.hub.frames import DATA_BYTES_MAX, HEADER_BYTES_MAX
 from hpc.hub.turn import OPEN_MAX
@@ -20,6 +21,9 @@ LIMITS: Final = (
     Limit("searches", SEARCHES_MAX, "searches of the log that are kept to be gone on with"),
     Limit("output_frame_bytes", DATA_BYTES_MAX, "data of one frame of output"),
     Limit("output_header_bytes", HEADER_BYTES_MAX, "header of one frame of output"),
+    Limit("callbacks", SUBSCRIBERS_MAX, "generators with a callback"),
+    Limit("callback_connections", CONNECTIONS_MAX, "callbacks that are called at once"),
+    Limit("callback_s", POKE_S, "for a callback to answer"),
 )
 
 

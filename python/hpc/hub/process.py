@@ -25,6 +25,7 @@ import uvloop
 
 from hpc.config import Access, HubConfig, is_written, read_access, write_access
 from hpc.errors import HpcError, UsageError
+from hpc.hub.callbacks import Callbacks
 from hpc.hub.certificate import Identity, identity
 from hpc.hub.commit import Committer, SystemClock
 from hpc.hub.outputs import OutputStore
@@ -79,8 +80,10 @@ def run_hub(
         shown = identity(config)
         token = _token(config)
         digest = hashlib.sha256(token.encode()).digest()
-        tokens = Tokens(digest, log.read_control())
-        process = _Process(config, log, tokens, namespaces, shown)
+        registered = log.read_control()
+        tokens = Tokens(digest, registered)
+        callbacks = Callbacks(config.allow_callbacks, registered)
+        process = _Process(config, log, tokens, callbacks, namespaces, shown)
         uvloop.run(process.run(transport, token))
 
 
@@ -92,6 +95,7 @@ class _Process:
         config: HubConfig,
         log: EventLog,
         tokens: Tokens,
+        callbacks: Callbacks,
         namespaces: Sequence[Namespace],
         shown: Identity | None,
     ) -> None:
@@ -99,9 +103,8 @@ class _Process:
         self._shown = shown
         self._log = log
         self._quarantine = Quarantine()
-        self._service = Service(
-            log.hub_id, tokens, self._quarantine, accept_from=config.accept_from
-        )
+        self._callbacks = callbacks
+        self._service = Service(log.hub_id, tokens, self._quarantine, callbacks, config.accept_from)
         self._namespaces = namespaces
         self._clock = SystemClock()
         self._failed: HpcError | None = None
@@ -144,7 +147,7 @@ class _Process:
             side = Side(self._log)
             try:
                 self._service.begin(turns, outputs, side)
-                for sentence in await register(turns.ask, self._namespaces):
+                for sentence in await register(self._service.ask, self._namespaces):
                     print(f"hub: {sentence}", file=sys.stderr)
                 pin = None if self._shown is None else self._shown.sha256
                 self._write_access(Access(url, token, pin))
@@ -154,11 +157,14 @@ class _Process:
                     self._service.is_ready = True
                     self._tell_certificate()
                     print(f"hub ready at {url}", flush=True)
+                feed = turns.feeds.subscribe(frozenset())
+                poking = asyncio.ensure_future(self._callbacks.run(feed))
                 looking = asyncio.ensure_future(self._quarantine.look_through(side, turns.head_seq))
                 ending = asyncio.ensure_future(self._told_to_end.wait())
                 await _first(ending, serving)
                 ending.cancel()
                 looking.cancel()
+                poking.cancel()
             finally:
                 await turns.close()
                 await side.close()

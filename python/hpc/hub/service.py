@@ -19,6 +19,7 @@ import msgspec
 
 from hpc._core import events_page, job_events_page
 from hpc.errors import StorageError
+from hpc.hub.callbacks import Callbacks
 from hpc.hub.explainer import Explainer
 from hpc.hub.feeds import Feeds
 from hpc.hub.limit_table import limits
@@ -60,11 +61,13 @@ class Service:
         hub_id: str,
         tokens: Tokens,
         quarantine: Quarantine | None = None,
+        callbacks: Callbacks | None = None,
         accept_from: Sequence[Network] | None = None,
     ) -> None:
         self.hub_id = hub_id
         self._quarantine = quarantine or Quarantine()
         self._all_tokens = tokens
+        self._callbacks = callbacks or Callbacks()
         self._accept_from = accept_from
         self._turned_away = 0
         self.is_ready = False
@@ -79,7 +82,7 @@ class Service:
     def begin(self, turns: Turns, outputs: OutputStore, side: Side) -> None:
         """Take up requests; `is_ready` is set by whoever has registered what must be there."""
         self._turns = turns
-        turns.on_control = self._all_tokens.take
+        turns.on_control = self._take_control
         self._reader = LogReader(turns, outputs)
         self._past = Past(side, hub_id=self.hub_id, head_seq=lambda: turns.head_seq)
         self._explainer = Explainer(side, self.hub_id)
@@ -110,6 +113,8 @@ class Service:
         """Put one request to the engine, or to the one of the past that it asks."""
         if self._turns is None or self._past is None:
             return stopping()
+        if verb == "control" and (refusal := self._callbacks.refusal(body)):
+            return refusal
         if "at=" in query and verb in VERBS:
             asked = self._past.asked(query)
             if isinstance(asked, Answer):
@@ -124,6 +129,9 @@ class Service:
         """Put one request to the engine, or to the one of the past that it asks."""
         if self._turns is None:
             answered(stopping())
+            return lambda: None
+        if verb == "control" and (refusal := self._callbacks.refusal(body)):
+            answered(refusal)
             return lambda: None
         if "at=" in query and verb in VERBS:
             asking = asyncio.ensure_future(self.ask(verb, query, body))
@@ -213,11 +221,16 @@ class Service:
         """Return what has been done since the start, how much is open, and what is damaged."""
         data = {
             "turned_away": self._turned_away,
+            "callbacks": self._callbacks.figures(),
             "limits": limits(),
         }
         if self._turns is None:
             return data
         return {**self._turns.figures(), "damaged": self._quarantine.found(), **data}
+
+    def _take_control(self, row: LogRow) -> None:
+        self._all_tokens.take(row)
+        self._callbacks.take(row)
 
     @property
     def _feeds(self) -> Feeds:

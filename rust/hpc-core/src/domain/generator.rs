@@ -77,6 +77,11 @@ pub enum JoinSpec {
 /// How many epochs and maps may stand around a lattice.
 const NESTING_MAX: usize = 2;
 
+/// Bytes of a callback's URL.
+const URL_BYTES_MAX: usize = 2048;
+
+const URL_EXPECTED: &str = "null, or a URL of at most 2048 bytes";
+
 impl GeneratorSpec {
     /// Reads a spec from the wire; types are checked when it is compiled.
     ///
@@ -87,8 +92,11 @@ impl GeneratorSpec {
         let known = ["revision", "namespaces", "callback_url", "rules"];
         let mut reader = Reader::new(spec, "spec", &known, &mut errors);
         let revision = reader.optional("revision", "Int from 1", |v| as_int(v).filter(|n| *n >= 1));
-        reader.optional("callback_url", "null: callbacks are not built yet", |v| {
-            matches!(v, Value::Null).then_some(())
+        // Whether it may be called is the Hub's to say, which knows its networks.
+        reader.optional("callback_url", URL_EXPECTED, |v| match v {
+            Value::Null => Some(()),
+            Value::Str(url) => (url.len() <= URL_BYTES_MAX).then_some(()),
+            _ => None,
         });
         let namespaces = reader.required("namespaces", "List of namespace ids", |v| {
             v.as_list()?.iter().map(as_id).collect::<Option<Vec<_>>>()

@@ -207,7 +207,7 @@ fn a_rule_is_refused_by_the_name_of_its_part() {
         (json!({"namespaces": ["ns"], "rules": []}), "spec.rules"),
         (json!({"namespaces": ["ns"], "rules": [7]}), "spec.rules[0]"),
         (
-            json!({"namespaces": ["ns"], "rules": [rule(json!({"x": {"max": 1}}))], "callback_url": "http://x"}),
+            json!({"namespaces": ["ns"], "rules": [rule(json!({"x": {"max": 1}}))], "callback_url": 7}),
             "spec.callback_url",
         ),
         (with("on", Value::Null), "spec.rules[0].on"),
@@ -242,6 +242,26 @@ fn a_rule_is_refused_by_the_name_of_its_part() {
     }
     let near = desk.control(&generator("g", with("wehre", json!({}))));
     assert_eq!(near.error()[3], "did you mean `where`?");
+}
+
+#[test]
+fn a_callback_is_a_text_that_the_hub_judges() {
+    let mut desk = desk();
+    let with = |url: Value| {
+        let rules = json!([rule(json!({"x": {"max": 1}}))]);
+        json!({"namespaces": ["ns"], "rules": rules, "callback_url": url})
+    };
+    let longest = json!("x".repeat(2048));
+    for (gid, url) in [
+        ("g0", Value::Null),
+        ("g1", json!("http://x")),
+        ("g2", longest),
+    ] {
+        let answer = desk.control(&generator(gid, with(url)));
+        assert_eq!(answer.status, 200, "{}", answer.body);
+    }
+    let answer = desk.control(&generator("g3", with(json!("x".repeat(2049)))));
+    assert_eq!(answer.error()[0], "spec.callback_url", "{}", answer.body);
 }
 
 #[test]
