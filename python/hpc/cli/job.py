@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Mapping, Sequence
 from itertools import islice
 from typing import Annotated, Any
@@ -196,7 +197,11 @@ def wait_for(
     """Wait for jobs, tell how each ended, and return 1 if any did not succeed, else 0."""
     told = None if as_json else tell
     waiting = waiting or reasons.Waiting(hub)
-    rows = _ended(hub, job_ids, timeout_s=timeout_s, tell=told, known=known, waiting=waiting)
+    # Imported here: threads are of no use to the other commands of this noun.
+    from hpc.cli.progress import Progress  # noqa: PLC0415
+
+    with contextlib.nullcontext() if as_json else Progress(hub, job_ids):
+        rows = _ended(hub, job_ids, timeout_s=timeout_s, tell=told, known=known, waiting=waiting)
     if as_json:
         output.put_json("job.wait", [as_data(row) for row in rows], cursor=hub.cursor)
     lacking = [row for row in rows if row["state"] != "succeeded"]

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any, BinaryIO, Final
 
 from hpc.errors import HpcError
@@ -16,15 +17,25 @@ from hpc.terminal import clean, json_text
 _IN_A_CELL: Final = {ord("\n"): " ", ord("\t"): " "}
 _CELL_CHARS_MAX: Final = 60
 
+_bars: Final[list[AbstractContextManager[object]]] = []
+"""What is hidden while a line is printed; one at most."""
+
 
 def say(text: str) -> None:
     """Print a message to stderr."""
-    print(clean(text), file=sys.stderr, flush=True)
+    with _bars[0] if _bars else nullcontext():
+        print(clean(text), file=sys.stderr, flush=True)
 
 
 def put(text: str) -> None:
     """Print data to stdout."""
-    print(clean(text), flush=True)
+    with _bars[0] if _bars else nullcontext():
+        print(clean(text), flush=True)
+
+
+def hide(bar: AbstractContextManager[object] | None) -> None:
+    """Have something be hidden whenever a line is printed: it is entered before; None: nothing."""
+    _bars[:] = [] if bar is None else [bar]
 
 
 def put_json(schema: str, data: object, *, cursor: int) -> None:

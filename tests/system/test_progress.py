@@ -1,0 +1,101 @@
+"""`hpc job wait`: a bar on a terminal, a line now and then without one."""
+
+from __future__ import annotations
+
+import os
+import pty
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from hpc.cli import output, progress
+from hpc.testing.processes import Cluster
+
+STAY = 'while ! test -e "$0.$HPC_TASK_ID"; do sleep 0.05; done'
+
+
+def read_all(terminal: int) -> Iterator[str]:
+    """What comes to a terminal until its program has ended."""
+    while True:
+        try:
+            piece = os.read(terminal, 65_536)
+        except OSError:  # the other side is closed
+            return
+        if not piece:
+            return
+        yield piece.decode()
+
+
+def test_a_terminal_shows_a_bar_that_leaves_nothing_behind(
+    cluster: Cluster, tmp_path: Path
+) -> None:
+    """Each task that ends moves it on; what is printed at last stands alone in its line."""
+    cluster.relay("n1", cpus=2)
+    gate = tmp_path / "gate"
+    client = cluster.client()
+    client.submit(["sh", "-c", STAY, str(gate)], tasks="0-3", key="some", memory=16)
+    terminal, inside = pty.openpty()
+    waiting = subprocess.Popen(
+        [sys.executable, "-m", "hpc", "job", "wait", "some"],
+        env={**os.environ, **cluster.env},
+        stdout=inside,
+        stderr=inside,
+    )
+    os.close(inside)
+    shown, ended = "", 0
+    for piece in read_all(terminal):
+        shown += piece
+        # The next one ends once the bar has told of the one before it.
+        if ended < 4 and f"{ended}/4 [" in shown:
+            (tmp_path / f"gate.{ended}").touch()
+            ended += 1
+    assert waiting.wait(30) == 0
+    assert re.search(r"\r\x1b\[K0/4 \[-{20}\]  2 running, 2 queued", shown)
+    assert "1/4 [#####---------------]  " in shown
+    assert re.search(r"\r\x1b\[Kjob some succeeded\r\n[^\r\n]*\r\x1b\[K$", shown)
+
+
+def test_a_file_gets_a_line_each_time(
+    cluster: Cluster, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """In words, without signs for a terminal."""
+    monkeypatch.setattr(progress, "LINE_EACH_S", 0.05)
+    client = cluster.client()
+    client.submit("true", tasks="0-3", hold=True, key="held")
+    seen = ""
+    with progress.Progress(client, ["held"]):
+        while seen.count("\n") < 2:
+            seen += capsys.readouterr().err
+    assert seen.splitlines()[0] == "0/4 tasks  4 held"
+    assert "\x1b" not in seen
+
+
+def test_the_rate_is_that_of_late_and_tells_what_is_left() -> None:
+    """Of tasks that were settled."""
+    course = progress.Course()
+    for at_s, done in ((0.0, 0), (10.0, 50), (40.0, 80)):
+        course.look(at_s, [{"counts": {"succeeded": done, "queued": 100 - done}}])
+    assert course.rate == 1.0  # what was before the last 30 s is forgotten
+    assert course.text() == "20 queued  1.0/s  20 s left"
+    assert course.bar() == "80/100 [################----]  20 queued  1.0/s  20 s left"
+
+
+def test_what_is_printed_goes_above_the_bar(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """And the bar is there again."""
+    bar = progress.Bar()
+    output.hide(bar)
+    try:
+        bar.set("half")
+        output.say("a note")
+        bar.end()
+        bar.set("late")
+    finally:
+        output.hide(None)
+    clear = progress.TO_EMPTY_LINE
+    assert capsys.readouterr().err == f"{clear}half{clear}a note\nhalf{clear}"
