@@ -36,7 +36,6 @@ class Step:
         self.replies: list[tuple[int, int, bytes]] = []
         self.pokes: list[tuple[str, int]] = []
         self.wake_ms: int | None = None
-        self.ahead_ms = 0
         self.build_from: int | None = None
 
 
@@ -73,6 +72,9 @@ class JobEngine:
         state = "succeeded" if is_settled else newest["state"] if is_live else "queued"
         state = "cancelled" if self.cancelled else state
         return {"task": task, "state": state} | {k: newest[k] for k in ("attempt", "node_id")}
+
+    def ahead_ms(self, *, wall_ms: int, mono_ms: int) -> int:
+        return 0
 
     def step(
         self, inputs: list[Input], *, wall_ms: int, mono_ms: int, build: Sequence[Any]

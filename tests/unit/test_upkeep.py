@@ -260,6 +260,25 @@ def test_compaction_drops_what_is_past_its_retention_and_nothing_else(open_log: 
         assert hub.upkeep.dropped == 0
 
 
+def test_fault_46_compaction_of_an_idle_hub_sees_a_jump_of_the_clock(open_log: OpenLog) -> None:
+    """Its turn has no step of the engine; what is dropped for its age is gone for good."""
+    clock = HandClock()
+    with kept(open_log, clock) as hub:
+        filled(hub)
+        clock.move(2 * HOUR_MS)
+        hub.idle()
+        assert len(hub.log.snapshots()) == 1
+        clock.move(2 * HOUR_MS)
+        clock.wall += 100 * DAY_MS
+        hub.idle()
+        clock.move(DAY_MS // 2)
+        hub.idle()
+        assert hub.upkeep.dropped == 0
+        clock.move(DAY_MS)
+        hub.idle()
+        assert hub.upkeep.dropped == 8
+
+
 def test_what_the_older_snapshot_does_not_hold_is_kept(open_log: OpenLog) -> None:
     """However old it is: it must be in two snapshots first."""
     clock = HandClock()

@@ -31,7 +31,6 @@ class Step:
     replies: list[tuple[int, int, bytes]] = field(default_factory=list)
     pokes: list[tuple[str, int]] = field(default_factory=list)
     wake_ms: int | None = None
-    ahead_ms: int = 0
     build_from: int | None = None
 
 
@@ -46,12 +45,15 @@ class ScriptedEngine:
         self.builds: list[int] = []
         self.recalled: list[LogRow] = []
         self.wake_ms: int | None = None
-        self.ahead_ms = 0
+        self.jumped_ms = 0
         self.build_from: int | None = None
         self.before_step: Callable[[list[Input]], None] = lambda _: None
 
     def recall(self, row: LogRow) -> None:
         self.recalled.append(row)
+
+    def ahead_ms(self, *, wall_ms: int, mono_ms: int) -> int:
+        return self.jumped_ms
 
     def step(
         self, inputs: list[Input], *, wall_ms: int, mono_ms: int, build: Sequence[Any]
@@ -60,7 +62,7 @@ class ScriptedEngine:
         self.threads.append(threading.get_ident())
         self.steps.append([one[1] for one in inputs])
         self.builds.append(len(build))
-        step = Step(wake_ms=self.wake_ms, ahead_ms=self.ahead_ms, build_from=self.build_from)
+        step = Step(wake_ms=self.wake_ms, build_from=self.build_from)
         self.build_from = None
         for token, verb, _, body, _ in inputs:
             if verb in ("ingest", "control"):
@@ -119,12 +121,15 @@ class MemoryOutputs:
 
     def __init__(self) -> None:
         self.packs: list[bytes] = []
+        self.ahead_seen: list[int] = []
+        """By how much the clock was ahead at each append."""
         self.failures: list[Exception] = []
 
     def append(self, packs: Sequence[bytes]) -> list[Stored]:
         if self.failures:
             raise self.failures.pop()
         self.packs += packs
+        self.ahead_seen.append(self.ahead_ms)
         return [Stored(Answer(200, b"stored"), frozenset({"job-of-pack"}))] * len(packs)
 
 

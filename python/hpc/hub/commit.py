@@ -88,11 +88,6 @@ class EngineTurn(Protocol):
         ...
 
     @property
-    def ahead_ms(self) -> int:
-        """How far the wall clock has jumped ahead of the time of ages; 0 where it is believed."""
-        ...
-
-    @property
     def build_from(self) -> int | None:
         """Seq from which the next step wants events, or None."""
         ...
@@ -103,6 +98,13 @@ class Engine(KeptEngine, Protocol):
 
     def recall(self, row: LogRow) -> None:
         """Remember the receipt of a batch of the log again."""
+        ...
+
+    def ahead_ms(self, *, wall_ms: int, mono_ms: int) -> int:
+        """Look at the clocks; how far the wall clock has jumped ahead of the time of ages.
+
+        0 where it is believed.
+        """
         ...
 
     def step(
@@ -290,6 +292,7 @@ class Committer:
                 left, self._left = self._left, None
                 left(outcome)
             self._is_short = is_short
+            self._look_at_clock()
             self._is_log_needed = bool(arrived.calls)
             self._store(arrived.packs, outcome)
             self._step(arrived.inputs, outcome)
@@ -363,6 +366,14 @@ class Committer:
         for (token, _), one in zip(packs, stored, strict=True):
             outcome.answers.append((token, one.answer))
             outcome.heard += one.job_ids
+
+    def _look_at_clock(self) -> None:
+        """Before anything of this turn is forgotten for its age: also where no step is due."""
+        wall_ms, mono_ms = self._clock.wall_ms(), self._clock.mono_ms()
+        ahead_ms = self._engine.ahead_ms(wall_ms=wall_ms, mono_ms=mono_ms)
+        if ahead_ms and not self._outputs.ahead_ms:
+            _say_ahead(ahead_ms)
+        self._outputs.ahead_ms = ahead_ms
 
     def _dropped(self, count: int, detail: str) -> list[Stored]:
         self._space.note_outputs(is_dropped=True, detail=detail)
@@ -493,9 +504,6 @@ class Committer:
             outcome.answers.append((token, Answer(status, body)))
         outcome.pokes += turn.pokes
         self._wake_ms = turn.wake_ms
-        if turn.ahead_ms and not self._outputs.ahead_ms:
-            _say_ahead(turn.ahead_ms)
-        self._outputs.ahead_ms = turn.ahead_ms
         self._build_from = turn.build_from
 
     def _later(self, rest: Callable[[Outcome], None], outcome: Outcome) -> None:

@@ -140,6 +140,14 @@ impl Hub {
         });
     }
 
+    #[pyo3(signature = (*, wall_ms, mono_ms))]
+    fn ahead_ms(&self, wall_ms: i64, mono_ms: i64) -> i64 {
+        self.lock().ahead_ms(Now {
+            wall: wall_ms,
+            mono: mono_ms,
+        })
+    }
+
     fn believe_clock(&self) {
         self.lock().believe_clock();
     }
@@ -237,11 +245,6 @@ impl Turn {
     #[getter]
     fn wake_ms(&self) -> Option<i64> {
         self.0.wake
-    }
-
-    #[getter]
-    fn ahead_ms(&self) -> i64 {
-        self.0.ahead_ms
     }
 
     #[getter]

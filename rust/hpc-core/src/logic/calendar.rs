@@ -14,6 +14,8 @@ const DAY_MS: i64 = 86_400_000;
 pub(super) struct Calendar {
     /// Ms since 1970.
     at: i64,
+    /// The wall clock at the last look, ms since 1970.
+    wall: i64,
     mono: i64,
     /// Since when the wall clock is further ahead than it may be, monotonic ms.
     ahead_since: Option<i64>,
@@ -24,6 +26,7 @@ impl Calendar {
     pub(super) fn start(now: Now, last: i64) -> Self {
         let mut calendar = Self {
             at: if last == 0 { now.wall } else { last },
+            wall: now.wall,
             mono: now.mono,
             ahead_since: None,
         };
@@ -31,11 +34,11 @@ impl Calendar {
         calendar
     }
 
-    /// Takes the times of a turn.
+    /// Takes the times of now.
     pub(super) fn look(&mut self, now: Now) {
         let passed = now.mono.saturating_sub(self.mono).max(0);
         let expected = self.at.saturating_add(passed);
-        self.mono = now.mono;
+        (self.wall, self.mono) = (now.wall, now.mono);
         let is_ahead = self.at != 0 && now.wall > expected.saturating_add(DAY_MS);
         if is_ahead && self.ahead_since.is_none() {
             self.ahead_since = Some(now.mono);
@@ -54,9 +57,9 @@ impl Calendar {
         self.at
     }
 
-    /// By how much the wall clock of the last turn is ahead of that, ms.
-    pub(super) fn ahead_ms(&self, now: Now) -> i64 {
-        now.wall.saturating_sub(self.at).max(0)
+    /// By how much the wall clock was ahead of that at the last look, ms.
+    pub(super) fn ahead_ms(&self) -> i64 {
+        self.wall.saturating_sub(self.at).max(0)
     }
 
     /// When a jump will have stood long enough, monotonic ms.

@@ -84,9 +84,6 @@ pub struct Turn {
     pub wake: Option<i64>,
     /// From where a generator wants the log.
     pub build_from: Option<u64>,
-    /// By how much the wall clock is ahead of the time by which ages are measured, ms: 0, or more
-    /// than a day.
-    pub ahead_ms: i64,
 }
 
 /// A mistake of ours, or a damaged log; the Hub must not go on.
@@ -234,6 +231,13 @@ impl Hub {
         &self.state
     }
 
+    /// Looks at the clocks, before anything is forgotten for its age: by how much the wall clock is ahead
+    /// of the time by which ages are measured, ms: 0, or more than a day.
+    pub fn ahead_ms(&mut self, now: Now) -> i64 {
+        self.calendar.look(now);
+        self.calendar.ahead_ms()
+    }
+
     /// Takes one turn.
     ///
     /// # Errors
@@ -249,7 +253,6 @@ impl Hub {
         self.now = now;
         self.calendar.look(now);
         self.turn = Turn::default();
-        self.turn.ahead_ms = self.calendar.ahead_ms(now);
         self.advanced.clear();
         let recorded_bytes = std::mem::take(&mut self.recorded_bytes);
         // A turn that is late by more than a quarter of a lease slept: nobody could renew

@@ -20,15 +20,15 @@ pub struct Expired {
 }
 
 impl Hub {
-    /// What of some rows need not be kept at a time, ms since 1970, less what the clock
-    /// has jumped ahead by; `below` is the seq of the
-    /// oldest snapshot that will be kept: who asks from there on knows no job that was forgotten.
+    /// What of some rows need not be kept at a time, ms since 1970, less what the clock had jumped ahead
+    /// by when it was looked at last; `below` is the seq of the oldest snapshot that will be kept: who
+    /// asks from there on knows no job that was forgotten.
     ///
     /// # Errors
     /// A body that cannot be read.
     pub fn expired(&self, rows: &[LogRow], wall: i64, below: u64) -> Result<Expired, Fault> {
         let mut expired = Expired::default();
-        let wall = wall.saturating_sub(self.calendar.ahead_ms(self.now));
+        let wall = wall.saturating_sub(self.calendar.ahead_ms());
         for row in rows {
             if row.flags & FLAG_CONTROL != 0 || row.body.is_empty() {
                 continue;
