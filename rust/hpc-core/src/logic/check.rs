@@ -8,6 +8,7 @@ use super::forget;
 use super::hub::NewEvent;
 use super::job::Job;
 use super::placement;
+use super::requests;
 use super::rules::EventView;
 use super::state::State;
 use super::tokens::Allowed;
@@ -457,6 +458,9 @@ fn check_report(
             .or_else(|| Some(submitted.get(job_id)?.ns_id.to_string()));
         if ns_id.is_some() {
             forget::check_request(state, kernel, ctx, errors);
+            if kernel == KernelKind::RetryJob {
+                requests::check_round(state, ctx, errors);
+            }
         }
         match (ns_id, ctx.str("ns_id")) {
             (None, _) => {

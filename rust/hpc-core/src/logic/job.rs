@@ -492,6 +492,13 @@ impl Job {
         figures.map_or_else(TaskSet::new, |figures| figures.tasks.clone())
     }
 
+    /// Attempts that were settled otherwise, of tasks that no report says have ended.
+    pub(super) fn closed(&self) -> impl Iterator<Item = (&AttemptKey, &TaskSet)> {
+        let all = self.attempts.iter();
+        let closed = all.filter(|(key, _)| key.state == AttemptState::Closed);
+        closed.map(|(key, figures)| (key, &figures.tasks))
+    }
+
     fn attempts_of(
         &self,
         attempt: u32,

@@ -33,11 +33,12 @@ impl Hub {
             match node.state {
                 NodeState::Up if is_broken(Rule::R24) => node.deadline = Some(now),
                 NodeState::Up => node.deadline = Some(now + node.lease_ms),
-                NodeState::Unreachable | NodeState::Left if !node.leases.is_empty() => {
+                NodeState::Left if node.leases.is_empty() => {}
+                // Also of one that has none: it may run what was settled otherwise.
+                NodeState::Unreachable | NodeState::Left => {
                     node.deadline = Some(now + node.lease_ms);
-                    node.reclaim = Some(now + reclaim_ms);
+                    node.reclaim = (!node.leases.is_empty()).then_some(now + reclaim_ms);
                 }
-                NodeState::Unreachable | NodeState::Left => {}
             }
         }
     }

@@ -1,6 +1,7 @@
 //! Requests about jobs: hold and release, priority, another round for what has failed.
 
 use super::check::Checked;
+use super::claim::held_tasks;
 use super::gate::HoldSaid;
 use super::hub::Hub;
 use super::job::Job;
@@ -9,6 +10,8 @@ use super::queue::JobIx;
 use super::state::State;
 use crate::domain::event::{Ctx, KernelKind};
 use crate::domain::json::{Map, Value};
+use crate::domain::problem::FieldError;
+use crate::lattice::Lattice as _;
 use crate::lattice::tasks::TaskSet;
 
 impl State {
@@ -134,9 +137,54 @@ impl State {
         if let Some(named) = named {
             tasks = tasks.intersection(named);
         }
+        if let Some((running, _)) = self.still_running(&job, &tasks) {
+            tasks.subtract(&running);
+        }
         let rounds = job.gate.as_ref().map_or(0, |gate| gate.rounds.len());
         let round = i64::try_from(rounds + 1).unwrap_or(i64::MAX);
         (!tasks.is_empty()).then_some((tasks, round))
+    }
+
+    /// Settled tasks that must never overlap and may run still where they were leased, and the name of
+    /// that node: its fence has not come, no report says that they have ended, and no claim since its
+    /// last answer that it does not hold them. A claim that waits is such a one: by its number the relay
+    /// takes no earlier answer any more (protocol R14).
+    fn still_running(&self, job: &Job, among: &TaskSet) -> Option<(TaskSet, &str)> {
+        let mut found = TaskSet::new();
+        let mut name = None;
+        for (key, tasks) in job.closed().filter(|_| job.stops) {
+            let node = self.nodes.get(key.node);
+            let Some(node) = node.filter(|node| node.deadline.is_some()) else {
+                continue;
+            };
+            let mut tasks = tasks.intersection(among);
+            if node.open.is_some() {
+                tasks = tasks.intersection(&held_tasks(&node.holds, &job.id, key.attempt));
+            }
+            if !tasks.is_empty() {
+                found.join(&tasks);
+                name.get_or_insert(&*node.id);
+            }
+        }
+        Some((found, name?))
+    }
+}
+
+/// Checks a request for another round: no task of it may run still that must never overlap.
+pub(super) fn check_round(state: &State, ctx: &Map<'_>, errors: &mut Vec<FieldError>) {
+    let job_id = ctx.str("job_id").unwrap_or_default();
+    let job = state.jobs.find(job_id).and_then(|ix| state.jobs.get(ix));
+    let Some(job) = job else {
+        return;
+    };
+    let named = Ctx::new(ctx).tasks();
+    let among = named.unwrap_or_else(|| job.settled.all());
+    if let Some((_, node)) = state.still_running(&job, &among) {
+        let expected = "the id of a job whose tasks have ended, since they must never overlap";
+        let got = format!("{}, ending on {node}", Value::text(job_id).shown());
+        let error = FieldError::new("ctx.job_id", expected, got);
+        let hint = format!("send it again when they have ended: hpc job info {job_id}");
+        errors.push(error.hint(hint));
     }
 }
 

@@ -134,7 +134,9 @@ fn run(plan: &Plan, is_shown: bool) {
         if terms.is_held && number == half {
             cluster.want("4-release", about_j("ReleaseJob"));
         }
-        if terms.has_retry && number == plan.choices.len() * 3 / 4 {
+        // In every other course at once behind a cancel: what is ending must not be begun anew.
+        let behind = [half + 1, plan.choices.len() * 3 / 4];
+        if terms.has_retry && number == behind[plan.choices.len() % 2] {
             cluster.want("5-retry", about_j("RetryJob"));
         }
         if terms

@@ -274,6 +274,60 @@ fn fault_47_a_relay_behind_or_ahead_waits_as_long_as_any() {
     }
 }
 
+/// P5: what must never overlap may run still when it has been cancelled. A further round of it begins
+/// when a report says that it has ended, a claim does not hold it, or the fence of its relay has come.
+#[test]
+fn what_must_never_overlap_is_not_begun_anew_while_it_is_ending() {
+    let stop = json!({"on_cut_off": "stop"});
+    let again = |world: &mut World, id: &str| {
+        let told = world.ingest(id, "RetryJob", json!({"job_id": "j"}), json!({}));
+        if told.status == 422 {
+            assert_eq!(told.body["errors"][0]["got"], "\"j\", ending on a");
+        }
+        told.status
+    };
+    for ends in ["report", "claim", "fence", "lost"] {
+        let mut world = World::new();
+        let (mut a, mut b) = (Puppet::new("a", 1), Puppet::new("b", 1));
+        world.submit_with("j", "0", json!({}), stop.clone());
+        world.take(&mut a);
+        world.started(&mut a, ("j", 1, "0"));
+        world.cancel("j");
+        assert_eq!(again(&mut world, "r1"), 422, "{ends}");
+        match ends {
+            "report" => world.failed(&mut a, ("j", 1, "0")),
+            "claim" => {
+                a.max = 0;
+                world.open(&mut a);
+                assert_eq!(again(&mut world, "r2"), 422);
+                a.holds.clear();
+                world.open(&mut a);
+            }
+            _ => {
+                if ends == "lost" {
+                    let ctx = json!({"node_id": "a", "epoch": 1});
+                    world.ingest("lost", "NodeLost", ctx, json!({}));
+                    world.kill_hub();
+                }
+                world.pass(LEASE - 1);
+                assert_eq!(again(&mut world, "r2"), 422);
+                world.pass(1);
+            }
+        }
+        assert_eq!(again(&mut world, "r3"), 200, "{ends}");
+        assert_eq!(world.take(&mut b).grants(), [entry("j", 2, "0")], "{ends}");
+    }
+    // Cancelled and begun anew by one batch: there is nothing to begin yet.
+    let mut world = World::new();
+    let (mut a, mut b) = (Puppet::new("a", 1), Puppet::new("b", 1));
+    world.submit_with("j", "0", json!({}), stop);
+    world.take(&mut a);
+    let about = |kind| json!({"kind": kind, "payload": {"ctx": {"job_id": "j"}, "spec": {}}});
+    let both = json!({"events": [about("CancelJob"), about("RetryJob")]});
+    assert_eq!(world.ask("ingest", "", &both).status, 200);
+    assert_eq!(world.take(&mut b).grants(), []);
+}
+
 /// Only what `retry_on` lists is tried again, by cause or by exit code.
 #[test]
 fn only_listed_causes_are_tried_again() {
