@@ -30,6 +30,9 @@ pub const JOBS_GOING_ON_MAX: usize = 4_000_000;
 /// What a relay's clock may differ by before its failures are timed by the Hub's, ms.
 const SKEW_MS: i64 = 500;
 
+/// What the end of a task may lie back before its job gets old from when the Hub heard of it, ms.
+const LATE_MS: i64 = 60_000;
+
 impl Hub {
     /// Answers one ingest.
     ///
@@ -238,7 +241,7 @@ impl Hub {
             if event.kernel == Some(KernelKind::ForgetJob) {
                 self.name_outcome(&mut event);
             }
-            if event.kernel == Some(KernelKind::JobFinished) {
+            if let Some(KernelKind::JobFinished | KernelKind::CancelJob) = event.kernel {
                 self.name_hearing(&mut event);
             }
             ended.extend(self.node_ended_by(&event));
@@ -247,8 +250,8 @@ impl Hub {
         Ok((jobs, ended))
     }
 
-    /// Writes into a report when it was heard, where a back-off counts from it and its relay's clock
-    /// goes otherwise than the Hub's, or it comes late: by that time nothing would wait, or for long.
+    /// Writes into what ends tasks when it was heard, where its sender's clock goes otherwise than the
+    /// Hub's, or it comes late: by that time a back-off would be over, or long, and a job old.
     fn name_hearing(&self, event: &mut Checked<'_>) {
         let job_id = Ctx::new(&event.ctx).job_id();
         let ix = job_id.and_then(|id| self.state.jobs.find(id));
@@ -256,7 +259,8 @@ impl Hub {
         let may_retry =
             job.is_some_and(|job| job.gate.as_ref().is_some_and(|gate| gate.retries > 0));
         let now = self.steady();
-        if may_retry && event.at.is_some_and(|at| (now - at).abs() > SKEW_MS) {
+        let is_noted = |at: i64| may_retry && (now - at).abs() > SKEW_MS || now - at > LATE_MS;
+        if event.at.is_some_and(is_noted) {
             event.spec.insert("heard_at", Value::Int(now));
         }
     }

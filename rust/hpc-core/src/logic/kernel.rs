@@ -419,7 +419,9 @@ fn say_job(
         say(JobColumn::Rounds, &said)?;
     }
     if !entry.settles.tasks.is_empty() {
-        say(JobColumn::FinishedAt, &max(entry.stamp.at))?;
+        // A job gets old from when the Hub heard of its end: its sender's clock may be years behind.
+        let heard_at = entry.spec.int("heard_at").unwrap_or(entry.stamp.at);
+        say(JobColumn::FinishedAt, &max(heard_at.max(entry.stamp.at)))?;
     }
     if finished {
         say(JobColumn::Phase, &max(PHASE_FINISHED))?;

@@ -356,3 +356,42 @@ fn the_entries_of_a_forgotten_job_are_told_apart() {
         assert_eq!(submit(world, "part", ctx("0", json!(["x"]))), refused);
     });
 }
+
+/// A job gets old from when its end is known: whoever ends it may have a clock that is behind, or a
+/// relay have been cut off for long.
+#[test]
+fn fault_47_what_a_clock_behind_has_ended_is_not_old() {
+    const DAY: i64 = 86_400_000;
+    for over_a_start in [false, true] {
+        let mut world = World::new();
+        world.hub.keep_jobs(Some(30 * DAY));
+        world.hub.start(world.now);
+        let mut a = Puppet::new("a", 1);
+        world.submit("j", "0");
+        world.take(&mut a);
+        let at = world.now.wall - 40 * DAY;
+        let ctx = json!({"ns_id": "batch", "job_id": "j", "node_id": "a", "tasks": "0",
+                         "attempt": 1, "epoch": 1});
+        let payload = json!({"ctx": ctx, "spec": {"exit_code": 0}});
+        let event = json!({"kind": "JobFinished", "at": at, "payload": payload});
+        world.submit("k", "0");
+        let about = json!({"ctx": {"job_id": "k"}, "spec": {}});
+        let cancel = json!({"kind": "CancelJob", "at": at, "payload": about});
+        let told = world.ask(
+            "ingest",
+            "",
+            &json!({"id": "s/1", "events": [event, cancel]}),
+        );
+        assert_eq!(told.status, 200, "{}", told.body);
+        a.holds.clear();
+        if over_a_start {
+            world.hub.start(world.now);
+        }
+        quiet(&mut world, &mut a, 200);
+        assert_eq!(world.hub.state().jobs.forgotten_len(), 0);
+        world.freeze(30 * DAY + 1);
+        world.step();
+        assert_eq!(world.hub.state().jobs.forgotten_len(), 2);
+        world.check_replay();
+    }
+}
