@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import sqlite3
 import subprocess
 import sys
 from collections.abc import Collection
@@ -82,6 +83,21 @@ def test_fault_62_a_token_does_what_its_role_says_until_it_is_revoked(cluster: C
     assert as_holder(cluster, text, "job", "list").returncode == DENIED
     (listed,) = json.loads(succeed(cluster, "token", "list", "--json").stdout)["data"]
     assert (listed["label"], listed["is_valid"]) == ("n", False)
+
+
+def test_fault_13_a_revocation_that_is_damaged_below_the_snapshot_holds(cluster: Cluster) -> None:
+    """The Hub starts beside the damage, and the token opens nothing."""
+    text = create(cluster, "--role", "submit")
+    succeed(cluster, "token", "revoke", token_id(text))
+    assert cluster.hub is not None
+    cluster.hub.terminate(30)
+    with contextlib.closing(sqlite3.connect(cluster.home / "hub" / "log.sqlite3")) as log, log:
+        change = "UPDATE log SET body = replace(body, ?, 'another') WHERE body LIKE '%RevokeToken%'"
+        assert log.execute(change, (token_id(text),)).rowcount == 1
+    cluster.start_hub()
+    assert as_holder(cluster, text, "job", "list").returncode == DENIED
+    (listed,) = json.loads(succeed(cluster, "token", "list", "--json").stdout)["data"]
+    assert not listed["is_valid"]
 
 
 def test_a_relay_and_a_monitor_live_by_tokens_of_their_own(cluster: Cluster) -> None:

@@ -276,6 +276,32 @@ def test_a_token_is_registered_once() -> None:
     assert [one["role"] for one in tokens.listed()] == ["read"]
 
 
+def test_fault_13_tokens_are_those_of_the_engine_whatever_rows_say() -> None:
+    """Rows of control are read before anybody has verified them, and one may be damaged: in a
+    revocation, a role, an id, or so that it cannot be read."""
+    made = {name: make_token("submit") for name in ("revoked", "role", "id", "unread", "whole")}
+    specs = {name: {"role": "submit", "sha256": one.sha256} for name, one in made.items()}
+    damaged = dict(specs, role={**specs["role"], "role": "admin"}, unread={"role": "submit"})
+    ids = {name: one.token_id for name, one in made.items()} | {"id": "another"}
+    rows = [row("RegisterToken", ids[name], damaged[name]) for name in made]
+    rows += [row("RevokeToken", "whale", {}), row("RegisterToken", "t", {})._replace(body=b"{")]
+    rows.append(row("RevokeToken", made["whole"].token_id, {}))  # never said
+    tokens = Tokens(bytes(32), rows, wall_ms=lambda: 9)
+    admitted = tokens.holder(made["role"].text.encode())
+    assert admitted is not None and admitted.role == "admin"
+    tokens.settle(
+        (one.token_id, json.dumps(specs[name]), name == "revoked") for name, one in made.items()
+    )
+    assert admitted.ended.is_set(), "who was let in by what the row says is not any more"
+    roles = {name: tokens.holder(one.text.encode()) for name, one in made.items()}
+    assert roles.pop("revoked") is None
+    assert {holder and holder.role for holder in roles.values()} == {"submit"}
+    listed = {one["token_id"]: one for one in tokens.listed()}
+    assert listed.keys() == {one.token_id for one in made.values()}
+    assert listed[made["revoked"].token_id]["revoked_at"] == 9
+    assert listed[made["revoked"].token_id]["created_by"] == "access"
+
+
 def test_fault_64_a_tokens_text_is_in_no_repr() -> None:
     """A traceback, a log line or a debugger's print shows the id alone."""
     made = make_token("relay")

@@ -51,6 +51,7 @@ class JobEngine:
         self.node: dict[str, Any] | None = None
         self.tails: list[dict[str, str]] = []
         self.watched: set[str] = set()
+        self.tokens: list[tuple[str, str, bool]] = []
         self.asked = 0
 
     def attempt(self, number: int, state: str, node_id: str = "n1") -> None:

@@ -46,6 +46,7 @@ class ScriptedEngine:
         self.recalled: list[LogRow] = []
         self.wake_ms: int | None = None
         self.jumped_ms = 0
+        self.tokens: list[tuple[str, str, bool]] = []
         self.build_from: int | None = None
         self.before_step: Callable[[list[Input]], None] = lambda _: None
 

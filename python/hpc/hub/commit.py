@@ -96,6 +96,11 @@ class EngineTurn(Protocol):
 class Engine(KeptEngine, Protocol):
     """The state machine; `hpc._core.Hub`, or a scripted one in tests."""
 
+    @property
+    def tokens(self) -> list[tuple[str, str, bool]]:
+        """All tokens: id, spec as JSON, and whether it was revoked."""
+        ...
+
     def recall(self, row: LogRow) -> None:
         """Remember the receipt of a batch of the log again."""
         ...
@@ -316,6 +321,11 @@ class Committer:
             outcome.wake_ms = min(outcome.wake_ms or self._upkeep.wake_ms, self._upkeep.wake_ms)
         outcome.again = bool(self._again or self._left) or self._build_from is not None or goes_on
         return outcome
+
+    @property
+    def tokens(self) -> list[tuple[str, str, bool]]:
+        """All tokens as the engine has recovered them; to be asked for before the first turn."""
+        return self._engine.tokens
 
     @property
     def bytes_max(self) -> int:

@@ -24,7 +24,7 @@ from typing import Any, Final
 import uvloop
 
 from hpc.config import Access, HubConfig, is_written, read_access, write_access
-from hpc.errors import HpcError, UsageError
+from hpc.errors import HpcError, StorageDamaged, UsageError
 from hpc.hub.callbacks import Callbacks
 from hpc.hub.certificate import Identity, identity
 from hpc.hub.commit import Committer, SystemClock
@@ -40,7 +40,7 @@ from hpc.hub.turn import Turns
 from hpc.hub.upkeep import Upkeep
 from hpc.memory_privacy import keep_memory_private
 from hpc.ports import Transport
-from hpc.protocols import EventLog, Namespace
+from hpc.protocols import EventLog, LogRow, Namespace
 
 TOKEN_BYTES: Final = 32
 
@@ -80,7 +80,7 @@ def run_hub(
         shown = identity(config)
         token = _token(config)
         digest = hashlib.sha256(token.encode()).digest()
-        registered = log.read_control()
+        registered = _registrations(log)
         tokens = Tokens(digest, registered)
         callbacks = Callbacks(config.allow_callbacks, registered)
         process = _Process(config, log, tokens, callbacks, namespaces, shown)
@@ -103,6 +103,7 @@ class _Process:
         self._shown = shown
         self._log = log
         self._quarantine = Quarantine()
+        self._tokens = tokens
         self._callbacks = callbacks
         self._service = Service(log.hub_id, tokens, self._quarantine, callbacks, config.accept_from)
         self._namespaces = namespaces
@@ -143,6 +144,7 @@ class _Process:
         outputs = await asyncio.to_thread(self._open_outputs)
         with contextlib.closing(outputs):
             committer = await asyncio.to_thread(self._committer, outputs)
+            self._tokens.settle(committer.tokens)
             turns = Turns(committer, on_fatal=self._on_fatal, clock=self._clock)
             side = Side(self._log)
             try:
@@ -236,6 +238,14 @@ class _Process:
 
 async def _first(*futures: asyncio.Future[Any]) -> None:
     await asyncio.wait(futures, return_when=asyncio.FIRST_COMPLETED)
+
+
+def _registrations(log: EventLog) -> list[LogRow]:
+    """Return the log's rows of control for the tokens in them, until the engine has recovered."""
+    try:
+        return log.read_control()
+    except StorageDamaged:
+        return []  # whether the Hub can start beside that, recovery finds out, and says
 
 
 def _token(config: HubConfig) -> str:

@@ -3,10 +3,14 @@
 They are registered in the log (`RegisterToken`, `RevokeToken`), whose rows of control are read once
 at the start and taken in as they are appended, before their request is answered: from then on a
 revoked token opens nothing. The access file's token stands beside them.
+
+Nobody has verified those rows, and one may be damaged below the newest snapshot. So once the engine
+has recovered, what it has is what holds.
 """
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import hmac
 import time
@@ -56,9 +60,14 @@ class _Token(msgspec.Struct):
     holder: Holder
     digest: bytes
     spec: _Spec
-    created_at: int
-    created_by: str
+    created_at: int | None = None
+    created_by: str = ""
     revoked_at: int | None = None
+
+
+def _made(token_id: str, spec: _Spec) -> _Token:
+    holder = Holder(token_id, spec.role, spec.expires_at)
+    return _Token(holder, bytes.fromhex(spec.sha256), spec)
 
 
 def _wall_ms() -> int:
@@ -85,7 +94,29 @@ class Tokens:
         self._wall_ms = wall_ms
         self._by_id: dict[str, _Token] = {}
         for row in rows:
-            self.take(row)
+            with contextlib.suppress(msgspec.MsgspecError, ValueError):  # see `settle`
+                self.take(row)
+
+    def settle(self, known: Iterable[tuple[str, str, bool]]) -> None:
+        """Take over what the engine has recovered: id, spec and whether it was revoked.
+
+        Of what the rows say only when and by whom stays; a revocation whose row cannot be read is
+        as of now.
+        """
+        said, self._by_id = self._by_id, {}
+        for token_id, text, is_revoked in known:
+            spec = msgspec.json.decode(text, type=_Spec)
+            token = said.get(token_id)
+            if token is None or token.spec != spec or (token.revoked_at and not is_revoked):
+                token = _made(token_id, spec)
+            else:
+                del said[token_id]
+            if is_revoked and not token.revoked_at:
+                token.revoked_at = self._wall_ms()
+                token.holder.end()
+            self._by_id[token_id] = token
+        for token in said.values():
+            token.holder.end()
 
     def holder(self, token: bytes) -> Holder | None:
         """Return whom a token names; None where it opens nothing."""
@@ -103,11 +134,9 @@ class Tokens:
         for event in body.events:
             said = event.payload.spec
             if event.kind == "RegisterToken" and said.token_id not in self._by_id:
-                spec = msgspec.json.decode(said.spec, type=_Spec)
-                holder = Holder(said.token_id, spec.role, spec.expires_at)
-                self._by_id[said.token_id] = _Token(
-                    holder, bytes.fromhex(spec.sha256), spec, event.at, body.who
-                )
+                token = _made(said.token_id, msgspec.json.decode(said.spec, type=_Spec))
+                token.created_at, token.created_by = event.at, body.who
+                self._by_id[said.token_id] = token
             elif event.kind == "RevokeToken":
                 known = self._by_id.get(said.token_id)
                 if known is not None and known.revoked_at is None:
@@ -129,7 +158,7 @@ class Tokens:
                 "revoked_at": known.revoked_at,
                 "is_valid": self._is_valid(known),
             }
-            for known in self._by_id.values()
+            for known in sorted(self._by_id.values(), key=lambda one: one.created_at or 0)
         ]
 
     def _is_valid(self, known: _Token) -> bool:

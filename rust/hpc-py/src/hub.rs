@@ -213,6 +213,11 @@ impl Hub {
     }
 
     #[getter]
+    fn tokens(&self) -> Vec<(String, String, bool)> {
+        self.lock().tokens()
+    }
+
+    #[getter]
     fn newest_registrations(&self) -> (u64, u64) {
         self.lock().newest_registrations()
     }

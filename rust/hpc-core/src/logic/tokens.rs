@@ -232,6 +232,14 @@ fn other_node(by: By<'_>, node_id: &str, field: &'static str) -> Box<Problem> {
 }
 
 impl Hub {
+    /// All tokens: id, canonical spec, and whether it was revoked.
+    #[must_use]
+    pub fn tokens(&self) -> Vec<(String, String, bool)> {
+        let all = self.state.tokens.by_id.iter();
+        all.map(|(id, token)| (id.clone(), token.spec.text.clone(), token.is_revoked))
+            .collect()
+    }
+
     /// What the sender of what is being taken may say.
     ///
     /// # Errors
