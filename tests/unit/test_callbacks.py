@@ -484,3 +484,12 @@ def test_one_callback_too_many_is_refused() -> None:
     assert told.refusal(control("http://127.0.0.1/", gid="g3")) is None
     told.take(row("http://127.0.0.1/", "one-more"))
     assert told.figures()["subscribers"] == SUBSCRIBERS_MAX
+
+
+def test_fault_13_a_row_that_cannot_be_read_does_not_keep_the_hub_from_starting() -> None:
+    """Whether it may start beside one, recovery finds out."""
+    damaged = row("http://10.0.0.1/", "other")
+    damaged = damaged._replace(body=damaged.body[:-1] + b"\xff")
+    allowed = parse_networks("10.0.0.0/8", field="allow-callbacks")
+    one = Callbacks(allowed, [damaged, row("http://10.0.0.1/")])
+    assert one.figures()["subscribers"] == 1
