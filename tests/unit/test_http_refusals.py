@@ -57,6 +57,20 @@ REFUSED = [
     ("GET /jobs/1/log?task=-1", {}, 400, "bad_request"),
     ("GET /jobs/1/log?stream=stdin", {}, 400, "bad_request"),
     ("GET /pokes?gid=a&x=1", {}, 400, "bad_request"),
+    # Found by asking what the OpenAPI document does not allow.
+    ("GET /healthz", {"Hpc-Protocol": "2"}, 426, "protocol_version"),
+    ("GET /readyz", {"Hpc-Protocol": "2"}, 426, "protocol_version"),
+    ("GET /healthz?full=perhaps", {}, 400, "bad_request"),
+    ("GET /readyz?x=1", {}, 400, "bad_request"),
+    ("GET /schema?x=1", {}, 400, "bad_request"),
+    ("GET /namespaces?x=1", {}, 400, "bad_request"),
+    ("GET /tokens?x=1", {}, 400, "bad_request"),
+    ("POST /control?x=1", {}, 400, "bad_request"),
+    ("POST /ingest?key=1", {}, 400, "bad_request"),
+    ("POST /claim?x=1", {}, 400, "bad_request"),
+    ("POST /outputs?x=1", {"Content-Type": "application/octet-stream"}, 400, "bad_request"),
+    ("GET /events?cursor=null", {"Last-Event-ID": "1"}, 400, "bad_request"),
+    ("GET /events?cursor=1&after=false", {}, 400, "bad_request"),
 ]
 
 

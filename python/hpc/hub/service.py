@@ -106,7 +106,7 @@ class Service:
         """Return all tokens, as of the last event of the log."""
         if self._turns is None:
             return stopping()
-        document = {"cursor": self._turns.head_seq, "data": self._all_tokens.listed()}
+        document = {"cursor": self._turns.head_seq, "data": self._all_tokens.listed(), "next": None}
         return Answer(200, msgspec.json.encode(document))
 
     async def ask(self, verb: str, query: str, body: bytes = b"") -> Answer:

@@ -98,16 +98,16 @@ class Gate:
         """Return who sends a request, or why it may not go on."""
         rule = rule_of(head.path)
         if rule is not None and rule.is_open and not head.query:
-            return NOBODY  # they tell nothing but ok; asking them for more needs the token
+            # They tell nothing but ok; asking them for more needs the token.
+            return _other_version(head) or NOBODY
         holder = self._holder(head)
         if holder is None:
             self._unauthorized += 1
             wait_s = self._failures.note(head.peer, time.monotonic())
             has_token = bool(token_of(head.headers))
             return Refusal(*unauthorized(head.peer, wait_s, has_token=has_token))
-        version = head.headers.get(b"hpc-protocol", _VERSION)
-        if version.strip() != _VERSION:
-            return Refusal(wrong_protocol(version.decode("latin-1"), PROTOCOL_VERSION), _UPGRADE)
+        if other := _other_version(head):
+            return other
         if not self._ports.is_ready:
             return Refusal(not_ready(), [])
         return self._by_rule(head, rule, holder)
@@ -135,3 +135,10 @@ class Gate:
             self.forbidden += 1
             return Refusal(not_allowed(holder.role, head.path, sorted(rule.roles)), [])
         return holder
+
+
+def _other_version(head: Head) -> Refusal | None:
+    version = head.headers.get(b"hpc-protocol", _VERSION)
+    if version.strip() == _VERSION:
+        return None
+    return Refusal(wrong_protocol(version.decode("latin-1"), PROTOCOL_VERSION), _UPGRADE)

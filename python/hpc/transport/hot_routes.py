@@ -16,7 +16,7 @@ from hpc.ports import Answered, Holder, HubPorts
 from hpc.protocols import Answer
 from hpc.transport.admission import Gate, Head, Refusal
 from hpc.transport.bodies import BYTES_TYPE, JSON_TYPE, Bodies, form_refusal, type_refusal
-from hpc.transport.queries import text_of
+from hpc.transport.queries import parsed, text_of
 
 _JOBS: Final = "/jobs/"
 
@@ -29,19 +29,21 @@ class Route(NamedTuple):
         body_type: Media type of its body, or None where there is none.
         is_held: It is answered when there is something to tell, so that a client that leaves must
             be noticed.
+        takes: The parameters of its query; None: the engine says which.
     """
 
     verb: str
     body_type: bytes | None = None
     is_held: bool = False
+    takes: tuple[str, ...] | None = None
 
 
 HOT_ROUTES: Final = {
-    "/ingest": Route("ingest", JSON_TYPE),
-    "/control": Route("control", JSON_TYPE),
+    "/ingest": Route("ingest", JSON_TYPE, takes=("dry_run",)),
+    "/control": Route("control", JSON_TYPE, takes=()),
     "/pull": Route("pull", is_held=True),
-    "/claim": Route("claim", JSON_TYPE, is_held=True),
-    "/outputs": Route("outputs", BYTES_TYPE),
+    "/claim": Route("claim", JSON_TYPE, is_held=True, takes=()),
+    "/outputs": Route("outputs", BYTES_TYPE, takes=()),
 }
 """By path."""
 
@@ -76,8 +78,9 @@ class HotRoutes:
             answer := type_refusal(request.headers, route.body_type)
         ):
             return Refusal(answer, [])
-        text = text_of(request.query)
-        return Refusal(text, []) if isinstance(text, Answer) else admitted
+        query = request.query
+        read = text_of(query) if route.takes is None or not query else parsed(query, route.takes)
+        return Refusal(read, []) if isinstance(read, Answer) else admitted
 
     def put(
         self, route: Route, request: Head, who: str, body: bytes, answered: Answered

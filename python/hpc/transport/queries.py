@@ -40,7 +40,8 @@ def parsed(raw: bytes, known: Collection[str], repeatable: Collection[str] = ())
     query: Query = {}
     for name, value in pairs:
         if name not in known:
-            return bad_query(name, f"absent; known are {', '.join(sorted(known))}", value)
+            names = ", ".join(sorted(known)) or "none"
+            return bad_query(name, f"absent; known are {names}", value)
         query.setdefault(name, []).append(value)
         if len(query[name]) > 1 and name not in repeatable:
             return bad_query(name, "given once", ", ".join(query[name]))

@@ -6,7 +6,7 @@ route here changes anything.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from email.utils import formatdate
 from typing import Any, Final
 from urllib.parse import quote
@@ -40,7 +40,8 @@ App = ASGIApp
 def read_handlers(ports: HubPorts, gate: Gate) -> list[HTTPRouteHandler]:
     """Return Litestar's handlers of the read routes."""
     reads = _Reads(ports, gate)
-    schema = _Bytes(document(), b"application/json")
+    schema = _bare(_Bytes(document(), b"application/json"))
+    ready = _bare(_Bytes(b"ok\n", b"text/plain"))
 
     @get("/healthz")
     async def healthz() -> App:
@@ -48,7 +49,7 @@ def read_handlers(ports: HubPorts, gate: Gate) -> list[HTTPRouteHandler]:
 
     @get("/readyz")
     async def readyz() -> App:
-        return _Bytes(b"ok\n", b"text/plain") if ports.is_ready else Respond(not_ready())
+        return ready if ports.is_ready else Respond(not_ready())
 
     @get("/metrics")
     async def metrics() -> App:
@@ -80,11 +81,11 @@ def read_handlers(ports: HubPorts, gate: Gate) -> list[HTTPRouteHandler]:
 
     @get("/namespaces")
     async def namespaces() -> App:
-        return reads.namespaces
+        return _bare(reads.namespaces)
 
     @get("/tokens")
     async def tokens() -> App:
-        return reads.all_tokens
+        return _bare(reads.all_tokens)
 
     @get("/explain")
     async def explain() -> App:
@@ -132,6 +133,19 @@ class _Bytes:
         await send({"type": "http.response.body", "body": self._body, "more_body": False})
 
 
+def _bare(app: App) -> App:
+    """Return a route that takes no query: one that has any is refused."""
+
+    async def checked(scope: Scope, receive: Receive, send: Send) -> None:
+        query = queries.parsed(scope["query_string"], ())
+        if isinstance(query, Answer):
+            await send_answer(send, query)
+        else:
+            await app(scope, receive, send)
+
+    return checked
+
+
 class _Reads:
     """The read routes of one Hub, as ASGI functions."""
 
@@ -142,9 +156,10 @@ class _Reads:
     async def health(self, scope: Scope, receive: Receive, send: Send) -> None:
         """That the process answers; with `full=true` also what it has done."""
         query = queries.parsed(scope["query_string"], ("full",))
-        if isinstance(query, Answer):
-            await send_answer(send, query)
-        elif queries.flag(query, "full") is True:
+        full = query if isinstance(query, Answer) else queries.flag(query, "full")
+        if isinstance(full, Answer):
+            await send_answer(send, full)
+        elif full:
             await send_answer(send, Answer(200, msgspec.json.encode(await self._figures())))
         else:
             # The one answer that says what time it is here: `hpc doctor` compares.
@@ -183,8 +198,7 @@ class _Reads:
 
     async def all_tokens(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Every token but for what it opens with."""
-        query = queries.parsed(scope["query_string"], ())
-        await send_answer(send, query if isinstance(query, Answer) else self._ports.tokens())
+        await send_answer(send, self._ports.tokens())
 
     async def explain(self, scope: Scope, receive: Receive, send: Send) -> None:
         """The events that a cell comes from."""
@@ -217,13 +231,7 @@ class _Reads:
         if isinstance(query, Answer):
             await send_answer(send, query)
             return
-        last_id = headers_of(scope).get(b"last-event-id")
-        if last_id:
-            # A browser that reconnects tells here how far it has come.
-            query = {**query, "cursor": [last_id.decode("latin-1")]}
-        elif "after" in query:
-            query.setdefault("cursor", query["after"])
-        cursor = queries.whole(query, "cursor", 0, 0)
+        cursor = _events_cursor(query, headers_of(scope))
         limit = queries.whole(query, "limit", EVENTS_LIMIT_DEFAULT, 1, queries.EVENTS_LIMIT_MAX)
         follow = queries.flag(query, "follow")
         job_id = query.get("job", [None])[0]
@@ -290,6 +298,17 @@ async def _put(port: Callable[[str], Awaitable[Answer]], scope: Scope, send: Sen
     """Let one of the Hub's ports answer a raw query."""
     query = queries.text_of(scope["query_string"])
     await send_answer(send, query if isinstance(query, Answer) else await port(query))
+
+
+def _events_cursor(query: queries.Query, headers: Mapping[bytes, bytes]) -> int | Answer:
+    """Return after which seq events are asked for; a parameter that gives way is looked at too."""
+    after = queries.whole(query, "after", 0, 0)
+    cursor = after if isinstance(after, Answer) else queries.whole(query, "cursor", after, 0)
+    last_id = headers.get(b"last-event-id")
+    if isinstance(cursor, Answer) or not last_id:
+        return cursor
+    # A browser that reconnects tells here how far it has come.
+    return queries.whole({"cursor": [last_id.decode("latin-1")]}, "cursor", 0, 0)
 
 
 def _job_id(scope: Scope) -> str:

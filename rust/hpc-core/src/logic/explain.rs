@@ -9,7 +9,7 @@
 use super::hub::Hub;
 use super::kernel::KERNEL_GID;
 use super::plan::{hex, write_own_kinds};
-use super::query::Query;
+use super::query::{INT_MAX, Query};
 use crate::domain::facts::Facts;
 use crate::domain::json::Value;
 use crate::domain::json_write::ObjectWriter;
@@ -37,7 +37,7 @@ impl Hub {
             query.get(name).ok_or_else(|| Box::new(missing()))
         });
         let (gid, table, key, column) = (gid?, table?, key?, column?);
-        query.int("after", 0, u64::MAX)?;
+        query.int("after", 0, INT_MAX)?;
         query.int("limit", 1, EVENTS_MAX)?;
         let why_not = query.bool("why_not")?.unwrap_or(false);
         let generator = self.state.generators.get(gid);

@@ -188,11 +188,14 @@ fn wait_ms(value: &Value<'_>) -> Option<i64> {
 }
 
 fn read_hold(value: &Value<'_>) -> Option<Hold> {
-    let map = value.as_map()?;
+    // All three must be there, so that there is no other.
+    let map = value.as_map().filter(|map| map.len() == 3)?;
+    let attempt = u32::try_from(map.int("attempt")?).ok();
+    let tasks = TaskSet::parse(map.str("tasks")?).ok();
     Some(Hold {
         job_id: as_id(map.get("job_id")?)?,
-        attempt: u32::try_from(map.int("attempt")?).ok()?,
-        tasks: TaskSet::parse(map.str("tasks")?).ok()?,
+        attempt: attempt.filter(|attempt| *attempt >= 1)?,
+        tasks: tasks.filter(|tasks| !tasks.is_empty())?,
     })
 }
 

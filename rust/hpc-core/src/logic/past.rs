@@ -7,7 +7,7 @@
 
 use super::hub::{Config, Fault, Hub, Reply, Turn};
 use super::kernel::KERNEL_GID;
-use super::query::Query;
+use super::query::{INT_MAX, Query};
 use super::receipts::Receipts;
 use crate::domain::entry::{Digest, LogRow};
 use crate::domain::facts::Facts;
@@ -169,7 +169,7 @@ impl Past {
         let now = self.facts(gid)?;
         let kept = self.kept.as_ref().filter(|kept| kept.gid == gid);
         let (from, then) = kept.map_or((0, None), |kept| (kept.seq, Some(&kept.facts)));
-        let cursor = query.int("cursor", 0, u64::MAX)?.unwrap_or(from).max(from);
+        let cursor = query.int("cursor", 0, INT_MAX)?.unwrap_or(from).max(from);
         let page = now.pull(cursor, self.last_seq(), limit, query.get("table"));
         let facts = decode(page.facts.as_bytes());
         let facts = facts.unwrap_or_else(|_| Value::Map(Map::default()));

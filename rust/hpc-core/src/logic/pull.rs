@@ -2,7 +2,7 @@
 
 use super::hub::Hub;
 use super::kernel::KERNEL_GID;
-use super::query::Query;
+use super::query::{INT_MAX, Query};
 use crate::domain::facts::{Page, RowOf};
 use crate::domain::json::Value;
 use crate::domain::json_write::ObjectWriter;
@@ -57,11 +57,11 @@ impl Hub {
         let gid = query
             .get("gid")
             .ok_or_else(|| Problem::bad_query("gid", "Query parameter `gid` is missing"))?;
-        let cursor = query.int("cursor", 0, u64::MAX)?.unwrap_or(0);
+        let cursor = query.int("cursor", 0, INT_MAX)?.unwrap_or(0);
         let limit = query.int("limit", 1, PULL_ROWS_MAX)?;
         let limit = usize::try_from(limit.unwrap_or(PULL_ROWS_DEFAULT)).unwrap_or(usize::MAX);
         let wait = query.seconds("wait", WAIT_S_MAX)?.unwrap_or(0);
-        let version = query.int("version", 0, u64::MAX)?;
+        let version = query.int("version", 0, INT_MAX)?;
         for (part, whole) in [("row", "table"), ("column", "row")] {
             if query.get(part).is_some() && query.get(whole).is_none() {
                 let detail = format!("Query parameter `{part}` needs `{whole}`");

@@ -2,6 +2,9 @@
 
 use crate::domain::problem::{Problem, nearest};
 
+/// The greatest cursor, version or offset: an Int, like all that the log has.
+pub const INT_MAX: u64 = i64::MAX.unsigned_abs();
+
 /// The parameters of a request.
 #[derive(Clone, Debug, Default)]
 pub struct Query(Vec<(String, String)>);
@@ -52,8 +55,8 @@ impl Query {
     pub fn bool(&self, name: &str) -> Result<Option<bool>, Box<Problem>> {
         match self.get(name) {
             None => Ok(None),
-            Some("true" | "1") => Ok(Some(true)),
-            Some("false" | "0") => Ok(Some(false)),
+            Some("true") => Ok(Some(true)),
+            Some("false") => Ok(Some(false)),
             Some(other) => Err(bad(name, "true or false", other)),
         }
     }

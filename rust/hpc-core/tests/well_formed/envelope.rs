@@ -312,6 +312,12 @@ fn bad_query_values_are_400() {
         ("pull", "gid=kernel&cursor=-1"),
         ("pull", "gid=kernel&cursor=x"),
         ("pull", "gid=kernel&cursor=1.0"),
+        ("pull", "gid=kernel&cursor=9223372036854775808"),
+        ("pull", "gid=kernel&version=9223372036854775808"),
+        (
+            "explain",
+            "gid=kernel&table=jobs&key=1&column=held&why_not=1",
+        ),
         ("pull", "gid=kernel&limit=0"),
         ("pull", "gid=kernel&limit=100001"),
         ("pull", "gid=kernel&wait=61"),

@@ -298,7 +298,11 @@ fn claims_are_checked_field_by_field() {
         ("takeover", json!(["yes"])),
         (
             "holds",
-            json!([{}, [1], [{"job_id": "j"}], [{"job_id": "j", "attempt": -1, "tasks": "0"}]]),
+            json!([
+                {}, [1], [{"job_id": "j"}], [{"job_id": "j", "attempt": 0, "tasks": "0"}],
+                [{"job_id": "j", "attempt": 1, "tasks": ""}],
+                [{"job_id": "j", "attempt": 1, "tasks": "0", "color": "red"}],
+            ]),
         ),
         ("color", json!(["red"])),
     ];
