@@ -11,7 +11,7 @@
 | `edge.py`        | the outermost ASGI application, before Litestar                         |
 | `routes_read.py` | the read routes                                                         |
 | `streams.py`     | server-sent events, output as it comes                                  |
-| `openapi.py`     | the document at `/schema`                                               |
+| `openapi.py`     | the document at `/schema`, with `openapi_schemas.py`, `openapi_refusals.py` |
 
 It never looks into a body and knows the Hub by its ports alone.
 """
