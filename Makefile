@@ -48,7 +48,7 @@ check: lint test  ## every gate
 # How many times as much as `make test` draws.
 FUZZ ?= 100
 
-fuzz: build  ## the property tests of every decoder, and the model of the Hub, for long
+fuzz: build  ## the property tests of every decoder, a Hub by its OpenAPI document, and its model, for long
 	PROPTEST_CASES=$$((256 * $(FUZZ))) cargo test -p hpc-core --test laws --test well_formed --locked --quiet
 	PROPTEST_CASES=$$((256 * $(FUZZ))) cargo test -p hpc-executor --test decoders --locked --quiet
 	HPC_FUZZ=$(FUZZ) $(BIN)/python -m pytest tests/fuzz tests/model
