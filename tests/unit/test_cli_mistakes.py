@@ -21,7 +21,7 @@ def test_no_traceback_reaches_who_typed_a_command(
     assert tree.main(["status"]) == 1
     said = capsys.readouterr().err
     assert said == (
-        "error: hpc itself has failed: ZeroDivisionError: no such number\n\n"
+        "error: A mistake of hpc itself: ZeroDivisionError: no such number\n\n"
         "hint: please report it, with what HPC_TRACEBACK=1 in the environment shows of the same\n"
     )
     assert tree.main(["status", "--json"]) == 1

@@ -114,7 +114,7 @@ def main(words: Sequence[str]) -> int:
 def _mistake(error: Exception) -> HpcError:
     """Return what is said of something unforeseen: whoever typed the command cannot mend it."""
     return HpcError(
-        f"hpc itself has failed: {type(error).__name__}: {error}",
+        f"A mistake of hpc itself: {type(error).__name__}: {error}",
         code="internal",
         hint=f"please report it, with what {TRACEBACK}=1 in the environment shows of the same",
     )

@@ -62,7 +62,12 @@ REFUSALS: Final = {
     415: Refusal("UnsupportedType", "Another media type", ("unsupported_media_type",)),
     422: Refusal("NotWellFormed", "`errors` names each field that is wrong", ("not_well_formed",)),
     426: Refusal("Upgrade", "Another protocol version", ("protocol_version",), "Upgrade"),
-    429: Refusal("TooMany", "Ask again later", ("too_many_failures", "too_many_jobs"), _RETRY),
+    429: Refusal(
+        "TooMany",
+        "Ask again later",
+        ("too_many_failures", "too_many_jobs", "too_many_nodes"),
+        _RETRY,
+    ),
     431: Refusal("HeadTooLarge", "Its headers are too long", ("head_too_large",)),
     503: Refusal(
         "Unavailable",

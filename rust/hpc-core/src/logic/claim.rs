@@ -103,7 +103,7 @@ impl Hub {
             "{most} nodes are known, and `{}` is none of them",
             offer.node_id
         );
-        let hint = "start relays under names that come again: hpc relay --node-id";
+        let hint = "start relays under names that come again: hpc relay --node-id NAME";
         Err(
             Problem::new(429, "too_many_nodes", "Too many nodes are known", detail)
                 .hint(hint)
