@@ -258,6 +258,61 @@ def test_a_hole_in_the_middle_is_told_and_passed_over(run: Run) -> None:
     run(test)
 
 
+@pytest.mark.parametrize("is_settled", [False, True])
+def test_fault_50_what_its_relay_has_not_kept_is_told_and_passed_over(
+    run: Run, is_settled: bool
+) -> None:
+    """No node is asked for what it has said that it has not got."""
+
+    async def test(rig: Rig) -> None:
+        await rig.put(0, b"head")
+        await rig.put(4, b"", gone=96)
+        await rig.put(104, b"", gone=6)
+        await rig.put(100, b"seen")
+        await rig.put(110, b"tail", end=is_settled)
+        rig.engine.attempt(1, "succeeded" if is_settled else "running")
+        rig.engine.settled = "0" if is_settled else ""
+        opening = asyncio.ensure_future(rig.open())
+        if not is_settled:
+            while not rig.engine.tails:
+                await rig.turns.ask("job", "job_id=x")
+            assert rig.engine.tails[0]["offset"] == "114"
+            await rig.put(114, b"", now=True)
+
+        reading = await opening
+
+        assert reading.note == (
+            "102 bytes in the middle of stdout were not kept, 4 to 99, 104 to 109: its relay "
+            "keeps no more of a task without an output limit of its own"
+        )
+        assert await whole(reading) == b"headseentail"
+        assert len(rig.engine.tails) == (not is_settled)
+
+    run(test)
+
+
+def test_fault_50_a_follower_passes_over_what_is_gone(run: Run) -> None:
+    """It goes on with what is kept, and ends well."""
+
+    async def test(rig: Rig) -> None:
+        rig.engine.attempt(1, "running")
+        reading = await rig.open(follow=True)
+        await rig.put(0, b"head")
+        assert await anext(reading.chunks) == b"head"
+        read = asyncio.ensure_future(whole(reading))
+        await rig.put(4, b"", gone=10)
+        await rig.put(14, b"more")
+        await rig.put(18, b"", gone=2)
+        rig.engine.attempt(1, "succeeded")
+        rig.engine.settled = "0"
+        await rig.put(20, b"tail", end=True)
+        await rig.event()
+
+        assert (reading.note, await read) == (None, b"moretail")
+
+    run(test)
+
+
 def test_the_attempt_that_settled_the_task_is_the_one_that_is_read(run: Run) -> None:
     """A late success may settle a task while a newer attempt was leased elsewhere."""
 

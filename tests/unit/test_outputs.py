@@ -72,6 +72,30 @@ def test_head_and_tail_of_a_long_stream_leave_a_gap(store: OutputStore) -> None:
     assert view.total == 1004
 
 
+def test_fault_50_a_hole_is_known_as_bytes_are(
+    open_store: Callable[[], OutputStore], tmp_path: Path
+) -> None:
+    """In whatever order and however often it is told; what came before it was made stays."""
+    with closing(open_store()) as store:
+        store.append([frame(b"seen", offset=4)])
+        for _ in range(2):
+            store.append([frame(b"head"), frame(offset=4, gone=96), frame(offset=100, gone=900)])
+            store.append([frame(b"late", offset=50), frame(b"tail", offset=1000, end=True)])
+        size = (tmp_path / "outputs" / "000001.pack").stat().st_size
+        store.append([frame(offset=4, gone=996)])
+        assert (tmp_path / "outputs" / "000001.pack").stat().st_size == size
+        before = store.read("fit-1", 0, "stdout")
+    assert before is not None
+    assert before.total == 1004
+    assert [(one.offset, one.end, one.is_kept) for one in before.segments] == [
+        (0, 4, True), (4, 8, True), (8, 100, False), (100, 1000, False), (1000, 1004, True),
+    ]  # fmt: skip
+    (tmp_path / "outputs" / "index.sqlite3").unlink()
+    with closing(open_store()) as store:
+        assert store.read("fit-1", 0, "stdout") == before
+        assert [store.data(one) for one in before.segments if one.is_kept][1] == b"seen"
+
+
 def test_frames_that_come_again_change_nothing(store: OutputStore, tmp_path: Path) -> None:
     """A relay repeats a pack whose answer was lost."""
     pack = frame(b"abc") + frame(b"de", offset=3, end=True) + frame(b"", task=5, end=True)
@@ -211,6 +235,10 @@ def test_one_pack_that_is_refused_does_not_hold_up_the_others(store: OutputStore
         (frame(offset=-1), "offset"),
         (frame(offset=2**63), "offset"),
         (frame(end=1), "end"),
+        (frame(gone=-1), "gone"),
+        (frame(gone=2**62), "gone"),
+        (frame(b"x", gone=5), "header"),
+        (frame(gone=5, end=True), "header"),
         (frame(colour="red"), "header"),
     ],
 )

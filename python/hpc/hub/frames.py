@@ -3,7 +3,7 @@
 A body of `POST /outputs` is frames one after the other; each is
 
     u32 LE  length of the header
-    JSON    {"job_id", "task", "attempt", "stream", "offset", "length", "end"?, "now"?}
+    JSON    {"job_id", "task", "attempt", "stream", "offset", "length", "end"?, "now"?, "gone"?}
     bytes   as many as `length` says
 
 Pure: bytes in, frames out. Nothing is copied; a frame's data is a view into the body.
@@ -25,6 +25,7 @@ DATA_BYTES_MAX: Final = 32 << 20
 NUMBER_MAX: Final = 2**32 - 1
 NO_ATTEMPT: Final = 0
 OFFSET_MAX: Final = 2**62
+GONE_MAX: Final = 2**61
 
 Stream = Literal["stdout", "stderr"]
 Key = tuple[str, int, int, str]
@@ -46,6 +47,8 @@ class Header(
         length: How many bytes follow.
         end: The stream is complete, and ends where these bytes do.
         now: These were all bytes that there were when a reader asked.
+        gone: So many bytes from `offset` on are not kept by the relay, and will never come; such a
+            frame has no bytes, and is neither `end` nor `now`.
     """
 
     job_id: Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,127}\Z")]
@@ -56,6 +59,17 @@ class Header(
     length: Annotated[int, msgspec.Meta(ge=0, le=DATA_BYTES_MAX)]
     end: bool = False
     now: bool = False
+    gone: Annotated[int, msgspec.Meta(ge=0, le=GONE_MAX)] = 0
+
+    def __post_init__(self) -> None:
+        """Refuse a frame that says two things."""
+        if self.gone and (self.length or self.end or self.now):
+            raise ValueError("no bytes, `end` or `now` beside `gone`")
+
+    @property
+    def span(self) -> int:
+        """Of how many bytes of the stream it tells."""
+        return self.length or self.gone
 
     @property
     def key(self) -> Key:

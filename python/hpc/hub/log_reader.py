@@ -10,7 +10,8 @@ where a cancel has settled it, until its processes are reported to have ended, s
 in their grace. Of a long stream the report carries only both ends; the middle is asked of the node
 that kept it, and may do so no longer. Where it cannot be had the note says so and the hole is
 passed over; where it stops coming half-way the answer breaks, since an answer that ends well says
-that this was all.
+that this was all. What the relay has not kept while the task ran is passed over likewise, and told
+where it is known before the first byte.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from hpc import ranges
 from hpc.hub.frames import Stream
 from hpc.hub.log_wire import TailAnswer, job_answer, tail_answer, task_page
 from hpc.hub.outputs import SEGMENTS_MAX, OutputStore, StreamView
+from hpc.hub.outputs_gaps import gaps_between, holes_in, listed
 from hpc.hub.outputs_index import Segment
 from hpc.hub.turn import Turns
 from hpc.ports import LogQuery, LogReading, StreamBroken
@@ -46,8 +48,6 @@ GRACE_S: Final = 5.0
 
 READ_BYTES: Final = 256 * 1024
 """Bytes read and sent at a time."""
-
-GAPS_TOLD_MAX: Final = 4
 
 _OK: Final = 200
 _NOT_FOUND: Final = 404
@@ -173,6 +173,10 @@ class _Reading:
 
     async def begin(self, state: TaskState) -> str | None:
         """Find out what there is, asking the relay where the task runs; returns the note."""
+        notes = [await self._begin(state), await self._holes_note()]
+        return "; ".join(filter(None, notes)) or None
+
+    async def _begin(self, state: TaskState) -> str | None:
         self._state = state = await self._as_followed(state)
         if state.is_settled:
             return await self._begin_settled(state)
@@ -403,22 +407,26 @@ class _Reading:
         """Read on from the offset; empty where nothing (more) is known."""
 
         def read(_log: object) -> tuple[int, bytes]:
-            view = self._outputs.read(
-                self._job_id,
-                self._task,
-                self._stream,
-                attempt=self._state.attempt,
-                offset=self._offset,
-                limit=1,
-            )
-            if view is None or not view.segments:
-                return self._offset, b""
-            segment = view.segments[0]
-            start = max(self._offset, segment.offset)
-            if start > self._offset and not skip_gaps:
-                return self._offset, b""
-            data = self._outputs.data(segment, offset=start, limit=READ_BYTES)
-            return start + len(data), data
+            offset = self._offset
+            while True:
+                view = self._outputs.read(
+                    self._job_id,
+                    self._task,
+                    self._stream,
+                    attempt=self._state.attempt,
+                    offset=offset,
+                    limit=1,
+                )
+                if view is None or not view.segments:
+                    return offset, b""
+                segment = view.segments[0]
+                start = max(offset, segment.offset)
+                if start > offset and not skip_gaps:
+                    return offset, b""
+                if segment.is_kept:
+                    data = self._outputs.data(segment, offset=start, limit=READ_BYTES)
+                    return start + len(data), data
+                offset = segment.end
 
         found = await self._turns.on_log(read)
         if isinstance(found, Answer):
@@ -437,29 +445,39 @@ class _Reading:
 
     async def _gaps_note(self, state: TaskState, end: int = 0) -> str | None:
         """Say which bytes of an ended attempt, from an offset on, are not at the Hub."""
-        gaps: list[str] = []
-        total = None
-        while view := await self._view(state.attempt, end):
-            gaps += gaps_between(end, view.segments)
-            end = view.segments[-1].end if view.segments else end
-            total = view.total
-            if len(view.segments) < SEGMENTS_MAX:
-                break
+        segments, total = await self._known(state.attempt, end)
+        gaps = gaps_between(end, segments)
+        end = segments[-1].end if segments else end
         if end and total is None:
             gaps.append(f"from {end} on")
         elif total is not None and total > end:
             gaps.append(f"{end} to {total - 1}")
         if not gaps:
             return None
-        told = ", ".join(gaps[:GAPS_TOLD_MAX]) + (", ..." if len(gaps) > GAPS_TOLD_MAX else "")
-        return f"bytes {told} of {self._stream} are not at the Hub"
+        return f"bytes {listed(gaps)} of {self._stream} are not at the Hub"
 
+    async def _holes_note(self) -> str | None:
+        """Say which bytes the relay has not kept, as far as that is known."""
+        segments, _ = await self._known(self._state.attempt)
+        holes = holes_in(segments)
+        if not holes:
+            return None
+        told = [f"{start} to {end - 1}" for start, end in holes]
+        count = sum(end - start for start, end in holes)
+        return (
+            f"{count} bytes in the middle of {self._stream} were not kept, {listed(told)}: its "
+            "relay keeps no more of a task without an output limit of its own"
+        )
 
-def gaps_between(start: int, segments: list[Segment]) -> list[str]:
-    """Return the gaps before and between segments as text, such as `3 to 8`."""
-    gaps = []
-    for segment in segments:
-        if segment.offset > start:
-            gaps.append(f"{start} to {segment.offset - 1}")
-        start = segment.end
-    return gaps
+    async def _known(
+        self, attempt: int | None, offset: int = 0
+    ) -> tuple[list[Segment], int | None]:
+        """Return all that is known of an attempt from an offset on, and the stream's length."""
+        segments: list[Segment] = []
+        total = None
+        while view := await self._view(attempt, segments[-1].end if segments else offset):
+            segments += view.segments
+            total = view.total
+            if len(view.segments) < SEGMENTS_MAX:
+                break
+        return segments, total

@@ -5,8 +5,9 @@
 
 Packs are kept for a time and up to a quota; the oldest go as a whole, a little at a time, as new
 output comes. Frames come again and overlap: a relay sends pieces while somebody reads, and whole
-streams at a task's end. Each byte of a stream is kept once, as it was first told. An answer of 200
-means that the bytes are on disk. Used by the turn thread alone.
+streams at a task's end. Each byte of a stream is kept once, as it was first told; that its relay
+has not kept some is told, and known, as bytes are. An answer of 200 means that the bytes are on
+disk. Used by the turn thread alone.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ from hpc.errors import (
 )
 from hpc.hub.frames import NO_ATTEMPT, Frame, Header, Key, Stream, parse
 from hpc.hub.outputs_blocks import Whole
-from hpc.hub.outputs_index import OutputsIndex, Segment, remove
+from hpc.hub.outputs_index import OutputsIndex, Segment, lies, remove
 from hpc.hub.packs import PACK_BYTES_MAX, Found, Packs, sync_folder
 from hpc.problems import problem
 from hpc.protocols import Answer
@@ -209,7 +210,7 @@ class OutputStore:
         return self._marks.get((job_id, task, NO_ATTEMPT, stream), (0, 0))[1]
 
     def data(self, segment: Segment, *, offset: int = 0, limit: int = 1 << 20) -> bytes:
-        """Return the bytes of a segment, at most `limit`, from an offset of the stream on.
+        """Return the bytes of a segment that is kept, at most `limit`, from an offset on.
 
         Raises:
             NotFound: The pack is gone.
@@ -236,7 +237,7 @@ class OutputStore:
         self._index.close()
 
     def _store(self, frames: list[Frame]) -> None:
-        if not any(frame.header.length or frame.header.end for frame in frames):
+        if not any(frame.header.span or frame.header.end for frame in frames):
             return
         with self._translated("written"):
             now_ms = self._wall_ms()
@@ -297,7 +298,7 @@ class OutputStore:
 
         That is the ordinary case, small streams that come whole: a record each, a row for all.
         """
-        told = [frame for frame in frames if frame.header.length or frame.header.end]
+        told = [frame for frame in frames if frame.header.span or frame.header.end]
         places = [self._packs.add(_kept(header), data) for header, data in told]
         headers = [header for header, _ in told]
         if self._index.add_new(headers, places, self._packs.oldest):
@@ -308,7 +309,7 @@ class OutputStore:
     def _take(self, frame: Frame) -> None:
         """Collect what of a frame is not known yet."""
         header, data = frame
-        if not (header.length or header.end):
+        if not (header.span or header.end):
             return
         oldest = self._packs.oldest
         if self._index.covers(header, oldest):
@@ -318,11 +319,12 @@ class OutputStore:
             place = self._packs.add(_kept(header), data)
             self._index.add_new([header], [place], oldest)
             return
-        start, end = header.offset, header.offset + header.length
+        start, end = header.offset, header.offset + header.span
+        size = "gone" if header.gone else "length"
         for low, high in self._index.gaps(stream_id, start, end, oldest):
-            piece = _kept(header, offset=low, length=high - low, end=False)
+            piece = _kept(header, offset=low, end=False, **{size: high - low})
             place = self._packs.add(piece, data[low - start : high - start])
-            self._index.add(stream_id, low, high - low, place)
+            self._index.add(stream_id, low, high - low, lies(piece, place))
             self._index.reach(stream_id, place.pack)
         total = self._index.total(stream_id)
         if header.end and (total is None or total < end):
@@ -427,14 +429,14 @@ def _index_rest(index: OutputsIndex, packs: Packs, number: int, indexed: int) ->
 
 def _index_record(index: OutputsIndex, packs: Packs, record: Found) -> None:
     header, place, _ = record
-    start, stop = header.offset, header.offset + header.length
+    start, stop = header.offset, header.offset + header.span
     stream_id = index.number(header.key, packs.oldest)
     if stream_id is None:
         index.add_new([header], [place], packs.oldest)
         return
     for low, high in index.gaps(stream_id, start, stop, packs.oldest):
         position = place.position + low - start
-        index.add(stream_id, low, high - low, place._replace(position=position))
+        index.add(stream_id, low, high - low, lies(header, place._replace(position=position)))
     index.reach(stream_id, place.pack)
     if header.end:
         index.set_total(stream_id, stop)

@@ -53,8 +53,12 @@ CREATE TABLE segments (
 """
 
 
+_NOT_KEPT: Final = -1
+"""In the place of a position: the relay has not kept these bytes."""
+
+
 class Segment(NamedTuple):
-    """Bytes of a stream that are known, in one piece.
+    """Bytes of a stream that are known, or known not to be kept, in one piece.
 
     Those in packs that there are never overlap; of packs that are gone there may be some left.
     """
@@ -62,6 +66,11 @@ class Segment(NamedTuple):
     offset: int
     length: int
     place: Place
+
+    @property
+    def is_kept(self) -> bool:
+        """Whether there are bytes to read."""
+        return self.place.position != _NOT_KEPT
 
     @property
     def end(self) -> int:
@@ -130,7 +139,7 @@ class OutputsIndex:
         return (
             whole is not None
             and whole.place.pack >= oldest
-            and header.offset + header.length <= whole.length
+            and header.offset + header.span <= whole.length
         )
 
     def number(self, key: Key, oldest: int) -> int | None:
@@ -149,7 +158,8 @@ class OutputsIndex:
             if self.number(header.key, oldest) is not None:
                 return False
             total = header.offset + header.length if header.end else None
-            self._add_row((*header.key, total, place.pack), header.offset, header.length, place)
+            stream = (*header.key, total, place.pack)
+            self._add_row(stream, header.offset, header.span, lies(header, place))
         return True
 
     def _add_row(self, stream: tuple[Any, ...], offset: int, length: int, place: Place) -> int:
@@ -311,6 +321,11 @@ class OutputsIndex:
 
 def _is_whole(header: Header) -> bool:
     return header.end and not header.offset
+
+
+def lies(header: Header, place: Place) -> Place:
+    """Return where the bytes of a frame lie, whose record has its data there."""
+    return place._replace(position=_NOT_KEPT) if header.gone else place
 
 
 def remove(folder: Path) -> None:
