@@ -208,7 +208,7 @@ class RelayConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
         idle_timeout_s: It ends when nothing was leased to it for so long; None is never.
         takeover: Take the node id from another place that is alive.
         port: Where `POST /poke` is served on loopback; None is nowhere, 0 picks a free one.
-        output_limit: Bytes of captured output of each task that sets no limit of its own.
+        output_limit: Bytes that are kept of the output of a task that sets no limit of its own.
         cgroup: Whether memory limits are kept by cgroups: where they can be made, never, or always.
         max_processes: Most processes and threads of all its tasks together; 0 is half of what the
             machine can have.

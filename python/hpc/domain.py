@@ -146,7 +146,8 @@ class Work(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         time_limit_s: Wall time; None is unlimited.
         warn_signal: Number of a signal that comes before the time limit; None is none.
         warn_s: How long before it; at once where the limit is shorter.
-        output_limit: Bytes of captured output; None is the relay's default.
+        output_limit: Bytes of captured output, which end it; None: it goes on, and the relay keeps
+            what it may of it.
         umask: None is the relay's.
         ulimits: Soft limits by name (limits.py), in the kernel's units; None is unlimited.
         grace_s: Between SIGTERM and SIGKILL.

@@ -148,7 +148,7 @@ def batch_spec(
         time_limit: Seconds, or a text such as `1h30m`.
         warn_signal: Sent to the task before its time limit: `USR1@60` is SIGUSR1, 60 s before.
         output_limit: Bytes that it may write to what is captured of stdout and stderr, together;
-            or a text such as `10M`. None is the relay's default.
+            or a text such as `10M`. None: it goes on, and the relay keeps what it may of it.
         umask: Such as `0o027` or `"027"`; None is the relay's.
         ulimits: Soft limits of its processes, such as `{"nofile": 4096, "core": "unlimited"}`.
         grace: Between SIGTERM and SIGKILL, likewise; None is 5 s.

@@ -172,6 +172,7 @@ async def relay(
     stock: Mapping[str, Stock] | None = None,
     acknowledges: bool = True,
     cgroup: str = "off",
+    output_limit: int = 1 << 30,
     output_quota_bytes: int = 10 << 30,
     hooks: Hooks | None = None,
 ) -> AsyncIterator[Relay]:
@@ -185,6 +186,7 @@ async def relay(
         memory_mib=memory_mib,
         stock=stock,
         cgroup=cgroup,
+        output_limit=output_limit,
         output_quota_bytes=output_quota_bytes,
         hooks=hooks,
     )

@@ -3,17 +3,32 @@
 from __future__ import annotations
 
 import asyncio
+import re
+import shlex
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
-from commands import run
-from executor_kit import Relay, is_alive, relay, shell, work
+import pytest
+from commands import run, succeed
+from executor_kit import Relay, frames, is_alive, relay, shell, work
 
-from hpc.testing.processes import Cluster
+from hpc.testing.processes import Cluster, until
 
 MIB = 1 << 20
+
+# Writes so many MiB of lines that are numbered, and waits wherever they take much of the disk.
+FLOODS = """
+import os, sys, time
+for first in range(0, int(sys.argv[1]) << 14, 1 << 14):
+    os.write(1, b"".join(b"%063d\\n" % n for n in range(first, first + (1 << 14))))
+    while os.fstat(1).st_blocks * 512 > 64 << 20:
+        time.sleep(0.001)
+print("the last line")
+print("an error", file=sys.stderr)
+"""
 
 # Tells when it is ready and when it was warned, then ends by itself.
 SAVES = """
@@ -169,6 +184,84 @@ def test_a_file_of_the_user_s_own_is_not_counted(tmp_path: Path) -> None:
     asyncio.run(scenario())
 
 
+def test_fault_50_a_flood_goes_on_and_its_middle_is_not_kept(cluster: Cluster) -> None:
+    """An error after a day of chatter is read, the start too, and the disk has room for others."""
+    cluster.relay("n1", "--output-limit", "8M")
+    client = cluster.client()
+    flood = f"exec {shlex.quote(sys.executable)} -c {shlex.quote(FLOODS)}"
+    job, followed = client.submit(f"{flood} 200"), client.submit(f"{flood} 32")
+    follower = succeed(cluster, "job", "log", "-f", followed.id)
+    assert job.wait(60)["state"] == followed.wait(60)["state"] == "succeeded"
+    outputs = cluster.home / "relays" / "n1" / "outputs"
+    (kept,) = (outputs / job.id).iterdir()
+    assert kept.stat().st_size == 200 * MIB + len("the last line\n")
+    until(lambda: kept.stat().st_blocks * 512 <= 8 * MIB)
+
+    reader = succeed(cluster, "job", "log", job.id)
+    assert len(reader.stdout) <= 8 * MIB
+    for shown, mib in (reader, 200), (follower, 32):
+        noted = re.findall(r"(\d+) bytes in the middle of stdout were not kept", shown.stderr)
+        assert noted or shown is follower, "of what was read while it was there nothing is missing"
+        assert sum(map(int, noted)) + len(shown.stdout) == mib * MIB + len("the last line\n")
+        *lines, last = shown.stdout.splitlines()
+        assert (int(lines[0]), int(lines[-1]), last) == (0, (mib << 14) - 1, "the last line")
+        assert all(line.isdigit() for line in lines)
+        assert "an error\n" in shown.stderr
+    assert succeed(cluster, "job", "log", job.id, "-n", "1").stdout == "the last line\n"
+
+
+def test_fault_50_of_a_flood_a_relay_reports_both_ends_and_the_hole(tmp_path: Path) -> None:
+    """Of a task that nobody follows; a short stream beside it stays whole."""
+
+    async def scenario() -> None:
+        async with relay(tmp_path, output_limit=2 * MIB) as taken:
+            taken.link.run([shell("echo no >&2; head -c 9437184 /dev/zero | tr '\\0' x; echo end")])
+            assert (await taken.end())["exit_code"] == 0
+            (file,) = tmp_path.glob("outputs/job/*")
+            start, end = map(int, file.name.removeprefix("0.1.stdout.").split("-"))
+            assert 7 * MIB // 4 <= start + 9 * MIB + 4 - end <= 2 * MIB + 2 * 4096
+            said = [header for pack in taken.batches for header, _ in frames(pack.outputs)]
+            gone = [(h["offset"], h["gone"], h["length"]) for h in said if "gone" in h]
+            assert gone == [(start, end - start, 0)]
+            assert taken.text(stream="stderr") == "no\n"
+            assert taken.text().endswith("xend\n")
+            taken.link.tail([{"job_id": "job", "task": 0, "stream": "stdout", "offset": 0}])
+            data, is_over = b"", False
+            while not is_over:
+                for header, part in frames(await taken.link.next_chunks()):
+                    data += part
+                    is_over = is_over or header.get("end", False)
+            assert (len(data), set(data[:-4])) == (9 * MIB + 4 - (end - start), {ord("x")})
+
+    asyncio.run(scenario())
+
+
+@pytest.fixture
+def rigid(tmp_path: Path) -> Iterator[Path]:
+    """A file system that gives no part of a file back."""
+    place = tmp_path / "rigid"
+    place.mkdir()
+    mount = ["mount", "-t", "ramfs", "hpc-test", str(place)]
+    if subprocess.run(mount, check=False, capture_output=True).returncode:
+        pytest.skip("a ramfs cannot be mounted here")
+    yield place
+    subprocess.run(["umount", "--lazy", str(place)], check=True)
+
+
+def test_fault_50_where_a_flood_cannot_go_on_it_is_ended_and_says_why(rigid: Path) -> None:
+    """Not every file system can; the disk does not fill there either."""
+
+    async def scenario() -> None:
+        async with relay(rigid / "n1", output_limit=MIB) as taken:
+            taken.link.run([shell("exec yes")])
+            end = await taken.end()
+            assert (end["cause"], end["signal"]) == ("output limit", signal.SIGKILL)
+            assert f"more than {MIB} bytes of output end a task" in end["detail"]
+            assert kept(rigid / "n1").stat().st_size == MIB
+
+    asyncio.run(scenario())
+
+
 def test_umask_and_ulimits_arrive(tmp_path: Path) -> None:
     """A task makes its files, and opens as many, as it would where it was submitted."""
 
@@ -208,7 +301,7 @@ def hpc(cluster: Cluster, *words: str, umask: int, cwd: Path) -> subprocess.Comp
 
 def test_from_the_command_line_to_the_task(cluster: Cluster, tmp_path: Path) -> None:
     """Flags, spec, lease and process agree; the umask is that of the shell that submits."""
-    cluster.relay("n1", "--output-limit", "1M")
+    cluster.relay("n1")
     script = "trap 'umask; ulimit -n; exit 3' USR1; while :; do sleep 0.02; done"
     limits = ("--time-limit", "60s", "--warn-signal", "SIGUSR1@59s", "--ulimit", "nofile=77")
 
@@ -218,11 +311,6 @@ def test_from_the_command_line_to_the_task(cluster: Cluster, tmp_path: Path) -> 
     ran = hpc(cluster, "run", "--output-limit", "100K", "--", "exec yes", umask=0o022, cwd=tmp_path)
     assert ran.returncode == 128 + signal.SIGKILL
     assert "over its output limit of 100 KiB" in ran.stderr
-
-    job = cluster.client().submit("exec yes")
-    (attempt,) = job.wait(30)["attempts"]
-    assert attempt["cause"] == "output limit"
-    assert len(b"".join(job.log())) == MIB
 
     refused = hpc(cluster, "submit", "--warn-signal", "USR1@5", "true", umask=0, cwd=tmp_path)
     assert refused.returncode == 2

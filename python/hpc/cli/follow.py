@@ -25,6 +25,8 @@ STREAMS: Final = ("stdout", "stderr")
 LAST_OUTPUT_S: Final = 2.0
 """How long a followed stream may go on after its job has ended, before the rest is fetched."""
 
+LONG_BYTES: Final = 64 << 10
+"""Of a longer stream something may not have been kept while it was followed."""
 
 _printing: Final = threading.Lock()
 
@@ -129,6 +131,8 @@ class Output:
             except _Broken:
                 continue
             self.is_whole = not self._is_left
+            if self._shown > LONG_BYTES and not self._is_noted:
+                self._note_late(client)
             return
 
     def leave(self) -> None:
@@ -146,6 +150,11 @@ class Output:
                     offset += len(piece)
             except Unanswered as error:
                 raise _Broken(error.message) from error
+
+    def _note_late(self, client: Client) -> None:
+        """Say what has come to be missing since the answer began: bytes cannot tell of it."""
+        with client.log(self._job_id, self._task, stream=self._stream) as pieces:
+            self._note(pieces.headers.get("hpc-note"))
 
     def _note(self, note: str | None) -> None:
         if note and not self._is_noted:

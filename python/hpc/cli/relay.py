@@ -77,7 +77,9 @@ def relay(
     output_limit: Annotated[
         str,
         typer.Option(
-            "--output-limit", metavar="SIZE", help="Of each task's captured output, by default."
+            "--output-limit",
+            metavar="SIZE",
+            help="Kept of each task's output, if it sets no limit.",
         ),
     ] = "1G",
     keep_output: Annotated[

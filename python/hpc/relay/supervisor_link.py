@@ -137,7 +137,7 @@ class SupervisorLink:
             cpus: Cores that tasks are pinned to, each to its own.
             memory_mib: Memory that tasks may reserve.
             stock: What else there is for tasks, by name.
-            output_limit: Bytes of captured output of each task that sets no limit of its own.
+            output_limit: Bytes that are kept of the output of a task that sets no limit of its own.
             cgroup: `auto`, `off` or `require`: whether memory limits are kept by cgroups.
             processes_max: Most processes of all tasks together; None is no limit.
             keep_output_s: How long long streams stay here for readers.

@@ -90,7 +90,7 @@ pub struct Parts {
     pub janitor: Janitor,
     /// The outbox of this session.
     pub outbox: Outbox,
-    /// Bytes of captured output of a task that sets no limit of its own.
+    /// Bytes that are kept of the output of a task that sets no limit of its own.
     pub output_limit: u64,
     /// What makes groups for tasks whose memory is limited, where that is possible.
     pub groups: Option<Cgroups>,

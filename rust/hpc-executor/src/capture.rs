@@ -4,8 +4,10 @@
 //! for at its end. A file that stayed empty is used again as it is, since making one costs more
 //! than all else here. At the end up to 64 KiB travel with the report; of more, the first and last
 //! 32 KiB, and the whole file stays in `outputs/` for readers, as long as [`crate::keeper`] says.
+//! A stream that was too long has a hole ([`crate::hole`]); the file's name says where.
 //!
-//! Neighbours: [`crate::outbox`] carries the frames, [`crate::tail`] reads while a task runs.
+//! Neighbours: [`crate::frames`] has the form that it travels in, [`crate::outbox`] carries that,
+//! [`crate::tail`] reads while a task runs.
 
 use std::ffi::{CStr, CString};
 use std::fs::{DirBuilder, File, OpenOptions};
@@ -14,12 +16,16 @@ use std::os::fd::AsRawFd;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::SystemTime;
 
 use serde::Serialize;
 
+use crate::frames::{Marks, write_frame, write_gone};
+use crate::hole::Hole;
 use crate::janitor::{Chore, Janitor};
 use crate::keeper::Kept;
+use crate::sys;
 use crate::work::Lease;
 
 /// A stream up to this length is reported whole.
@@ -62,7 +68,8 @@ impl Stream {
 pub struct Capture {
     path: PathBuf,
     c_path: CString,
-    file: File,
+    file: Arc<File>,
+    hole: Hole,
 }
 
 impl Capture {
@@ -88,6 +95,28 @@ impl Capture {
     #[must_use]
     pub fn file(&self) -> &File {
         &self.file
+    }
+
+    /// What of it is not kept, and reads as zeros sooner or later.
+    #[must_use]
+    pub fn hole(&self) -> Hole {
+        self.hole
+    }
+
+    /// Bytes of it that are kept.
+    #[must_use]
+    pub fn kept_bytes(&self) -> u64 {
+        self.len().saturating_sub(self.hole.len())
+    }
+
+    /// Gives its middle back to the disk, so that about `kept` bytes stay.
+    pub fn shrink(&mut self, kept: u64, janitor: &Janitor) {
+        let hole = self.hole.grown(self.len(), kept);
+        if hole == self.hole {
+            return;
+        }
+        self.hole = hole; // from now on nobody reads there
+        janitor.leave(Chore::Punch(Arc::clone(&self.file), hole));
     }
 }
 
@@ -116,71 +145,30 @@ impl Source {
         }
     }
 
-    /// Whose stream a file is that was kept, by the names of its folder and of its own.
+    /// Whose stream a file is that was kept, and what of it is missing, by the names of its folder
+    /// and of its own.
     ///
     /// ```
     /// use hpc_executor::capture::{Source, Stream};
-    /// let source = Source::kept("fit", "3.1.stderr").unwrap();
+    /// let (source, hole) = Source::kept("fit", "3.1.stderr").unwrap();
     /// assert_eq!((source.task, source.attempt, source.stream), (3, 1, Stream::Stderr));
+    /// assert!(hole.is_empty());
+    /// let (_, hole) = Source::kept("fit", "3.1.stderr.4096-8192").unwrap();
+    /// assert_eq!((hole.start, hole.end), (4096, 8192));
     /// assert_eq!(Source::kept("fit", "notes.txt"), None);
     /// ```
     #[must_use]
-    pub fn kept(job_id: &str, name: &str) -> Option<Self> {
-        let mut parts = name.splitn(3, '.');
-        Some(Self {
+    pub fn kept(job_id: &str, name: &str) -> Option<(Self, Hole)> {
+        let mut parts = name.splitn(4, '.');
+        let source = Self {
             job_id: job_id.to_owned(),
             task: parts.next()?.parse().ok()?,
             attempt: parts.next()?.parse().ok()?,
             stream: Stream::named(parts.next()?)?,
-        })
+        };
+        let hole = parts.next().map_or(Some(Hole::default()), Hole::named)?;
+        Some((source, hole))
     }
-}
-
-/// What a frame says about the stream beside its bytes.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Marks {
-    /// The stream is complete: its length is where this frame ends.
-    pub end: bool,
-    /// These are all bytes that there were when a reader asked.
-    pub now: bool,
-}
-
-#[derive(Serialize)]
-struct Header<'a> {
-    job_id: &'a str,
-    task: u32,
-    attempt: u64,
-    stream: Stream,
-    offset: u64,
-    length: usize,
-    #[serde(skip_serializing_if = "is_false")]
-    end: bool,
-    #[serde(skip_serializing_if = "is_false")]
-    now: bool,
-}
-
-#[allow(clippy::trivially_copy_pass_by_ref)] // serde's signature
-fn is_false(value: &bool) -> bool {
-    !*value
-}
-
-/// Appends one frame of `POST /outputs`.
-pub fn write_frame(out: &mut Vec<u8>, source: &Source, offset: u64, bytes: &[u8], marks: Marks) {
-    let header = Header {
-        job_id: &source.job_id,
-        task: source.task,
-        attempt: source.attempt,
-        stream: source.stream,
-        offset,
-        length: bytes.len(),
-        end: marks.end,
-        now: marks.now,
-    };
-    let header = serde_json::to_vec(&header).unwrap_or_default();
-    let length = u32::try_from(header.len()).unwrap_or(0);
-    out.extend_from_slice(&length.to_le_bytes());
-    out.extend_from_slice(&header);
-    out.extend_from_slice(bytes);
 }
 
 /// Reads at most `length` bytes from an offset; fewer at the end or where the disk fails.
@@ -222,6 +210,7 @@ pub struct Captures {
     folder: PathBuf,
     kept: PathBuf,
     is_any_kept: bool,
+    can_shrink: bool,
     free: Vec<Capture>,
     made: u64,
 }
@@ -235,13 +224,24 @@ impl Captures {
     pub fn new(folder: PathBuf, kept: PathBuf, is_any_kept: bool) -> io::Result<Self> {
         private_folder(&folder)?;
         private_folder(&kept)?;
-        Ok(Self {
+        let mut captures = Self {
             folder,
             kept,
             is_any_kept,
+            can_shrink: false,
             free: Vec::new(),
             made: 0,
-        })
+        };
+        let capture = captures.take()?;
+        captures.can_shrink = sys::punch(&capture.file, 0, 1).is_ok();
+        captures.free.push(capture);
+        Ok(captures)
+    }
+
+    /// Whether this file system takes the middle of a file back.
+    #[must_use]
+    pub fn can_shrink(&self) -> bool {
+        self.can_shrink
     }
 
     /// Whether a stream may have been kept whose end is not acknowledged: else the keeper need not
@@ -268,7 +268,12 @@ impl Captures {
             .open(&path)?;
         self.made += 1;
         let c_path = CString::new(path.as_os_str().as_bytes()).map_err(io::Error::other)?;
-        Ok(Capture { path, c_path, file })
+        Ok(Capture {
+            path,
+            c_path,
+            file: Arc::new(file),
+            hole: Hole::default(),
+        })
     }
 
     /// Takes a file back whose task has ended with every descendant; appends the frames that
@@ -280,27 +285,32 @@ impl Captures {
         out: &mut Vec<u8>,
         janitor: &Janitor,
     ) {
-        let length = capture.len();
-        if length == 0 {
+        let (length, hole) = (capture.len(), capture.hole);
+        if length == 0 && hole.is_empty() {
             self.free.push(capture);
             return;
         }
         let file = &capture.file;
         let end = Marks {
             end: true,
-            now: false,
+            ..Marks::default()
         };
-        if length <= WHOLE_MAX {
+        // One with a hole is never used again: the janitor may be about to make it.
+        if length <= WHOLE_MAX && hole.is_empty() {
             write_frame(out, &source, 0, &read_at(file, 0, length), end);
             if file.set_len(0).is_ok() {
                 self.free.push(capture);
             }
             return;
         }
-        let first = read_at(file, 0, END_BYTES);
-        let last = read_at(file, length - END_BYTES, END_BYTES);
+        let last_at = length.saturating_sub(END_BYTES).max(hole.end);
+        let first = read_at(file, 0, END_BYTES.min(hole.room(0)));
+        let last = read_at(file, last_at, END_BYTES);
         write_frame(out, &source, 0, &first, Marks::default());
-        write_frame(out, &source, length - END_BYTES, &last, end);
+        if !hole.is_empty() {
+            write_gone(out, &source, hole);
+        }
+        write_frame(out, &source, last_at, &last, end);
         self.keep(&capture, source, janitor);
     }
 
@@ -318,13 +328,13 @@ impl Captures {
 
     fn keep(&mut self, capture: &Capture, source: Source, janitor: &Janitor) {
         self.is_any_kept = true;
-        let path = kept_path(&self.kept, &source);
+        let path = kept_path(&self.kept, &source, capture.hole);
         // How long it is kept counts from here, not from the last byte. Told before it is there.
         let dated = capture.file.set_modified(SystemTime::now());
         let moved = dated
             .and_then(|()| capture.file.metadata())
             .and_then(|meta| {
-                janitor.leave(Chore::Keep(source, Kept::of(&meta)));
+                janitor.leave(Chore::Keep(source, Kept::of(&meta, capture.hole)));
                 move_to(&capture.path, &path)
             });
         if let Err(error) = moved {
@@ -332,25 +342,24 @@ impl Captures {
         }
     }
 
-    /// The newest attempt's whole stream of a task that has ended, where it was kept.
+    /// The newest attempt's stream of a task that has ended, where it was kept, and its hole.
     #[must_use]
-    pub fn kept(&self, job_id: &str, task: u32, stream: Stream) -> Option<(u64, File)> {
+    pub fn kept(&self, job_id: &str, task: u32, stream: Stream) -> Option<(u64, File, Hole)> {
         if !crate::work::is_id(job_id) {
             return None;
         }
         let folder = Below::open(&self.kept.join(job_id)).ok()?;
-        let (before, after) = (format!("{task}."), format!(".{}", stream.name()));
-        let attempt = std::fs::read_dir(folder.path())
+        let (name, source, hole) = std::fs::read_dir(folder.path())
             .ok()?
-            .filter_map(|entry| entry.ok()?.file_name().into_string().ok())
-            .filter_map(|name| {
-                let name = name.strip_prefix(&before)?.strip_suffix(&after)?;
-                name.parse::<u64>().ok()
+            .filter_map(|entry| {
+                let name = entry.ok()?.file_name().into_string().ok()?;
+                let (source, hole) = Source::kept(job_id, &name)?;
+                Some((name, source, hole))
             })
-            .max()?;
-        let name = format!("{before}{attempt}{after}");
+            .filter(|(_, source, _)| (source.task, source.stream) == (task, stream))
+            .max_by_key(|(_, source, _)| source.attempt)?;
         let file = folder.file(&name).ok()?;
-        Some((attempt, file))
+        Some((source.attempt, file, hole))
     }
 }
 
@@ -401,13 +410,12 @@ fn move_to(from: &Path, to: &Path) -> io::Result<()> {
 
 /// Where a stream that is kept lies.
 #[must_use]
-pub fn kept_path(folder: &Path, source: &Source) -> PathBuf {
-    let name = format!(
-        "{}.{}.{}",
-        source.task,
-        source.attempt,
-        source.stream.name()
-    );
+pub fn kept_path(folder: &Path, source: &Source, hole: Hole) -> PathBuf {
+    let (task, attempt, stream) = (source.task, source.attempt, source.stream.name());
+    let mut name = format!("{task}.{attempt}.{stream}");
+    if !hole.is_empty() {
+        name += &format!(".{hole}");
+    }
     folder.join(&source.job_id).join(name)
 }
 

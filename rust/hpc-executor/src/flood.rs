@@ -1,7 +1,11 @@
 //! flood: how much a task may write where its output is captured, and what is kept of more.
 //!
+//! A task that has asked for a limit ends at it. Of another, which goes on, the relay keeps no more
+//! than its own limit: the first part of each stream and the last, while what lies between is given
+//! back to the disk ([`crate::hole`]).
+//!
 //! Nothing stands between a task and its files, so there is nothing to count bytes with: their
-//! sizes are looked at, the sooner the less room is left. A task that has passed its limit is
+//! sizes are looked at, the sooner the less room is left. Who has passed a limit of its own is
 //! killed at once (who is asked to end may write on), and its files are cut to the limit before
 //! they are reported. How far a flood gets in the meantime: what it writes in [`CALM_MS_MAX`], or,
 //! where it is faster than [`FLOOD_MIB_PER_MS`], what it is faster by in [`LOOK_MS_MAX`].
@@ -11,6 +15,7 @@
 use crate::board::Board;
 use crate::capture::Capture;
 use crate::hooks::{OUTPUT_BYTES_MAX, Phase};
+use crate::janitor::Janitor;
 use crate::life::{Task, Why};
 use crate::limits::look_at_ms;
 use crate::sys;
@@ -26,6 +31,10 @@ const CALM_MS_MAX: u64 = 100;
 
 /// What a task is taken to write at worst: about what one core copies into the page cache.
 const FLOOD_MIB_PER_MS: u64 = 1;
+
+/// Of the room that a task may take, this part is free after some was given back: so that it is not
+/// done in small pieces, and not looked at too often.
+const FREED_PART: u64 = 8;
 
 /// Milliseconds until the next look at a task that has written `bytes`.
 #[must_use]
@@ -62,12 +71,21 @@ pub fn shares([first, second]: [u64; 2], limit: u64) -> [u64; 2] {
 impl Task {
     /// Bytes of the streams that are captured.
     fn written(&self) -> [u64; 2] {
+        self.captures
+            .each_ref()
+            .map(|capture| capture.as_ref().map_or(0, Capture::len))
+    }
+
+    /// Bytes that are kept of what runs of it.
+    fn kept(&self) -> u64 {
         if let Phase::Before(capture) | Phase::After(capture, _) = &self.phase {
-            return [capture.len(), 0];
+            return capture.len();
         }
-        let size = |capture: &Option<Capture>| capture.as_ref().map_or(0, Capture::len);
-        let [stdout, stderr] = &self.captures;
-        [size(stdout), size(stderr)]
+        self.captures
+            .iter()
+            .flatten()
+            .map(Capture::kept_bytes)
+            .sum()
     }
 
     /// How much what runs of it may write.
@@ -78,10 +96,36 @@ impl Task {
         }
     }
 
-    /// Whether more was captured than may be.
+    /// Whether more is kept than may be.
     pub(crate) fn is_flooded(&self) -> bool {
-        let [first, second] = self.written();
-        first.saturating_add(second) > self.most()
+        self.kept() > self.most()
+    }
+
+    /// Gives the middle of a flood back to the disk; whether that is what is done with it.
+    pub(crate) fn shrink_output(&mut self, janitor: &Janitor) -> bool {
+        if !self.goes_on || !self.phase.is_itself() {
+            return false;
+        }
+        let limit = self.output_limit - self.output_limit / FREED_PART;
+        let kept = shares(self.written(), limit);
+        for (capture, kept) in self.captures.iter_mut().zip(kept) {
+            if let Some(capture) = capture {
+                capture.shrink(kept, janitor);
+            }
+        }
+        true
+    }
+
+    /// What its report says of a flood that its task has not asked to be ended by.
+    pub(crate) fn flood_detail(&self) -> Option<String> {
+        let is_meant = self.lot.work.output_limit.is_some();
+        (self.why() == Some(Why::Flood) && !is_meant).then(|| {
+            format!(
+                "the file system of its relay gives no part of a file back, so that more than {} \
+                 bytes of output end a task; move the relay's folder, or raise its --output-limit",
+                self.output_limit
+            )
+        })
     }
 
     /// Cuts what was captured beyond the limit.
@@ -112,12 +156,11 @@ impl Board {
         let Some(task) = self.running.get_mut(&serial).filter(|t| t.over.is_none()) else {
             return;
         };
-        if task.is_flooded() {
+        if task.is_flooded() && !task.shrink_output(&self.janitor) {
             self.end(serial, Why::Flood, 0);
             return;
         }
-        let [first, second] = task.written();
-        let (bytes, limit) = (first + second, task.most());
+        let (bytes, limit) = (task.kept(), task.most());
         task.output_look_ms = next_look_ms(bytes, task.output_seen, limit, task.output_look_ms);
         task.output_seen = bytes;
         let at_ms = look_at_ms(sys::boottime_ms(), task.output_look_ms);

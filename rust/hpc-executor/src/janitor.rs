@@ -12,6 +12,7 @@ use std::thread::JoinHandle;
 
 use crate::capture::Source;
 use crate::cgroup::Group;
+use crate::hole::Hole;
 use crate::keeper::{Ends, Keeper, Kept};
 use crate::sys;
 
@@ -23,6 +24,8 @@ pub enum Chore {
     Remove(PathBuf),
     /// Remove the group of a task that is over.
     RemoveGroup(Group),
+    /// Give this part of a file back to the disk: of one that nobody will use again.
+    Punch(Arc<File>, Hole),
     /// A long stream is about to be kept.
     Keep(Source, Kept),
     /// The Hub has these ends.
@@ -93,6 +96,11 @@ fn work(inbox: &Receiver<Chore>, mut keeper: Keeper) {
             Chore::Keep(source, kept) => keeper.keep(source, kept),
             Chore::Acknowledged(ends) => keeper.acknowledge(&ends),
             Chore::Look => {} // done above, before the next chore
+            Chore::Punch(file, hole) => {
+                if let Err(error) = sys::punch(&file, hole.start, hole.len()) {
+                    crate::say!("supervisor: output was not given back to the disk: {error}");
+                }
+            }
             Chore::Sync(file) => {
                 if let Err(error) = file.sync_data() {
                     crate::say!("supervisor: the outbox could not be synced: {error}");

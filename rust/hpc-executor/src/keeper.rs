@@ -17,6 +17,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use crate::capture::{Source, kept_path};
 use crate::holds::Holds;
+use crate::hole::Hole;
 use crate::record::Span;
 use crate::work::Lease;
 
@@ -36,24 +37,27 @@ pub struct Retention {
     pub quota_bytes: u64,
 }
 
-/// A file that was kept: since when, and how long it is.
+/// A file that was kept: since when, and how much of the disk it takes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Kept {
     /// Milliseconds since 1970: its task's end, the file's own time.
     pub at_ms: u64,
-    /// Its length.
+    /// Its length, but for what was given back.
     pub bytes: u64,
+    /// What was given back.
+    pub hole: Hole,
 }
 
 impl Kept {
-    /// What the file system says of a file.
+    /// What the file system says of a file, and its name of its hole.
     #[must_use]
-    pub fn of(meta: &Metadata) -> Self {
+    pub fn of(meta: &Metadata, hole: Hole) -> Self {
         let at = meta.modified().unwrap_or(SystemTime::UNIX_EPOCH);
         let at = at.duration_since(UNIX_EPOCH).unwrap_or_default();
         Self {
             at_ms: u64::try_from(at.as_millis()).unwrap_or(u64::MAX),
-            bytes: meta.len(),
+            bytes: meta.len().saturating_sub(hole.len()),
+            hole,
         }
     }
 }
@@ -70,7 +74,7 @@ pub struct Keeper {
     unacknowledged: Holds,
     held: HashMap<Source, Kept>,
     /// What may go, the oldest first.
-    free: BTreeMap<(u64, Source), u64>,
+    free: BTreeMap<(u64, Source), Kept>,
     bytes: u64,
 }
 
@@ -105,8 +109,8 @@ impl Keeper {
         }
         let over = held(ends);
         for (source, kept) in self.held.extract_if(|source, _| over.contains(source)) {
-            let before = self.free.insert((kept.at_ms, source), kept.bytes);
-            self.bytes -= before.unwrap_or(0);
+            let before = self.free.insert((kept.at_ms, source), kept);
+            self.bytes -= before.map_or(0, |before| before.bytes);
         }
     }
 
@@ -144,9 +148,9 @@ impl Keeper {
             if self.unacknowledged.contains(&source) {
                 self.keep(source, kept);
             } else {
-                let before = self.free.insert((kept.at_ms, source), kept.bytes);
+                let before = self.free.insert((kept.at_ms, source), kept);
                 self.bytes += kept.bytes;
-                self.bytes -= before.unwrap_or(0);
+                self.bytes -= before.map_or(0, |before| before.bytes);
             }
         }
         self.scan = Some(scan);
@@ -157,12 +161,12 @@ impl Keeper {
             if !self.is_due(now_ms) {
                 return;
             }
-            let Some(((at_ms, source), bytes)) = self.free.pop_first() else {
+            let Some(((_, source), kept)) = self.free.pop_first() else {
                 return;
             };
-            self.bytes -= bytes;
-            let path = kept_path(&self.folder, &source);
-            if let Err(error) = remove(&path, Kept { at_ms, bytes }) {
+            self.bytes -= kept.bytes;
+            let path = kept_path(&self.folder, &source, kept.hole);
+            if let Err(error) = remove(&path, kept) {
                 crate::say!("supervisor: {} was not removed: {error}", path.display());
             }
         }
@@ -181,7 +185,7 @@ fn held(ends: &[(Arc<Lease>, Span)]) -> Holds {
 fn remove(path: &Path, kept: Kept) -> io::Result<()> {
     match fs::symlink_metadata(path) {
         // Another Hub's job of the same name has come into its place: that one is known too.
-        Ok(meta) if Kept::of(&meta) != kept => return Ok(()),
+        Ok(meta) if Kept::of(&meta, kept.hole) != kept => return Ok(()),
         Ok(_) => fs::remove_file(path)?,
         Err(error) if error.kind() == io::ErrorKind::NotFound => {}
         Err(error) => return Err(error),
@@ -199,9 +203,9 @@ fn scan(folder: &Path) -> Scan {
         let job_id = job.file_name().to_string_lossy().into_owned();
         let files = fs::read_dir(job.path()).into_iter().flatten().flatten();
         files.filter_map(move |file| {
-            let source = Source::kept(&job_id, file.file_name().to_str()?)?;
+            let (source, hole) = Source::kept(&job_id, file.file_name().to_str()?)?;
             let meta = file.metadata().ok().filter(Metadata::is_file)?;
-            Some((source, Kept::of(&meta)))
+            Some((source, Kept::of(&meta, hole)))
         })
     }))
 }
@@ -227,13 +231,17 @@ mod tests {
 
         /// Puts a file there that is so old; returns what is known of it.
         fn put(&self, source: &Source, bytes: usize, age_ms: u64) -> Kept {
-            let path = kept_path(&self.0, source);
+            self.put_with(source, bytes, age_ms, Hole::default())
+        }
+
+        fn put_with(&self, source: &Source, bytes: usize, age_ms: u64, hole: Hole) -> Kept {
+            let path = kept_path(&self.0, source, hole);
             private_folder(path.parent().unwrap()).unwrap();
             fs::write(&path, vec![b'x'; bytes]).unwrap();
             let at = UNIX_EPOCH + std::time::Duration::from_millis(NOW_MS - age_ms);
             let file = fs::File::options().write(true).open(&path).unwrap();
             file.set_modified(at).unwrap();
-            Kept::of(&file.metadata().unwrap())
+            Kept::of(&file.metadata().unwrap(), hole)
         }
 
         fn tasks(&self) -> Vec<u32> {
@@ -295,6 +303,26 @@ mod tests {
         keeper.keep(source(10), kept);
         work(&mut keeper);
         assert_eq!(folder.tasks(), [7, 8, 9, 10]);
+    }
+
+    #[test]
+    fn fault_50_what_was_given_back_to_the_disk_counts_for_nothing() {
+        let folder = Folder::new("keeper-hole");
+        let hole = Hole {
+            start: 4_096,
+            end: 40_960,
+        };
+        folder.put_with(&source(0), 50_000, 9_000, hole);
+        folder.put(&source(1), 1_000, 8_000);
+        let bytes = 50_000 - hole.len();
+        let mut keeper = folder.keeper(u64::MAX, bytes + 1_000, &Vec::new());
+        work(&mut keeper);
+        assert_eq!(folder.tasks(), [0, 1]);
+        assert_eq!(keeper.bytes, bytes + 1_000);
+
+        keeper.keep(source(2), folder.put(&source(2), 1, 7_000));
+        work(&mut keeper);
+        assert_eq!(folder.tasks(), [1, 2]);
     }
 
     #[test]

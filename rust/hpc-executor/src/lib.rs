@@ -12,7 +12,8 @@
 //! | [`memory`], [`cgroup`]   | memory limits: kept by the kernel, else by looking        |
 //! | [`reap`], [`orphans`], [`sweep`] | whose process is this; nothing is left behind              |
 //! | [`stuck`], [`starts`]    | what cannot be killed; a machine that starts nothing       |
-//! | [`capture`], [`tail`], [`keeper`] | output: captured, reported, followed; kept for a time |
+//! | [`capture`], [`frames`], [`tail`] | output: captured, reported, followed         |
+//! | [`keeper`], [`hole`]     | output that is kept for a time, and what of it is not      |
 //! | [`outbox`], [`record`], [`report`], [`holds`] | what happened, until the Hub has it   |
 //! | [`wire`], [`timers`], [`janitor`] | the relay, time, slow disk work                   |
 //! | [`sys`]                  | system calls; the only module with `unsafe`                |
@@ -40,8 +41,10 @@ pub mod board;
 pub mod capture;
 pub mod cgroup;
 pub mod flood;
+pub mod frames;
 pub mod guard;
 pub mod holds;
+pub mod hole;
 pub mod hooks;
 pub mod janitor;
 pub mod keeper;

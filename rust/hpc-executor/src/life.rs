@@ -75,6 +75,8 @@ pub(crate) struct Task {
     pub look_ms: u64,
     pub group: Option<Group>,
     pub output_limit: u64,
+    /// Beyond its output limit it goes on, and the middle of its output is not kept.
+    pub goes_on: bool,
     pub output_seen: u64,
     pub output_look_ms: u64,
 }
@@ -125,6 +127,7 @@ impl Board {
     /// Starts a task in a place that it has taken.
     pub(crate) fn start(&mut self, lot: Arc<Lot>, number: u32, taken: Taken) {
         let output_limit = lot.work.output_limit.unwrap_or(self.output_limit);
+        let goes_on = lot.work.output_limit.is_none() && self.captures.can_shrink();
         self.begin(Task {
             lot,
             number,
@@ -145,6 +148,7 @@ impl Board {
             look_ms: 0,
             group: None,
             output_limit,
+            goes_on,
             output_seen: 0,
             output_look_ms: 0,
         });
@@ -431,7 +435,7 @@ impl Board {
         finished_at: u64,
         is_swept: bool,
     ) {
-        if is_swept && task.is_flooded() {
+        if is_swept && task.is_flooded() && !task.shrink_output(&self.janitor) {
             task.cut_output(); // nobody writes to it any more
             // Who has passed the limit between two looks has passed it all the same.
             let why = Why::Flood;
@@ -520,7 +524,9 @@ fn verdict(task: &Task, reaped: &Reaped, finished_at: u64, is_swept: bool) -> Ve
         Some(Why::Drain) => return Err(Reason::Drain),
         None => by_itself,
     };
-    let detail = (!is_swept).then(|| task.unkillable());
+    let detail = (!is_swept)
+        .then(|| task.unkillable())
+        .or_else(|| task.flood_detail());
     Ok(Outcome {
         exit_code,
         signal,

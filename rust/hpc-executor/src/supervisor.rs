@@ -72,7 +72,7 @@ pub struct Settings {
     pub cpus: Vec<u32>,
     /// Memory that tasks may reserve.
     pub memory_mib: u64,
-    /// Bytes of captured output of each task that sets no limit of its own.
+    /// Bytes that are kept of the output of a task that sets no limit of its own.
     pub output_limit: u64,
     /// Whether memory limits are kept by cgroups.
     pub cgroup: Wanted,

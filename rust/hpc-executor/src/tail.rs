@@ -3,12 +3,15 @@
 //! The newest claim's answer says which streams. What is there goes at once, with a frame marked
 //! `now` after which the reader knows that it has caught up; then what grows. Of a stream that is
 //! not here and will not be, an empty frame says so, marked `now` and of attempt 0, which no task
-//! has: then nobody waits for it. It only reads files.
+//! has: then nobody waits for it. Where a stream has a hole, a frame says so in place of its bytes. It
+//! only reads files.
 
 use std::fs::File;
 
 use crate::board::Board;
-use crate::capture::{Marks, Source, Stream, read_at, write_frame};
+use crate::capture::{Source, Stream, read_at};
+use crate::frames::{Marks, write_frame, write_gone};
+use crate::hole::Hole;
 use crate::wire::Followed;
 
 /// Most bytes in one frame, and in one message.
@@ -26,8 +29,16 @@ struct Follow {
     position: u64,
     attempt: Option<u64>,
     is_new: bool,
-    kept: Option<File>,
+    kept: Option<(File, Hole)>,
     is_over: bool,
+}
+
+/// A stream as it can be read now.
+struct Readable<'a> {
+    file: &'a File,
+    hole: Hole,
+    /// What is beyond will be cut off.
+    most: u64,
 }
 
 /// The streams that are followed now.
@@ -90,22 +101,27 @@ impl Follow {
             stream,
             ..
         } = self.asked.clone();
-        if let Some((attempt, file, most)) = board.running_capture(&job_id, task, stream) {
+        if let Some((attempt, readable)) = board.running_capture(&job_id, task, stream) {
             self.take_attempt(attempt);
-            self.copy(file, most, attempt, false, frames);
+            self.copy(readable.as_ref(), attempt, false, frames);
             return;
         }
         if self.kept.is_none() {
-            let Some((attempt, file)) = board.kept_capture(&job_id, task, stream) else {
+            let Some((attempt, file, hole)) = board.captures.kept(&job_id, task, stream) else {
                 self.miss(board.holds.has(&job_id, task), frames);
                 return;
             };
             self.take_attempt(attempt);
-            self.kept = Some(file);
+            self.kept = Some((file, hole));
         }
-        if let (Some(file), Some(attempt)) = (self.kept.take(), self.attempt) {
-            self.copy(Some(&file), u64::MAX, attempt, true, frames);
-            self.kept = Some(file);
+        if let (Some((file, hole)), Some(attempt)) = (self.kept.take(), self.attempt) {
+            let readable = Readable {
+                file: &file,
+                hole,
+                most: u64::MAX,
+            };
+            self.copy(Some(&readable), attempt, true, frames);
+            self.kept = Some((file, hole));
         }
     }
 
@@ -114,8 +130,8 @@ impl Follow {
     fn miss(&mut self, is_held: bool, frames: &mut Vec<u8>) {
         if !is_held && self.attempt.is_none() {
             let marks = Marks {
-                end: false,
                 now: true,
+                ..Marks::default()
             };
             write_frame(frames, &self.source(NO_ATTEMPT), 0, &[], marks);
         }
@@ -140,31 +156,36 @@ impl Follow {
         self.attempt = Some(attempt);
     }
 
-    /// Copies what is new, of the first `most` bytes: what is beyond will be cut off.
+    /// Copies what is new.
     fn copy(
         &mut self,
-        file: Option<&File>,
-        most: u64,
+        readable: Option<&Readable<'_>>,
         attempt: u64,
         is_kept: bool,
         frames: &mut Vec<u8>,
     ) {
         let source = self.source(attempt);
-        let length = file
-            .and_then(|file| file.metadata().ok())
-            .map_or(0, |meta| meta.len().min(most));
+        let length = readable.map_or(0, Readable::length);
         loop {
+            let room = readable.map_or(u64::MAX, |readable| {
+                self.pass(readable.hole, &source, frames)
+            });
             let left = length.saturating_sub(self.position);
             if left == 0 && !self.is_new && !is_kept {
                 return;
             }
-            let bytes = file.map_or_else(Vec::new, |file| {
-                read_at(file, self.position, left.min(FRAME_BYTES))
+            let bytes = readable.map_or_else(Vec::new, |readable| {
+                read_at(
+                    readable.file,
+                    self.position,
+                    left.min(FRAME_BYTES).min(room),
+                )
             });
             let is_last = bytes.len() as u64 == left || bytes.is_empty();
             let marks = Marks {
                 end: is_last && is_kept,
                 now: is_last && self.is_new,
+                gone: 0,
             };
             write_frame(frames, &source, self.position, &bytes, marks);
             self.position += bytes.len() as u64;
@@ -178,26 +199,47 @@ impl Follow {
             }
         }
     }
+
+    /// Passes over what is not kept, and says so; returns how much can be read from there.
+    fn pass(&mut self, hole: Hole, source: &Source, frames: &mut Vec<u8>) -> u64 {
+        if hole.room(self.position) == 0 {
+            let start = self.position;
+            write_gone(frames, source, Hole { start, ..hole });
+            self.position = hole.end;
+        }
+        hole.room(self.position)
+    }
+}
+
+impl Readable<'_> {
+    fn length(&self) -> u64 {
+        self.file
+            .metadata()
+            .map_or(0, |meta| meta.len().min(self.most))
+    }
 }
 
 impl Board {
-    /// The attempt of a task that runs, the file of its stream where that is captured, and how
-    /// much of it may be kept.
+    /// The attempt of a task that runs, and its stream where that is captured.
     fn running_capture(
         &self,
         job_id: &str,
         number: u32,
         stream: Stream,
-    ) -> Option<(u64, Option<&File>, u64)> {
+    ) -> Option<(u64, Option<Readable<'_>>)> {
         let task = self
             .running
             .values()
             .find(|task| task.number == number && task.lot.lease.job_id == job_id)?;
-        let file = task.capture(stream).map(|capture| capture.file());
-        Some((task.lot.lease.attempt, file, task.output_limit))
-    }
-
-    fn kept_capture(&self, job_id: &str, number: u32, stream: Stream) -> Option<(u64, File)> {
-        self.captures.kept(job_id, number, stream)
+        let readable = task.capture(stream).map(|capture| Readable {
+            file: capture.file(),
+            hole: capture.hole(),
+            most: if task.goes_on {
+                u64::MAX
+            } else {
+                task.output_limit
+            },
+        });
+        Some((task.lot.lease.attempt, readable))
     }
 }

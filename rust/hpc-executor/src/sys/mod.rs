@@ -59,6 +59,23 @@ pub fn adopt(fd: RawFd) -> io::Result<OwnedFd> {
     Ok(unsafe { OwnedFd::from_raw_fd(fd) })
 }
 
+/// Gives part of a file back to the disk: it reads as zeros, and the file stays as long as it is.
+///
+/// # Errors
+/// The file system's: `EOPNOTSUPP` where it cannot.
+pub fn punch(file: &File, start: u64, length: u64) -> io::Result<()> {
+    let mode = libc::FALLOC_FL_PUNCH_HOLE | libc::FALLOC_FL_KEEP_SIZE;
+    let start = i64::try_from(start).map_err(io::Error::other)?;
+    let length = i64::try_from(length).map_err(io::Error::other)?;
+    loop {
+        // SAFETY: plain integers, and a descriptor that lives as long as the file.
+        match check(unsafe { libc::fallocate64(file.as_raw_fd(), mode, start, length) }) {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            punched => return punched.map(drop),
+        }
+    }
+}
+
 /// Marks every descriptor from 3 on as closed at exec, so that no child inherits one.
 pub fn seal_descriptors() {
     // SAFETY: changes flags only. Kernels below 5.11 lack the flag: then nothing changes, and what
