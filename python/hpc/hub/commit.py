@@ -551,7 +551,10 @@ class Committer:
             raise AssertionError(f"The log knows batch `{error.batch_id}` and has no receipt of it")
         unanswered = {**self._open, **_by_token(inputs)}
         self._start_over({}, no_space(""), outcome)
-        self._engine.recall(row)
+        try:
+            self._engine.recall(row)
+        except StorageDamaged:  # that it is there is known all the same, and by which digest
+            self._engine.recall(row._replace(body=b""))
         self._again = list(unanswered.values())
 
     def _after_engine_fault(self, error: Exception, inputs: list[Input], outcome: Outcome) -> None:

@@ -128,6 +128,8 @@ def _readable(log: LogReader, first_seq: int, limit: int) -> tuple[list[LogRow],
     try:
         rows = log.read(first_seq, limit)
     except StorageDamaged:
+        if first_seq > log.head().last_seq:
+            return [], {}  # the last one cannot be read, which a read behind it meets as well
         try:
             rows = log.read(first_seq, 1)
         except StorageDamaged as error:
