@@ -139,6 +139,9 @@ impl Hub {
             &NewEvent::own(registration.kind(), &none, &stored),
         )?;
         self.end_row(row, &batch_id, content, FLAG_CONTROL);
+        if let Registration::Revoked { token_id } = registration {
+            self.end_claims_by(token_id);
+        }
         Ok(())
     }
 

@@ -94,11 +94,7 @@ impl<'h> Allowed<'h> {
             (Some(Role::Admin), None) if who.token == ACCESS_TOKEN => (Role::Admin, None),
             (Some(role), Some(token)) if role == token.spec.role => (role, Some(&token.spec)),
             _ => {
-                let detail = format!("Token `{}` opens nothing any more", who.token);
-                return Err(not_allowed(
-                    detail,
-                    "ask an administrator for a new one: hpc token create --role submit",
-                ));
+                return Err(over(who.token));
             }
         };
         let by = Some(By {
@@ -220,6 +216,12 @@ fn wire(role: Role) -> &'static str {
         .unwrap_or_default()
 }
 
+fn over(token: &str) -> Box<Problem> {
+    let detail = format!("Token `{token}` opens nothing any more");
+    let hint = "ask an administrator for a new one: hpc token create --role submit";
+    not_allowed(detail, hint)
+}
+
 fn not_allowed(detail: String, hint: impl Into<String>) -> Box<Problem> {
     Box::new(Problem::new(403, "not_allowed", "Not allowed", detail).hint(hint))
 }
@@ -238,6 +240,17 @@ impl Hub {
         let all = self.state.tokens.by_id.iter();
         all.map(|(id, token)| (id.clone(), token.spec.text.clone(), token.is_revoked))
             .collect()
+    }
+
+    /// Refuses the claims that wait of nodes that joined by a token that was just revoked: whoever has it is
+    /// leased nothing more, and told no more of jobs.
+    pub(super) fn end_claims_by(&mut self, token_id: &str) {
+        let nodes = self.state.nodes.iter_mut();
+        let nodes = nodes.filter(|(_, node)| node.token.as_deref() == Some(token_id));
+        let open: Vec<_> = nodes.filter_map(|(_, node)| node.open.take()).collect();
+        for claim in open {
+            self.refuse(claim.token, &over(token_id));
+        }
     }
 
     /// What the sender of what is being taken may say.

@@ -36,6 +36,35 @@ fn revoke(desk: &mut Desk, id: &str) -> (u16, Json) {
     send(desk, ADMIN, "control", &request)
 }
 
+/// Whoever has a stolen token is told of no job that comes after its end, also by a claim that waits.
+#[test]
+fn fault_62_a_claim_that_waits_ends_with_its_token() {
+    let mut desk = desk();
+    make(&mut desk, "r", json!({"role": "relay"}));
+    let offer = json!({"node_id": "n1", "host": "h", "place": "p", "session": "s", "epoch": 1,
+        "n": 1, "ns": ["work"], "resources": {"cpus": 1}, "max": 1, "wait": 5});
+    let ended = json!({"type": "RevokeToken", "token_id": "r", "spec": {}});
+    let [offer, ended] = [offer, ended].map(|body| body.to_string());
+    let mut step = |token, verb, body: &str, who| {
+        let (query, body) = ("", body.as_bytes());
+        let input = Input {
+            token,
+            verb,
+            query,
+            body,
+            who,
+        };
+        desk.hub.step(&[input], desk.now, &[]).unwrap().replies
+    };
+    assert_eq!(step(7, "claim", &offer, "r relay ::1"), []);
+    let told = step(8, "control", &ended, ADMIN);
+    let told: Vec<_> = told.iter().map(|one| (one.token, one.status)).collect();
+    assert_eq!(told, [(7, 403), (8, 200)]);
+    let job = event("SubmitJob", json!({"ns_id": "work"}), json!({})).to_string();
+    let told = step(9, "ingest", &job, ADMIN);
+    assert_eq!(told.len(), 1, "nobody is leased it");
+}
+
 fn event(kind: &str, ctx: Json, spec: Json) -> Json {
     json!({"events": [{"kind": kind, "payload": {"ctx": ctx, "spec": spec}}]})
 }
