@@ -165,6 +165,10 @@ class HubPorts(Protocol):
         """Whether the log is recovered and ingest is answered."""
         ...
 
+    async def wait_ready(self) -> None:
+        """Return once it is."""
+        ...
+
     async def ask(self, verb: str, query: str, body: bytes = b"") -> Answer:
         """Put one request to the engine and return its answer, once what it wrote is durable.
 
@@ -253,7 +257,7 @@ class Transport(Protocol):
             host: An address, or a name of one; another than loopback only with TLS.
             port: 0 picks a free one.
             tls: How connections are secured; None is not at all.
-            on_listening: Called once with the URL, when connections are accepted.
+            on_listening: Called once with the URL, when nobody is refused there any more.
             stop: Set when the Hub has answered all that was open.
 
         Raises:

@@ -68,6 +68,9 @@ class ScriptedHub:
             return stopping()
         return answer
 
+    async def wait_ready(self) -> None:
+        """It is."""
+
     def figures(self) -> dict[str, int]:
         return {"requests": len(self.asked)}
 

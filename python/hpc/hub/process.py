@@ -156,7 +156,7 @@ class _Process:
                 del token
                 _settle_memory()
                 if not self._told_to_end.is_set():
-                    self._service.is_ready = True
+                    self._service.open()
                     self._tell_certificate()
                     print(f"hub ready at {url}", flush=True)
                 feed = turns.feeds.subscribe(frozenset())

@@ -70,7 +70,7 @@ class Service:
         self._callbacks = callbacks or Callbacks()
         self._accept_from = accept_from
         self._turned_away = 0
-        self.is_ready = False
+        self._ready = asyncio.Event()
         self._turns: Turns | None = None
         self._reader: LogReader | None = None
         self._past: Past | None = None
@@ -80,7 +80,7 @@ class Service:
         self._asking: set[asyncio.Future[Answer]] = set()
 
     def begin(self, turns: Turns, outputs: OutputStore, side: Side) -> None:
-        """Take up requests; `is_ready` is set by whoever has registered what must be there."""
+        """Take up requests; `open` is called by whoever has registered what must be there."""
         self._turns = turns
         turns.on_control = self._take_control
         self._reader = LogReader(turns, outputs)
@@ -97,6 +97,19 @@ class Service:
             return True
         self._turned_away += 1
         return False
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether the log is recovered and ingest is answered."""
+        return self._ready.is_set()
+
+    async def wait_ready(self) -> None:
+        """Return once it is."""
+        await self._ready.wait()
+
+    def open(self) -> None:
+        """Be ready from now on."""
+        self._ready.set()
 
     def holder(self, token: bytes) -> Holder | None:
         """Return whom a token names now; None where it opens nothing."""

@@ -1,63 +1,24 @@
-"""HTTP: the default transport. Litestar on uvicorn (uvloop, httptools), by TLS or plain.
+"""HTTP: the default transport. Here the address; what is served there is `http_serving.py`.
 
-| file             | what is there                                                           |
-|------------------|-------------------------------------------------------------------------|
-| `connection.py`  | one connection: deadlines and limits of HTTP itself                     |
-| `admission.py`   | what holds for every request: token, version, readiness, role           |
-| `authorisation.py` | which role opens which route: the one table                            |
-| `hot_routes.py`  | ingest, control, pull, claim, outputs, the wait for a job's end         |
-| `exchange.py`    | one request of a hot route and its answer, without ASGI                 |
-| `tls_listener.py` | connections until TLS is agreed upon                                   |
-| `edge.py`        | the outermost ASGI application, before Litestar                         |
-| `routes_read.py` | the read routes                                                         |
-| `streams.py`     | server-sent events, output as it comes                                  |
-| `openapi.py`     | the document at `/schema`, with `openapi_schemas.py`, `openapi_refusals.py` |
-
-It never looks into a body and knows the Hub by its ports alone.
+It listens before it loads what serves, which takes longer than all else of a start: whoever comes
+back to a Hub that starts again then waits in the kernel's queue, and is answered once the Hub is
+ready, instead of being refused and coming again later.
 """
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import functools
 import ipaddress
-import logging
 import os
 import socket
 import ssl
-import sys
-import traceback
-from collections.abc import Callable, Iterator
-from typing import Any, Final, cast
+from collections.abc import Callable
+from typing import Final
 
-import uvicorn
-from litestar import Litestar, Request
-from litestar.exceptions import HTTPException
-from litestar.response import Response
-
-from hpc._core import PROTOCOL_VERSION
 from hpc.errors import UsageError
 from hpc.ports import HubPorts
-from hpc.problems import internal, problem
-from hpc.protocols import Answer
-from hpc.transport.admission import Gate
-from hpc.transport.connection import Connection
-from hpc.transport.edge import Edge
-from hpc.transport.hot_routes import HotRoutes
-from hpc.transport.problems import no_route, wrong_method
-from hpc.transport.routes_read import read_handlers
-from hpc.transport.tls_listener import TlsListener
 
 BACKLOG: Final = 2048
-CLOSING_S: Final = 3
-"""How long connections may take to end when the Hub does."""
-
-NOT_FOUND: Final = 404
-WRONG_METHOD: Final = 405
-
-CUT_ON_PURPOSE: Final = "ASGI callable returned without completing response."
-"""uvicorn's word for it; see streams.py."""
 
 
 class HttpTransport:
@@ -80,118 +41,11 @@ class HttpTransport:
         """
         sock = _bound(host, port)
         url = f"{'http' if tls is None else 'https'}://{_shown(host, sock)}:{sock.getsockname()[1]}"
-        gate = Gate(ports)
-        hot_routes = HotRoutes(ports, gate)
-        config = uvicorn.Config(
-            _app(ports, gate),
-            http=cast("Any", functools.partial(Connection, hot_routes=hot_routes)),
-            loop="none",
-            ws="none",
-            lifespan="off",
-            log_config=None,
-            log_level="error",
-            access_log=False,
-            proxy_headers=False,
-            server_header=False,
-            date_header=False,
-            backlog=BACKLOG,
-            timeout_graceful_shutdown=CLOSING_S,
-            headers=[("hpc-hub", ports.hub_id), ("hpc-protocol", str(PROTOCOL_VERSION))],
-        )
-        logging.getLogger("uvicorn.error").addFilter(lambda record: record.msg != CUT_ON_PURPOSE)
-        server = _Server(config, tls, ports.accepts, lambda: on_listening(url), stop)
-        await server.serve(sockets=[sock])
+        sock.listen(BACKLOG)
+        on_listening(url)
+        from hpc.transport.http_serving import serve_on  # noqa: PLC0415 - see above
 
-
-class _Server(uvicorn.Server):
-    """uvicorn without its signal handlers and without its tick, which wakes ten times a second."""
-
-    def __init__(
-        self,
-        config: uvicorn.Config,
-        tls: ssl.SSLContext | None,
-        accepts: Callable[[str], bool],
-        on_listening: Callable[[], None],
-        stop: asyncio.Event,
-    ) -> None:
-        super().__init__(config)
-        self._tls = tls
-        self._accepts = accepts
-        self._on_listening = on_listening
-        self._stop = stop
-
-    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """Listen, and say so."""
-        if self._tls is None:
-            await super().startup(sockets)
-        else:
-            self.servers = [
-                cast("asyncio.Server", self._secured(sock, self._tls)) for sock in sockets or []
-            ]
-            self.started = True
-        self.server_state.default_headers = self.config.encoded_headers
-        self._on_listening()
-
-    async def main_loop(self) -> None:
-        """Wait for the Hub's end."""
-        await self._stop.wait()
-
-    def _secured(self, sock: socket.socket, tls: ssl.SSLContext) -> TlsListener:
-        config, state = self.config, self.server_state
-        make = functools.partial(cast("Any", config.http_protocol_class), config, state, {})
-        return TlsListener(
-            sock, tls, make, lambda: len(state.connections), self._accepts, backlog=BACKLOG
-        )
-
-    @contextlib.contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        """Leave signals to the Hub."""
-        yield
-
-
-def _app(ports: HubPorts, gate: Gate) -> Edge:
-    app = Litestar(
-        route_handlers=read_handlers(ports, gate),
-        openapi_config=None,
-        exception_handlers={HTTPException: _refused, Exception: _failed},
-        logging_config=None,
-        pdb_on_exception=False,
-        debug=False,
-    )
-    return Edge(gate, app)
-
-
-def _refused(request: Request[Any, Any, Any], error: HTTPException) -> Response[bytes]:
-    """Answer what Litestar's routing refuses as a problem document."""
-    headers = dict(error.headers or {})
-    if error.status_code == NOT_FOUND:
-        answer = no_route(request.scope["path"])
-    elif error.status_code == WRONG_METHOD:
-        headers = {"allow": "GET"}
-        answer = wrong_method(request.method, "GET")
-    else:
-        answer = _other(error)
-    return _response(answer, headers)
-
-
-def _failed(_request: Request[Any, Any, Any], error: Exception) -> Response[bytes]:
-    """Answer a fault of ours; the traceback goes to stderr, nothing of it to the client."""
-    traceback.print_exception(error, file=sys.stderr)
-    return _response(internal(), {})
-
-
-def _response(answer: Answer, headers: dict[str, str]) -> Response[bytes]:
-    return Response(
-        answer.body,
-        status_code=answer.status,
-        headers=headers,
-        media_type="application/problem+json",
-    )
-
-
-def _other(error: HTTPException) -> Answer:
-    status = error.status_code if 400 <= error.status_code < 500 else 400  # noqa: PLR2004
-    return problem(status, "bad_request", "The request cannot be read", error.detail)
+        await serve_on(sock, ports, tls=tls, stop=stop)
 
 
 def _bound(host: str, port: int) -> socket.socket:
