@@ -5,13 +5,17 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import Callable, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from bench.peers.driver import PoolDriver, end_all, nothing, serve, until
+from bench.peers.driver import Figures, PoolDriver, end_all, nothing, serve, until
+from bench.peers.killing import Marks, kill_midway
 from distributed import Client
+
+LOOPBACK = ["--host", "127.0.0.1", "--no-dashboard"]
 
 
 class Dask(PoolDriver):
@@ -21,12 +25,11 @@ class Dask(PoolDriver):
         super().__init__(folder)
         self.processes: list[subprocess.Popen[bytes]] = []
         told = folder / "scheduler.json"
-        loopback = ["--host", "127.0.0.1", "--no-dashboard"]
-        self._start("scheduler", *loopback, "--port", "0", "--scheduler-file", str(told))
+        self._start("scheduler", *LOOPBACK, "--port", "0", "--scheduler-file", str(told))
         until(lambda: told.exists() and told.read_text().rstrip().endswith("}"), 60)
-        address = json.loads(told.read_text())["address"]
+        self.address = address = json.loads(told.read_text())["address"]
         self._start(
-            "worker", address, *loopback, "--nthreads", "2", "--no-nanny", "--memory-limit", "0",
+            "worker", address, *LOOPBACK, "--nthreads", "2", "--no-nanny", "--memory-limit", "0",
             "--local-directory", str(folder),
         )  # fmt: skip
         self.client = Client(address, timeout=30)
@@ -53,9 +56,39 @@ class Dask(PoolDriver):
     def results(self, futures: Sequence[Any]) -> list[Any]:
         return list(self.client.gather(list(futures)))
 
+    def kill(self, tasks: int) -> Figures:
+        """Kill the scheduler, and start one at the same address; the client stays as it is."""
+        marks = Marks(self.folder)
+        futures: list[Any] = []
+
+        def kill() -> None:
+            self.processes[0].kill()
+            self.processes[0].wait(10)
+
+        def start() -> None:
+            self._start("scheduler", *LOOPBACK, "--port", self.address.rpartition(":")[2])
+
+        figures = kill_midway(
+            tasks,
+            marks,
+            submit=lambda: futures.extend(
+                self.client.map(run, [[*marks.command, str(n)] for n in range(tasks)], pure=False)
+            ),
+            kill=kill,
+            start=start,
+            workers=[self.processes[1].pid],
+        )
+        told = Counter(future.status for future in futures)
+        return {**figures, "said": ", ".join(f"{n} futures {word}" for word, n in told.items())}
+
     def _start(self, *arguments: str) -> None:
         command = [sys.executable, "-m", "dask", *arguments]
         self.processes.append(subprocess.Popen(command, cwd=self.folder))
+
+
+def run(command: list[str]) -> int:
+    """Run a process; returns its exit code."""
+    return subprocess.run(command, stdin=subprocess.DEVNULL, check=False).returncode
 
 
 if __name__ == "__main__":

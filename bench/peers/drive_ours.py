@@ -9,8 +9,9 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from bench.machine import usage
+from bench.machine import descendants, usage
 from bench.peers.driver import TRUE, Driver, Figures, check, latencies, serve
+from bench.peers.killing import Marks, kill_midway
 
 import hpc
 from hpc import submission
@@ -107,6 +108,20 @@ class Ours(Driver):
         figures = self.throughput(run, jobs)
         check(sum(1 for _ in self.client.jobs(name=label, state="queued")), jobs)
         return {**figures, "bytes_each": (usage(hub).rss_bytes - before) / jobs}
+
+    def kill(self, tasks: int) -> Figures:
+        """Kill the Hub; its relay, guard and supervisor are the ones that must live on."""
+        self._without_executor()
+        marks = Marks(self.folder)
+        assert self.cluster.hub is not None
+        return kill_midway(
+            tasks,
+            marks,
+            submit=lambda: self.client.submit(marks.command, tasks=f"0-{tasks - 1}"),
+            kill=self.cluster.hub.kill,
+            start=self.cluster.start_hub,
+            workers=sorted(descendants([self.relay.pid])),
+        )
 
     def idle(self, seconds: int) -> Figures:
         self._without_executor()

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import shlex
 import subprocess
 
 from bench.peers.driver import TRUE, Driver, Figures, check, latencies, serve
+from bench.peers.killing import Marks, kill_midway
 
 
 class Parallel(Driver):
@@ -36,6 +38,31 @@ class Parallel(Driver):
 
     def command(self, times: int) -> Figures:
         return self.latency(times)
+
+    def kill(self, tasks: int) -> Figures:
+        """Kill it, and have it resume by its log."""
+        marks = Marks(self.folder)
+        log = self.folder / "killed-joblog"
+        task = shlex.join(marks.command) + " {}"
+        numbers = "\n".join(map(str, range(tasks)))
+        running: list[subprocess.Popen[str]] = []
+
+        def start() -> None:
+            command = ["parallel", "-j2", "--joblog", str(log), "--resume", task]
+            env = {**os.environ, "PARALLEL_HOME": str(self.folder)}
+            running.append(subprocess.Popen(command, stdin=subprocess.PIPE, text=True, env=env))
+            assert running[-1].stdin is not None
+            running[-1].stdin.write(numbers)
+            running[-1].stdin.close()
+
+        def kill() -> None:
+            running[-1].kill()
+            running[-1].wait(10)
+
+        try:
+            return kill_midway(tasks, marks, submit=start, kill=kill, start=start, workers=[])
+        finally:
+            kill()
 
     def _run(self, command: str, tasks: int, *more: str) -> int:
         log = self.folder / "joblog"

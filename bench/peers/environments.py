@@ -25,7 +25,7 @@ class Peer(NamedTuple):
     Attributes:
         driver: Module of its driver.
         command: That a Debian package brings; or empty.
-        debian: That package.
+        debian: That package; or several, which then come with what they need beside them.
         pypi: Requirements of its environment.
     """
 
@@ -38,6 +38,11 @@ class Peer(NamedTuple):
 PEERS = {
     "xargs": Peer("drive_xargs", command="xargs", debian="findutils"),
     "parallel": Peer("drive_parallel", command="parallel", debian="parallel"),
+    "slurm": Peer(
+        "drive_slurm",
+        command="slurmctld-wlm",
+        debian="slurmctld slurmd slurm-client slurm-wlm-basic-plugins munge",
+    ),
     "spooler": Peer("drive_spooler", command="tsp", debian="task-spooler"),
     "hyperqueue": Peer("drive_hyperqueue", pypi=("hyperqueue",)),
     "dask": Peer("drive_dask", pypi=("dask[distributed]",)),
@@ -75,12 +80,14 @@ def environment(name: str, cache: Path) -> Environment:
         # Some start commands of their own by name.
         return Environment(str(python), _environ([str(python.parent)]))
     more = _unpacked(name, peer, cache) if peer.command else []
-    return Environment(sys.executable, _environ(more))
+    return Environment(sys.executable, _environ(more, _libraries(cache / name)))
 
 
-def _environ(more: list[str] | None = None) -> dict[str, str]:
+def _environ(more: list[str] | None = None, libraries: list[str] | None = None) -> dict[str, str]:
     path = os.pathsep.join([*(more or []), os.environ.get("PATH", os.defpath)])
     env = {**os.environ, "PATH": path, "PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1"}
+    if libraries:
+        env["LD_LIBRARY_PATH"] = os.pathsep.join(libraries)
     for ours in ("HPC_HOME", "HPC_TOKEN", "HPC_HUB_URL", "VIRTUAL_ENV"):
         env.pop(ours, None)
     return env
@@ -105,13 +112,24 @@ def _unpacked(name: str, peer: Peer, cache: Path) -> list[str]:
         return bins
     if shutil.which("apt-get") is None:
         raise NotThere(f"no `{peer.command}` on PATH; install it: {peer.debian} (Debian)")
-    folder.mkdir(parents=True, exist_ok=True)
-    _run(["apt-get", "download", "-q", peer.debian], cwd=folder)
+    (folder / "partial").mkdir(parents=True, exist_ok=True)
+    packages = peer.debian.split()
+    get = ["apt-get", "download", "-q"]
+    if len(packages) > 1:
+        archives = [f"Dir::Cache::archives={folder}", "Debug::NoLocking=1"]
+        options = [word for option in archives for word in ("-o", option)]
+        get = ["apt-get", "install", "-qy", "--download-only", "--no-install-recommends", *options]
+    _run([*get, *packages], cwd=folder)
     for package in folder.glob("*.deb"):
         _run(["dpkg", "-x", str(package), str(folder)])
     if not shutil.which(peer.command, path=os.pathsep.join(bins)):
         raise NotThere(f"the package {peer.debian} has no `{peer.command}`")
     return bins
+
+
+def _libraries(folder: Path) -> list[str]:
+    """Return where unpacked packages have shared libraries."""
+    return sorted({str(path.parent) for path in (folder / "usr" / "lib").rglob("*.so*")})
 
 
 def _run(command: list[str], cwd: Path | None = None) -> None:
