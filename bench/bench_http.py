@@ -8,6 +8,7 @@ import socket
 import statistics
 import threading
 import time
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -55,7 +56,7 @@ def bench_durable_ingest(benchmark: Any, cluster: Cluster, report: Any, form: st
     report(events_per_s=counted / took, batches=BATCHES, connections=CONNECTIONS)
 
 
-def post(cluster: Cluster, bodies: list[bytes], form: str = "json") -> None:
+def post(cluster: Cluster, bodies: Iterable[bytes], form: str = "json") -> None:
     """Send bodies one after the other."""
     http = cluster.http()
     for body in bodies:

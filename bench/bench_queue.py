@@ -235,3 +235,42 @@ def bench_queued_commands(benchmark: Any, tmp_path: Path, report: Any) -> None:
         least_per_s=COMMANDS / max(took),
         bytes_each=statistics.median(each for _, each in ran),
     )
+
+
+@pytest.mark.timeout(600)
+def bench_a_million_queued(benchmark: Any, cluster: Cluster, report: Any) -> None:
+    """Memory of the Hub's process for a million tasks that wait: as one array, then as jobs.
+
+    The jobs have a command of their own each. All of both is asked for and counted afterwards.
+    """
+    assert cluster.hub is not None
+    hub = [cluster.hub.pid]
+    client = cluster.client()
+    client.submit(["/bin/true"], tasks="0-9", memory=16)  # what a first submit takes is no task's
+
+    def run() -> tuple[float, float, float]:
+        at_first = usage(hub).rss_bytes
+        array = client.submit(["/bin/true"], tasks=f"0-{MANY - 1}", memory=16)
+        as_array = usage(hub).rss_bytes
+        batches = range(0, MANY, COMMANDS_A_BATCH)
+        began = time.perf_counter()
+
+        def lane(n: int) -> None:
+            post(cluster, (queued(first, COMMANDS_A_BATCH) for first in batches[n::CONNECTIONS]))
+
+        with ThreadPoolExecutor(CONNECTIONS) as lanes:
+            list(lanes.map(lane, range(CONNECTIONS)))
+        took = time.perf_counter() - began
+        as_jobs = usage(hub).rss_bytes
+        assert array.info()["counts"]["queued"] == MANY
+        assert sum(1 for _ in client.jobs(state="queued")) == MANY + 2
+        return (as_array - at_first) / 2**20, (as_jobs - as_array) / 2**20, took
+
+    array_mib, jobs_mib, took = benchmark.pedantic(run, rounds=1)
+    report(
+        reach={"array_mib": ("<=", 1.0), "jobs_mib": ("<=", 550.0)},
+        array_mib=array_mib,
+        jobs_mib=jobs_mib,
+        bytes_a_job=jobs_mib * 2**20 / MANY,
+        with_making_them_s=took,
+    )
