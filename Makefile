@@ -17,8 +17,7 @@ export PIP_ROOT_USER_ACTION ?= ignore
 test: rust-test python-test  ## set up, then every test; ends with pytest's summary
 
 rust-test:
-	cargo test --workspace --locked --quiet
-	cargo test -p hpc-core --features mutants --test protocol --locked --quiet mutants
+	cargo test --workspace --features hpc-core/mutants --locked --quiet
 
 python-test: build
 	.ci/cpython-suite

@@ -25,7 +25,9 @@ def pytest_runtest_logreport(report: pytest.TestReport) -> None:
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:
-    if _ended and Path(session.config.rootpath) == ROOT:
+    # Of several processes the one that hears of all tests.
+    is_worker = hasattr(session.config, "workerinput")
+    if _ended and not is_worker and Path(session.config.rootpath) == ROOT:
         before = json.loads(NOTED.read_text()) if NOTED.exists() else {}
         NOTED.parent.mkdir(exist_ok=True)
         NOTED.write_text(json.dumps(before | _ended, indent=1))

@@ -140,7 +140,7 @@ def test_fault_32_a_third_of_all_packets_is_lost(cluster: Cluster, network: Netw
     cluster.relay(cpus=2)
     client = cluster.client()
     with network.losing(0.3, seed=32):
-        jobs = [client.submit("echo done", memory=16, tasks="0-2") for _ in range(3)]
+        jobs = [client.submit("echo done", memory=16, tasks="0-2") for _ in range(2)]
         for job in jobs:
             assert job.wait(90)["state"] == "succeeded"
     for job in jobs:

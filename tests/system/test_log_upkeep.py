@@ -18,7 +18,7 @@ from hpc.errors import NoHub, NotFound
 from hpc.testing.processes import Cluster, until
 
 SEED = 11
-KILLS = 8
+KILLS = 5
 WRITERS = 3
 BATCH_EVENTS = 20
 
@@ -115,7 +115,7 @@ def test_fault_04_kills_in_snapshots_and_compactions_lose_and_double_nothing(lab
     with under_load(lab) as writers:
         for _ in range(KILLS):
             assert lab.hub is not None
-            more = rng.randrange(20, 400)
+            more = rng.randrange(20, 200)
             before = acknowledged(writers)
             until(lambda enough=before + more: acknowledged(writers) > enough)
             lab.hub.kill()
