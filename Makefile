@@ -16,12 +16,16 @@ export PIP_ROOT_USER_ACTION ?= ignore
 
 test: rust-test python-test  ## set up, then every test; ends with pytest's summary
 
+# One build for all of it: the switches that break a rule are off but in the tests that throw them.
 rust-test:
 	cargo test --workspace --features hpc-core/mutants --locked --quiet
 
+# Half of their time the tests wait; a file stays in one process. 0 is all in one.
+WORKERS ?= 2
+
 python-test: build
 	.ci/cpython-suite
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile
 
 build: $(VENV)/.built  ## the package, built into .venv
 
