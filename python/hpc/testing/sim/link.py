@@ -316,6 +316,9 @@ class SimLink:
             self._running[serial] = one._replace(why=why)
             takes_s = self._random.uniform(0.0, min(grace_s, 1.0))
             self._loop.outside(takes_s, self._exits, serial, self._wall_ms())
+        elif one.execution.ended_s is None:
+            # Asked before, with more time: the sooner end holds, as in the supervisor.
+            self._loop.outside(grace_s, self._exits, serial, self._wall_ms())
 
     def _ended(self, serial: int, started_at: int) -> None:
         one = self._running.pop(serial)

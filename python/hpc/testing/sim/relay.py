@@ -71,8 +71,11 @@ class SimRelay:
         is_over: It was replaced and has ended; nobody starts it again.
         said: What it told people.
         faults: What must not happen, in sentences.
-        link_class: A mutant has another; likewise the two below.
+        is_taking_over: It does not wait for a live relay of its name.
+        link_class: A mutant has another; likewise the three below.
     """
+
+    is_taking_over = False
 
     link_class: type[SimLink] = SimLink
     claims_class: type[Claims] = Claims
@@ -156,6 +159,7 @@ class SimRelay:
             clock=self.clock,
             random=self._random,
             say=self.said.append,
+            takeover=self.is_taking_over,
         )
         self.reports = self.reports_class(
             link=self.link,

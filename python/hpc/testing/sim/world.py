@@ -124,7 +124,9 @@ class World:
         """Add a relay over a copy of another's folder."""
         number = len(self.relays)
         disk = relay.disk.copied(self._folder / str(number), f"folder-{number}")
-        return self.begun(relay.node_id, disk)
+        copy = self.begun(relay.node_id, disk)
+        copy.is_taking_over = number % 2 == 0
+        return copy
 
     def count(self, kind: str) -> None:
         """Note that something was done."""
