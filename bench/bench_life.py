@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import mmap
 import time
 from typing import Any
 
@@ -15,6 +16,7 @@ TASK_S = 0.98
 """Nothing that takes more than a second is leased ahead, and a process takes a while to start."""
 SLOTS = 2
 KILLS = 3
+PAGES = 1_000
 IDLE_S = 20
 
 
@@ -68,22 +70,43 @@ def leased_ahead(client: Any, job_id: str) -> int:
     return sum(row["state"] == "leased" and row["node_id"] == "n1" for row in client.tasks(job_id))
 
 
+class Pages:
+    """Memory that was used once: what reading it costs after a pause is the machine's doing.
+
+    Some hosts take pages away that a guest does not touch. A wake-up of an idle process then costs
+    what its pages cost, and no work of its own: it touches some 2,000, here as anywhere.
+    """
+
+    def __init__(self) -> None:
+        self._memory = mmap.mmap(-1, PAGES * mmap.PAGESIZE)
+        self._memory.write(b"x" * len(self._memory))
+
+    def read_us(self) -> float:
+        """Read a byte of each page; microseconds for one."""
+        began = time.perf_counter()
+        places = range(0, len(self._memory), mmap.PAGESIZE)
+        assert all(self._memory[place] == ord("x") for place in places)
+        return 1e6 * (time.perf_counter() - began) / PAGES
+
+
 def bench_idle(benchmark: Any, cluster: Cluster, report: Any) -> None:
     """A Hub, a relay and its supervisor that have run something, over 20 s without work."""
     cluster.relay()
     cluster.client().submit(["/bin/true"], tasks="0-99", memory="16M").wait(60)
 
-    def run() -> tuple[float, float]:
+    def run() -> tuple[float, float, float]:
         pids = own_pids(cluster)
+        pages = Pages()
         before_s, began = run_s(pids), time.perf_counter()
         time.sleep(IDLE_S)
         ran_s, took = run_s(pids) - before_s, time.perf_counter() - began
-        return 100 * ran_s / took, usage(pids).rss_bytes / 2**20
+        return 100 * ran_s / took, usage(pids).rss_bytes / 2**20, pages.read_us()
 
-    percent, mib = benchmark.pedantic(run, rounds=1)
+    percent, mib, cold_page_us = benchmark.pedantic(run, rounds=1)
     report(
         reach={"percent_of_a_core": ("<=", 0.3), "mib": ("<=", 140)},
         percent_of_a_core=percent,
         mib=mib,
+        cold_page_us=cold_page_us,
         processes=len(own_pids(cluster)),
     )
