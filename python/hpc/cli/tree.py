@@ -50,6 +50,7 @@ NOUNS: Final = (
     "relay",
     "monitor",
     "doctor",
+    "completion",
     "selftest",
 )
 """Each is a module beside this one with a function `add(app, verb)`."""
