@@ -35,6 +35,7 @@ LEVELS: tuple[frozenset[str], ...] = (
             "arrays",
             "clock",
             "domain",
+            "efficiency",
             "file_systems",
             "machine",
             "networks",

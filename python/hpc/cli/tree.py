@@ -40,6 +40,7 @@ NOUNS: Final = (
     "pull",
     "events",
     "timeline",
+    "eff",
     "explain",
     "conflicts",
     "diff",
