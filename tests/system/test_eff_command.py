@@ -8,7 +8,12 @@ from commands import succeed as hpc
 
 from hpc.testing.processes import Cluster
 
-BURN = "import sys, time; b = b'x' * (40 << 20); t = time.process_time()\nwhile time.process_time() < t + 0.3: pass"
+BURN = """
+import time
+block, began_s = b"x" * (40 << 20), time.process_time()
+while time.process_time() < began_s + 0.3:
+    pass
+"""
 
 
 def test_cores_memory_and_time_are_told_with_what_would_have_done(cluster: Cluster) -> None:
