@@ -26,6 +26,9 @@ IDS_MAX: Final = 200
 KINDS: Final = {"JOB": "jobs", "NODE": "nodes", "NS": "namespaces", "GENERATOR": "generators"}
 """What a metavar stands for; so does one with dots behind it."""
 
+ASK: Final = "completion --of"
+"""What a script runs for ids, but for the kind of them."""
+
 NODE_FLAGS: Final = frozenset({"--node", "--exclude"})
 
 
@@ -54,7 +57,8 @@ def add(app: typer.Typer, _verb: str | None) -> None:
 
 def completion(
     shell: Annotated[
-        str | None, typer.Argument(metavar="bash|zsh|fish", show_default=False)
+        str | None,
+        typer.Argument(metavar="bash|zsh|fish", help="Whose script.", show_default=False),
     ] = None,
     of: Annotated[
         str | None,
@@ -136,7 +140,7 @@ LOOK_UPS: Final[dict[str, Callable[[Client], Iterator[str]]]] = {
 
 
 def _asked(of: str) -> str:
-    return f"$(hpc completion --of {of} 2>/dev/null)" if of else ""
+    return f"$(hpc {ASK} {of} 2>/dev/null)" if of else ""
 
 
 def _cases(found: list[Place]) -> str:
@@ -217,13 +221,13 @@ def _fish(found: list[Place]) -> str:
         here = f"complete -c hpc -n '__hpc_is \"{place.path}\"'"
         for flag in place.flags:
             of = place.values.get(flag, "")
-            value = f" -x -a '(hpc completion --of {of} 2>/dev/null)'" if of else ""
+            value = f" -x -a '(hpc {ASK} {of} 2>/dev/null)'" if of else ""
             word = f"-l {flag[2:]}" if flag.startswith("--") else f"-s {flag[1:]}"
             lines.append(f"{here} {word}{value}")
         if place.words:
             lines.append(f"{here} -f -a '{' '.join(place.words)}'")
         elif place.of:
-            lines.append(f"{here} -f -a '(hpc completion --of {place.of} 2>/dev/null)'")
+            lines.append(f"{here} -f -a '(hpc {ASK} {place.of} 2>/dev/null)'")
     return "\n".join(lines)
 
 
