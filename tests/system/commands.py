@@ -10,6 +10,9 @@ from hpc.testing.processes import Cluster
 
 COMMAND_S_MAX = 60
 
+HEEDING = ("env", "--default-signal=INT,HUP", sys.executable, "-m", "hpc")
+"""A command that heeds SIGINT and SIGHUP also where the tests run in the background of a shell."""
+
 
 def run(
     cluster: Cluster,

@@ -12,6 +12,7 @@ from typing import Any
 
 import psutil
 import pytest
+from commands import HEEDING
 from commands import run as hpc
 from lossy_proxy import LossyProxy
 from marks import marking, marks, starts
@@ -251,9 +252,8 @@ def interruptible(
     folder: Path | None = None,
 ) -> subprocess.Popen[str]:
     """Start `hpc run`, which heeds SIGINT and SIGHUP also where the tests run in the background."""
-    heeding = ["env", "--default-signal=INT,HUP", sys.executable, "-m", "hpc", "run"]
     return subprocess.Popen(
-        [*heeding, *words],
+        [*HEEDING, "run", *words],
         env={**cluster.env, **(env or {})},
         cwd=folder,
         stdout=subprocess.PIPE,

@@ -5,10 +5,9 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
-import sys
 from pathlib import Path
 
-from commands import run
+from commands import HEEDING, run
 from commands import succeed as hpc
 
 from hpc.testing.processes import Cluster, until
@@ -70,7 +69,7 @@ def test_ctrl_c_cancels_what_is_left(cluster: Cluster, tmp_path: Path) -> None:
     began = tmp_path / "began"
     command = f"test {{}} = 1 && exit; touch {began}; exec sleep 600"
     mapping = subprocess.Popen(
-        [sys.executable, "-m", "hpc", "map", "--key", "m", "--", command, ":::", "1", "2"],
+        [*HEEDING, "map", "--key", "m", "--", command, ":::", "1", "2"],
         env={**os.environ, **cluster.env},
         stderr=subprocess.PIPE,
         text=True,

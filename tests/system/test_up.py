@@ -6,13 +6,13 @@ import os
 import re
 import signal
 import subprocess
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import psutil
 import pytest
+from commands import HEEDING
 
 from hpc.client import Client
 from hpc.testing.processes import until
@@ -26,7 +26,7 @@ class Running:
     def __init__(self, home: Path, *flags: str) -> None:
         self.home = home
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "hpc", "up", "--port", "0", *flags],
+            [*HEEDING, "up", "--port", "0", *flags],
             env={**os.environ, "HPC_HOME": str(home)},
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
