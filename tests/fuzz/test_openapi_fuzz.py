@@ -71,7 +71,7 @@ def test_a_hub_is_as_its_document_says_and_stays_so(cluster: Cluster) -> None:
     cases = re.search(r"(\d+) generated", asked.stdout)
     assert cases is not None
     assert int(cases[1]) > 1000
-    assert "Selected: 20/21" in asked.stdout
+    assert "Selected: 21/22" in asked.stdout
 
     assert cluster.client().submit(["true"], key="last").info()["state"] == "queued"
     assert hub.terminate() == 0

@@ -22,11 +22,18 @@ KILLS_ALL = (
 )
 
 
+def _is_supervisor(process: psutil.Process) -> bool:
+    try:
+        return "hpc.relay.supervisor" in process.cmdline()
+    except psutil.Error:  # a task's, which has just ended
+        return False
+
+
 @contextmanager
 def _frozen(relay: Process) -> Iterator[None]:
     """Relay, guard and supervisor hear nothing and do nothing, as on a machine that sleeps."""
-    supervisors = psutil.Process(relay.pid).children(recursive=True)
-    ours = [relay.pid, *(p.pid for p in supervisors if "hpc.relay.supervisor" in p.cmdline())]
+    below = psutil.Process(relay.pid).children(recursive=True)
+    ours = [relay.pid, *(process.pid for process in below if _is_supervisor(process))]
     assert len(ours) == 3
     for pid in ours:
         os.kill(pid, signal.SIGSTOP)
