@@ -61,7 +61,7 @@ def generated(env: dict[str, str], folder: Path) -> None:
     )
     said = done.stdout + done.stderr
     assert done.returncode == 0, said
-    # The second form of the three bodies in JSON, and figures as text, are all that it may leave out.
+    # The second form of the three bodies in JSON, and figures as text: all that it may leave out.
     left_out = re.findall(r"Unsupported content[ _]type ([^\s)]+)", said)
     assert set(left_out) == {"application/msgpack", "application/openmetrics-text"}, said
     assert len(left_out) == said.count("WARNING"), said
