@@ -74,8 +74,12 @@ def test_ctrl_c_cancels_what_is_left(cluster: Cluster, tmp_path: Path) -> None:
         stderr=subprocess.PIPE,
         text=True,
     )
-    until(began.exists)
-    mapping.send_signal(signal.SIGINT)
-    said = mapping.communicate(timeout=60)[1]
+    with mapping:
+        try:
+            until(began.exists)
+            mapping.send_signal(signal.SIGINT)
+            said = mapping.communicate(timeout=60)[1]
+        finally:
+            mapping.kill()
     assert (mapping.returncode, said) == (130, "job m: 2 tasks\ncancelling job m\n")
     assert cluster.client().info("m")["state"] == "cancelled"
