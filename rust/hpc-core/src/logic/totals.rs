@@ -21,6 +21,9 @@ pub(super) const STATES: [&str; 8] = [
     "succeeded",
 ];
 
+/// The place of `queued`, which a job without tasks is.
+const QUEUED: usize = 2;
+
 /// A number for each of [`STATES`].
 pub type Counts = [u64; STATES.len()];
 
@@ -37,24 +40,24 @@ impl Totals {
     /// Of one job.
     pub fn of(job: &Job) -> Self {
         let tasks = counts(job);
-        let state = state_among(tasks);
-        Self {
-            jobs: STATES.map(|of| u64::from(of == state)),
-            tasks,
+        let mut jobs = Counts::default();
+        if let Some(count) = jobs.get_mut(place_of(&tasks)) {
+            *count = 1;
         }
+        Self { jobs, tasks }
     }
 
     /// Adds others.
     pub fn add(&mut self, others: &Self) {
-        self.change(others, u64::saturating_add);
+        self.change(others, |ours, other| ours.saturating_add(other));
     }
 
     /// Takes others out, which were added before.
     pub fn subtract(&mut self, others: &Self) {
-        self.change(others, u64::saturating_sub);
+        self.change(others, |ours, other| ours.saturating_sub(other));
     }
 
-    fn change(&mut self, others: &Self, by: fn(u64, u64) -> u64) {
+    fn change(&mut self, others: &Self, by: impl Fn(u64, u64) -> u64) {
         let pairs = self.jobs.iter_mut().zip(others.jobs);
         for (ours, other) in pairs.chain(self.tasks.iter_mut().zip(others.tasks)) {
             *ours = by(*ours, other);
@@ -91,32 +94,35 @@ impl Hub {
     }
 }
 
-/// How many tasks are in each of [`STATES`].
+/// How many tasks are in each of [`STATES`], by their places: a job that is sealed is counted, so this
+/// is on the way of each submit.
 pub(super) fn counts(job: &Job) -> Counts {
     let running: u64 = job.leases.iter().map(|lease| lease.started.len()).sum();
     let leased: u64 = job.leases.iter().map(|lease| lease.tasks.len()).sum();
     let gate = job.gate.as_ref();
     let parked = gate.map_or(0, |gate| gate.parked_count());
     let held = gate.map_or(0, |gate| gate.held(&gate.parked()).len());
-    STATES.map(|state| match state {
-        "running" => running,
-        "leased" => leased - running.min(leased),
-        "queued" => job.queued_count(),
-        "waiting" => parked - held,
-        "held" => held,
-        "failed" => job.settled.of(Outcome::Failed).len(),
-        "cancelled" => job.settled.of(Outcome::Cancelled).len(),
-        "succeeded" => job.settled.of(Outcome::Succeeded).len(),
-        _ => 0,
-    })
+    [
+        running,
+        leased - running.min(leased),
+        job.queued_count(),
+        parked - held,
+        held,
+        job.settled.of(Outcome::Failed).len(),
+        job.settled.of(Outcome::Cancelled).len(),
+        job.settled.of(Outcome::Succeeded).len(),
+    ]
 }
 
 /// The state of a job: the first of [`STATES`] that some task has, while any is unsettled.
 pub(super) fn state_of(job: &Job) -> &'static str {
-    state_among(counts(job))
+    STATES
+        .get(place_of(&counts(job)))
+        .copied()
+        .unwrap_or("queued")
 }
 
-fn state_among(counts: Counts) -> &'static str {
-    let mut has = STATES.into_iter().zip(counts).filter(|(_, n)| *n > 0);
-    has.next().map_or("queued", |(state, _)| state)
+/// The place in [`STATES`] of a job's state.
+fn place_of(counts: &Counts) -> usize {
+    counts.iter().position(|count| *count > 0).unwrap_or(QUEUED)
 }
