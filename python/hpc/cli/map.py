@@ -131,7 +131,7 @@ def map_(
             info = hub.info(job_id)
             output.say(f"job {job_id}: {sent.total:,} task{'s' if sent.total != 1 else ''}")
             say_waiting(info)
-            _print_all(hub, job_id, int(receipt["first_seq"]), keep_order=keep_order)
+            _print_all(hub, info, int(receipt["first_seq"]), keep_order=keep_order)
         except BrokenPipeError:
             code = READER_GONE
         except KeyboardInterrupt as interrupt:
@@ -143,22 +143,23 @@ def map_(
         return code
 
 
-def _print_all(hub: Client, job_id: str, first_seq: int, *, keep_order: bool) -> None:
+def _print_all(hub: Client, info: dict[str, Any], first_seq: int, *, keep_order: bool) -> None:
     """Print the output of each task that is settled, until all are."""
-    ended = _ended(hub, job_id, first_seq)
+    job_id, tasks = str(info["job_id"]), str(info["tasks"])
+    ended = _ended(hub, job_id, tasks, first_seq)
     if keep_order:
-        ended = _in_order(ended, ranges.numbers(str(hub.info(job_id)["tasks"])))
+        ended = _in_order(ended, ranges.numbers(tasks))
     for task in ended:
         for stream in STREAMS:
             # One that was cancelled before it began has none; another may be past its keeping.
             Output(job_id, task, stream).show(hub)
 
 
-def _ended(hub: Client, job_id: str, first_seq: int) -> Iterator[int]:
+def _ended(hub: Client, job_id: str, of: str, first_seq: int) -> Iterator[int]:
     """Yield tasks as they are settled; each once."""
     with hub.again() as follower:
         events = follower.follow(max(first_seq - 1, 0), job=job_id)
-        left = set(ranges.numbers(str(hub.info(job_id)["tasks"])))
+        left = set(ranges.numbers(of))
         for event in events:
             for state, tasks in (event.get("settles") or {}).items():
                 for task in ranges.numbers(tasks) if state in SETTLED else ():

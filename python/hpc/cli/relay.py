@@ -23,6 +23,16 @@ NodeId = Annotated[
 ]
 
 
+Cpus = Annotated[int | None, typer.Option("--cpus", min=1, help="Cores that it offers; else all.")]
+Memory = Annotated[
+    str | None, typer.Option("--memory", help="Memory that it offers, such as 8G; else all.")
+]
+Label = Annotated[
+    list[str] | None,
+    typer.Option("--label", metavar="K=V", help="What jobs may require. Repeatable."),
+]
+
+
 def add(app: typer.Typer, _verb: str | None) -> None:
     """Add the command."""
     app.command("relay")(relay)
@@ -38,12 +48,8 @@ def relay(
     ] = None,
     hub_url: HubUrl = None,
     node_id: NodeId = None,
-    cpus: Annotated[
-        int | None, typer.Option("--cpus", min=1, help="Cores that it offers; else all.")
-    ] = None,
-    memory: Annotated[
-        str | None, typer.Option("--memory", help="Memory that it offers, such as 8G; else all.")
-    ] = None,
+    cpus: Cpus = None,
+    memory: Memory = None,
     gpus: Annotated[
         str,
         typer.Option("--gpus", metavar="N|IDS", help="So many, ids such as 0,1, `all` or `none`."),
@@ -56,10 +62,7 @@ def relay(
             help="What else it offers: 10 or sum(10), range(0-7), [a,b] or list(a,b). Repeatable.",
         ),
     ] = None,
-    label: Annotated[
-        list[str] | None,
-        typer.Option("--label", metavar="K=V", help="What jobs may require. Repeatable."),
-    ] = None,
+    label: Label = None,
     grace: Annotated[
         str, typer.Option("--grace", metavar="TIME", help="For running tasks after SIGTERM.")
     ] = "30s",

@@ -10,7 +10,7 @@ import typer
 
 from hpc.access import home, read_access
 from hpc.cli import output
-from hpc.cli.relay import NodeId
+from hpc.cli.relay import Cpus, Label, Memory, NodeId
 
 Port = Annotated[int, typer.Option("--port", min=0, max=65535, help="0 picks a free one.")]
 Several = list[str] | None
@@ -30,21 +30,15 @@ def up(
             "--ns", metavar="NS", help="What the relay serves; else batch, calls. Repeatable."
         ),
     ] = None,
-    cpus: Annotated[
-        int | None, typer.Option("--cpus", min=1, help="Cores that it offers; else all.")
-    ] = None,
-    memory: Annotated[
-        str | None, typer.Option("--memory", help="Memory that it offers, such as 8G; else all.")
-    ] = None,
+    cpus: Cpus = None,
+    memory: Memory = None,
     gpus: Annotated[
         str | None, typer.Option("--gpus", metavar="N|IDS", help="As of `hpc relay`; else all.")
     ] = None,
     resource: Annotated[
         Several, typer.Option("--resource", metavar="NAME=SPEC", help="As of `hpc relay`.")
     ] = None,
-    label: Annotated[
-        Several, typer.Option("--label", metavar="K=V", help="What jobs may require. Repeatable.")
-    ] = None,
+    label: Label = None,
     grace: Annotated[
         str | None, typer.Option("--grace", metavar="TIME", help="For running tasks at the end.")
     ] = None,

@@ -39,7 +39,6 @@ def render(figures: Mapping[str, Any]) -> bytes:
 def _lines(figures: Mapping[str, Any]) -> Iterator[str]:
     yield from _family("hpc_hub", "info", "The log that this Hub keeps.")
     yield f'hpc_hub_info{{hub="{figures["hub"]}"}} 1'
-    yield from _gauge("hpc_ready", "Whether ingest is answered.", int(figures["ready"]))
     yield from _gauge("hpc_log_seq", "Seq of the last durable event.", figures.get("cursor", 0))
     yield from _gauge("hpc_requests_open", "Requests without an answer.", figures.get("open", 0))
     damaged = len(figures.get("damaged", ()))

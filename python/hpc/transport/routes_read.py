@@ -178,10 +178,9 @@ class _Reads:
         data: dict[str, Any] = {"hub": self._ports.hub_id, "ready": self._ports.is_ready}
         data |= {**self._ports.figures(), **self._gate.figures()}
         data["limits"] = {**limits(), **data.get("limits", {})}
-        if self._ports.is_ready:
-            answer = await self._ports.ask("totals", "")
-            if answer.status == _OK:
-                data["totals"] = msgspec.json.decode(answer.body)["data"]
+        answer = await self._ports.ask("totals", "")
+        if answer.status == _OK:  # else it ends just now
+            data["totals"] = msgspec.json.decode(answer.body)["data"]
         return data
 
     async def jobs(self, scope: Scope, receive: Receive, send: Send) -> None:
