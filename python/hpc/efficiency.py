@@ -57,8 +57,10 @@ class Efficiency(NamedTuple):
     def advice(self) -> dict[str, int]:
         """Return what to ask for instead, by the names of the flags: cores, MiB, seconds."""
         found: dict[str, int] = {}
-        if (cpus := self.cpus) and _is_little(cpus) and (cpus.asked or 0) > 1:
-            found["cpu"] = max(math.ceil(cpus.most - 0.1), 1)
+        if (cpus := self.cpus) and _is_little(cpus):
+            few = max(math.ceil(cpus.most - 0.1), 1)
+            if few < (cpus.asked or 0):
+                found["cpu"] = few
         if (memory := self.memory) and _is_little(memory):
             step = 64 if memory.most < 1024 * _MIB else 256
             found["memory"] = math.ceil(SPARE * memory.most / _MIB / step) * step

@@ -43,6 +43,7 @@ def test_what_was_needed_is_not_talked_down() -> None:
     tasks = [task(10, 1, 10), task(10, 19, 900)]
     assert of_job(job(2, 1024, 12.0), tasks).advice() == {}
     assert of_job(job(1, 64), [task(10, 0.1, 60)]).advice() == {}
+    assert of_job(job(2, 64), [task(10, 13.5, 60)]).advice() == {}
 
 
 def test_what_was_not_measured_is_nothing() -> None:
