@@ -15,6 +15,7 @@ import pytest
 from commands import HEEDING
 
 from hpc.client import Client
+from hpc.launch.up import PartEnded, Plan, Up
 from hpc.testing.processes import until
 
 END_S = 30
@@ -117,6 +118,18 @@ def test_a_part_that_ends_takes_the_others_along(name: str, tmp_path: Path) -> N
         one.part(name).kill()
         assert f"error: The {name} has ended by itself, with signal 9\n" in one.said()
         assert one.process.returncode == 1
+
+
+def test_a_part_that_ended_just_before_a_look_is_seen(tmp_path: Path) -> None:
+    """Its stdout is at its end by then, and says nothing more."""
+    with Up(tmp_path) as up:
+        assert up.start(Plan("hub", ["hub", "--port", "0"]))
+        (hub,) = psutil.Process().children()
+        hub.kill()
+        os.waitid(os.P_PID, hub.pid, os.WEXITED | os.WNOWAIT)
+        up._look(0)
+        with pytest.raises(PartEnded, match="The hub has ended by itself, with signal 9"):
+            up.wait()
 
 
 def test_who_is_killed_leaves_nothing_behind(tmp_path: Path) -> None:

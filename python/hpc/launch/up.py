@@ -65,8 +65,10 @@ class _Part:
         """It has closed its stdout."""
         self.pidfd = os.pidfd_open(process.pid)
 
+    @property
     def has_ended(self) -> bool:
-        return self.process.poll() is not None
+        """Whether a look has seen its end."""
+        return self.process.returncode is not None
 
     def close(self) -> None:
         os.close(self.pidfd)
@@ -89,8 +91,9 @@ class Up:
 
     def __enter__(self) -> Up:
         signal.set_wakeup_fd(self._waker)
-        for number in SIGNALS:
-            if signal.getsignal(number) is not signal.SIG_IGN:  # as nohup has it
+        self._handlers = {number: signal.getsignal(number) for number in SIGNALS}
+        for number, handler in self._handlers.items():
+            if handler is not signal.SIG_IGN:  # as nohup has it
                 signal.signal(number, self._count)
         return self
 
@@ -101,6 +104,8 @@ class Up:
         trace: TracebackType | None,
     ) -> None:
         self._end()
+        for number, handler in self._handlers.items():
+            signal.signal(number, handler)
         signal.set_wakeup_fd(-1)
         os.close(self._wake)
         os.close(self._waker)
@@ -129,15 +134,15 @@ class Up:
             PartEnded: A part has ended by itself.
         """
         while not self._signals:
-            self._look(None)
             self._check()
+            self._look(None)
 
     def _count(self, *_: object) -> None:
         self._signals += 1
 
     def _check(self) -> None:
         for part in self._parts:
-            if part.has_ended() and not self._signals:
+            if part.has_ended and not self._signals:
                 code = part.process.returncode
                 how = f"signal {-code}" if code < 0 else f"exit code {code}"
                 refused = code if code > 0 and not part.is_ready else None
@@ -146,7 +151,8 @@ class Up:
     def _look(self, within_s: float | None) -> None:
         """Wait for a signal, a line or an end, and pass on what parts say."""
         heard = [part.stdout for part in self._parts if not part.is_silent]
-        ends = [part.pidfd for part in self._parts if not part.has_ended()]
+        # Of those whose end no look has seen: one that ended a moment ago wakes this one.
+        ends = [part.pidfd for part in self._parts if not part.has_ended]
         timeout = None if within_s is None else max(within_s, 0.0)
         ready, _, _ = select.select([self._wake, *heard, *ends], [], [], timeout)
         if self._wake in ready:
@@ -160,6 +166,7 @@ class Up:
                     part.is_ready = True
                     sys.stdout.buffer.write(lines + newline)
                     sys.stdout.buffer.flush()
+            part.process.poll()
 
     def _end(self) -> None:
         """End all parts, the Hub last; each further signal is more urgent."""
@@ -168,7 +175,7 @@ class Up:
             for part in group:
                 part.process.terminate()
             hurried = self._signals
-            while not all(part.has_ended() for part in group):
+            while not all(part.has_ended for part in group):
                 self._look(None)
                 if self._signals > max(hurried, 1):
                     hurried = self._signals
