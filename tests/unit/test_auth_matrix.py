@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from scripted_hub import DEADLINE_S, TOKEN, ScriptedHub, Served, serving
 
+from hpc.hub.control_rows import control_of
 from hpc.hub.tokens import Tokens
 from hpc.ports import Holder, LogReading
 from hpc.protocols import LogRow
@@ -244,7 +245,7 @@ def test_a_token_opens_until_it_expires_or_is_revoked() -> None:
     text = made.text.encode()
     assert tokens.holder(text) is None
     spec = {"role": "submit", "sha256": made.sha256, "expires_at": 200}
-    tokens.take(row("RegisterToken", made.token_id, spec))
+    tokens.take(*control_of(row("RegisterToken", made.token_id, spec)))
     holder = tokens.holder(text)
     assert holder is not None
     assert (holder.token_id, holder.role) == (made.token_id, "submit")
@@ -254,7 +255,7 @@ def test_a_token_opens_until_it_expires_or_is_revoked() -> None:
     assert tokens.holder(text) is None
     now[0] = 199
     assert not holder.ended.is_set()
-    tokens.take(row("RevokeToken", made.token_id, {}, at=7))
+    tokens.take(*control_of(row("RevokeToken", made.token_id, {}, at=7)))
     assert tokens.holder(text) is None
     assert holder.ended.is_set()
     (listed,) = tokens.listed()

@@ -20,8 +20,10 @@ from hpc.config import HubConfig
 from hpc.hub import callbacks
 from hpc.hub.callbacks import SUBSCRIBERS_MAX, Callbacks
 from hpc.hub.certificate import identity
+from hpc.hub.control_rows import Control, control_of
 from hpc.hub.feeds import Feeds
-from hpc.networks import Address, parse_networks
+from hpc.hub.look_up import look_up
+from hpc.networks import Address, Network, parse_networks
 from hpc.protocols import LogRow
 
 HERE = parse_networks("127.0.0.0/8", field="allow-callbacks")
@@ -78,12 +80,25 @@ def registration(url: str | None, gid: str = "usage") -> dict[str, Any]:
     return {"gid": gid, "spec": {"namespaces": ["batch"], "rules": [], "callback_url": url}}
 
 
-def row(url: str | None, gid: str = "usage") -> LogRow:
-    """What the log has of a registration."""
+def registered(url: str | None, gid: str = "usage") -> Control:
+    """What a row of the log says of a registration."""
     payload = {"spec": registration(url, gid), "ctx": {}}
     events = [{"at": 1, "kind": "RegisterGenerator", "payload": payload}]
     body = json.dumps({"id": "x", "events": events}).encode()
-    return LogRow(1, 1, "x", bytes(32), bytes(32), 1, body)
+    (control,) = control_of(LogRow(1, 1, "x", bytes(32), bytes(32), 1, body))
+    return control
+
+
+def calling(
+    urls: dict[str, str] | str,
+    allowed: Sequence[Network] = HERE,
+    resolve: Callable[[str, int], Awaitable[Sequence[Address]]] = look_up,
+) -> Callbacks:
+    """Callbacks of a Hub that has recovered generators with these URLs."""
+    told = Callbacks(allowed, resolve)
+    by_gid = {"usage": urls} if isinstance(urls, str) else urls
+    told.settle((gid, json.dumps(registration(url)["spec"])) for gid, url in by_gid.items())
+    return told
 
 
 @asynccontextmanager
@@ -125,7 +140,7 @@ def test_a_poke_is_a_generator_and_a_cursor_and_no_token() -> None:
 
     async def scenario() -> None:
         async with serving() as server:
-            told = Callbacks(HERE, [row(f"http://127.0.0.1:{server.port}/poke?x=1")])
+            told = calling(f"http://127.0.0.1:{server.port}/poke?x=1")
             async with poking(told) as feeds:
                 poke(feeds, 17)
                 head, _, body = (await server.seen.get()).partition(b"\r\n\r\n")
@@ -148,7 +163,7 @@ def test_a_name_is_called_at_an_address_that_it_has() -> None:
     async def scenario() -> None:
         async with serving() as server:
             url = f"http://node-1.example:{server.port}/"
-            told = Callbacks(HERE, [row(url)], always("127.0.0.1"))
+            told = calling(url, resolve=always("127.0.0.1"))
             async with poking(told) as feeds:
                 poke(feeds, 1)
                 assert b"\r\nHost: node-1.example:" in await server.seen.get()
@@ -169,7 +184,7 @@ def test_fault_58_many_news_are_few_pokes_and_the_newest_comes(
 
     async def scenario() -> None:
         async with serving(slowly) as server:
-            told = Callbacks(HERE, [row(f"http://127.0.0.1:{server.port}/")])
+            told = calling(f"http://127.0.0.1:{server.port}/")
             async with poking(told) as feeds:
                 poke(feeds, 1)
                 await server.seen.get()
@@ -196,8 +211,7 @@ def test_fault_58_a_dead_subscriber_delays_no_other(monkeypatch: pytest.MonkeyPa
             dead.close()
             await dead.wait_closed()
             urls = {"usage": port, "other": server.port}
-            rows = [row(f"http://127.0.0.1:{port}/", gid) for gid, port in urls.items()]
-            told = Callbacks(HERE, rows)
+            told = calling({gid: f"http://127.0.0.1:{port}/" for gid, port in urls.items()})
             async with poking(told) as feeds:
                 poke(feeds, 1)
                 assert "cannot be reached" in await failed(told, 2)
@@ -256,7 +270,7 @@ def test_fault_61_an_answer_costs_little_whatever_it_is(
 
     async def scenario() -> None:
         async with serving(answer) as server:
-            told = Callbacks(HERE, [row(f"http://127.0.0.1:{server.port}/")])
+            told = calling(f"http://127.0.0.1:{server.port}/")
             async with poking(told) as feeds:
                 poke(feeds, 1)
                 assert reason in await failed(told)
@@ -274,7 +288,7 @@ def test_fault_61_a_redirect_is_not_followed(status: int) -> None:
             location = f"http://127.0.0.1:{inside.port}/"
             answer = f"HTTP/1.1 {status} There\r\nLocation: {location}\r\n\r\n".encode()
             async with serving(answer) as server:
-                told = Callbacks(HERE, [row(f"http://127.0.0.1:{server.port}/")])
+                told = calling(f"http://127.0.0.1:{server.port}/")
                 async with poking(told) as feeds:
                     poke(feeds, 1)
                     assert await failed(told) == f"it answered {status}"
@@ -299,7 +313,7 @@ def test_fault_61_a_name_that_leads_inside_is_not_called(addresses: list[str]) -
     async def scenario() -> None:
         async with serving() as server:
             url = f"http://innocent.example:{server.port}/"
-            told = Callbacks(HERE, [row(url)], always(*addresses))
+            told = calling(url, resolve=always(*addresses))
             async with poking(told) as feeds:
                 poke(feeds, 1)
                 assert (await failed(told)).startswith("it must be ")
@@ -319,7 +333,7 @@ def test_fault_61_a_name_is_looked_up_once(monkeypatch: pytest.MonkeyPatch) -> N
 
     async def scenario() -> None:
         async with serving() as server:
-            told = Callbacks(HERE, [row(f"http://rebind.example:{server.port}/")], resolve)
+            told = calling(f"http://rebind.example:{server.port}/", resolve=resolve)
             connected: list[Any] = []
             opened = asyncio.open_connection
 
@@ -347,7 +361,7 @@ def test_fault_61_no_proxy_of_the_environment_is_asked(monkeypatch: pytest.Monke
         async with serving() as proxy, serving() as server:
             for name in ("http_proxy", "HTTP_PROXY", "ALL_PROXY", "all_proxy"):
                 monkeypatch.setenv(name, f"http://127.0.0.1:{proxy.port}")
-            told = Callbacks(HERE, [row(f"http://127.0.0.1:{server.port}/")])
+            told = calling(f"http://127.0.0.1:{server.port}/")
             async with poking(told) as feeds:
                 poke(feeds, 1)
                 await server.seen.get()
@@ -365,7 +379,7 @@ def test_fault_61_a_look_up_that_hangs_holds_nothing_up(monkeypatch: pytest.Monk
         return []
 
     async def scenario() -> None:
-        told = Callbacks(HERE, [row("http://slow.example/")], resolve)
+        told = calling("http://slow.example/", resolve=resolve)
         async with poking(told) as feeds:
             poke(feeds, 1)
             assert "did not answer" in await failed(told)
@@ -384,13 +398,13 @@ def test_https_wants_a_certificate_that_holds(
     async def scenario() -> None:
         async with serving(tls=shown.context) as server:
             url = f"https://127.0.0.1:{server.port}/"
-            told = Callbacks(HERE, [row(url)])
+            told = calling(url)
             async with poking(told) as feeds:
                 poke(feeds, 1)
                 assert await failed(told) == "TLS: CERTIFICATE_VERIFY_FAILED"
             assert server.seen.empty()
             monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "tls.pem"))
-            async with poking(Callbacks(HERE, [row(url)])) as feeds:
+            async with poking(calling(url)) as feeds:
                 poke(feeds, 2)
                 assert b'"cursor":2' in await server.seen.get()
 
@@ -446,7 +460,7 @@ def test_what_is_no_such_registration_is_left_to_the_engine(body: bytes) -> None
 
 def test_fault_61_without_the_flag_nobody_is_called() -> None:
     """Not at a registration, and not for one that an earlier start has taken."""
-    told = Callbacks((), [row("http://127.0.0.1:9/")])
+    told = calling("http://127.0.0.1:9/", ())
     refusal = told.refusal(control("http://127.0.0.1:9/"))
     assert refusal is not None
     assert "calls nobody" in refusal.body.decode()
@@ -460,14 +474,14 @@ def test_the_newest_registration_counts() -> None:
 
     async def scenario() -> None:
         async with serving() as old, serving() as new:
-            told = Callbacks(HERE, [row(f"http://127.0.0.1:{old.port}/")])
+            told = calling(f"http://127.0.0.1:{old.port}/")
             async with poking(told) as feeds:
-                told.take(row(f"http://127.0.0.1:{new.port}/"))
+                told.take(registered(f"http://127.0.0.1:{new.port}/"))
                 poke(feeds, 1)
                 await new.seen.get()
-                told.take(row(None))
+                told.take(registered(None))
                 poke(feeds, 2)
-                told.take(row(f"http://127.0.0.1:{new.port}/", "other"))
+                told.take(registered(f"http://127.0.0.1:{new.port}/", "other"))
                 poke(feeds, 3, gid="other")
                 assert b'{"gid":"other","cursor":3}' in await new.seen.get()
             assert old.seen.empty()
@@ -477,19 +491,10 @@ def test_the_newest_registration_counts() -> None:
 
 def test_one_callback_too_many_is_refused() -> None:
     """The Hub calls so many, and no more."""
-    told = Callbacks(HERE, [row("http://127.0.0.1/", f"g{n}") for n in range(SUBSCRIBERS_MAX)])
+    told = calling({f"g{n}": "http://127.0.0.1/" for n in range(SUBSCRIBERS_MAX)})
     refusal = told.refusal(control("http://127.0.0.1/"))
     assert refusal is not None
     assert "the most" in refusal.body.decode()
     assert told.refusal(control("http://127.0.0.1/", gid="g3")) is None
-    told.take(row("http://127.0.0.1/", "one-more"))
+    told.take(registered("http://127.0.0.1/", "one-more"))
     assert told.figures()["subscribers"] == SUBSCRIBERS_MAX
-
-
-def test_fault_13_a_row_that_cannot_be_read_does_not_keep_the_hub_from_starting() -> None:
-    """Whether it may start beside one, recovery finds out."""
-    damaged = row("http://10.0.0.1/", "other")
-    damaged = damaged._replace(body=damaged.body[:-1] + b"\xff")
-    allowed = parse_networks("10.0.0.0/8", field="allow-callbacks")
-    one = Callbacks(allowed, [damaged, row("http://10.0.0.1/")])
-    assert one.figures()["subscribers"] == 1

@@ -220,20 +220,24 @@ def test_steps_are_small_only_while_appends_are_quick() -> None:
         assert desk.committer.bytes_max == expected
 
 
-def test_after_a_fatal_turn_nothing_is_being_appended() -> None:
-    """Whoever closes the log then is alone with it."""
+@pytest.mark.parametrize("error", [StorageError("The outputs are broken"), KeyError("ours")])
+def test_after_a_fatal_turn_nothing_is_being_appended(error: Exception) -> None:
+    """Whoever closes the log then is alone with it, also after a mistake of ours."""
     desk = Turned()
     gate = threading.Timer(0.2, desk.log.gate.set)
     desk.log.gate.clear()
     desk.put(("ingest", MUCH))
-    desk.outputs.failures = [StorageError("The outputs are broken")]
+    desk.outputs.failures = [error]
     gate.start()
 
-    outcome = desk.committer.run(Arrived(packs=[(9, b"pack")]))
-
-    assert isinstance(outcome.fatal, StorageError)
+    try:
+        outcome = desk.committer.run(Arrived(packs=[(9, b"pack")]))
+    except KeyError as raised:
+        assert raised is error
+    else:
+        assert outcome.fatal is error
+        assert outcome.answers == []
     assert desk.log.head().last_seq == 1
-    assert outcome.answers == []
 
 
 def test_no_turn_is_short_while_a_generator_is_built() -> None:

@@ -47,6 +47,7 @@ class ScriptedEngine:
         self.wake_ms: int | None = None
         self.jumped_ms = 0
         self.tokens: list[tuple[str, str, bool]] = []
+        self.generators: list[tuple[str, str]] = []
         self.build_from: int | None = None
         self.before_step: Callable[[list[Input]], None] = lambda _: None
 

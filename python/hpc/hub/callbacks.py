@@ -26,11 +26,12 @@ from hpc.hub.callback_guard import (
     check_addresses,
     parse_url,
 )
+from hpc.hub.control_rows import Control
 from hpc.hub.look_up import look_up
 from hpc.networks import Address, Network
 from hpc.ports import PokeFeed
 from hpc.problems import problem
-from hpc.protocols import Answer, LogRow
+from hpc.protocols import Answer
 
 POKE_S: Final = 2.0
 """From the look-up of a name to the first line of an answer."""
@@ -70,24 +71,6 @@ class _Control(msgspec.Struct):
     spec: _Spec | None = None
 
 
-class _Said(msgspec.Struct):
-    gid: str = ""
-    spec: msgspec.Raw = msgspec.Raw(b"{}")
-
-
-class _Payload(msgspec.Struct):
-    spec: _Said
-
-
-class _Event(msgspec.Struct):
-    kind: str
-    payload: _Payload
-
-
-class _Body(msgspec.Struct):
-    events: list[_Event]
-
-
 class _Subscriber:
     """A generator with a callback, and what it is to be told."""
 
@@ -105,14 +88,12 @@ class Callbacks:
 
     Args:
         allowed: Networks that may be called; none: nobody is.
-        rows: The log's rows of control so far.
         resolve: Looks up names.
     """
 
     def __init__(
         self,
         allowed: Sequence[Network] = (),
-        rows: Iterable[LogRow] = (),
         resolve: Resolve = look_up,
     ) -> None:
         self._allowed = allowed
@@ -124,10 +105,11 @@ class Callbacks:
         self._tls: ssl.SSLContext | None = None
         self._told = 0
         self._failed = 0
-        for row in rows:
-            # They are not verified yet: whether the Hub can start beside one, recovery finds out.
-            with contextlib.suppress(msgspec.MsgspecError, UnicodeDecodeError):
-                self.take(row)
+
+    def settle(self, generators: Iterable[tuple[str, str]]) -> None:
+        """Take over what the engine has recovered: id and spec of each generator."""
+        for gid, spec in generators:
+            self._put(gid, spec)
 
     def refusal(self, body: bytes) -> Answer | None:
         """Return the 422 of a registration with a URL that is not called; None of any other body.
@@ -150,12 +132,10 @@ class Callbacks:
             return _not_well_formed(str(error), url)
         return None
 
-    def take(self, row: LogRow) -> None:
-        """Take in a row that registers something, whatever it is."""
-        for event in msgspec.json.decode(row.body, type=_Body).events:
-            if event.kind == "RegisterGenerator":
-                said = event.payload.spec
-                self._put(said.gid, msgspec.json.decode(said.spec, type=_Spec).callback_url)
+    def take(self, control: Control) -> None:
+        """Take in a registration, whatever of."""
+        if control.kind == "RegisterGenerator":
+            self._put(control.of, control.spec)
 
     async def run(self, feed: PokeFeed) -> None:
         """Poke until the feed ends, then leave what is under way.
@@ -194,7 +174,8 @@ class Callbacks:
             raise CallbackRefused(f"null: {SUBSCRIBERS_MAX} generators have one, which is the most")
         return target
 
-    def _put(self, gid: str, url: str | None) -> None:
+    def _put(self, gid: str, spec: bytes | str) -> None:
+        url = msgspec.json.decode(spec, type=_Spec).callback_url
         self._left_out.pop(gid, None)
         if (old := self._subscribers.pop(gid, None)) is not None:
             _leave(old)

@@ -101,6 +101,11 @@ class Engine(KeptEngine, Protocol):
         """All tokens: id, spec as JSON, and whether it was revoked."""
         ...
 
+    @property
+    def generators(self) -> list[tuple[str, str]]:
+        """All generators: id and spec as JSON."""
+        ...
+
     def recall(self, row: LogRow) -> None:
         """Remember the receipt of a batch of the log again."""
         ...
@@ -311,6 +316,9 @@ class Committer:
         except AssertionError as error:
             # The log refused rows that do not follow: a mistake of ours, and the log is intact.
             outcome.fatal = HpcError(f"The engine and the log disagree: {error}", code="internal")
+        except BaseException:
+            self._appender.shutdown()
+            raise
         if outcome.fatal is not None:
             # Whoever closes the log next must not do so under an append.
             self._appender.shutdown()
@@ -326,6 +334,11 @@ class Committer:
     def tokens(self) -> list[tuple[str, str, bool]]:
         """All tokens as the engine has recovered them; to be asked for before the first turn."""
         return self._engine.tokens
+
+    @property
+    def generators(self) -> list[tuple[str, str]]:
+        """Id and spec of all generators; to be asked for before the first turn."""
+        return self._engine.generators
 
     @property
     def bytes_max(self) -> int:

@@ -80,9 +80,8 @@ def run_hub(
         shown = identity(config)
         token = _token(config)
         digest = hashlib.sha256(token.encode()).digest()
-        registered = _registrations(log)
-        tokens = Tokens(digest, registered)
-        callbacks = Callbacks(config.allow_callbacks, registered)
+        tokens = Tokens(digest, _registrations(log))
+        callbacks = Callbacks(config.allow_callbacks)
         process = _Process(config, log, tokens, callbacks, namespaces, shown)
         uvloop.run(process.run(transport, token))
 
@@ -145,6 +144,7 @@ class _Process:
         with contextlib.closing(outputs):
             committer = await asyncio.to_thread(self._committer, outputs)
             self._tokens.settle(committer.tokens)
+            self._callbacks.settle(committer.generators)
             turns = Turns(committer, on_fatal=self._on_fatal, clock=self._clock)
             side = Side(self._log)
             try:

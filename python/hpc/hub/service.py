@@ -20,6 +20,7 @@ import msgspec
 from hpc._core import events_page, job_events_page
 from hpc.errors import StorageError
 from hpc.hub.callbacks import Callbacks
+from hpc.hub.control_rows import control_of
 from hpc.hub.explainer import Explainer
 from hpc.hub.feeds import Feeds
 from hpc.hub.limit_table import limits
@@ -242,8 +243,9 @@ class Service:
         return {**self._turns.figures(), "damaged": self._quarantine.found(), **data}
 
     def _take_control(self, row: LogRow) -> None:
-        self._all_tokens.take(row)
-        self._callbacks.take(row)
+        for control in control_of(row):
+            self._all_tokens.take(control)
+            self._callbacks.take(control)
 
     @property
     def _feeds(self) -> Feeds:

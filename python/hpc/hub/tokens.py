@@ -15,16 +15,14 @@ import hashlib
 import hmac
 import time
 from collections.abc import Callable, Iterable
-from typing import Any, Final
+from typing import Any
 
 import msgspec
 
+from hpc.hub.control_rows import Control, control_of
 from hpc.ports import Holder
 from hpc.protocols import LogRow
 from hpc.tokens import ACCESS_TOKEN_ID, token_id_of
-
-CONTROL: Final = 1
-"""Flag of rows that register something."""
 
 
 class _Spec(msgspec.Struct):
@@ -34,26 +32,6 @@ class _Spec(msgspec.Struct):
     nodes: list[str] | None = None
     expires_at: int | None = None
     label: str | None = None
-
-
-class _Said(msgspec.Struct):
-    token_id: str = ""
-    spec: msgspec.Raw = msgspec.Raw(b"{}")
-
-
-class _Payload(msgspec.Struct):
-    spec: _Said
-
-
-class _Event(msgspec.Struct):
-    at: int
-    kind: str
-    payload: _Payload
-
-
-class _Body(msgspec.Struct):
-    events: list[_Event]
-    who: str = ""
 
 
 class _Token(msgspec.Struct):
@@ -95,7 +73,8 @@ class Tokens:
         self._by_id: dict[str, _Token] = {}
         for row in rows:
             with contextlib.suppress(msgspec.MsgspecError, ValueError):  # see `settle`
-                self.take(row)
+                for control in control_of(row):
+                    self.take(control)
 
     def settle(self, known: Iterable[tuple[str, str, bool]]) -> None:
         """Take over what the engine has recovered: id, spec and whether it was revoked.
@@ -128,20 +107,17 @@ class Tokens:
         is_same = hmac.compare_digest(digest, known.digest)
         return known.holder if is_same and self._is_valid(known) else None
 
-    def take(self, row: LogRow) -> None:
-        """Take in a row that registers something, whatever it is."""
-        body = msgspec.json.decode(row.body, type=_Body)
-        for event in body.events:
-            said = event.payload.spec
-            if event.kind == "RegisterToken" and said.token_id not in self._by_id:
-                token = _made(said.token_id, msgspec.json.decode(said.spec, type=_Spec))
-                token.created_at, token.created_by = event.at, body.who
-                self._by_id[said.token_id] = token
-            elif event.kind == "RevokeToken":
-                known = self._by_id.get(said.token_id)
-                if known is not None and known.revoked_at is None:
-                    known.revoked_at = event.at
-                    known.holder.end()
+    def take(self, control: Control) -> None:
+        """Take in a registration, whatever of."""
+        if control.kind == "RegisterToken" and control.of not in self._by_id:
+            token = _made(control.of, msgspec.json.decode(control.spec, type=_Spec))
+            token.created_at, token.created_by = control.at, control.who
+            self._by_id[control.of] = token
+        elif control.kind == "RevokeToken":
+            known = self._by_id.get(control.of)
+            if known is not None and known.revoked_at is None:
+                known.revoked_at = control.at
+                known.holder.end()
 
     def listed(self) -> list[dict[str, Any]]:
         """Return what `GET /tokens` tells of each, the oldest first; no digest is among it."""

@@ -218,6 +218,11 @@ impl Hub {
     }
 
     #[getter]
+    fn generators(&self) -> Vec<(String, String)> {
+        self.lock().generators()
+    }
+
+    #[getter]
     fn newest_registrations(&self) -> (u64, u64) {
         self.lock().newest_registrations()
     }

@@ -108,6 +108,14 @@ impl Hub {
         }
     }
 
+    /// All generators but the kernel's: id and canonical spec.
+    #[must_use]
+    pub fn generators(&self) -> Vec<(String, String)> {
+        let all = self.state.generators.iter();
+        all.map(|(gid, generator)| (gid.to_owned(), generator.spec().text.clone()))
+            .collect()
+    }
+
     fn ill_typed_generators(
         &self,
         ns_id: &str,
