@@ -144,6 +144,14 @@ class HubPorts(Protocol):
         """Id of the Hub, for the header `Hpc-Hub` of every answer."""
         ...
 
+    @property
+    def lineage(self) -> str:
+        """Which history of that Hub this is; another than its id where the log was restored once.
+
+        Then it is the header `Hpc-Lineage` of every answer.
+        """
+        ...
+
     def accepts(self, peer: str) -> bool:
         """Return whether a connection from an address is to be read at all.
 

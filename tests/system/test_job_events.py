@@ -5,9 +5,14 @@ from __future__ import annotations
 import queue
 import threading
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
+import pytest
+from commands import run
+
 from hpc import Client
+from hpc.errors import Conflict
 from hpc.testing.processes import Cluster
 
 
@@ -73,3 +78,25 @@ def test_a_job_is_followed_until_it_is_closed(cluster: Cluster) -> None:
         reader.join(30)
         assert not reader.is_alive()
         assert got.empty()
+
+
+def test_who_follows_is_told_of_a_restore(cluster: Cluster, tmp_path: Path) -> None:
+    """What came before is then not in the log any more, and other events stand in its place."""
+    with cluster.client() as client:
+        client.ingest(said("a"))
+        run(cluster, "log", "export", "-o", str(tmp_path / "copy")).check_returncode()
+        lost = client.ingest(said("a"))["first_seq"]
+        events = iter(client.again().follow(lost - 1))
+        assert next(events)["seq"] == lost
+        assert cluster.hub is not None
+        cluster.hub.terminate()
+        place = str(tmp_path / "restored")
+        run(cluster, "log", "restore", str(tmp_path / "copy"), "--data", place).check_returncode()
+        cluster.start_hub("--data", place)
+        with pytest.raises(Conflict, match="restored from a copy") as caught:
+            next(events)
+        assert caught.value.code == "other_lineage"
+        # Who begins now is not: it is one history.
+        base = client.ingest(said("a", "b"))["first_seq"]
+        again = iter(client.follow(base - 1))
+        assert [next(again)["seq"], next(again)["seq"]] == [base, base + 1]

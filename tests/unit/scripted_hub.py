@@ -29,7 +29,7 @@ DEADLINE_S = 20.0
 class ScriptedHub:
     """Answers by `script`; a request whose script returns None is held until it is released."""
 
-    hub_id = "scripted-hub"
+    hub_id = lineage = "scripted-hub"
 
     def __init__(self) -> None:
         self.holders = {TOKEN.encode(): Holder("access", "admin")}

@@ -6,7 +6,8 @@ import json
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-from hpc.transport.http_client import Stream, Unanswered
+from hpc.errors import Conflict
+from hpc.transport.http_client import HUB_HEADER, Stream, Unanswered
 
 if TYPE_CHECKING:
     from hpc.client.client import Client
@@ -15,7 +16,8 @@ if TYPE_CHECKING:
 class Events:
     """Events as they come; iterate in one thread, close in any. Made by `Client.follow`.
 
-    A stream that breaks is taken up again after the last event that came.
+    A stream that breaks is taken up again after the last event that came. Where the Hub's log was
+    restored from a copy meanwhile, what came may not be what it says now: `Conflict`.
 
     Attributes:
         cursor: Everything up to there has come.
@@ -26,6 +28,7 @@ class Events:
         self._client = client
         self._job = job
         self._stream: Stream | None = None
+        self._lineage: str | None = None
         self._is_closed = False
 
     def __iter__(self) -> Iterator[dict[str, Any]]:
@@ -50,6 +53,7 @@ class Events:
         with self._client._stream(query, self._check) as stream:
             self._stream = stream
             self._check()  # it may have been closed before there was anything to interrupt
+            self._check_lineage(stream)
             seq = self.cursor
             for line in _lines(stream):
                 if line.startswith(b"data: "):
@@ -59,6 +63,17 @@ class Events:
                     seq = int(line[4:])
                 elif not line:  # the end of a message; one without data tells a cursor
                     self.cursor = seq
+
+    def _check_lineage(self, stream: Stream) -> None:
+        lineage = stream.headers.get("hpc-lineage") or stream.headers.get(HUB_HEADER)
+        if lineage != (self._lineage or lineage):
+            raise Conflict(
+                f"The Hub's log was restored from a copy: what came up to cursor {self.cursor} may "
+                "not be what it says now",
+                code="other_lineage",
+                hint="hpc events --follow   reads it from its beginning",
+            )
+        self._lineage = lineage
 
     def _check(self) -> None:
         if self._is_closed:

@@ -104,7 +104,9 @@ class _Process:
         self._quarantine = Quarantine()
         self._tokens = tokens
         self._callbacks = callbacks
-        self._service = Service(log.hub_id, tokens, self._quarantine, callbacks, config.accept_from)
+        self._service = Service(
+            log.hub_id, tokens, self._quarantine, callbacks, config.accept_from, log.lineage
+        )
         self._namespaces = namespaces
         self._clock = SystemClock()
         self._failed: HpcError | None = None

@@ -64,8 +64,10 @@ class Service:
         quarantine: Quarantine | None = None,
         callbacks: Callbacks | None = None,
         accept_from: Sequence[Network] | None = None,
+        lineage: str | None = None,
     ) -> None:
         self.hub_id = hub_id
+        self.lineage = lineage or hub_id
         self._quarantine = quarantine or Quarantine()
         self._all_tokens = tokens
         self._callbacks = callbacks or Callbacks()

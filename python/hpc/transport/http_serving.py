@@ -71,6 +71,9 @@ async def serve_on(
     can be seen to be alive.
     """
     gate = Gate(ports)
+    headers = [("hpc-hub", ports.hub_id), ("hpc-protocol", str(PROTOCOL_VERSION))]
+    if ports.lineage != ports.hub_id:
+        headers.append(("hpc-lineage", ports.lineage))
     hot_routes = HotRoutes(ports, gate)
     config = uvicorn.Config(
         _app(ports, gate),
@@ -86,7 +89,7 @@ async def serve_on(
         date_header=False,
         backlog=BACKLOG,
         timeout_graceful_shutdown=CLOSING_S,
-        headers=[("hpc-hub", ports.hub_id), ("hpc-protocol", str(PROTOCOL_VERSION))],
+        headers=headers,
     )
     logging.getLogger("uvicorn.error").addFilter(lambda record: record.msg != CUT_ON_PURPOSE)
     await _Server(config, tls, ports.accepts, ports.wait_ready, stop).serve(sockets=[sock])

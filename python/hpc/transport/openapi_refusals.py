@@ -93,9 +93,11 @@ REFUSALS: Final = {
 ALWAYS: Final = (400, 401, 403, 408, 426, 429, 431, 503)
 """What any route may be refused with."""
 
+_LINEAGE: Final = "Hpc-Lineage"
 _HEADERS: Final = {
     "Hpc-Hub": "Id of this Hub's log",
     "Hpc-Protocol": "The version that it speaks",
+    _LINEAGE: "Only after a restore: which history of that log this is",
     _RETRY: "Seconds after which asking again makes sense; add a random part",
     "WWW-Authenticate": "By RFC 6750",
     "Allow": "The method that the route has",
@@ -109,7 +111,7 @@ def headers() -> dict[str, Any]:
     return {
         name: {
             "description": description,
-            "required": True,
+            "required": name != _LINEAGE,
             "schema": number if name == _RETRY else {"type": "string"},
         }
         for name, description in _HEADERS.items()
@@ -118,7 +120,7 @@ def headers() -> dict[str, Any]:
 
 def common_headers(*more: str) -> dict[str, Any]:
     """Return references to the headers of every answer, and to some more."""
-    names = ("Hpc-Hub", "Hpc-Protocol", *more)
+    names = ("Hpc-Hub", "Hpc-Protocol", _LINEAGE, *more)
     return {name: {"$ref": f"#/components/headers/{name}"} for name in names}
 
 
