@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from executor_kit import Relay, frames, relay, shell, until
+from executor_kit import Relay, boottime_ms, frames, relay, shell, until
 
 from hpc.testing import processes
 from hpc.testing.processes import Cluster
@@ -60,12 +60,16 @@ def test_what_is_too_old_goes_at_the_start(tmp_path: Path) -> None:
             for task in range(2):
                 await write(taken, task)
             taken.acknowledges = False
-            taken.link.run([shell(f"head -c {LONG} /dev/zero", tasks="2")])
+            # Its start is told by itself, so that its end is in no batch of this session.
+            taken.link.run([shell(f"sleep 0.3; head -c {LONG} /dev/zero", tasks="2")])
             await until(lambda: kept(tmp_path) == [0, 1, 2], "all are kept")
         then = time.time() - 31 * day_s
         for task in (0, 2):
             os.utime(tmp_path / "outputs" / "job" / f"{task}.1.stdout", (then, then))
         async with relay(tmp_path, session="s2") as taken:
+            # As after an answer to a claim: what the first has told in no batch is told now.
+            taken.link.adopt(taken.link.old)
+            taken.link.fence(boottime_ms() + 60_000)
             # The second start acknowledges what is left, and only then may it go.
             await until(lambda: kept(tmp_path) == [1], "the old ones are gone")
             assert ("job", 1, 2) in taken.ends
