@@ -188,8 +188,10 @@ def bench_claims_over_http(benchmark: Any, tmp_path: Path, report: Any) -> None:
             short = Node(lambda verb, body: few.post(f"/{verb}", body).json())
             long = Node(lambda verb, body: many.post(f"/{verb}", body).json())
             for n in range(CLAIMS):
+                # Both have just done the same: a Hub that was idle has colder caches.
                 few.request("POST", "/ingest", queued(FEW + n, 1))
                 short.run(1)
+                many.request("POST", "/ingest", queued(MANY + n, 1))
                 long.run(1)
             return Claims(short.took_us, long.took_us)
 
