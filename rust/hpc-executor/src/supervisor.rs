@@ -38,8 +38,9 @@ use crate::work::{Site, is_id, seconds_to_ms};
 const NEWS_MS: u64 = 50;
 
 /// How long an end waits for company while others wait here for a slot: each report is a commit of
-/// the Hub and work of the relay, on cores that tasks could have. What is leased ahead lasts longer.
-const ENDS_MS: u64 = 10;
+/// the Hub and work of the relay, on cores that tasks could have. What is leased ahead lasts longer: it is
+/// some 100 ms of work.
+const ENDS_MS: u64 = 25;
 
 /// How often the outbox is synced at most, and tried again where it could not be written.
 const SYNC_MS: u64 = 1_000;
