@@ -8,6 +8,7 @@ loop's thread.
 from __future__ import annotations
 
 import asyncio
+import weakref
 from collections.abc import AsyncIterator, Callable
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol
 
@@ -27,21 +28,33 @@ class Holder:
         ended: Set once it was revoked.
     """
 
-    __slots__ = ("ended", "expires_at", "role", "token_id")
+    __slots__ = ("__weakref__", "_lent", "ended", "expires_at", "role", "token_id")
 
     def __init__(self, token_id: str, role: str, expires_at: int | None = None) -> None:
         self.token_id = token_id
         self.role = role
         self.expires_at = expires_at
         self.ended = asyncio.Event()
+        self._lent: weakref.WeakSet[Holder] = weakref.WeakSet()
 
     def who(self, address: str) -> str:
         """Return how the log names one that sends from an address."""
         return f"{self.token_id} {self.role} {address}"
 
+    def lend(self, until_ms: int) -> Holder:
+        """Return one who may do the same, until a time at most, and ends where this one does."""
+        ends = until_ms if self.expires_at is None else min(until_ms, self.expires_at)
+        lent = Holder(self.token_id, self.role, ends)
+        if self.ended.is_set():
+            lent.end()
+        self._lent.add(lent)
+        return lent
+
     def end(self) -> None:
         """Take note that the token was revoked."""
         self.ended.set()
+        for lent in self._lent:
+            lent.end()
 
 
 NOBODY: Final = Holder("", "")

@@ -31,6 +31,9 @@ PATHS = msgspec.json.decode(document())["paths"]
 UNTOLD = {"at", "from", "to", "job_id", "none"}
 """Parameters that are taken off a query before the engine reads it, or put into it."""
 
+FILES = {"/ui", "/ui/static/{path}"}
+"""A browser's, whose query is not looked at: proxies add their own."""
+
 pytestmark = pytest.mark.timeout(0 if TIMES > 1 else 120, method="thread")
 
 
@@ -71,7 +74,7 @@ def test_a_hub_is_as_its_document_says_and_stays_so(cluster: Cluster) -> None:
     cases = re.search(r"(\d+) generated", asked.stdout)
     assert cases is not None
     assert int(cases[1]) > 1000
-    assert "Selected: 21/22" in asked.stdout
+    assert "Selected: 27/28" in asked.stdout
 
     assert cluster.client().submit(["true"], key="last").info()["state"] == "queued"
     assert hub.terminate() == 0
@@ -91,9 +94,11 @@ def test_the_document_has_every_parameter_that_a_route_takes(cluster: Cluster) -
     http = cluster.http()
     for path, methods in PATHS.items():
         for method, said in methods.items():
+            if path in FILES:
+                continue
             told = {one["name"] for one in said["parameters"] if one.get("in") == "query"}
             query = "from=0&no_such_parameter=1" if "from" in told else "no_such_parameter=1"
-            kind = next(iter(said["requestBody"]["content"])) if method == "post" else JSON
+            kind = next(iter(said.get("requestBody", {}).get("content", [JSON])))
             target = f"{path}?{query}".replace("{job_id}", "1")
             with pytest.raises(Refused) as refused:
                 http.request(method.upper(), target, b"{}", content_type=kind)

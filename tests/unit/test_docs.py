@@ -251,7 +251,9 @@ def test_how_tests_of_faults_ended_is_told(tmp_path: Path, monkeypatch: pytest.M
 def test_every_route_is_told_and_none_that_is_not_there() -> None:
     """The page and the OpenAPI document speak of the same routes."""
     headings = re.findall(
-        r"^### `(GET|POST) (\S+)`$", (ROOT / "docs" / "http.md").read_text("utf-8"), re.MULTILINE
+        r"^### `(DELETE|GET|POST) (\S+)`$",
+        (ROOT / "docs" / "http.md").read_text("utf-8"),
+        re.MULTILINE,
     )
     routes = {
         (method.upper(), path)

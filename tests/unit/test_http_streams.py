@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import http.client
 import json
+import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -17,6 +18,7 @@ from hpc.transport.admission import Gate
 from hpc.transport.authorisation import ROUTES
 from hpc.transport.hot_routes import HOT_ROUTES
 from hpc.transport.routes_read import read_handlers
+from hpc.transport.routes_ui import ui_handlers
 
 
 @pytest.fixture
@@ -203,17 +205,22 @@ def test_the_engines_answer_passes_as_it_is(hub: ScriptedHub, served: Served, st
 
 def test_the_schema_names_every_route_and_no_other(hub: ScriptedHub, served: Served) -> None:
     """The document is written by hand: a route that comes or goes without it fails here."""
-    read = {path for handler in read_handlers(hub, Gate(hub)) for path in handler.paths}
-    routes = {path.replace(":str", "") for path in read}
+    gate = Gate(hub)
+    handlers = [*read_handlers(hub, gate), *ui_handlers(hub, gate)]
+    served_at = {
+        (re.sub(":[a-z]+", "", path), method.lower())
+        for handler in handlers
+        for path in handler.paths
+        for method in handler.http_methods - {"OPTIONS", "HEAD"}
+    }
 
     status, headers, body = served.request("GET", "/schema")
 
     document = json.loads(body)
     assert (status, headers["content-type"]) == (200, "application/json")
-    methods = dict.fromkeys(routes, "get") | {
-        path: ROUTES[path].method.lower() for path in HOT_ROUTES
-    }
-    assert {path: method for path, item in document["paths"].items() for method in item} == methods
+    hot = {(path, ROUTES[path].methods[0].lower()) for path in HOT_ROUTES}
+    told = {(path, method) for path, item in document["paths"].items() for method in item}
+    assert told == served_at | hot
 
 
 def test_events_of_one_job_are_followed_and_a_quiet_reader_is_told_how_far_others_came(

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Any, Final, cast
+from typing import TYPE_CHECKING, Any, Final, cast
 
 from litestar.types import Message, Receive, Scope, Send
 
 from hpc._core import msgpack_of_json
 from hpc.ports import Holder
 from hpc.protocols import Answer
+
+if TYPE_CHECKING:
+    from hpc.transport.admission import Head
 
 JSON: Final = (b"content-type", b"application/json")
 PROBLEM: Final = (b"content-type", b"application/problem+json")
@@ -18,8 +21,8 @@ RETRY: Final = frozenset({429, 503, 507})
 RETRY_AFTER: Final = (b"retry-after", b"1")
 """Seconds after which asking again makes sense; clients add a jitter of their own."""
 
-HEADERS: Final = "hpc.headers"
-"""Where the edge leaves a request's headers in its scope."""
+HEAD: Final = "hpc.head"
+"""Where the edge leaves a request's head in its scope."""
 
 HOLDER: Final = "hpc.holder"
 """Where it leaves whose token the request has."""
@@ -27,9 +30,14 @@ HOLDER: Final = "hpc.holder"
 Header = tuple[bytes, bytes]
 
 
+def head_of(scope: Scope) -> Head:
+    """Return a request's head, as the edge has left it."""
+    return cast("Head", cast("dict[str, Any]", scope)[HEAD])
+
+
 def headers_of(scope: Scope) -> Mapping[bytes, bytes]:
-    """Return a request's headers by lower-case name, as the edge has left them."""
-    return cast("Mapping[bytes, bytes]", cast("dict[str, Any]", scope)[HEADERS])
+    """Return a request's headers by lower-case name."""
+    return head_of(scope).headers
 
 
 def holder_of(scope: Scope) -> Holder:
@@ -57,6 +65,18 @@ async def send_answer(send: Send, answer: Answer, headers: Iterable[Header] = ()
     start = {"status": answer.status, "headers": answer_headers(answer, headers)}
     await send(cast("Message", {"type": "http.response.start", **start}))
     await send({"type": "http.response.body", "body": answer.body, "more_body": False})
+
+
+def with_headers(send: Send, more: list[Header]) -> Send:
+    """Return a `send` that adds headers to an answer, whichever it is."""
+
+    async def added(message: Message) -> None:
+        if message["type"] == "http.response.start":
+            headers = [*message["headers"], *more]
+            message = cast("Message", {**cast("dict[str, Any]", message), "headers": headers})
+        await send(message)
+
+    return added
 
 
 def in_msgpack(send: Send) -> Send:

@@ -54,10 +54,10 @@ class Failures:
 
 
 def unauthorized(
-    address: str, wait_s: float, *, has_token: bool
+    address: str, wait_s: float, *, has_token: bool, login: bool = False
 ) -> tuple[Answer, list[tuple[bytes, bytes]]]:
     """401, or 429 for an address that should wait; with the headers of either."""
-    came = "one that opens nothing" if has_token else "none"
+    came = "one that opens nothing" if has_token or login else "none"
     if wait_s > 0:
         answer = problem(
             429,
@@ -68,6 +68,16 @@ def unauthorized(
             "find what asks without a token, or with an old one; a valid token is always answered",
         )
         return answer, [(b"retry-after", b"%d" % math.ceil(wait_s))]
+    if login:
+        answer = problem(
+            401,
+            "unauthorized",
+            "This does not log in",
+            "a code that was not used and is not older than 5 minutes, or a token of this Hub, is "
+            "needed, got one that opens nothing",
+            "make another code (`POST /ui/codes`), or log in by a token",
+        )
+        return answer, CHALLENGE
     answer = problem(
         401,
         "unauthorized",

@@ -17,25 +17,28 @@ class Rule(NamedTuple):
     """One route.
 
     Attributes:
-        method: The one that it takes.
+        methods: Those that it takes.
         roles: Whose tokens open it; empty: nobody's.
         is_open: Without a query it needs no token, and tells nothing but ok.
+        is_page: It needs no token: the dashboard's files, and where one logs in.
     """
 
-    method: str
+    methods: tuple[str, ...]
     roles: frozenset[str]
     is_open: bool = False
+    is_page: bool = False
 
 
 _ALL: Final = frozenset(ROLES)
-_READ: Final = Rule("GET", _ALL)
+_READ: Final = Rule(("GET",), _ALL)
+_PAGE: Final = Rule(("GET",), _ALL, is_page=True)
 
 ROUTES: Final = {
-    "/ingest": Rule("POST", frozenset({"admin", "submit", "relay", "monitor"})),
-    "/control": Rule("POST", frozenset({"admin"})),
-    "/claim": Rule("POST", frozenset({"admin", "relay"})),
-    "/outputs": Rule("POST", frozenset({"admin", "relay"})),
-    "/tokens": Rule("GET", frozenset({"admin"})),
+    "/ingest": Rule(("POST",), frozenset({"admin", "submit", "relay", "monitor"})),
+    "/control": Rule(("POST",), frozenset({"admin"})),
+    "/claim": Rule(("POST",), frozenset({"admin", "relay"})),
+    "/outputs": Rule(("POST",), frozenset({"admin", "relay"})),
+    "/tokens": Rule(("GET",), frozenset({"admin"})),
     "/pull": _READ,
     "/jobs": _READ,
     "/jobs/{job_id}": _READ,
@@ -52,13 +55,20 @@ ROUTES: Final = {
     "/metrics": _READ,
     "/schema": _READ,
     "/schema/openapi.json": _READ,
-    "/healthz": Rule("GET", _ALL, is_open=True),
-    "/readyz": Rule("GET", _ALL, is_open=True),
+    "/healthz": Rule(("GET",), _ALL, is_open=True),
+    "/readyz": Rule(("GET",), _ALL, is_open=True),
+    "/ui": _PAGE,
+    "/ui/static/{path}": _PAGE,
+    "/ui/codes": Rule(("POST",), _ALL),
+    "/ui/session": Rule(("POST", "GET", "DELETE"), _ALL, is_page=True),
 }
 """By path."""
 
 _JOB: Final = "/jobs/"
 _JOB_TEMPLATE: Final = "/jobs/{job_id}"
+
+STATIC: Final = "/ui/static/"
+"""Before the names of the dashboard's files."""
 
 
 def rule_of(path: str) -> Rule | None:
@@ -67,12 +77,18 @@ def rule_of(path: str) -> Rule | None:
     if found is None and path.startswith(_JOB):
         job_id, slash, rest = path.removeprefix(_JOB).rstrip("/").partition("/")
         found = ROUTES.get(f"{_JOB_TEMPLATE}{slash}{rest}") if job_id else None
+    elif found is None and path.startswith(STATIC):
+        found = _PAGE
     return found
 
 
 def tables() -> str:
     """Return both tables as docs/security.md has them."""
-    routes = ((f"`{rule.method} {path}`", rule.roles) for path, rule in ROUTES.items())
+    routes = (
+        (f"`{method} {path}`", rule.roles)
+        for path, rule in ROUTES.items()
+        for method in rule.methods
+    )
     kinds = ((f"`{kind}`", frozenset(roles)) for kind, roles in kernel_kinds())
     return f"{_table('route', routes)}\n{_table('kind', kinds)}"
 

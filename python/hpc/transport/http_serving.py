@@ -11,6 +11,7 @@
 | `tls_listener.py` | connections until TLS is agreed upon                                   |
 | `edge.py`        | the outermost ASGI application, before Litestar                         |
 | `routes_read.py` | the read routes                                                         |
+| `routes_ui.py`   | the dashboard's files and where it logs in; what comes of it: `sessions.py` |
 | `streams.py`     | server-sent events, output as it comes                                  |
 | `openapi.py`     | the document at `/schema`, with `openapi_schemas.py`, `openapi_refusals.py` |
 | `metrics.py`     | the figures as OpenMetrics                                              |
@@ -47,6 +48,7 @@ from hpc.transport.hot_routes import HotRoutes
 from hpc.transport.http_server import BACKLOG
 from hpc.transport.problems import no_route, wrong_method
 from hpc.transport.routes_read import read_handlers
+from hpc.transport.routes_ui import ui_handlers
 from hpc.transport.tls_listener import TlsListener
 
 HELD_S: Final = 1.0
@@ -146,7 +148,7 @@ class _Server(uvicorn.Server):
 
 def _app(ports: HubPorts, gate: Gate) -> Edge:
     app = Litestar(
-        route_handlers=read_handlers(ports, gate),
+        route_handlers=[*read_handlers(ports, gate), *ui_handlers(ports, gate)],
         openapi_config=None,
         exception_handlers={HTTPException: _refused, Exception: _failed},
         logging_config=None,

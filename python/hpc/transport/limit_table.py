@@ -22,6 +22,7 @@ from hpc.transport.connection import (
     connections_max,
 )
 from hpc.transport.queries import EVENTS_LIMIT_MAX, FIELDS_MAX, GIDS_MAX
+from hpc.transport.sessions import CODE_MS, HELD_MAX, LOGIN_BYTES_MAX, SESSION_MS
 
 CONNECTIONS: Final = "connections"
 
@@ -42,6 +43,10 @@ LIMITS: Final = (
     Limit("pipelined", PIPELINED_MAX, "requests that wait on one connection for an answer"),
     Limit("failures_a_minute", FAILURES_MAX, "requests without a token from one address"),
     Limit("addresses", ADDRESSES_MAX, "addresses whose failures are counted"),
+    Limit("code_s", CODE_MS // 1000, "until a code that logs in to the dashboard is used"),
+    Limit("session_s", SESSION_MS // 1000, "a session of the dashboard"),
+    Limit("sessions", HELD_MAX, "sessions of one token, and codes; the oldest gives way"),
+    Limit("login_bytes", LOGIN_BYTES_MAX, "body that logs in"),
     Limit("query_fields", FIELDS_MAX, "fields of a query"),
     Limit("events_page", EVENTS_LIMIT_MAX, "events of a page"),
     Limit("poke_generators", GIDS_MAX, "generators that a subscription to pokes names"),

@@ -2,8 +2,8 @@
 
 Written by hand: bodies are decoded in Rust, so that no Python type describes them. A test holds
 its paths against the routes, and a fuzzer what it says against a Hub. Here stand the routes; the
-schemas are openapi_schemas.py's, the refusals openapi_refusals.py's. What each field means stands
-in docs/http.md.
+schemas are openapi_schemas.py's, the refusals openapi_refusals.py's, the dashboard's routes
+openapi_ui.py's. What each field means stands in docs/http.md.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from hpc.transport.openapi_schemas import (
     ref,
     schemas,
 )
+from hpc.transport.openapi_ui import ui_paths, ui_schemas
 
 JSON: Final = "application/json"
 MSGPACK: Final = "application/msgpack"
@@ -60,13 +61,14 @@ def document() -> bytes:
             "tags": [
                 {"name": "verbs", "description": "All that comes in, and the facts"},
                 {"name": "reads", "description": "Routes that only read"},
+                {"name": "dashboard", "description": "Its files, and logging in"},
             ],
-            "paths": {**_verbs(), **_lists(), **_jobs(), **_log(), **_process()},
+            "paths": {**_verbs(), **_lists(), **_jobs(), **_log(), **_process(), **ui_paths()},
             "components": {
                 "securitySchemes": {"token": {"type": "http", "scheme": "bearer"}},
                 "parameters": {"Protocol": _protocol()},
                 "headers": headers(),
-                "schemas": schemas(),
+                "schemas": {**schemas(), **ui_schemas()},
                 "responses": responses(),
             },
         }

@@ -32,7 +32,11 @@ REFUSALS: Final = {
     401: Refusal(
         "Unauthorized", "No token, or one that opens nothing", ("unauthorized",), "WWW-Authenticate"
     ),
-    403: Refusal("NotAllowed", "The token is not for that", ("not_allowed",)),
+    403: Refusal(
+        "NotAllowed",
+        "The token is not for that; or, with a cookie, it may be of another page",
+        ("not_allowed", "cross_site"),
+    ),
     404: Refusal(
         "NotFound",
         "Nothing has this name; `forgotten`: there was such a job",

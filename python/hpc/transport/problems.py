@@ -39,6 +39,17 @@ def not_allowed(role: str, path: str, roles: list[str]) -> Answer:
     )
 
 
+def cross_site(detail: str) -> Answer:
+    """403: it has a session's cookie, and may not be of the Hub's own pages."""
+    return problem(
+        403,
+        "cross_site",
+        "It may come from another page",
+        f"a request with a session's cookie must be of the dashboard itself: {detail}",
+        "programs send `Authorization: Bearer TOKEN` and no cookie",
+    )
+
+
 def too_large(got: str, limit_bytes: int) -> Answer:
     """413: the body is over its limit, by its Content-Length or as read so far."""
     return problem(

@@ -278,7 +278,11 @@ class _Reads:
         if isinstance(reading, Answer):
             await send_answer(send, reading)
             return
-        headers: list[Header] = [(b"content-type", b"application/octet-stream")]
+        # A browser that takes it for a page would run what a task has written.
+        headers: list[Header] = [
+            (b"content-type", b"application/octet-stream"),
+            (b"x-content-type-options", b"nosniff"),
+        ]
         if reading.note is not None:
             headers.append((b"hpc-note", reading.note.encode("ascii", "replace")))
         await Stream(reading.chunks, headers)(scope, receive, send)
