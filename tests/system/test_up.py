@@ -34,6 +34,7 @@ class Running:
             text=True,
         )
         self.parts: list[psutil.Process] = []
+        self.dashboard = ""
 
     def up(self) -> str:
         """Wait until it says that it is; returns the URL."""
@@ -43,6 +44,7 @@ class Running:
         self.parts = psutil.Process(self.process.pid).children(recursive=True)
         url = re.fullmatch(r"up at (\S+); try: hpc run -- hostname. Ctrl-C ends it\n", line)
         assert url is not None, line
+        self.dashboard = next(lines)
         return url[1]
 
     def part(self, name: str) -> psutil.Process:
@@ -73,6 +75,7 @@ def test_one_command_runs_jobs_and_ctrl_c_ends_all_of_it(tmp_path: Path) -> None
     """The relay is told to drain, the Hub hears that it leaves, and the log is there again."""
     with running(tmp_path, "--cpus", "1", "--node-id", "here", "--interval", "1s") as one:
         url = one.up()
+        assert re.fullmatch(f"dashboard: {url}/ui/#code=[\\w-]{{40,}}\n", one.dashboard)
         with Client(home=tmp_path) as client:
             job = client.submit(["sh", "-c", "echo $HPC_NODE_ID"], key="first")
             assert job.wait(60)["state"] == "succeeded"

@@ -148,6 +148,7 @@ def read(client: Client) -> None:
     assert_type(tasks, Iterator[dict[str, Any]])
     assert_type(client.nodes(), Iterator[dict[str, Any]])
     assert_type(client.figures(), dict[str, Any])
+    assert_type(client.dashboard_url(), str)
     assert_type(client.url, str)
     assert_type(client.events(17, follow=True, job="sim-4"), Iterator[dict[str, Any]])
     coming = client.again(patience_s=5.0).follow(17, job="sim-4")

@@ -41,6 +41,7 @@ COMMANDS = [
     ["events"],
     ["conflicts"],
     ["diff", "3", "4"],
+    ["open", "--print"],
     ["at", "3", "job", "list"],
     ["--help"],
 ]
@@ -54,6 +55,7 @@ def env(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
         page = {"cursor": 4, "data": [], "next": None}
         hub.routes = {
             ("POST", "/ingest"): answer(receipt),
+            ("POST", "/ui/codes"): answer({"code": "c", "expires_in": 300}, 201),
             ("GET", "/jobs/7"): answer({"cursor": 4, "data": job()}),
             ("GET", "/jobs/7/log"): Canned(body=b"out\n"),
             ("GET", "/jobs/7/tasks"): answer(page),

@@ -33,6 +33,7 @@ NOUNS: Final = (
     "run",
     "map",
     "status",
+    "open",
     "job",
     "node",
     "ns",

@@ -10,7 +10,9 @@ import typer
 
 from hpc.access import home, read_access
 from hpc.cli import output
+from hpc.cli.options import client
 from hpc.cli.relay import Cpus, Label, Memory, NodeId
+from hpc.errors import HpcError
 
 Port = Annotated[int, typer.Option("--port", min=0, max=65535, help="0 picks a free one.")]
 Several = list[str] | None
@@ -83,6 +85,11 @@ def up(
 
 def _say_how(url: str) -> None:
     output.put(f"up at {url}; try: hpc run -- hostname. Ctrl-C ends it")
+    try:
+        with client(url) as hub:
+            output.put(f"dashboard: {hub.dashboard_url()}")
+    except HpcError as error:  # all is up without it
+        output.say(f"note: {error.message}; the dashboard: hpc open")
     if (other := os.environ.get("HPC_HUB_URL")) and other != url:
         output.say(f"warning: HPC_HUB_URL is {other}, which commands of this shell ask; unset it")
 

@@ -16,7 +16,7 @@ from hpc.client import ending
 from hpc.client.events import Events
 from hpc.client.job import Job, ids
 from hpc.client.patience import AWAY_S_MAX, Patience
-from hpc.errors import HpcError, NoHub
+from hpc.errors import HpcError, NoHub, NotFound
 from hpc.transport.http_client import HttpClient, Query, Stream
 
 if TYPE_CHECKING:
@@ -338,6 +338,22 @@ class Client:
     def figures(self) -> dict[str, Any]:
         """Return what the Hub says of itself: totals by state, counts since its start, limits."""
         return self._seen(self.read("/healthz", [("full", "true")]))
+
+    def dashboard_url(self) -> str:
+        """Return a URL that opens the dashboard and logs in as this client, once, within 5 minutes.
+
+        Raises:
+            NotFound: The Hub is of a version that has none.
+        """
+        try:
+            told = self._patience.ask(lambda: self._http.post("/ui/codes", {}).json())
+        except NotFound as error:
+            raise NotFound(
+                f"The Hub at {self.url} has no dashboard: it is of an older version than this",
+                code=error.code,
+                hint="start it again by this version; what it does otherwise: hpc status",
+            ) from None
+        return f"{self.url}/ui/#code={told['code']}"
 
     def nodes(self) -> Iterator[dict[str, Any]]:
         """Yield nodes in the order of their ids."""

@@ -75,7 +75,7 @@ def unauthorized(
             "This does not log in",
             "a code that was not used and is not older than 5 minutes, or a token of this Hub, is "
             "needed, got one that opens nothing",
-            "make another code (`POST /ui/codes`), or log in by a token",
+            "another code: hpc open",
         )
         return answer, CHALLENGE
     answer = problem(

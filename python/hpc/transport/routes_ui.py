@@ -208,7 +208,7 @@ def _bad_login() -> Answer:
         "bad_request",
         "The body cannot be read",
         f"the body must be {_ACCEPTED}",
-        'send {"code": CODE}; a code is made by `POST /ui/codes`',
+        'send {"code": CODE}; a code is made by `hpc open --print`',
     )
 
 
