@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.client
 import json
+import ssl
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,8 @@ import msgspec
 import pytest
 from scripted_hub import DEADLINE_S, TOKEN, ScriptedHub, Served, serving
 
+from hpc.config import HubConfig
+from hpc.hub.certificate import identity
 from hpc.ports import Holder
 from hpc.tokens import ROLES
 from hpc.transport.auth import FAILURES_MAX
@@ -361,6 +364,19 @@ def test_behind_https_a_browser_sends_the_cookie_by_nothing_else(served: Served)
     assert status == 200
     assert cookie.endswith("; Secure")
     assert "Secure" not in log_in(served, {"token": TOKEN}, Origin=served.url)[1]
+
+
+def test_a_hub_with_tls_says_so_too(hub: ScriptedHub, tmp_path: Path) -> None:
+    """Also to a program that says nothing of where it stands."""
+    shown = identity(HubConfig(home=tmp_path, data=tmp_path, tls="auto"))
+    assert shown is not None
+    trusting = ssl.create_default_context(cafile=tmp_path / "tls.pem")
+    with serving(hub, tls=shown.context) as served:
+        connection = http.client.HTTPSConnection("127.0.0.1", served.port, context=trusting)
+        body = json.dumps({"token": TOKEN}).encode()
+        connection.request("POST", "/ui/session", body, ACTION)
+        assert (connection.getresponse().getheader("set-cookie") or "").endswith("; Secure")
+        connection.close()
 
 
 def test_nobody_logs_in_before_the_hub_is_ready(hub: ScriptedHub, served: Served) -> None:
