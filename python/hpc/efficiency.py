@@ -17,6 +17,9 @@ LITTLE: Final = 0.7
 SPARE: Final = 1.25
 """Of memory and time so many times the most that was used is advised."""
 
+FLAGS: Final = {"cpu": "--cpu {}", "memory": "--memory {}M", "time_limit": "--time-limit {}s"}
+"""Advice as it is typed behind a submit."""
+
 _MIB: Final = 1 << 20
 
 
@@ -63,10 +66,14 @@ class Efficiency(NamedTuple):
                 found["cpu"] = few
         if (memory := self.memory) and _is_little(memory):
             step = 64 if memory.most < 1024 * _MIB else 256
-            found["memory"] = math.ceil(SPARE * memory.most / _MIB / step) * step
+            mib = math.ceil(SPARE * memory.most / _MIB / step) * step
+            if mib < (memory.asked or 0) / _MIB:
+                found["memory"] = mib
         if (seconds := self.seconds) and _is_little(seconds):
             step = 10 if seconds.most < 100 else 60  # noqa: PLR2004 - seconds
-            found["time_limit"] = math.ceil(SPARE * seconds.most / step) * step
+            limit_s = math.ceil(SPARE * seconds.most / step) * step
+            if limit_s < (seconds.asked or 0):
+                found["time_limit"] = limit_s
         return found
 
 

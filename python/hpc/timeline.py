@@ -1,9 +1,10 @@
 """The log as a trace: what ran where and when, for https://ui.perfetto.dev and chrome://tracing.
 
-An attempt of a task is a slice on a lane of its node; lanes are filled as slots are, the lowest
-that is free first. What a job came after is an arrow from the last end before to its first begin.
-Samples of a monitor are counters of the node. The format is the Trace Event Format of Chrome:
-times are microseconds, from the first event on.
+An attempt of a task is a slice on a lane of its node: the slot that it had, counted by what really
+ran there at once and not by what was leased, the lowest that is free first. What a job came after
+is an arrow from the last end before to its first begin. Samples of a monitor are counters of the
+node. The format is the Trace Event Format of Chrome: times are microseconds, from the first event
+on.
 """
 
 from __future__ import annotations
@@ -27,15 +28,27 @@ _CPU_PER_CENT: Final = "cpu %"
 _MEMORY_MIB: Final = "memory MiB"
 
 
-class _Key(NamedTuple):
+class Key(NamedTuple):
+    """One attempt of one task, and where."""
+
     job_id: str
     task: int
     attempt: int
     node_id: str
 
 
-class _Slice(NamedTuple):
-    key: _Key
+class Attempt(NamedTuple):
+    """When an attempt ran, and what came of it.
+
+    Attributes:
+        key: Which it is.
+        begin_ms: Since 1970.
+        end_ms: Likewise, never before its begin.
+        state: `succeeded`, `running`, `lost`, `given back`, or the cause of its failure.
+        figures: What was reported of it.
+    """
+
+    key: Key
     begin_ms: int
     end_ms: int
     state: str
@@ -48,10 +61,12 @@ class Timeline:
 
     only: frozenset[str] | None = None
     """Ids of the jobs that are wanted; None is all."""
-    _names: dict[str, str] = field(default_factory=dict)
-    _after: dict[str, list[str]] = field(default_factory=dict)
-    _open: dict[_Key, int] = field(default_factory=dict)
-    _slices: list[_Slice] = field(default_factory=list)
+    names: dict[str, str] = field(default_factory=dict)
+    """Of jobs by their ids; who has none is named by its id."""
+    after: dict[str, list[str]] = field(default_factory=dict)
+    """The jobs that each came after."""
+    _open: dict[Key, int] = field(default_factory=dict)
+    _slices: list[Attempt] = field(default_factory=list)
     _samples: list[tuple[str, int, dict[str, float]]] = field(default_factory=list)
     _last_ms: int = 0
 
@@ -69,9 +84,9 @@ class Timeline:
         if job_id is None or (self.only is not None and job_id not in self.only):
             return
         if kind == "SubmitJob":
-            self._names.setdefault(job_id, ctx.get("name") or job_id)
+            self.names.setdefault(job_id, ctx.get("name") or job_id)
             before = [str(other) for name in AFTER for other in ctx.get(name) or ()]
-            self._after.setdefault(job_id, before)
+            self.after.setdefault(job_id, before)
         elif kind == "JobStarted":
             for key, figures in _rows(ctx, spec):
                 self._open.setdefault(key, _either(figures.get("started_at"), at_ms))
@@ -84,18 +99,22 @@ class Timeline:
                 if key in self._open:
                     self._close(key, at_ms, CLOSING[kind], figures)
 
-    def trace(self) -> Trace:
-        """Return the document; what has not ended runs until the last event."""
-        slices = self._slices + [
-            _Slice(key, begin_ms, max(self._last_ms, begin_ms), "running", {})
+    def attempts(self) -> list[Attempt]:
+        """Return all, by when they began; what has not ended runs until the last event."""
+        running = [
+            Attempt(key, begin_ms, max(self._last_ms, begin_ms), "running", {})
             for key, begin_ms in self._open.items()
         ]
-        slices.sort(key=lambda one: (one.begin_ms, one.key))
+        return sorted(self._slices + running, key=lambda one: (one.begin_ms, one.key))
+
+    def trace(self) -> Trace:
+        """Return the document."""
+        slices = self.attempts()
         begins = [one.begin_ms for one in slices] + [at_ms for _, at_ms, _ in self._samples]
         zero_ms = min(begins, default=0)
         nodes = sorted({one.key.node_id for one in slices} | {node for node, *_ in self._samples})
         pids = {node: number for number, node in enumerate(nodes, 1)}
-        lanes = _lanes(slices)
+        lanes = lanes_of(slices)
         events: list[Trace] = [
             {"ph": "M", "name": "process_name", "pid": pid, "args": {"name": f"node {node}"}}
             for node, pid in pids.items()
@@ -106,7 +125,7 @@ class Timeline:
                 "name": "thread_name",
                 "pid": pids[node],
                 "tid": lane,
-                "args": {"name": f"lane {lane}"},
+                "args": {"name": f"slot {lane}"},
             }
             for node, lane in sorted({(s.key.node_id, lanes[s.key]) for s in slices})
         ]
@@ -134,16 +153,16 @@ class Timeline:
         if values and ctx.get("node_id"):
             self._samples.append((str(ctx["node_id"]), at_ms, values))
 
-    def _close(self, key: _Key, end_ms: int, state: str, figures: dict[str, Any]) -> None:
+    def _close(self, key: Key, end_ms: int, state: str, figures: dict[str, Any]) -> None:
         began_ms = _either(figures.get("started_at"), self._open.pop(key, -1))
         if began_ms >= 0:  # one that never began has no slice
-            self._slices.append(_Slice(key, began_ms, max(end_ms, began_ms), state, figures))
+            self._slices.append(Attempt(key, began_ms, max(end_ms, began_ms), state, figures))
 
     def _slice(
-        self, one: _Slice, pids: Mapping[str, int], lanes: Mapping[_Key, int], zero_ms: int
+        self, one: Attempt, pids: Mapping[str, int], lanes: Mapping[Key, int], zero_ms: int
     ) -> Trace:
         key = one.key
-        name = self._names.get(key.job_id, key.job_id)
+        name = self.names.get(key.job_id, key.job_id)
         args = {"job": key.job_id, "task": key.task, "attempt": key.attempt, "state": one.state}
         args |= {
             name: value
@@ -163,15 +182,15 @@ class Timeline:
 
     def _arrows(
         self,
-        slices: Iterable[_Slice],
+        slices: Iterable[Attempt],
         pids: Mapping[str, int],
-        lanes: Mapping[_Key, int],
+        lanes: Mapping[Key, int],
         zero_ms: int,
     ) -> Iterator[Trace]:
-        by_job: dict[str, list[_Slice]] = defaultdict(list)
+        by_job: dict[str, list[Attempt]] = defaultdict(list)
         for one in slices:
             by_job[one.key.job_id].append(one)
-        for job_id, before in self._after.items():
+        for job_id, before in self.after.items():
             if job_id not in by_job:
                 continue
             first = min(by_job[job_id], key=lambda one: one.begin_ms)
@@ -193,7 +212,7 @@ class Timeline:
                     }
 
 
-def _rows(ctx: Event, spec: Event) -> Iterator[tuple[_Key, dict[str, Any]]]:
+def _rows(ctx: Event, spec: Event) -> Iterator[tuple[Key, dict[str, Any]]]:
     """Yield each task of a report with its figures: a list has one for each, in their order."""
     numbers = list(ranges.numbers(str(ctx.get("tasks") or "0")))
     job_id, attempt = str(ctx["job_id"]), int(ctx.get("attempt") or 1)
@@ -205,7 +224,7 @@ def _rows(ctx: Event, spec: Event) -> Iterator[tuple[_Key, dict[str, Any]]]:
             else value
             for name, value in spec.items()
         }
-        yield _Key(job_id, task, attempt, node_id), figures
+        yield Key(job_id, task, attempt, node_id), figures
 
 
 def _either(said: object, otherwise: int) -> int:
@@ -218,11 +237,11 @@ def _state(figures: Mapping[str, Any]) -> str:
     return "succeeded" if figures.get("exit_code") == 0 else "failed"
 
 
-def _lanes(slices: Iterable[_Slice]) -> dict[_Key, int]:
+def lanes_of(slices: Iterable[Attempt]) -> dict[Key, int]:
     """Return a lane of its node for each slice, so that no two of one lane overlap."""
     free: dict[str, list[int]] = defaultdict(list)
     busy: dict[str, list[tuple[int, int]]] = defaultdict(list)
-    lanes: dict[_Key, int] = {}
+    lanes: dict[Key, int] = {}
     for one in slices:
         node = one.key.node_id
         while busy[node] and busy[node][0][0] <= one.begin_ms:

@@ -56,7 +56,7 @@ LEVELS: tuple[frozenset[str], ...] = (
             "units",
         }
     ),
-    frozenset({"access", "gpus", "limits", "protocols"}),
+    frozenset({"access", "gpus", "limits", "protocols", "report"}),
     frozenset({"config", "ports", "problems", "submission"}),
     frozenset({"graphs"}),
     frozenset({"handlers", "namespaces", "plugins", "storage", "transport"}),

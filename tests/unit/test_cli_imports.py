@@ -13,9 +13,9 @@ from canned_hub import TOKEN, Canned, CannedHub, answer, job
 
 HEAVY = {
     "aiohttp", "apsw", "asyncio", "email", "h11", "http.client", "httptools", "httpx", "litestar",
-    "msgspec", "multiprocessing", "psutil", "pydantic", "requests", "rich", "ssl", "urllib.request",
-    "urllib3", "uvicorn", "uvloop", "hpc.config", "hpc.domain", "hpc.hub", "hpc.plugins",
-    "hpc.relay", "hpc.storage", "hpc.transport.http_server",
+    "msgspec", "multiprocessing", "psutil", "pydantic", "requests", "rich", "ssl", "textual",
+    "urllib.request", "urllib3", "uvicorn", "uvloop", "hpc.config", "hpc.domain", "hpc.hub",
+    "hpc.plugins", "hpc.relay", "hpc.storage", "hpc.transport.http_server",
 }  # fmt: skip
 
 LISTING = """
@@ -39,6 +39,8 @@ COMMANDS = [
     ["ns", "list"],
     ["pull", "batch"],
     ["events"],
+    ["timeline", "-o", "-"],
+    ["report", "-o", "-"],
     ["conflicts"],
     ["diff", "3", "4"],
     ["open", "--print"],

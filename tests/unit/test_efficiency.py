@@ -44,6 +44,8 @@ def test_what_was_needed_is_not_talked_down() -> None:
     assert of_job(job(2, 1024, 12.0), tasks).advice() == {}
     assert of_job(job(1, 64), [task(10, 0.1, 60)]).advice() == {}
     assert of_job(job(2, 64), [task(10, 13.5, 60)]).advice() == {}
+    # Nor is what was asked for advised again: steps end above it.
+    assert of_job(job(1, 64, 8.0), [task(1, 1, 10)]).advice() == {}
 
 
 def test_what_was_not_measured_is_nothing() -> None:

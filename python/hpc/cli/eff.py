@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Final
+from typing import Any
 
 import typer
 
 from hpc.cli import output, selectors
 from hpc.cli.options import HubUrl, Json, Selectors, client
 from hpc.units import show_duration, show_memory
-
-_FLAGS: Final = {"cpu": "--cpu {}", "memory": "--memory {}M", "time_limit": "--time-limit {}s"}
 
 
 def add(app: typer.Typer, _verb: str | None) -> None:
@@ -52,7 +50,9 @@ def _put(job_id: str, job: Any) -> None:  # noqa: ANN401 - Efficiency, which is 
         output.say("note: memory is measured where it is enforced: hpc submit --memory 1G")
     advice = job.advice()
     if advice:
-        words = " ".join(_FLAGS[name].format(value) for name, value in advice.items())
+        from hpc.efficiency import FLAGS  # noqa: PLC0415 - see eff
+
+        words = " ".join(FLAGS[name].format(value) for name, value in advice.items())
         output.say(f"hint: the next time: hpc submit {words}")
 
 

@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
-from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
-from hpc.cli import output, selectors
+from hpc.cli import history, output, selectors
 from hpc.cli.options import HubUrl, Selectors, client
-from hpc.client import Client
-from hpc.errors import HpcError, Refused
 
 
 def add(app: typer.Typer, _verb: str | None) -> None:
@@ -37,28 +33,8 @@ def timeline(
     with client(hub_url) as hub:
         found = selectors.several(hub, jobs) if jobs else None
         course = Timeline(None if found is None else frozenset(str(j["job_id"]) for j in found))
-        for event in _events(hub):
+        for event in history.Log(hub):
             course.take(event)
-    text = json.dumps(course.trace(), separators=(",", ":"))
-    if file == "-":
-        output.put(text)
-        return
-    path = Path(file)
-    try:
-        path.write_text(text + "\n", encoding="utf-8")
-    except OSError as error:
-        raise HpcError(
-            f"`{file}` cannot be written: {error.strerror or error}", hint="give another with -o"
-        ) from error
-    output.say(f"wrote {file}: open it in https://ui.perfetto.dev")
-
-
-def _events(hub: Client) -> Iterator[dict[str, Any]]:
-    """Yield all events that the log still has."""
-    try:
-        yield from hub.events()
-    except Refused as error:
-        if error.floor is None:
-            raise
-        output.say(f"note: the log is whole from seq {error.floor} on; what was before is left out")
-        yield from hub.events(error.floor - 1)
+    history.write(file, json.dumps(course.trace(), separators=(",", ":")) + "\n")
+    if file != "-":
+        output.say(f"wrote {file}: open it in https://ui.perfetto.dev")

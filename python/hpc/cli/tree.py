@@ -41,6 +41,7 @@ NOUNS: Final = (
     "pull",
     "events",
     "timeline",
+    "report",
     "eff",
     "explain",
     "conflicts",
