@@ -82,11 +82,13 @@ class LogQuery(NamedTuple):
         task: None is the job's first task.
         stream: `stdout` or `stderr`.
         follow: Go on until the task is settled.
+        last: Begin so many bytes before the end of what there is; None is at the beginning.
     """
 
     task: int | None = None
     stream: str = "stdout"
     follow: bool = False
+    last: int | None = None
 
 
 class Chunks(Protocol):

@@ -9,10 +9,12 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from hpc.cli import output, progress
+from hpc.errors import NotFound
 from hpc.testing.processes import Cluster
 
 STAY = 'while ! test -e "$0.$HPC_TASK_ID"; do sleep 0.05; done'
@@ -72,6 +74,53 @@ def test_a_file_gets_a_line_each_time(
             seen += capsys.readouterr().err
     assert seen.splitlines()[0] == "0/4 tasks  4 held"
     assert "\x1b" not in seen
+
+
+def test_the_last_line_of_what_runs_stands_at_the_end(
+    cluster: Cluster,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """Of the task that started last, of whichever stream it writes; nothing in it does anything."""
+    monkeypatch.setattr(progress, "LINE_EACH_S", 0.05)
+    cluster.relay("n1", cpus=1)
+    client = cluster.client()
+    gate = tmp_path / "gate"
+    writes = r"printf 'epoch 1\n\033[31mepoch 2\033[0m\rloss 0.\0075\n' >&2; "
+    client.submit(["sh", "-c", writes + STAY, str(gate)], key="fit", memory=16)
+    seen = ""
+    with progress.Progress(client, ["fit"]):
+        while "log: " not in seen:
+            seen += capsys.readouterr().err
+    (tmp_path / "gate.0").touch()
+    assert seen.splitlines()[-1] == "0/1 tasks  1 running  log: loss 0.5"
+    client.wait("fit", timeout_s=30)
+
+
+def test_the_newest_that_runs_is_asked_for_its_output_once_a_look() -> None:
+    """Of an array its last task; where it cannot be had it is left alone for a while."""
+    asked: list[tuple[Any, ...]] = []
+
+    class Hub:
+        def log(self, job_id: str, task: int, *, stream: str, last: int) -> Any:
+            asked.append((job_id, task, stream, last))
+            raise NotFound("it was forgotten")
+
+    def attempt(state: str, at_ms: int, tasks: str) -> dict[str, Any]:
+        return {"state": state, "started_at": at_ms, "tasks": tasks}
+
+    infos = [
+        {"job_id": "a", "attempts": [attempt("running", 5, "0-3,7"), attempt("failed", 9, "8")]},
+        {"job_id": "b", "attempts": [attempt("running", 4, "0")]},
+        {"job_id": "c"},
+    ]
+    line = progress.LastLine(Hub())
+    for at_s in (0.0, 1.0, 9.9, 10.0):
+        line.look(at_s, infos)
+    line.look(30.0, [])
+    assert asked == [("a", 7, "stdout", progress.TAIL_BYTES)] * 2
+    assert line.text == ""
 
 
 def test_the_rate_is_that_of_late_and_tells_what_is_left() -> None:

@@ -144,12 +144,12 @@ def test_a_log_comes_raw_with_its_note(hub: ScriptedHub, served: Served) -> None
     hub.reading = LogReading("bytes 3 to 8 are kept by the node n1", chunks(b"a\xff", b"\n", b"z"))
 
     status, headers, body = served.request(
-        "GET", "/jobs/fit-1/log?task=3&stream=stderr&follow=true"
+        "GET", "/jobs/fit-1/log?task=3&stream=stderr&follow=true&last=9"
     )
 
     assert (status, body) == (200, b"a\xff\nz")
     assert headers["hpc-note"] == "bytes 3 to 8 are kept by the node n1"
-    assert hub.log_queries == [("fit-1", LogQuery(3, "stderr", True))]
+    assert hub.log_queries == [("fit-1", LogQuery(3, "stderr", True, 9))]
 
 
 @pytest.mark.parametrize(("method", "path"), [("POST", "/claim"), ("GET", "/pull?gid=g&wait=60")])

@@ -135,8 +135,10 @@ class Rig:
         """Commit an event of the job, so that its watchers look again."""
         await self.turns.ask("ingest", "")
 
-    async def open(self, task: int | None = None, *, follow: bool = False) -> LogReading:
-        reading = await self.reader.open(JOB, LogQuery(task, "stdout", follow))
+    async def open(
+        self, task: int | None = None, *, follow: bool = False, last: int | None = None
+    ) -> LogReading:
+        reading = await self.reader.open(JOB, LogQuery(task, "stdout", follow, last))
         assert isinstance(reading, LogReading)
         return reading
 
@@ -188,6 +190,41 @@ def test_a_settled_task_is_read_whole_and_without_a_note(run: Run) -> None:
         assert (reading.note, await whole(reading)) == (None, b"hello world\n")
         empty = await rig.open(1)
         assert (empty.note, await whole(empty)) == (None, b"")
+
+    run(test)
+
+
+def test_the_end_of_a_stream_is_read_without_what_is_before_it(run: Run) -> None:
+    """A line of progress costs its bytes, however long the stream is; a hole before it nothing."""
+
+    async def test(rig: Rig) -> None:
+        rig.engine.attempt(1, "succeeded")
+        rig.engine.settled = "0-2"
+        await rig.put(0, b"hello ")
+        await rig.put(6, b"world\n", end=True)
+        assert await whole(await rig.open(0, last=4)) == b"rld\n"
+        assert await whole(await rig.open(0, last=400)) == b"hello world\n"
+        assert await whole(await rig.open(1, last=4)) == b""
+        await rig.put(0, b"begin", task=2)
+        await rig.put(1000, b"the end", task=2, end=True)
+        assert await whole(await rig.open(2, last=4)) == b" end"
+
+    run(test)
+
+
+def test_a_follower_may_begin_near_the_end(run: Run) -> None:
+    """And goes on from there."""
+
+    async def test(rig: Rig) -> None:
+        rig.engine.attempt(1, "running")
+        await rig.put(0, b"hello ")
+        reading = await rig.open(0, follow=True, last=2)
+        assert await anext(reading.chunks) == b"o "
+        await rig.put(6, b"world", end=True)
+        rig.engine.attempt(1, "succeeded")
+        rig.engine.settled = "0"
+        await rig.event()
+        assert await whole(reading) == b"world"
 
     run(test)
 

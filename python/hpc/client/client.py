@@ -441,13 +441,24 @@ class Client:
         *,
         stream: str = "stdout",
         follow: bool = False,
+        last: int | None = None,
     ) -> Stream:
-        """Open the output of a task; close it when done."""
+        """Open the output of a task; close it when done.
+
+        Args:
+            job_id: Of its job.
+            task: Its number; None is the job's first.
+            stream: `stdout` or `stderr`.
+            follow: Go on until the task is settled.
+            last: Begin so many bytes before the end of what there is; None is at the beginning.
+        """
         query: list[tuple[str, str | int | float]] = [("stream", stream)]
         if task is not None:
             query.append(("task", task))
         if follow:
             query.append(("follow", "true"))
+        if last is not None:
+            query.append(("last", last))
         path = f"/jobs/{quote(job_id, safe='')}/log"
         # Who follows waits for a Hub that has gone away as long as who waits for the job.
         patience_s = AWAY_S_MAX if follow else None

@@ -90,9 +90,8 @@ class LogReader:
             return await self._no_task(job_id, query.task)
         task, state = found
         stream: Stream = "stderr" if query.stream == "stderr" else "stdout"
-        reading = _Reading(
-            self._turns, self._outputs, self._watches, (job_id, task, stream), query.follow
-        )
+        place = (job_id, task, stream)
+        reading = _Reading(self._turns, self._outputs, self._watches, place, query)
         try:
             note = await reading.begin(state)
         except BaseException:
@@ -140,14 +139,15 @@ class _Reading:
         outputs: OutputStore,
         watches: Iterator[int],
         place: tuple[str, int, Stream],
-        follow: bool,
+        query: LogQuery,
     ) -> None:
         self._turns = turns
         self._outputs = outputs
         self._watches = watches
         self._watch_id = 0
         self._job_id, self._task, self._stream = place
-        self._follow = follow
+        self._follow = query.follow
+        self._last = query.last
         self._watch = turns.feeds.watch(self._job_id)
         self._state = TaskState(is_settled=False)
         self._tailed: tuple[int | None, str, int] | None = None
@@ -174,6 +174,9 @@ class _Reading:
     async def begin(self, state: TaskState) -> str | None:
         """Find out what there is, asking the relay where the task runs; returns the note."""
         notes = [await self._begin(state), await self._holes_note()]
+        if self._last is not None:
+            segments, _ = await self._known(self._state.attempt)
+            self._offset = max(segments[-1].end - self._last, 0) if segments else 0
         return "; ".join(filter(None, notes)) or None
 
     async def _begin(self, state: TaskState) -> str | None:

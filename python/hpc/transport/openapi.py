@@ -91,8 +91,9 @@ def _header(name: str, schema: dict[str, Any], description: str) -> dict[str, An
     return {"name": name, "in": "header", "schema": schema, "description": description}
 
 
-def _whole(most: int, default: int) -> dict[str, Any]:
-    return {"type": "integer", "minimum": 1, "maximum": most, "default": default}
+def _whole(most: int, default: int | None) -> dict[str, Any]:
+    schema = {"type": "integer", "minimum": 1, "maximum": most}
+    return schema if default is None else {**schema, "default": default}
 
 
 _AT: Final = _query("at", INT, "As it was when the log ended at this seq; not beside `wait`")
@@ -257,6 +258,7 @@ def _jobs() -> dict[str, Any]:
         _query("task", TASK, "By default the job's first"),
         _query("stream", {"enum": ["stdout", "stderr"], "default": "stdout"}, "Which output"),
         _query("follow", FLAG, "Go on as it comes"),
+        _query("last", _whole(2**30, None), "Begin so many bytes before the end of what there is"),
     ]
     tasks = [
         _JOB_ID,

@@ -30,6 +30,7 @@ from hpc.transport.streams import SSE, Stream, event_stream, poke_stream
 
 EVENTS_LIMIT_DEFAULT: Final = 1000
 TASK_MAX: Final = 2**32 - 1
+LAST_BYTES_MAX: Final = 2**30
 
 _OK: Final = 200
 
@@ -319,16 +320,21 @@ def _job_id(scope: Scope) -> str:
 
 
 def _log_query(raw: bytes) -> LogQuery | Answer:
-    query = queries.parsed(raw, ("task", "stream", "follow"))
+    query = queries.parsed(raw, ("task", "stream", "follow", "last"))
     if isinstance(query, Answer):
         return query
     task = queries.whole(query, "task", 0, 0, TASK_MAX)
     follow = queries.flag(query, "follow")
+    last = queries.whole(query, "last", 1, 1, LAST_BYTES_MAX)
     stream = query.get("stream", ["stdout"])[0]
     if isinstance(task, Answer):
         return task
     if isinstance(follow, Answer):
         return follow
+    if isinstance(last, Answer):
+        return last
     if stream not in ("stdout", "stderr"):
         return bad_query("stream", "stdout or stderr", stream)
-    return LogQuery(task if "task" in query else None, stream, follow)
+    return LogQuery(
+        task if "task" in query else None, stream, follow, last if "last" in query else None
+    )
