@@ -39,6 +39,7 @@ COMMANDS = [
     ["ns", "list"],
     ["pull", "batch"],
     ["events"],
+    ["top", "--once"],
     ["timeline", "-o", "-"],
     ["report", "-o", "-"],
     ["conflicts"],
@@ -64,6 +65,7 @@ def env(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
             ("GET", "/pull"): answer({"gid": "batch", "cursor": 4, "facts": {}, "more": False}),
             **{("GET", path): answer(page) for path in ("/jobs", "/nodes", "/events")},
             **{("GET", path): answer(page) for path in ("/namespaces", "/conflicts")},
+            ("GET", "/healthz"): answer({"hub": "h", "cursor": 4, "totals": {"tasks": {}}}),
             ("GET", "/diff"): answer(
                 {"gid": "kernel", "from": 3, "to": 4, "data": {}, "cursor": 4, "more": False}
             ),

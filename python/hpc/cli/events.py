@@ -61,7 +61,7 @@ def events(
             if as_json:
                 print(json_text(_as_data(event)), flush=True)
             else:
-                output.put(_line(event))
+                output.put(line(event))
 
 
 def _is_by(event: Mapping[str, Any], by: str | None) -> bool:
@@ -82,7 +82,8 @@ def _as_data(event: Mapping[str, Any]) -> dict[str, Any]:
     return {**event, "at": output.when(event.get("at"))}
 
 
-def _line(event: Mapping[str, Any]) -> str:
+def line(event: Mapping[str, Any]) -> str:
+    """Return an event as it stands in a list of them."""
     payload = event.get("payload") or {}
     ctx = dict(payload.get("ctx") or {})
     # Registrations have no ctx; what they register is named in their spec.

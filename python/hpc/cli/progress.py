@@ -84,6 +84,8 @@ class Course:
     @property
     def rate(self) -> float:
         """Tasks that were settled a second, of late."""
+        if not self._looks:
+            return 0.0
         (from_s, before), (to_s, after) = self._looks[0], self._looks[-1]
         return max(after - before, 0) / (to_s - from_s) if to_s > from_s else 0.0
 

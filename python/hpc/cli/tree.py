@@ -34,6 +34,7 @@ NOUNS: Final = (
     "map",
     "status",
     "open",
+    "top",
     "job",
     "node",
     "ns",
