@@ -90,10 +90,20 @@ def pinned(url: str, token: str, pin: str | None) -> Access:
     return Access(url, token, pin if url.startswith("https:") else None)
 
 
+def read_written(home: Path) -> Access:
+    """Return what the access file says, whatever the environment says.
+
+    Raises:
+        HpcError: As `read_access` does.
+        OSError: There is none, or it cannot be read.
+    """
+    return _read_file(home / ACCESS_FILE)
+
+
 def is_written(home: Path, access: Access) -> bool:
     """Return whether the access file says just this, whatever the environment says."""
     try:
-        return _read_file(home / ACCESS_FILE) == access
+        return read_written(home) == access
     except (OSError, HpcError):
         return False
 

@@ -14,6 +14,7 @@ import psutil
 import pytest
 from commands import HEEDING
 
+from hpc.access import read_written
 from hpc.client import Client
 from hpc.launch.up import PartEnded, Plan, Up
 from hpc.testing.processes import until
@@ -151,3 +152,17 @@ def test_what_a_part_refuses_is_said_once(tmp_path: Path) -> None:
         assert one.process.returncode == 2
         assert said.count("error:") == 1
         assert "error: `memory` must be memory such as 512M or 4G, got 'much'\n" in said
+
+
+def test_it_says_where_it_is_and_not_where_the_environment_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Once it told the URL of the other Hub, and nothing of it; the code is its own Hub's, too."""
+    monkeypatch.setenv("HPC_HUB_URL", "http://127.0.0.1:1")
+    monkeypatch.setenv("HPC_TOKEN", "another Hub's")
+    with running(tmp_path) as one:
+        url = one.up()
+        assert url == read_written(tmp_path).url
+        assert one.dashboard.startswith(f"dashboard: {url}/ui/#code=")
+        one.process.send_signal(signal.SIGINT)
+        assert "warning: HPC_HUB_URL is http://127.0.0.1:1, which commands" in one.said()

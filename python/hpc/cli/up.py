@@ -8,10 +8,10 @@ from typing import Annotated
 
 import typer
 
-from hpc.access import home, read_access
+from hpc.access import Access, home, read_written
 from hpc.cli import output
-from hpc.cli.options import client
 from hpc.cli.relay import Cpus, Label, Memory, NodeId
+from hpc.client import Client
 from hpc.errors import HpcError
 
 Port = Annotated[int, typer.Option("--port", min=0, max=65535, help="0 picks a free one.")]
@@ -73,7 +73,7 @@ def up(
     try:
         with Up(home()) as running:
             if all(running.start(plan) for plan in plans):
-                _say_how(read_access(home()).url)
+                _say_how(read_written(home()))
                 running.wait()
             output.say("ending; what runs has its grace, a second Ctrl-C ends it at once")
     except PartEnded as error:
@@ -83,10 +83,11 @@ def up(
     return 0
 
 
-def _say_how(url: str) -> None:
+def _say_how(access: Access) -> None:
+    url = access.url
     output.put(f"up at {url}; try: hpc run -- hostname. Ctrl-C ends it")
     try:
-        with client(url) as hub:
+        with Client(url, token=access.token, tls_sha256=access.tls_sha256) as hub:
             output.put(f"dashboard: {hub.dashboard_url()}")
     except HpcError as error:  # all is up without it
         output.say(f"note: {error.message}; the dashboard: hpc open")
