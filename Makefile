@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 SOURCES := $(shell find rust -name '*.rs' -not -path '*/target/*') Cargo.toml Cargo.lock $(wildcard rust/*/Cargo.toml)
 
-.PHONY: test rust-test python-test lint check build clean faults fuzz bench bench-engine
+.PHONY: test rust-test python-test lint check build clean faults fuzz bench bench-engine reference
 .DEFAULT_GOAL := test
 
 SHELL := bash
@@ -58,6 +58,9 @@ fuzz: build  ## the property tests of every decoder, a Hub by its OpenAPI docume
 
 faults: build  ## docs/faults.md from the names of the tests
 	$(BIN)/python tests/fault_table.py > docs/faults.md.new && mv docs/faults.md.new docs/faults.md
+
+reference: build  ## docs/reference/ from the code: commands, routes, Python, kinds of events
+	$(BIN)/python tests/reference_pages.py
 
 bench: build  ## the benchmark suite; figures in bench/README.md
 	$(BIN)/python -m pytest bench --benchmark-enable -q -o python_files="bench_*.py" -o python_functions="bench_*" -o timeout=600
