@@ -8,6 +8,7 @@ import shutil
 import subprocess
 from pathlib import Path
 
+import pages
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -44,6 +45,15 @@ def test_the_demo_runs_a_real_job_and_leaves_nothing_behind(tmp_path: Path) -> N
     assert ran.stdout.splitlines()[1].startswith(" 1/4 "), "nothing of the build"
     assert ran.stderr == ""
     assert list(tmp_path.iterdir()) == []
+
+
+def test_the_readme_shows_what_the_demo_prints(tmp_path: Path) -> None:
+    """Word for word, but for what is another machine's."""
+    blocks = pages.blocks(ROOT / "README.md")
+    consoles = [block.text for block in blocks if block.language == "console"]
+    shown = dict(pages.commands("".join(consoles)))["./demo.sh"]
+    printed = demo(tmp_path).stdout
+    assert pages.is_as_shown(printed, shown), printed
 
 
 def test_the_demo_can_be_kept_and_stopped_by_its_own_words(tmp_path: Path) -> None:

@@ -5,18 +5,14 @@ from __future__ import annotations
 import json
 import re
 import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 from commands import run as run_command
-from test_concepts import ROOT, blocks, commands, normal, run
 
 from hpc.errors import NotFound, Refused
 from hpc.testing.processes import Cluster
-
-PAGE = ROOT / "docs" / "dependencies.md"
 
 
 def hpc(cluster: Cluster, folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
@@ -138,27 +134,3 @@ def test_a_graph_with_one_bad_job_leaves_nothing(cluster: Cluster, tmp_path: Pat
     with pytest.raises(Refused, match=r"Job `b`: `spec\.cpu`"), client.graph("k") as graph:
         graph.submit("true", key="a", memory=16)
         graph.submit("true", key="b", memory=16, cpu=0)
-
-
-def test_the_page_shows_what_happens(cluster: Cluster, tmp_path: Path) -> None:
-    """The graphs of docs/dependencies.md, typed in as they stand there."""
-    cluster.relay(cpus=4)
-    folder = tmp_path / "work"
-    folder.mkdir()
-    program, seen = "", 0
-    for block in blocks(PAGE):
-        if block.language == "json":
-            (name,) = re.findall(r"`([\w.-]+\.json)`[^`]*$", block.before)
-            (folder / name).write_text(block.text)
-        elif block.language == "python":
-            program = block.text
-        elif block.language == "text":
-            (folder / "program.py").write_text(program)
-            assert run([sys.executable, "program.py"], cluster, folder) == block.text
-            seen += 1
-        else:
-            for command, expected in commands(block.text):
-                printed = run(["bash", "-c", command], cluster, folder)
-                assert normal(printed) == normal(expected), command
-                seen += 1
-    assert seen == 5

@@ -16,6 +16,7 @@ from typing import Any
 
 import fault_table
 import msgspec
+import pages
 import pytest
 import typer
 from fault_rows import FAULTS, ONE_MACHINE
@@ -31,7 +32,8 @@ PAGES = sorted(
         ROOT.glob("*.md"), (ROOT / "docs").glob("**/*.md"), (ROOT / "examples").glob("**/*.md")
     )
 )
-FENCE = re.compile(r"^ *```(\w*)\n(.*?)^ *```", re.MULTILINE | re.DOTALL)
+SHELL = ("", "console")
+"""The languages of blocks with commands in them."""
 
 
 def shown(path: Path) -> str:
@@ -40,24 +42,37 @@ def shown(path: Path) -> str:
 
 def blocks(page: Path, language: str) -> Iterator[str]:
     """The fenced blocks of a page that are marked so."""
-    for marked, text in FENCE.findall(page.read_text("utf-8")):
-        if marked == language:
-            yield text
+    for block in pages.blocks(page):
+        if block.language == language:
+            yield block.text
 
 
 def copied_commands() -> Iterator[tuple[str, list[str]]]:
-    """Command lines of ours that stand in a block by themselves, to be copied."""
+    """Command lines of ours that stand in a block, to be copied, run there by a test or not."""
     for page in PAGES:
-        for line in "".join(blocks(page, "")).splitlines():
-            if line.startswith("hpc "):
-                yield f"{shown(page)}: {line}", shlex.split(line, comments=True)[1:]
+        for line in "".join(
+            block.text.replace("\\\n", "")
+            for block in pages.blocks(page)
+            if block.language in SHELL
+        ).splitlines():
+            typed = re.match(r"(?:\$ )?(?:exec |[A-Z_0-9]+=\S+ )*(hpc .*)", line)
+            if typed is not None:
+                yield f"{shown(page)}: {line}", first_command(typed[1])[1:]
+
+
+def first_command(line: str) -> list[str]:
+    """The words of a line up to where a shell begins something else; a variable is a number."""
+    words = shlex.shlex(re.sub(r" \d>", " >", line), posix=True, punctuation_chars=True)
+    words.whitespace_split = True
+    ours = itertools.takewhile(lambda word: not word or set(word) - set("();<>|&"), words)
+    return ["1" if word.startswith("$") else word for word in ours]
 
 
 def mentioned_commands() -> Iterator[tuple[str, list[str]]]:
     """Commands of ours that a sentence names, often without their arguments."""
     for page in PAGES:
-        for line in re.findall(r"`(hpc [^`…|]+)`", FENCE.sub("", page.read_text("utf-8"))):
-            yield f"{shown(page)}: {line}", shlex.split(line)[1:]
+        for line in re.findall(r"`(hpc [^`…|]+)`", pages.FENCE.sub("", page.read_text("utf-8"))):
+            yield f"{shown(page)}: {line}", first_command(line)[1:]
 
 
 def parse(words: list[str]) -> None:
@@ -134,6 +149,27 @@ def test_every_command_in_the_pages_parses() -> None:
             refused.append(f"{line}: {error}")
     assert len(copied) > 10
     assert not refused
+
+
+def test_every_page_with_something_to_run_is_run() -> None:
+    """By tests/system/test_pages_*.py, a folder each; the examples have tests of their own."""
+    docs = ROOT / "docs"
+    folders = {path.parent.relative_to(docs).as_posix() for path in docs.glob("**/*.md")}
+    ran = re.compile(r'ROOT / "docs"(?: / "(\w+)")?')
+    tests = [path.read_text("utf-8") for path in (ROOT / "tests" / "system").glob("test_pages_*")]
+    assert folders - {found[1] or "." for text in tests if (found := ran.search(text))} == {
+        "reference"
+    }
+    assert not pages.with_something_to_run(docs / "reference")
+
+
+def test_what_is_not_run_is_marked_before_its_block() -> None:
+    """Anywhere else the mark would be read by people and by nothing else."""
+    for page in PAGES:
+        marks = len(
+            re.findall(r"^ *\*Not run by the tests:", page.read_text("utf-8"), re.MULTILINE)
+        )
+        assert marks == sum(block.not_run is not None for block in pages.blocks(page)), page
 
 
 def test_every_command_that_a_sentence_names_exists() -> None:
