@@ -6,6 +6,7 @@ A page is read from top to bottom, in a folder and with a Hub of its own. Of its
 - `console` is commands behind `$ ` with what they print;
 - `python` is a program, which must end with 0 and print the `text` block after it, if there is one;
 - `json` and `python` after a file's name, the last thing in backquotes, are that file;
+- `json` right after commands is what the last of them answers, of which the keys are compared;
 - `json` else, `text` without a program, and any other language are read by people alone.
 
 A block after a line `*Not run by the tests: REASON.*` is not run; that its commands parse is seen
@@ -26,7 +27,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from hpc.access import read_access
 from hpc.testing.processes import Cluster
@@ -146,6 +147,12 @@ def is_as_shown(printed: str, shown: str) -> bool:
     return re.fullmatch(pattern, lines) is not None
 
 
+def answers(printed: str) -> dict[str, Any]:
+    """The JSON that the last line of what was printed is."""
+    answer: dict[str, Any] = json.loads(printed.splitlines()[-1])
+    return answer
+
+
 def make_what_it_names(text: str, folder: Path) -> None:
     """Programs and files that a block uses and nobody has made."""
     for name in re.findall(r"(?<![\w/.])\./([\w.-]+)", text):
@@ -182,7 +189,11 @@ class Runner:
     def page(self, page: Path) -> None:
         """Do what it says, from top to bottom."""
         program: str | None = None
+        printed = ""
         for block in blocks(page):
+            if block.language == "json" and printed and not block.before:
+                assert answers(printed).keys() == json.loads(block.text).keys(), printed
+            printed = ""
             named = FILE[block.language].search(block.before) if block.language in FILE else None
             if block.language == "text" and program is not None:
                 self._program(program, block.text)
@@ -200,7 +211,7 @@ class Runner:
             elif block.language == "console":
                 self._console(block.text)
             elif block.language == "":
-                self._script(block.text)
+                printed = self._script(block.text)
         if program is not None:
             self._program(program, None)
 
@@ -210,11 +221,12 @@ class Runner:
         assert code == 0, f"{text}\n{printed}"
         assert shown is None or is_as_shown(printed, shown), f"{text}\nprinted\n{printed}"
 
-    def _script(self, text: str) -> None:
+    def _script(self, text: str) -> str:
         text = BUILDS.sub("", text)
         make_what_it_names(text, self.folder)
         code, printed = self._run(["bash", "-c", f"{PRELUDE}set -e\n{text}"])
         assert code == 0, f"{text}\nended with {code}\n{printed}"
+        return printed
 
     def _console(self, text: str) -> None:
         for command, shown in commands(text):

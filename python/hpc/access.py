@@ -68,7 +68,7 @@ def read_access(home: Path, *, url: str | None = None) -> Access:
         if url is None:
             raise NoHub(
                 f"No Hub is known here: {home / ACCESS_FILE} does not exist",
-                hint="start one: hpc hub   or set HPC_HUB_URL and HPC_TOKEN",
+                hint="start one: hpc up   or set HPC_HUB_URL and HPC_TOKEN",
             ) from None
         return pinned(url, "", pin)
     except OSError as error:

@@ -43,5 +43,5 @@ def test_a_hub_that_was_killed_is_told_and_the_rest_is_looked_at(cluster: Cluste
     assert (
         f"warning  hub            No Hub answers at http://127.0.0.1:{cluster.port}" in ran.stdout
     )
-    assert "-> start one: hpc hub" in ran.stdout
+    assert "-> start one: hpc up" in ran.stdout
     assert "ok       clean-up " in ran.stdout

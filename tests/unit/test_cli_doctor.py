@@ -82,7 +82,7 @@ def test_without_a_hub_it_still_looks_at_the_machine(
     monkeypatch.delenv("HPC_HUB_URL", raising=False)
     code, rows = told(capsys)
     assert (rows["access"]["level"], rows["hub"]["level"]) == ("warning", "warning")
-    assert rows["hub"]["todo"] == "start one: hpc hub"
+    assert rows["hub"]["todo"] == "start one: hpc up"
     assert "not made yet" in rows["state folder"]["found"]
     assert not (tmp_path / "none").exists()
     assert code == int(any(row["level"] == "problem" for row in rows.values()))
@@ -96,7 +96,7 @@ def test_a_hub_that_is_away_is_a_warning(
     _, rows = told(capsys)
     assert rows["access"]["level"] == "ok"
     assert rows["hub"]["level"] == "warning"
-    assert rows["hub"]["todo"].startswith("start one: hpc hub ")
+    assert rows["hub"]["todo"].startswith("start one: hpc up ")
 
 
 def test_a_token_that_opens_nothing_is_a_problem(

@@ -90,7 +90,7 @@ def test_no_hub_is_3(
     for name in ("HPC_HUB_URL", "HPC_TOKEN"):
         monkeypatch.delenv(name, raising=False)
     assert tree.main(["job", "list"]) == 3
-    assert "hint: start one: hpc hub" in capsys.readouterr().err
+    assert "hint: start one: hpc up" in capsys.readouterr().err
     assert tree.main(["run", "--", "true"]) == 125
 
 

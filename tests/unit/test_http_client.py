@@ -157,7 +157,7 @@ def test_nobody_there_is_told_with_the_url_and_a_way_out() -> None:
         at(url).get("/x")
     assert url in nobody.value.message
     assert type(nobody.value) is NoHub
-    assert "hpc hub" in (nobody.value.hint or "")
+    assert "hpc up" in (nobody.value.hint or "")
 
 
 def test_after_a_refused_connection_the_access_file_is_read_again(

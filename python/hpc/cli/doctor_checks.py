@@ -278,7 +278,7 @@ class Hub:
             access = read_access(self._home, url=self._url)
         except NoHub as error:
             yield Finding("access", "warning", error.message, error.hint)
-            yield Finding("hub", "warning", "not looked for", "start one: hpc hub")
+            yield Finding("hub", "warning", "not looked for", "start one: hpc up")
             yield clock(None)
             return
         except (NotAllowed, UsageError) as error:

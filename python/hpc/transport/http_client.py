@@ -273,7 +273,7 @@ class HttpClient:
         if HUB_HEADER not in head.headers:
             raise NoHub(
                 f"What answers at {self.access.url} is no Hub (status {head.status})",
-                hint="another program has that port; see HPC_HUB_URL, or start one: hpc hub",
+                hint="another program has that port; see HPC_HUB_URL, or start one: hpc up",
             )
 
     def _nobody(self, error: OSError) -> NoHub:
@@ -281,7 +281,7 @@ class HttpClient:
             return NoHub(untrusted(self.access.url, error), hint=error.hint)
         return NoHub(
             f"No Hub answers at {self.access.url} ({_why(error)})",
-            hint="start one: hpc hub   or set HPC_HUB_URL",
+            hint="start one: hpc up   or set HPC_HUB_URL",
         )
 
     def _unanswered(self, error: OSError) -> Unanswered:
