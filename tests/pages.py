@@ -78,8 +78,8 @@ hpc() {
 }
 """
 
-BUILDS = re.compile(r"^(?:\./demo\.sh|make ).*\n", re.MULTILINE)
-"""Commands that set up the project: `.ci/run` and test_demo.py run them."""
+BUILDS = re.compile(r"^(?:\./demo\.sh|make |pip install ).*\n", re.MULTILINE)
+"""What sets up the project: `.ci/run` and test_demo.py do that."""
 
 LINES = {"commands.txt": "echo one\necho two\n", "files.txt": "a.txt\nb.txt\n"}
 """Of files that a page names; of all others a few words."""
