@@ -55,6 +55,7 @@ def list_(
         int | None,
         typer.Option(
             "--last",
+            "--limit",
             metavar="N",
             min=0,
             help=f"The newest; 0 is all. Else {LIST_DEFAULT}, or all that is named.",
