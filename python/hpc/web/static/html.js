@@ -1,0 +1,14 @@
+// What the pages are made of: preact, its hooks and htm, under the names used here.
+//
+// htm writes text as text: nothing in these pages sets innerHTML, so whatever a job says stays text.
+
+export {
+  html,
+  render,
+  useCallback,
+  useEffect,
+  useLayoutEffect,
+  useMemo,
+  useRef,
+  useState,
+} from "./vendor/htm-preact.js";
