@@ -98,8 +98,8 @@ function Search() {
     event.preventDefault();
     const text = input.current.value.trim();
     if (!text) return;
-    const known = await api.get(api.jobPath(text)).catch(() => null);
-    go(known ? jobHref(text) : href("jobs", [], { name: text }));
+    const known = await api.get("jobs", { ids: text }).catch(() => ({ data: [] }));
+    go(known.data.length === 1 ? jobHref(text) : href("jobs", [], { name: text }));
     input.current.value = "";
     input.current.blur();
   };

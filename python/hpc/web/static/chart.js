@@ -8,7 +8,10 @@ import { useStore } from "./store.js";
 import { theme } from "./theme.js";
 
 const TABLE_ROWS = 12;
-const STEPS = [1, 2, 5].flatMap((n) => [n, n * 10, n * 100, n * 1e3, n * 1e4, n * 1e5, n * 1e6, n * 1e7, n * 1e8]).sort((a, b) => a - b);
+const STEPS = {
+  decimal: Array.from({ length: 10 }, (_, n) => [1, 2, 5].map((step) => step * 10 ** n)).flat(),
+  binary: Array.from({ length: 48 }, (_, n) => 2 ** n),
+};
 let loading;
 
 function uPlot() {
@@ -23,7 +26,7 @@ function uPlot() {
 }
 
 // times in ms; series: [{label, values, colour (a CSS variable), bars}]; `format` writes a value.
-export function Chart({ label, times, series, height = 140, format, max }) {
+export function Chart({ label, times, series, height = 140, format, max, steps = "decimal" }) {
   const box = useRef(null);
   const plot = useRef(null);
   const dress = useStore(theme);
@@ -32,7 +35,7 @@ export function Chart({ label, times, series, height = 140, format, max }) {
     let gone = false;
     uPlot().then((UPlot) => {
       if (gone) return;
-      plot.current = new UPlot(options(UPlot, { box: box.current, height, series, format, max }), data, box.current);
+      plot.current = new UPlot(options(UPlot, { box: box.current, height, series, format, max, steps }), data, box.current);
     });
     const sizes = new ResizeObserver(() => plot.current?.setSize({ width: box.current.clientWidth, height }));
     sizes.observe(box.current);
@@ -81,7 +84,7 @@ export function Spark({ label, values, colour, max }) {
   </svg>`;
 }
 
-function options(UPlot, { box, height, series, format, max }) {
+function options(UPlot, { box, height, series, format, max, steps }) {
   const style = getComputedStyle(document.documentElement);
   const colour = (name) => style.getPropertyValue(name).trim();
   const grid = { stroke: colour("--line"), width: 1 };
@@ -94,7 +97,7 @@ function options(UPlot, { box, height, series, format, max }) {
     scales: { y: { range: (_plot, _low, high) => [0, max || Math.max(4, high * 1.15)] } },
     axes: [
       { ...axis, size: 28, space: 70, values: (_plot, all) => all.map((s) => time(s * 1000).slice(0, 5)) },
-      { ...axis, size: 56, space: 30, incrs: STEPS, values: (_plot, all) => all.map((v) => (v === null ? "" : format(v))) },
+      { ...axis, size: 56, space: 30, incrs: STEPS[steps], values: (_plot, all) => all.map((v) => (v === null ? "" : format(v))) },
     ],
     series: [
       {},

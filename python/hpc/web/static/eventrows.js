@@ -18,7 +18,7 @@ export function EventRows({ label, events, tail, onView }) {
 const ctx = (event) => event.payload?.ctx || {};
 
 const COLUMNS = [
-  { key: "seq", head: "Seq", num: true, className: "w-time", cell: (event) => event.seq },
+  { key: "seq", head: "Seq", num: true, className: "w-time minor", cell: (event) => event.seq },
   { key: "at", head: "Time", num: true, className: "w-clock", cell: (event) => html`<${At} at=${event.at} millis=${true} />` },
   { key: "kind", head: "Kind", className: "w-kind", cell: (event) => html`<span class="kind">${safe(event.kind)}</span>` },
   { key: "ns", head: "Namespace", className: "w-ns minor", cell: (event) => safe(ctx(event).ns_id ?? "–") },

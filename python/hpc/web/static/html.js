@@ -1,6 +1,6 @@
 // What the pages are made of: preact, its hooks and htm, under the names used here.
 //
-// htm writes text as text: nothing in these pages sets innerHTML, so whatever a job says stays text.
+// htm writes text as text, and nothing in these pages makes HTML of it: whatever a job says stays text.
 
 export {
   html,

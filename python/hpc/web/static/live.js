@@ -81,7 +81,7 @@ export function useLoad(load, deps, { gap_ms = 1_000, every_ms = 0 } = {}) {
   const again = useRef(() => {});
   useEffect(() => {
     const turn = loader(load, set, gap_ms);
-    again.current = turn.ask;
+    again.current = turn.now;
     listeners.add(turn.ask);
     const timer = every_ms && setInterval(turn.ask, every_ms);
     return () => {
@@ -102,6 +102,18 @@ function loader(load, set, gap_ms) {
     wanted = true;
     if (!busy) turn();
   };
+  // After somebody has done something the rest between two loads is cut short.
+  const now = () => {
+    wanted = true;
+    if (timer) rested();
+    else ask();
+  };
+  const rested = () => {
+    clearTimeout(timer);
+    timer = 0;
+    busy = false;
+    turn();
+  };
   async function turn() {
     if (!wanted || document.hidden || session.get().state !== "in" || ending.signal.aborted) return;
     busy = true;
@@ -115,13 +127,10 @@ function loader(load, set, gap_ms) {
     }
     // A slow answer is asked for more seldom: the Hub has others to serve.
     const rest_ms = Math.max(gap_ms, 3 * (performance.now() - began));
-    timer = setTimeout(() => {
-      busy = false;
-      turn();
-    }, rest_ms);
+    timer = setTimeout(rested, rest_ms);
   }
   ask();
-  return { ask, end: () => (clearTimeout(timer), ending.abort()) };
+  return { ask, now, end: () => (clearTimeout(timer), ending.abort()) };
 }
 
 async function run(feed, ending) {

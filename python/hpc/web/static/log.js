@@ -11,7 +11,7 @@ import { link } from "./live.js";
 import { Output } from "./output.js";
 import { isSettled } from "./outcome.js";
 import { setQuery } from "./router.js";
-import { useStore } from "./store.js";
+import { useStore, visible } from "./store.js";
 import { find, mark } from "./marks.js";
 import { Since } from "./ui.js";
 
@@ -90,11 +90,16 @@ function Search({ hits, at, sought, onSeek, onStep }) {
   </span>`;
 }
 
-// Reads one stream of one task; from the beginning again where the Hub was away meanwhile.
+// Reads one stream of one task; from the beginning again where the Hub was away meanwhile, or the tab
+// was hidden while more could come.
 function useOutput(id, { task, stream }, begun) {
   const { epoch } = useStore(link);
+  const seen = useStore(visible);
+  const shown = useRef("");
   const [state, set] = useState({ output: new Output(), version: 0, note: null, error: null, ended: false });
+  const reads = seen || state.ended;
   useEffect(() => {
+    if (!reads) return undefined;
     const ending = new AbortController();
     const output = new Output();
     let timer = 0;
@@ -102,14 +107,16 @@ function useOutput(id, { task, stream }, begun) {
       timer = 0;
       if (!ending.signal.aborted) set((old) => ({ ...old, ...change, output, version: old.version + 1 }));
     };
-    show({ note: null, error: null, ended: false });
+    const what = `${id} ${task} ${stream}`;
+    if (shown.current !== what) show({ note: null, error: null, ended: false });
+    shown.current = what;
     if (!begun) return undefined;
     const soon = () => (timer ||= setTimeout(show, FLUSH_MS));
     read(id, { task, stream }, output, ending.signal, (note) => show({ note }), soon)
       .then(() => show({ ended: true }))
       .catch((error) => api.isAbort(error) || show({ error }));
     return () => (clearTimeout(timer), ending.abort());
-  }, [id, task, stream, begun, epoch]);
+  }, [id, task, stream, begun, epoch, reads]);
   return state;
 }
 

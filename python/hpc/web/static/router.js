@@ -40,7 +40,11 @@ export function go(target) {
 // Changes filters without a further step of the back button.
 export function setQuery(change) {
   const { page, parts, query } = route.get();
-  const target = href(page, parts, { ...Object.fromEntries(query), ...change });
+  replace(href(page, parts, { ...Object.fromEntries(query), ...change }));
+}
+
+// Shows another page, and leaves no trace of this one's URL in the browser's history.
+export function replace(target) {
   history.replaceState(null, "", target);
   route.set(parse());
 }

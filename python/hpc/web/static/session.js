@@ -4,6 +4,7 @@
 // of the address bar. The cookie is HttpOnly, so nothing here can read it, or keep it.
 
 import * as api from "./api.js";
+import { replace } from "./router.js";
 import { store } from "./store.js";
 
 // state: asking, in, out. `was` is true once somebody was logged in: then the page stays as it is.
@@ -15,9 +16,12 @@ const NODES = new Set(["admin"]);
 export const mayAskOfJobs = (who) => who.state === "in" && JOBS.has(who.role);
 export const mayAskOfNodes = (who) => who.state === "in" && NODES.has(who.role);
 
+// A link that is opened where the page is already changes the fragment alone.
+addEventListener("hashchange", () => location.hash.startsWith("#code=") && begin());
+
 export async function begin() {
   const code = new URLSearchParams(location.hash.slice(1)).get("code");
-  if (code !== null) history.replaceState(null, "", "#/");
+  if (code !== null) replace("#/");
   try {
     entered(code === null ? await api.whoami() : await api.session("POST", { code }));
   } catch (error) {

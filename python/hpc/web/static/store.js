@@ -27,6 +27,10 @@ export function useStore(source) {
   return value;
 }
 
+// Whether somebody can see the tab: what nobody sees asks for nothing.
+export const visible = store(!document.hidden);
+document.addEventListener("visibilitychange", () => visible.set(!document.hidden));
+
 // Seconds of the clock, for "3 s ago"; it stands still while nobody looks.
 export const clock = store(Date.now());
 setInterval(() => document.hidden || clock.set(Date.now()), 1000);

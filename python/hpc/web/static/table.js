@@ -88,7 +88,7 @@ export function LongTable({ label, columns, rows, rowKey, total, onOpen, onEnd, 
     <table aria-label=${label} aria-rowcount=${total < 0 ? -1 : total + 1}>
       <${Head} columns=${columns} />
       <tbody>
-        <${Spacer} rows=${first} columns=${columns.length} />
+        <${Spacer} rows=${first} />
         ${shown.map(
           (row, n) => html`<tr
             key=${rowKey(row)}
@@ -98,15 +98,16 @@ export function LongTable({ label, columns, rows, rowKey, total, onOpen, onEnd, 
             onClick=${(event) => click(event, row)}
           >${Cells({ columns, row })}</tr>`,
         )}
-        <${Spacer} rows=${rows.length - last} columns=${columns.length} />
+        <${Spacer} rows=${rows.length - last} />
       </tbody>
     </table>
   </div>`;
 }
 
-const Spacer = ({ rows, columns }) =>
+// One cell: were it to span columns that a narrow window hides, those would take their width.
+const Spacer = ({ rows }) =>
   rows > 0 &&
-  html`<tr class="spacer" aria-hidden="true"><td colspan=${columns} style=${{ height: `${rows * ROW_PX}px` }}></td></tr>`;
+  html`<tr class="spacer" aria-hidden="true"><td style=${{ height: `${rows * ROW_PX}px` }}></td></tr>`;
 
 // Stays at the newest row as rows are added, unless somebody has scrolled up.
 function useTail(box, tail, rows) {

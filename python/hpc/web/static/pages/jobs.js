@@ -37,7 +37,7 @@ async function loadTotals(signal) {
 
 function List({ filter, totals }) {
   const list = useMemo(() => new JobList(filter), []);
-  const [version, setVersion] = useState(0);
+  const [, redraw] = useState(0);
   const [moreError, setMoreError] = useState(null);
   const sight = useRef({ rows: [], top: 0 });
   const busy = useRef(false);
@@ -57,7 +57,7 @@ function List({ filter, totals }) {
       setMoreError(failed);
     }
     busy.current = false;
-    setVersion((n) => n + 1);
+    redraw((n) => n + 1);
   }, []);
   const toTop = () => {
     list.pages = 0;
@@ -83,7 +83,6 @@ function List({ filter, totals }) {
       onOpen=${(row) => go(jobHref(row.job_id))}
       onEnd=${more}
       onView=${(rows, top) => (sight.current = { rows, top })}
-      version=${version}
     />`;
 }
 

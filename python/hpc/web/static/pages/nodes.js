@@ -71,13 +71,13 @@ const running = (node) => node.leases.length;
 const values = (node, name) => history.samplesOf(node.node_id).map((one) => one[name]).filter((value) => value !== null);
 
 const COLUMNS = [
-  { key: "node", head: "Node", cell: (node) => html`<a class="name" href=${nodeHref(node.node_id)}>${safe(node.node_id)}</a>` },
-  { key: "state", head: "State", className: "w-state2", cell: (node) => html`<${NodeState} node=${node} />${node.state !== "up" && html` <span class="muted"><${Ago} at=${node.gone_at} /></span>`}` },
+  { key: "node", head: "Node", className: "w-name", cell: (node) => html`<a class="name" href=${nodeHref(node.node_id)}>${safe(node.node_id)}</a>` },
+  { key: "state", head: "State", className: "w-state2", cell: (node) => html`<${NodeState} node=${node} />${node.state !== "up" && html` <span class="muted minor"><${Ago} at=${node.gone_at} /></span>`}` },
   { key: "slots", head: "Cores leased", className: "w-meter", cell: (node) => html`<${Slots} node=${node} />` },
   { key: "memory", head: "Memory leased", className: "w-meter minor", cell: (node) => html`<${Reserved} node=${node} />` },
   { key: "cpu", head: "CPU", className: "w-spark minor", cell: cpuCell },
   { key: "used", head: "Memory used", className: "w-spark minor", cell: memoryCell },
-  { key: "runs", head: "Jobs", num: true, className: "w-time", cell: (node) => running(node) || "–" },
+  { key: "runs", head: "Jobs", num: true, className: "w-time minor", cell: (node) => running(node) || "–" },
   { key: "ns", head: "Namespaces", className: "grow minor", cell: (node) => safe((node.namespaces || []).join(", ")) },
 ];
 
@@ -139,7 +139,7 @@ function History({ id, figures }) {
       <${Chart} label="CPU in use" times=${times} series=${cpu} format=${(v) => `${Math.round(v)} %`} max=${100} height=${120} />
     <//>
     <${Panel} title="Memory" aside=${`${kib(figures.mem_used_kb)} of ${kib(figures.mem_total_kb)}`}>
-      <${Chart} label="Memory in use" times=${times} series=${memory} format=${(v) => kib(v)} max=${figures.mem_total_kb} height=${120} />
+      <${Chart} label="Memory in use" times=${times} series=${memory} format=${(v) => kib(v)} steps="binary" max=${figures.mem_total_kb} height=${120} />
     <//>`;
 }
 

@@ -114,7 +114,7 @@ function Waits({ jobs }) {
     .map((job) => [job, startedAt(job)])
     .filter(([, at]) => at !== null)
     .map(([job, at]) => Math.max(0, at - job.submitted_at));
-  return html`<${Panel} title="From submit to start" aside=${plural(waits.length, "newest job")}>
+  return html`<${Panel} title="From submit to start" aside=${waits.length > 0 ? `newest ${plural(waits.length, "job")}` : "no job yet"}>
     <div class="figures-row">
       <div><span class="big num">${duration(percentile(waits, 0.5))}</span><span class="muted">half start within</span></div>
       <div><span class="big num">${duration(percentile(waits, 0.95))}</span><span class="muted">95 % start within</span></div>

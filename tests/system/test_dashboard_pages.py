@@ -1,0 +1,358 @@
+"""The dashboard in a real browser: what people see of a real Hub, and what they can do to it."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import re
+import threading
+from collections.abc import Iterator
+from contextlib import closing, contextmanager, suppress
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import axe_playwright_python as axe
+import pytest
+from browsing import chromium, link, looking, show
+from commands import succeed as hpc
+from playwright.sync_api import Browser, Page, expect
+
+from hpc.client import Job
+from hpc.testing.processes import Cluster, until
+
+HOSTILE = "<script>alert(1)</script><img src=x onerror=alert(2)>"
+AXE = (Path(axe.__file__).parent / "axe.min.js").read_text()
+MANY = 20_000
+A_BATCH = 10_000
+ROWS_MAX = 300
+AWAY_MS = 3_000
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    with chromium() as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def empty(tmp_path_factory: pytest.TempPathFactory, browser: Browser) -> Iterator[Cluster]:
+    """A Hub to which nobody has come yet."""
+    with Cluster(tmp_path_factory.mktemp("empty")) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def busy(tmp_path_factory: pytest.TempPathFactory, browser: Browser) -> Iterator[Cluster]:
+    """A Hub with two relays, a monitor, and jobs of nearly all states; `jobs` has them by name."""
+    with Cluster(tmp_path_factory.mktemp("busy"), lease_s=30.0) as running:
+        running.relay("n1")
+        running.relay("n2")
+        running.start("monitor", "--node-id", "n1", "--interval", "1")
+        jobs.update(begin(running))
+        yield running
+
+
+jobs: dict[str, Job] = {}
+
+
+def begin(cluster: Cluster) -> dict[str, Job]:
+    client = cluster.client()
+    failing = (
+        "printf 'one\\033[31mred\\033[0m \\007\\nfine\\n'; echo 'Error: nan'; echo bad >&2; exit 7"
+    )
+    started = {
+        "hostile": client.submit(f"echo '{HOSTILE}'", name=HOSTILE, memory=32),
+        "failing": client.submit(failing, name="train", memory=32),
+        "sweep": client.submit("exit $((HPC_TASK_ID % 5 == 3))", tasks="0-39", memory=32),
+        "too big": client.submit("true", cpu=64, memory=32),
+        "held": client.submit("true", name="held", hold=True, memory=32),
+    }
+    started["after"] = client.submit("true", after=[started["held"]], memory=32)
+    for name in ("hostile", "failing", "sweep"):
+        started[name].wait(60)
+    started["running"] = client.submit("echo begun; sleep 600", name="steady", memory=32)
+    until(lambda: client.info(started["running"].id)["state"] == "running")
+    return started
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_no_page_keeps_anybody_out(
+    browser: Browser, busy: Cluster, empty: Cluster, theme: Any
+) -> None:
+    """Names, roles, contrast, focus, by the rules of axe, with much to show and with nothing."""
+    plain = ["#/", "#/jobs", "#/nodes", "#/events", "#/conflicts", "#/namespaces"]
+    of_jobs = [f"#/jobs/{jobs['sweep'].id}{tab}" for tab in ("", "/log", "/tasks", "/events")]
+    more = [*of_jobs, f"#/jobs/{jobs['too big'].id}", "#/nodes/n1"]
+    for cluster, shown in ((busy, plain + more), (empty, plain)):
+        with looking(browser, link(cluster), color_scheme=theme) as page:
+            page.evaluate(AXE)
+            for place in shown:
+                show(page, place)
+                check_axe(page, place, theme)
+    bare = link(busy).partition("#")[0]
+    with looking(browser, bare, network_may_fail=True, color_scheme=theme) as page:
+        page.evaluate(AXE)
+        page.get_by_label("Code or token").wait_for()
+        check_axe(page, "login", theme)
+
+
+def check_axe(page: Page, place: str, theme: str) -> None:
+    # What a theme changes is colours; all else was looked at in the other one.
+    rules = {"runOnly": ["color-contrast"]} if theme == "dark" else {}
+    options = {"resultTypes": ["violations"], **rules}
+    found = page.evaluate("options => axe.run(document, options)", options)
+    told = [(rule["id"], [node["html"] for node in rule["nodes"]]) for rule in found["violations"]]
+    assert told == [], place
+
+
+def test_an_empty_hub_says_what_to_do(browser: Browser, empty: Cluster) -> None:
+    """Whoever comes first has a command to copy, on each page."""
+    with looking(browser, link(empty)) as page:
+        expect(page.get_by_text("hpc run -- echo hi")).to_be_visible()
+        show(page, "#/nodes")
+        expect(page.get_by_text("hpc relay --ns batch")).to_be_visible()
+        show(page, "#/conflicts")
+        expect(page.get_by_text("None. (Good.)")).to_be_visible()
+
+
+def test_a_code_logs_in_once_and_leaves_the_address(browser: Browser, empty: Cluster) -> None:
+    """A link in somebody's history opens nothing."""
+    url = link(empty)
+    with looking(browser, url) as page:
+        expect(page.get_by_role("heading", name="Overview")).to_be_visible()
+        assert "code" not in page.url
+    with looking(browser, url, network_may_fail=True) as page:
+        expect(page.get_by_role("alert")).to_contain_text("You are not logged in")
+
+
+def test_what_a_job_says_stays_text(browser: Browser, busy: Cluster) -> None:
+    """A name and an output are a stranger's; control characters are shown as pictures."""
+    with looking(browser, link(busy)) as page:
+        for place in ("#/", "#/jobs"):
+            show(page, place)
+            expect(page.locator("main").get_by_text(HOSTILE).first).to_be_visible()
+        show(page, f"#/jobs/{jobs['hostile'].id}")
+        expect(page.get_by_role("heading", level=1)).to_have_text(HOSTILE)
+        expect(page.locator(".log-text")).to_have_text(f"{HOSTILE}\n")
+        show(page, f"#/jobs/{jobs['failing'].id}/log")
+        expect(page.locator(".log-text")).to_have_text("onered ␇\nfine\nError: nan\n")
+
+
+def test_a_job_is_told_from_submit_to_end(browser: Browser, busy: Cluster) -> None:
+    """Its way, how it ended, why another waits, its log with what is sought in it."""
+    with looking(browser, link(busy)) as page:
+        show(page, f"#/jobs/{jobs['failing'].id}")
+        expect(page.locator(".ladder .step")).to_have_count(4)
+        expect(page.locator(".ladder .step").last).to_contain_text("failed")
+        expect(page.locator(".ended")).to_contain_text("exit code 7")
+        show(page, f"#/jobs/{jobs['too big'].id}")
+        expect(page.locator(".why")).to_contain_text("needs 64 cpus, the largest relay has 2")
+        expect(page.locator(".why-nodes li")).to_have_count(2)
+        show(page, f"#/jobs/{jobs['failing'].id}/log")
+        page.get_by_label("Find in the log").fill("NAN")
+        expect(page.get_by_text("1 of 1")).to_be_visible()
+        expect(page.get_by_role("button", name="First error")).to_be_enabled()
+        page.get_by_role("button", name="stderr").click()
+        expect(page.locator(".log-text")).to_have_text("bad\n")
+        with page.expect_download() as download:
+            page.get_by_role("link", name="Download").click()
+        assert download.value.path().read_text() == "bad\n"
+
+
+def test_keys_find_open_and_help(browser: Browser, busy: Cluster) -> None:
+    """Nobody needs a mouse."""
+    with looking(browser, link(busy)) as page:
+        show(page, "#/jobs")
+        page.locator("tbody tr.opens").first.wait_for()
+        page.keyboard.press("j")
+        page.keyboard.press("j")
+        expect(page.locator("tr[aria-current=true]")).to_have_attribute("aria-rowindex", "3")
+        page.keyboard.press("Enter")
+        page.wait_for_function("() => location.hash.startsWith('#/jobs/')")
+        page.keyboard.press("?")
+        expect(page.get_by_role("dialog")).to_contain_text("the next, the previous row")
+        page.keyboard.press("Escape")
+        page.keyboard.press("/")
+        page.keyboard.type("held")
+        page.keyboard.press("Enter")
+        page.wait_for_function("() => location.hash === '#/jobs?name=held'")
+        expect(page.locator("tbody tr.opens")).to_have_count(1)
+
+
+def test_cancel_hold_and_drain_do_what_they_say(browser: Browser, busy: Cluster) -> None:
+    """What cannot be undone is asked twice, and the Hub has it with its reason."""
+    client = busy.client()
+    job = client.submit("sleep 600", memory=32)
+    until(lambda: client.info(job.id)["state"] == "running")
+    with looking(browser, link(busy)) as page:
+        show(page, f"#/jobs/{job.id}")
+        page.get_by_role("button", name="Cancel").click()
+        dialog = page.get_by_role("dialog")
+        dialog.get_by_label("Reason").fill("by mistake")
+        dialog.get_by_role("button", name="Cancel").click()
+        expect(page.locator(".page-head .state")).to_have_text("cancelled")
+        assert client.info(job.id)["settled"][0]["reason"] == "by mistake"
+        show(page, f"#/jobs/{jobs['held'].id}")
+        page.get_by_role("button", name="Release").click()
+        assert jobs["held"].wait(60)["state"] == "succeeded"
+        show(page, "#/nodes/n2")
+        page.get_by_role("button", name="Drain").click()
+        page.get_by_role("dialog").get_by_role("button", name="Drain").click()
+        page.get_by_role("button", name="Undrain").wait_for()
+        assert {node["node_id"]: node["drained"] for node in client.nodes()}["n2"]
+        page.get_by_role("button", name="Undrain").click()
+        page.get_by_role("button", name="Drain", exact=True).wait_for()
+
+
+def test_who_may_only_read_sees_no_actions(browser: Browser, busy: Cluster) -> None:
+    """A button that is refused tells nobody anything."""
+    token = hpc(busy, "token", "create", "--role", "read").stdout.strip()
+    with looking(browser, link(busy).partition("#")[0], network_may_fail=True) as page:
+        page.get_by_label("Code or token").fill(token)
+        page.get_by_role("button", name="Log in").click()
+        expect(page.get_by_role("heading", name="Overview")).to_be_visible()
+        for place in (f"#/jobs/{jobs['running'].id}", "#/nodes/n1"):
+            show(page, place)
+            expect(page.locator("main .panel").first).to_be_visible()
+            expect(page.locator(".actions")).to_have_count(0)
+
+
+def test_many_jobs_cost_what_a_screen_of_them_does(
+    browser: Browser, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    """Of 20,000 the newest are there at once, few rows are drawn, and never are all asked for."""
+    with Cluster(tmp_path_factory.mktemp("many")) as many:
+        submit_many(many)
+        asked: list[str] = []
+        with looking(browser, link(many)) as page:
+            page.on("request", lambda request: asked.append(request.url))
+            show(page, "#/jobs")
+            table = page.get_by_role("table", name="Jobs")
+            expect(table).to_have_attribute("aria-rowcount", str(MANY + 1))
+            table.get_by_text(f"m{MANY - 1}", exact=True).wait_for()
+            for _ in range(5):
+                before = page.evaluate("document.querySelector('.long').scrollHeight")
+                page.evaluate("document.querySelector('.long').scrollTop = 1e9")
+                page.wait_for_function(
+                    "was => document.querySelector('.long').scrollHeight > was", arg=before
+                )
+                assert page.locator("tr").count() < ROWS_MAX
+            assert int(page.locator("tr[aria-rowindex]").last.get_attribute("aria-rowindex")) > 800
+            first_ms = page.evaluate("performance.getEntriesByType('paint')[0].startTime")
+        pages = [url for url in asked if "order=desc" in url]
+        limits = [int(re.findall(r"limit=(\d+)", url)[0]) for url in pages]
+        assert max(limits) <= 200
+        assert sum(limits) < MANY / 4
+        assert first_ms < 2_000  # some 100 ms on a quiet machine
+
+
+def submit_many(cluster: Cluster) -> None:
+    """Jobs that wait, since there is no relay, in batches."""
+    spec = {"command": "true", "cpu": 1, "memory": 64}
+    with closing(cluster.http()) as http_client:
+        for numbers in slices():
+            events = [
+                {
+                    "kind": "SubmitJob",
+                    "payload": {"ctx": {"ns_id": "batch", "job_id": f"m{n}"}, "spec": spec},
+                }
+                for n in numbers
+            ]
+            body = json.dumps({"id": f"many-{numbers[0]}", "events": events}).encode()
+            assert http_client.request("POST", "/ingest", body).status == 200
+
+
+def slices() -> Iterator[range]:
+    return (range(first, first + A_BATCH) for first in range(0, MANY, A_BATCH))
+
+
+def test_a_hub_that_comes_back_is_rejoined_with_nothing_missing(
+    browser: Browser, cluster: Cluster
+) -> None:
+    """A banner within 3 s; then the page goes on where it was, though its session has ended."""
+    client = cluster.client()
+    client.submit("true", key="before")
+    with looking(browser, link(cluster), network_may_fail=True) as page:
+        show(page, "#/events")
+        expect(page.get_by_text("before", exact=True)).to_be_visible()
+        assert cluster.hub is not None
+        cluster.hub.kill()
+        banner = page.get_by_text("The Hub does not answer.")
+        banner.wait_for(timeout=AWAY_MS)
+        cluster.start_hub()
+        for n in range(5):
+            client.submit("true", key=f"after-{n}")
+        expect(banner).to_have_count(0)
+        dialog = page.get_by_role("dialog", name="Log in again")
+        dialog.get_by_label("Code or token").fill(cluster.http().access.token)
+        dialog.get_by_role("button", name="Log in").click()
+        expect(page.get_by_text("after-4", exact=True)).to_be_visible()
+        told = page.locator(".list-note span").first.inner_text().replace(",", "")
+        count, first, last = map(int, re.findall(r"\d+", told))
+        assert (count, last) == (last - first + 1, client.figures()["cursor"])
+
+
+def test_without_a_stream_it_asks_now_and_then(browser: Browser, empty: Cluster) -> None:
+    """Some proxies let no stream through; then news come within seconds all the same."""
+    with looking(browser, link(empty).partition("#")[0], network_may_fail=True) as page:
+        page.route(re.compile("/pokes"), lambda route: route.abort())
+        page.goto(link(empty))
+        expect(page.get_by_text("Every 5 s")).to_be_visible()
+        empty.client().control(SPACE)
+        show(page, "#/namespaces")
+        expect(page.get_by_role("heading", name="late")).to_be_visible()
+
+
+SPACE = {
+    "type": "RegisterNamespace",
+    "ns_id": "late",
+    "spec": {"revision": 1, "handler_type": None, "schema": {"Said": []}},
+}
+
+
+def test_it_works_below_a_prefix(browser: Browser, busy: Cluster) -> None:
+    """As behind jupyter-server-proxy: every URL is relative, and streams pass."""
+    with prefixed(busy) as base, looking(browser, link(busy, base)) as page:
+        expect(page.get_by_role("heading", name="Overview")).to_be_visible()
+        expect(page.get_by_text("Live", exact=True)).to_be_visible()
+        for place in ("#/jobs", "#/nodes", "#/events", f"#/jobs/{jobs['running'].id}"):
+            show(page, place)
+        expect(page.locator(".log-text")).to_have_text("begun\n")
+
+
+@contextmanager
+def prefixed(cluster: Cluster) -> Iterator[str]:
+    """A proxy that has the Hub below /proxy/x, and nothing else."""
+
+    class Proxy(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+            assert self.path.startswith("/proxy/x/")
+            hub = http.client.HTTPConnection("127.0.0.1", cluster.port, timeout=60)
+            with closing(hub), suppress(OSError):
+                hub.request(
+                    self.command, self.path.removeprefix("/proxy/x"), body, dict(self.headers)
+                )
+                answer = hub.getresponse()
+                self.send_response(answer.status)
+                for name, value in answer.getheaders():
+                    if name.lower() not in {"connection", "transfer-encoding", "date", "server"}:
+                        self.send_header(name, value)
+                self.end_headers()
+                while piece := answer.read1():
+                    self.wfile.write(piece)
+
+        do_POST = do_GET  # noqa: N815 - so the base class calls it
+
+        def log_message(self, *_: Any) -> None:
+            """Say nothing."""
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Proxy)
+    server.daemon_threads = True
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    try:
+        yield f"http://127.0.0.1:{server.server_port}/proxy/x"
+    finally:
+        server.shutdown()
+        server.server_close()
