@@ -92,5 +92,5 @@ def looking(
 def show(page: Page, place: str) -> None:
     """Go to a page by its fragment, and wait until it is there."""
     page.evaluate("place => { location.hash = place }", place)
-    page.wait_for_function("place => location.hash === place", arg=place)
-    page.locator("main h1").first.wait_for()
+    page.locator(f'main[data-place="{place}"] h1').first.wait_for()
+    page.locator(".loading").wait_for(state="detached")

@@ -55,7 +55,7 @@ function App() {
     <a class="skip" href="#main" onClick=${skip}>Skip to content</a>
     <${Top} who=${who} now=${now} onHelp=${() => showHelp(true)} />
     <${Banner} />
-    <main id="main" tabindex="-1">
+    <main id="main" tabindex="-1" data-place=${location.hash}>
       ${Page ? html`<${Page} key=${now.page + (now.parts[0] || "")} parts=${now.parts} query=${now.query} />` : html`<${Nowhere} />`}
     </main>
     ${help && html`<${Help} onClose=${() => showHelp(false)} />`}

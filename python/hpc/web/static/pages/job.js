@@ -19,6 +19,7 @@ const EVENTS_KEPT = 2_000;
 export function Job({ parts: [id, tab = ""], query }) {
   const events = useEvents(id);
   const { data, error, reload } = useLoad((signal) => load(id, signal), [id], { every_ms: 10_000 });
+  const conflicts = useLoad((signal) => loadConflicts(id, signal), [id], { gap_ms: 10_000 });
   if (!data) return error ? html`<${Missing} id=${id} error=${error} />` : html`<${Loading} />`;
   const { job } = data;
   const tabs = [
@@ -40,22 +41,19 @@ export function Job({ parts: [id, tab = ""], query }) {
     <nav class="tabs" aria-label="Of this job">
       ${tabs.map(([name, title]) => html`<a key=${name} href=${jobHref(id, name)} aria-current=${name === tab ? "page" : null}>${title}${name === "events" && html` <span class="num muted">${events.list.length}${events.more ? "+" : ""}</span>`}</a>`)}
     </nav>
-    <${Tab} ...${data} events=${events} query=${query} />
+    <${Tab} ...${data} conflicts=${conflicts.data || []} events=${events} query=${query} />
   </div>`;
 }
 
 async function load(id, signal) {
   const { data: job } = await api.get(api.jobPath(id), {}, signal);
-  const [why, conflicts] = await Promise.all([
-    isSettled(job) ? null : api.get(api.jobPath(id, "/why"), {}, signal),
-    api.get("conflicts", { limit: 1_000 }, signal),
-  ]);
-  return {
-    job,
-    why: why?.data ?? null,
-    conflicts: conflicts.data.filter((one) => one.key === id),
-    isArray: job.tasks !== "0",
-  };
+  const why = isSettled(job) ? null : await api.get(api.jobPath(id, "/why"), {}, signal);
+  return { job, why: why?.data ?? null, isArray: job.tasks !== "0" };
+}
+
+async function loadConflicts(id, signal) {
+  const page = await api.get("conflicts", { limit: 1_000 }, signal);
+  return page.data.filter((one) => one.key === id);
 }
 
 // The job's events, oldest first, and then as they come. Of a long history the first and the newest.
