@@ -6,13 +6,18 @@ sampler does) and knows nothing of relays. Paths that cannot be read count as "n
 
 from __future__ import annotations
 
+import contextlib
 import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
 # A v1 hierarchy without a limit shows a number near 2^63; no machine has 2^60 bytes.
 _UNLIMITED_BYTES = 1 << 60
 
+
+_LISTENS = "0A"
+"""The state TCP_LISTEN in /proc/net/tcp."""
 
 _PIDS_MAX = 1 << 15
 """What the kernel has where nobody has said more."""
@@ -23,6 +28,36 @@ class Memory(NamedTuple):
 
     total_bytes: int
     used_bytes: int
+
+
+def listener(port: int, root: Path = Path("/")) -> str | None:
+    """Return who listens at a TCP port, as `pid 4121 (python3)`.
+
+    None where nobody does that this user may look into.
+    """
+    sockets = {f"socket:[{inode}]" for inode in _listening(port, root)}
+    for handle in (root / "proc").glob("[0-9]*/fd/*") if sockets else ():
+        with contextlib.suppress(OSError):  # it may end while it is looked at
+            if str(handle.readlink()) in sockets:
+                process = handle.parents[1]
+                return f"pid {process.name} ({(process / 'comm').read_text().strip()})"
+    return None
+
+
+def _listening(port: int, root: Path) -> Iterator[str]:
+    """Yield the inodes of the sockets that listen at a port."""
+    for table in ("tcp", "tcp6"):
+        for line in _words_of_lines(root / "proc" / "net" / table):
+            # slot, local address:port in hexadecimal digits, remote, state, ..., inode
+            if line[3] == _LISTENS and int(line[1].rpartition(":")[2], 16) == port:
+                yield line[9]
+
+
+def _words_of_lines(path: Path) -> list[list[str]]:
+    try:
+        return [line.split() for line in path.read_text().splitlines()[1:]]
+    except OSError:
+        return []
 
 
 def allowed_cpus() -> list[int]:

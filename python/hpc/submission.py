@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from hpc.errors import UsageError
 from hpc.limits import checked_bytes, checked_ulimits, parse_bytes, umask_text, warned
+from hpc.nearest import nearest
 from hpc.resources import check_amounts, check_ids, check_labels
 from hpc.units import MEMORY_MIB_MAX, parse_duration, parse_memory
 
@@ -89,11 +90,8 @@ def check_names(of: str, more: Mapping[str, Any], takes: Callable[..., Any]) -> 
     unknown = [name for name in more if name not in known]
     if not unknown:
         return
-    # Imported here: only a slip is worth its time.
-    from difflib import get_close_matches  # noqa: PLC0415
-
     name = unknown[0]
-    near = [_ELSEWHERE[name]] if name in _ELSEWHERE else get_close_matches(name, known, 1)
+    near = [_ELSEWHERE[name]] if name in _ELSEWHERE else nearest(name, known, 1)
     hint = f"; did you mean `{near[0]}`?" if near else "."
     raise TypeError(
         f"{of}() has no argument `{name}`{hint} It takes: command, {', '.join(sorted(known))}"

@@ -34,6 +34,7 @@ LEVELS: tuple[frozenset[str], ...] = (
             "_core",
             "errors",
             "memory_privacy",
+            "nearest",
             "placeholders",
             "ranges",
             "states",

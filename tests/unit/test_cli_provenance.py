@@ -188,7 +188,7 @@ def test_at_gives_its_cursor_to_all_that_the_command_asks(
     ("words", "message"),
     [
         (["at", "9"], "error: Missing argument 'COMMAND...'"),
-        (["at", "x", "job", "list"], "error: Invalid value for 'CURSOR'"),
+        (["at", "x", "job", "list"], "error: `CURSOR` must be a whole number"),
         (["at", "-1", "job", "list"], "error: "),
         (["at", "9", "job"], "got `job`\n\nhint: hpc at 9 job list"),
         (["at", "9", "job", "cancel", "7"], "got `job cancel`"),
@@ -196,7 +196,7 @@ def test_at_gives_its_cursor_to_all_that_the_command_asks(
         (["at", "9", "at", "3", "job", "list"], "got `at 3`"),
         (["at", "9", "pull", "g", "--follow"], "error: `--follow` waits for news"),
         (["at", "9", "pull", "g", "--wait", "5"], "error: `--wait` waits for news"),
-        (["at", "9", "pull", "g", "--nonsense"], "error: No such option"),
+        (["at", "9", "pull", "g", "--nonsense"], "error: `hpc pull` has no option"),
         (["diff", "3", "then"], "error: `TO` must be a cursor or `now`, got 'then'"),
         (["diff"], "error: Missing argument 'FROM'"),
     ],

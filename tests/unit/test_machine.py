@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
+import socket
 from pathlib import Path
 
 import pytest
 
-from hpc.machine import Memory, allowed_cpus, cpu_quota, memory
+from hpc.machine import Memory, allowed_cpus, cpu_quota, listener, memory
 
 MIB = 1 << 20
 MEMINFO = "MemTotal:       8192 kB\nMemFree:  10 kB\nMemAvailable:   6144 kB\n"
@@ -96,3 +98,13 @@ def test_this_machine_has_cores_and_memory() -> None:
     """The real files are read."""
     assert allowed_cpus()
     assert memory().total_bytes > memory().used_bytes > 0
+
+
+def test_who_listens_at_a_port_is_named() -> None:
+    """A port that is taken is freed by whoever knows by whom."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+        found = listener(port)
+    assert found is not None
+    assert found.startswith(f"pid {os.getpid()} (")
+    assert listener(port) is None

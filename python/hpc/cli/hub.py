@@ -9,6 +9,7 @@ import typer
 
 from hpc.access import home
 from hpc.cli import output
+from hpc.cli.options import JsonErrors
 from hpc.units import parse_duration, parse_memory
 
 if TYPE_CHECKING:
@@ -104,6 +105,7 @@ def hub(
     transport: Annotated[
         str, typer.Option("--transport", metavar="NAME", help="The plugin that serves.")
     ] = "http",
+    _as_json: JsonErrors = False,
     print_unit: Annotated[
         bool, typer.Option("--print-unit", help="Print a systemd unit of these flags, and end.")
     ] = False,

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-from hpc.cli import job_log, job_requests, job_why, output, reasons, selectors, wording
+from hpc.cli import advice, job_log, job_requests, job_why, output, reasons, selectors, wording
 from hpc.cli.options import HubUrl, Json, Selectors, client, noun
 from hpc.client import Client
 from hpc.client.ending import Over
@@ -104,24 +104,33 @@ def info(jobs: Selectors = None, as_json: Json = False, hub_url: HubUrl = None) 
     with client(hub_url) as hub:
         found = selectors.several(hub, jobs or ["last"])
         holds = [reasons.of_holds(hub, row) for row in found]
+        # Of one job: each is a request for the nodes.
+        lost = reasons.out_of_reach(hub, found[0]) if len(found) == 1 else []
     told = list(zip(found, holds, strict=True))
     if as_json:
         data = [_with_holds(row, said) for row, said in told]
+        if lost:
+            data[0]["notes"] = [f"it runs {text}" for text in lost]
         one = len(data) == 1
         output.put_json(
             "job.info" if one else "job.list", data[0] if one else data, cursor=hub.cursor
         )
         return
+    for text in lost:
+        output.say(f"note: it runs {text}")
     for number, (row, said) in enumerate(told):
         if number:
             output.put("")
-        output.put_fields(wording.fields(row, [each.text() for each in said]))
+        shown = wording.fields(row, [each.text() for each in said])
+        output.put_fields([*shown, ("hint", advice.of(row))])
 
 
 def _with_holds(row: Mapping[str, Any], holds: Sequence[reasons.Said]) -> dict[str, Any]:
     data = as_data(row)
     if holds:
         data["holds"] = [{"tasks": said.tasks, **said.as_data()} for said in holds]
+    if hint := advice.of(row):
+        data["hint"] = hint
     return data
 
 
@@ -203,8 +212,15 @@ def wait_for(
 
     with contextlib.nullcontext() if as_json else Progress(hub, job_ids):
         rows = _ended(hub, job_ids, timeout_s=timeout_s, tell=told, known=known, waiting=waiting)
+    # Of several jobs each says why it failed, and `hpc job info` what helps.
+    hint = advice.of_failure(rows[0]) if len(rows) == 1 else None
     if as_json:
-        output.put_json("job.wait", [as_data(row) for row in rows], cursor=hub.cursor)
+        data = [as_data(row) for row in rows]
+        if hint is not None:
+            data[0]["hint"] = hint
+        output.put_json("job.wait", data, cursor=hub.cursor)
+    else:
+        output.say_hint(hint)
     lacking = [row for row in rows if row["state"] != "succeeded"]
     unneeded = _unneeded(lacking)
     if lacking and len(unneeded) == len(lacking):

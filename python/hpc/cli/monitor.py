@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from hpc.access import home
-from hpc.cli.options import HubUrl, this_node
+from hpc.cli.options import HubUrl, JsonErrors, this_node
 from hpc.cli.relay import NodeId
 from hpc.units import parse_duration
 
@@ -23,6 +23,7 @@ def monitor(
     interval: Annotated[
         str, typer.Option("--interval", metavar="TIME", help="Between two samples.")
     ] = "5s",
+    _as_json: JsonErrors = False,
 ) -> int:
     """Be a monitor until a signal ends it; prints a line when its first sample is recorded."""
     from hpc.config import MonitorConfig  # noqa: PLC0415 - `hpc --help` does without

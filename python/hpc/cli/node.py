@@ -84,8 +84,7 @@ def info(
         said = None if row is None else reasons.of_drain(hub, row)
         lost = {} if row is None else reasons.of_losses(hub, [row])
     if row is None and not figures:
-        known = ", ".join(rows) or "none"
-        raise NotFound(f"Node `{node}` is not known; known: {known}", hint="hpc node list")
+        raise node_words.unknown(node, rows)
     if as_json:
         told = node_words.as_data(row, said, lost.get(node)) if row else {"node_id": node}
         output.put_json("node.info", {**told, "figures": figures}, cursor=hub.cursor)

@@ -10,7 +10,6 @@ import typer
 from hpc.cli import node_words, output
 from hpc.cli.options import HubUrl, Json, client
 from hpc.client import Client
-from hpc.errors import NotFound
 from hpc.units import parse_duration
 
 Nodes = Annotated[list[str], typer.Argument(metavar="NODE...", help="Their ids.")]
@@ -89,5 +88,4 @@ def _check_known(hub: Client, nodes: Sequence[str]) -> None:
     known = [row["node_id"] for row in hub.nodes()]
     for node in nodes:
         if node not in known:
-            text = ", ".join(known) or "none"
-            raise NotFound(f"Node `{node}` is not known; known: {text}", hint="hpc node list")
+            raise node_words.unknown(node, known)

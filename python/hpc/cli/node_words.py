@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from itertools import islice
 from typing import Any, Final
 
 from hpc import ranges
 from hpc.cli import output
 from hpc.cli.reasons import Said
+from hpc.errors import NotFound
+from hpc.nearest import did_you_mean
 
 MIB: Final = 1 << 20
 GONE_SHOWN_MS: Final = 86_400_000
 """A node that is gone for longer is listed only where all are asked for."""
+
+_KNOWN_MAX: Final = 20
 
 
 def state(row: Mapping[str, Any], lost: Said | None = None) -> str:
@@ -24,6 +29,15 @@ def state(row: Mapping[str, Any], lost: Said | None = None) -> str:
         *(word for word in ("drained", "draining") if row.get(word)),
     ]
     return ", ".join(words)
+
+
+def unknown(node: str, known: Collection[str]) -> NotFound:
+    """Return the error of a node that the Hub does not know, and which one may have been meant."""
+    shown = ", ".join(islice(known, _KNOWN_MAX)) + (", …" if len(known) > _KNOWN_MAX else "")
+    return NotFound(
+        f"Node `{node}` is not known\n  known: {shown or 'none'}",
+        hint=did_you_mean(node, known) or "hpc node list",
+    )
 
 
 def deadline(row: Mapping[str, Any]) -> str | None:

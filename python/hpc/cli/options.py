@@ -19,6 +19,9 @@ HubUrl = Annotated[
     typer.Option("--hub-url", metavar="URL", help="The Hub, instead of the one found here."),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
+JsonErrors = Annotated[bool, typer.Option("--json", help="Tell an error as one JSON object.")]
+"""Of commands that print no data of their own: the command tree looks at it, and nobody else."""
+
 Selectors = Annotated[
     list[str] | None,
     typer.Argument(
@@ -80,7 +83,11 @@ def noun(
             print(context.get_help())
 
     made = typer.Typer(
-        help=about, invoke_without_command=True, callback=alone, rich_markup_mode=None
+        help=about,
+        invoke_without_command=True,
+        callback=alone,
+        rich_markup_mode=None,
+        suggest_commands=False,
     )
     for each in [verb] if verb is not None and verb in verbs else verbs:
         made.command(each)(verbs[each])

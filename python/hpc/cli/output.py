@@ -27,6 +27,12 @@ def say(text: str) -> None:
         print(clean(text), file=sys.stderr, flush=True)
 
 
+def say_hint(hint: str | None) -> None:
+    """Print what to do next to stderr, behind what it is about; nothing where it is None."""
+    if hint is not None:
+        say(f"\nhint: {hint}")
+
+
 def put(text: str) -> None:
     """Print data to stdout."""
     with _bars[0] if _bars else nullcontext():

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
 from hpc import ranges
-from hpc.cli import output, wording
+from hpc.cli import advice, output, wording
 from hpc.client import Client
 from hpc.errors import NotFound
 
@@ -21,6 +21,7 @@ NODES_MAX: Final = 100
 _WAITS: Final = frozenset({"queued", "waiting", "held"})
 _SILENT: Final = "silent for its lease"
 """What the Hub gives as the reason of a loss that nobody asked for."""
+_OUT_OF_REACH: Final = "unreachable"
 _PAGES_MAX: Final = 10
 _SHOWN_MAX: Final = 5
 
@@ -101,6 +102,22 @@ def say_waiting(info: Mapping[str, Any], holds: Sequence[Said] = ()) -> None:
     """Say why a job has to wait, if it has to, and what was given as the reason of a hold."""
     if info.get("state") in _WAITS and info.get("why"):
         output.say(f"note: job {info['job_id']} is {wording.outcome(info)}{given(holds)}")
+        output.say_hint(advice.of_waiting(str(info["why"]), str(info["job_id"])))
+
+
+def out_of_reach(hub: Client, info: Mapping[str, Any]) -> list[str]:
+    """Return of a job that runs on which nodes the Hub does not hear of it, in words."""
+    attempts = info.get("attempts") or []
+    runs_on = {row["node_id"] for row in attempts if row["state"] == "running"}
+    if not runs_on or info["state"] != "running":
+        return []
+    return [
+        f"on {row['node_id']}, which is unreachable since {output.when(row.get('gone_at'))}: it "
+        f"goes on there, or runs elsewhere once that is given up (now: hpc node lost "
+        f"{row['node_id']})"
+        for row in hub.nodes()
+        if row["node_id"] in runs_on and row["state"] == "unreachable"
+    ]
 
 
 class Waiting:
@@ -113,6 +130,10 @@ class Waiting:
     def __call__(self, info: Mapping[str, Any]) -> None:
         """Look at a job; of its reason only the first sentence is said."""
         job_id, why = str(info["job_id"]), str(info.get("why") or "").partition(". ")[0]
+        if info["state"] == "running" and self._said.get(job_id) != _OUT_OF_REACH:
+            for text in out_of_reach(self._hub, info):
+                self._said[job_id] = _OUT_OF_REACH
+                output.say(f"note: job {job_id} is running {text}")
         # A number in it that falls is progress, and no other reason.
         reason = re.sub(r"\d+", "", why)
         if info["state"] not in _WAITS or self._said.get(job_id) == reason:

@@ -7,7 +7,7 @@ from typing import Annotated, cast
 import typer
 
 from hpc.access import home
-from hpc.cli.options import HubUrl, this_node
+from hpc.cli.options import HubUrl, JsonErrors, this_node
 from hpc.limits import parse_bytes
 from hpc.units import parse_duration, parse_memory
 
@@ -121,6 +121,7 @@ def relay(
     port: Annotated[
         int | None, typer.Option("--port", help="Serve POST /poke there, on loopback.")
     ] = None,
+    _as_json: JsonErrors = False,
     print_unit: Annotated[
         bool, typer.Option("--print-unit", help="Print a systemd unit of these flags, and end.")
     ] = False,

@@ -12,7 +12,7 @@ from typing import Annotated, Any, Final
 import typer
 
 from hpc import submission
-from hpc.cli import interrupts, output, placement, selectors, wording
+from hpc.cli import advice, interrupts, output, placement, selectors, wording
 from hpc.cli.behind import BehindCommand
 from hpc.cli.exits import READER_GONE
 from hpc.cli.follow import LAST_OUTPUT_S, Followers
@@ -147,6 +147,7 @@ def run(
         else:
             if info["state"] != "succeeded":
                 output.say(f"job {job_id} {wording.outcome(info)}")
+                output.say_hint(advice.of_failure(info))
             return wording.exit_code(info)
         if info is None:
             return _cancelled(hub, job_id, followers, code)

@@ -22,6 +22,7 @@ from hpc.access import home, write_private
 from hpc.cli import output
 from hpc.client import Client
 from hpc.errors import NotFound, UsageError
+from hpc.nearest import did_you_mean
 from hpc.states import STATES
 
 _LAST_FILE: Final = "last-job.json"
@@ -32,6 +33,8 @@ _RANGE: Final = r"(\d+)-(\d+)"
 _ID: Final = r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}"
 _ASKED_BY_ID_MAX: Final = 20_000
 _SHOWN_MAX: Final = 5
+_NEWEST: Final = 1000
+"""Of so many jobs a slip may have meant one."""
 
 
 def remember(job_id: str) -> None:
@@ -134,8 +137,16 @@ def _found(client: Client, selector: str) -> list[dict[str, Any]]:
     else:
         found = _by_id_name_or_prefix(client, selector)
     if not found:
-        raise NotFound(f"No job matches `{selector}`", hint="hpc job list")
+        raise NotFound(f"No job matches `{selector}`", hint=_near(client, selector))
     return found
+
+
+def _near(client: Client, selector: str) -> str:
+    """Return which jobs may have been meant, of those that were submitted last."""
+    word = selector.removeprefix(_NAME)
+    newest = list(islice(client.jobs(order="desc", limit=_NEWEST), _NEWEST))
+    known = [str(info[field]) for info in newest for field in ("name", "job_id") if info.get(field)]
+    return did_you_mean(word, known) or "hpc job list"
 
 
 def _by_id_name_or_prefix(client: Client, selector: str) -> list[dict[str, Any]]:

@@ -16,9 +16,10 @@ from __future__ import annotations
 
 import importlib
 import os
+import re
 import sys
 from collections.abc import Sequence
-from typing import Annotated, Final
+from typing import Annotated, Any, Final
 
 import typer
 
@@ -26,6 +27,7 @@ from hpc._core import __version__
 from hpc.cli import output
 from hpc.cli.exits import INTERRUPTED, READER_GONE, RUN_FAILED
 from hpc.errors import HpcError, UsageError
+from hpc.nearest import did_you_mean
 
 NOUNS: Final = (
     "up",
@@ -62,6 +64,10 @@ NOUNS: Final = (
 TRACEBACK: Final = "HPC_TRACEBACK"
 """The environment variable with which a mistake of ours is shown with where it was made."""
 
+_NO_NUMBER: Final = re.compile(r"('.*') is not a valid int(?:eger)?(?: range)?\.", re.DOTALL)
+_NOT_IN: Final = re.compile(r"(\S+) is not in the range (.*)\.")
+"""Sentences of the parser's that say less than ours."""
+
 SERVERS: Final = frozenset({"up", "hub", "relay", "monitor"})
 
 
@@ -78,6 +84,7 @@ def tree(noun: str | None = None, verb: str | None = None) -> typer.Typer:
         add_completion=False,
         rich_markup_mode=None,
         pretty_exceptions_enable=False,
+        suggest_commands=False,  # `_usage` does
         invoke_without_command=True,
     )
     app.callback()(_root)
@@ -139,10 +146,32 @@ def _root(
 
 
 def _usage(error: typer.TyperException) -> UsageError:
+    """Return what is said of words that do not parse, and which were meant, maybe."""
     message = error.format_message().rstrip(".")
     context = getattr(error, "ctx", None)
     path = context.command_path if context is not None else "hpc"
-    return UsageError(message, hint=f"{path} --help")
+    parameter = getattr(error, "param", None)
+    field = parameter.name if parameter is not None else None
+    near = None
+    if (option := getattr(error, "option_name", None)) is not None and context is not None:
+        message = f"`{path}` has no option `{option}`"
+        flags = [flag for each in context.command.params for flag in each.opts]
+        near = did_you_mean(option, [flag for flag in flags if flag.startswith("--")])
+    elif match := re.fullmatch(r"No such command '(.*)'", message, re.DOTALL):
+        message = f"`{path}` has no command `{match[1]}`"
+        commands = getattr(getattr(context, "command", None), "commands", ())
+        near = did_you_mean(match[1], commands, f"{path} ")
+    elif parameter is not None and (match := _NO_NUMBER.fullmatch(error.message)):
+        message = f"`{_shown(parameter)}` must be a whole number, got {match[1]}"
+    elif parameter is not None and (match := _NOT_IN.fullmatch(error.message)):
+        message = f"`{_shown(parameter)}` must be in the range {match[2]}, got {match[1]}"
+    return UsageError(message, field=field, hint=near or f"{path} --help")
+
+
+def _shown(parameter: Any) -> str:  # noqa: ANN401 - the parser's own
+    """Return a flag, or an argument by what the help calls it."""
+    flag = str(parameter.opts[0])
+    return flag if flag.startswith("-") else str(parameter.metavar or flag)
 
 
 def run() -> None:

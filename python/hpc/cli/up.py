@@ -10,6 +10,7 @@ import typer
 
 from hpc.access import Access, home, read_written
 from hpc.cli import output
+from hpc.cli.options import JsonErrors
 from hpc.cli.relay import Cpus, Label, Memory, NodeId
 from hpc.client import Client
 from hpc.errors import HpcError
@@ -54,6 +55,7 @@ def up(
     interval: Annotated[
         str | None, typer.Option("--interval", metavar="TIME", help="Between two samples.")
     ] = None,
+    as_json: JsonErrors = False,
 ) -> int:
     """Be a Hub, a relay and a monitor on this machine until Ctrl-C.
 
@@ -65,10 +67,12 @@ def up(
     place = {"--node-id": node_id}
     offers = {"--cpus": cpus, "--memory": memory, "--gpus": gpus, "--grace": grace}
     lists = {"--ns": ns, "--resource": resource, "--label": label}
+    errors = ["--json"] if as_json else []
+    of_hub = {"--port": port, "--lease": lease, "--data": data}
     plans = [
-        Plan("hub", ["hub", *_flags({"--port": port, "--lease": lease, "--data": data})]),
-        Plan("relay", ["relay", *_flags(place | offers), *_repeated(lists)]),
-        Plan("monitor", ["monitor", *_flags(place | {"--interval": interval})]),
+        Plan("hub", ["hub", *errors, *_flags(of_hub)]),
+        Plan("relay", ["relay", *errors, *_flags(place | offers), *_repeated(lists)]),
+        Plan("monitor", ["monitor", *errors, *_flags(place | {"--interval": interval})]),
     ]
     try:
         with Up(home()) as running:

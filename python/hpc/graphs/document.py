@@ -23,6 +23,7 @@ from typing import Any, Final
 from hpc import arrays, submission
 from hpc.errors import UsageError
 from hpc.graphs.plan import AFTER, Plan
+from hpc.nearest import did_you_mean
 from hpc.placeholders import signs_of
 
 _TEXT: Final = ((str,), "a String")
@@ -230,11 +231,7 @@ def _not_so(where: str, field: str, expected: str, got: object) -> UsageError:
 
 
 def _unknown(where: str, field: str, known: frozenset[str]) -> UsageError:
-    # Imported here: only a slip is worth its time.
-    from difflib import get_close_matches  # noqa: PLC0415
-
-    near = get_close_matches(field, known, 1)
-    hint = f"did you mean `{near[0]}`?" if near else f"fields: {', '.join(sorted(known))}"
+    hint = did_you_mean(field, known) or f"fields: {', '.join(sorted(known))}"
     return UsageError(f"{where} has a field that nobody knows: `{field}`", field=field, hint=hint)
 
 

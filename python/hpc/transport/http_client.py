@@ -26,6 +26,9 @@ JSON: Final = "application/json"
 HUB_HEADER: Final = "hpc-hub"
 """Every answer of a Hub carries it."""
 
+PROTOCOL: Final = "1"
+"""The version that is spoken here."""
+
 CONNECT_S_MAX: Final = 10.0
 _UNAUTHORIZED: Final = 401
 
@@ -259,7 +262,7 @@ class HttpClient:
         return True
 
     def _headers(self) -> dict[str, str]:
-        headers = {"Accept": JSON, "Hpc-Protocol": "1"}
+        headers = {"Accept": JSON, "Hpc-Protocol": PROTOCOL}
         if token := self.access.token:
             headers["Authorization"] = f"Bearer {token}"
         return headers

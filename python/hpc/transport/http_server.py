@@ -8,6 +8,7 @@ ready, instead of being refused and coming again later.
 from __future__ import annotations
 
 import asyncio
+import errno
 import ipaddress
 import os
 import socket
@@ -16,6 +17,7 @@ from collections.abc import Callable
 from typing import Final
 
 from hpc.errors import UsageError
+from hpc.machine import listener
 from hpc.ports import HubPorts
 
 BACKLOG: Final = 2048
@@ -64,8 +66,11 @@ def _bound(host: str, port: int) -> socket.socket:
         sock.bind(address)
     except OSError as error:
         sock.close()
+        why = f"cannot be bound: {os.strerror(error.errno or 0)}"
+        if error.errno == errno.EADDRINUSE and (who := listener(port)) is not None:
+            why = f"is in use by {who}"
         raise UsageError(
-            f"Address {address[0]} port {port} cannot be bound: {os.strerror(error.errno or 0)}",
+            f"Port {port} of {address[0]} {why}",
             code="address",
             field="port",
             hint="`hpc hub --port 0` picks a free port",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from hpc._core import __version__
 from hpc.problems import problem
 from hpc.protocols import Answer
 
@@ -79,8 +80,8 @@ def wrong_protocol(got: str, served: int) -> Answer:
         426,
         "protocol_version",
         "Another protocol version",
-        f"header `Hpc-Protocol` must be {served}, got {got!r}",
-        "use a client of this Hub's version",
+        f"the client speaks protocol {got[:20]!r}, and the Hub, hpc {__version__}, {served}",
+        f"install what the Hub has: pip install 'hpc-lattice=={__version__}'",
         served=served,
     )
 

@@ -9,6 +9,8 @@ from hpc.errors import Conflict, HpcError, NoHub, NotAllowed, NotFound, Refused
 
 REFUSALS_BEGIN: Final = 400
 _ERRORS_SHOWN: Final = 5
+_GENERAL: Final = "nothing was recorded"
+"""Begins the hint of a refusal of which the Hub cannot say more."""
 
 _CLASSES: Final[dict[int, type[HpcError]]] = {
     401: NotAllowed,
@@ -44,6 +46,9 @@ def error_of(status: int, body: bytes, retry_after: str = "") -> HpcError:
     field = problem.get("field") or (errors[0].get("field") if errors else None)
     message = _sentence(status, problem, errors)
     hint = hint or (errors[0].get("hint") if errors else None)
+    lacking = [f"`{error.get('field')}`" for error in errors if error.get("got") == "nothing"]
+    if lacking and hint is not None and hint.startswith(_GENERAL):
+        hint = f"{_GENERAL}: add {' and '.join(lacking)} and send it again"
     kind = _CLASSES.get(status, NoHub if status >= _AWAY else Refused)
     if kind is Refused:
         floor = problem.get("floor")
@@ -62,6 +67,8 @@ def _sentence(status: int, problem: dict[str, Any], errors: list[dict[str, Any]]
     detail = problem.get("detail") or problem.get("title") or f"the Hub answered {status}"
     text = str(detail).rstrip(".")
     text = text[:1].upper() + text[1:]
+    if isinstance(known := problem.get("known"), list) and not errors:
+        return f"{text}\n  known: {', '.join(map(str, known))}" if known else text
     if not errors:
         return text
     lines = [field_sentence(error) for error in errors[:_ERRORS_SHOWN]]

@@ -1,0 +1,76 @@
+"""Advice: what to type next for a job that waits for what may not come, or that has failed.
+
+It goes by what the Hub has told of the job, asks for nothing more, and is silent where it could
+only guess.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any, Final
+
+from hpc.nearest import did_you_mean
+
+_MIB_OF_A_G: Final = 1024
+_LINES: Final = 10
+
+
+def of(info: Mapping[str, Any]) -> str | None:
+    """Return what helps a job, as the Hub tells it; None where nothing has to."""
+    why = info.get("why")
+    return of_waiting(str(why), str(info["job_id"])) if why else of_failure(info)
+
+
+def of_waiting(why: str, job_id: str) -> str | None:
+    """Return what helps a job that waits for this reason; None where time does."""
+    if match := re.match(r"no relay follows `(\S+)`$", why):
+        return f"start one: hpc relay --ns {match[1]}"
+    if match := re.match(r"needs \d+ cpus?, the largest relay has ([1-9]\d*)$", why):
+        return f"it waits until a relay that fits joins; --cpu {match[1]} would fit now"
+    if re.match(r"needs .*, the largest relay", why):
+        return f"it waits until a relay that fits joins; node by node: hpc job why {job_id}"
+    return None
+
+
+def of_failure(info: Mapping[str, Any]) -> str | None:
+    """Return what helps a job that has failed; None where its output alone can say."""
+    causes = [row.get("cause") for row in info.get("settled") or [] if row["state"] == "failed"]
+    advise = _BY_CAUSE.get(causes[0] or "") if causes else None
+    return advise(info, info.get("spec") or {}) if advise else None
+
+
+def _more_memory(info: Mapping[str, Any], spec: Mapping[str, Any]) -> str | None:
+    limit_mib = (info.get("resources") or {}).get("memory_mib", spec.get("memory"))
+    if not isinstance(limit_mib, int):
+        return None
+    twice = 2 * limit_mib
+    whole, rest = divmod(twice, _MIB_OF_A_G)
+    amount = f"{whole}G" if not rest else f"{twice}M"
+    return f"run it again with more: hpc job retry {info['job_id']} --memory {amount}"
+
+
+def _last_lines(info: Mapping[str, Any], _: Mapping[str, Any]) -> str:
+    job_id = info["job_id"]
+    return f"what it wrote last: hpc job log --lines {_LINES} {job_id}"
+
+
+def _meant(_: Mapping[str, Any], spec: Mapping[str, Any]) -> str | None:
+    command = str(spec.get("command", ""))
+    path = str((spec.get("env") or {}).get("PATH", ""))
+    if "/" in command or not path:
+        return None
+    return did_you_mean(command, _programs(path)) or f"its PATH is {path}"
+
+
+def _programs(path: str) -> Iterator[str]:
+    """Yield the names of what this machine has in these folders; the relay's are often the same."""
+    for folder in path.split(":"):
+        try:
+            yield from os.listdir(folder)  # noqa: PTH208 - thousands, of which the names are enough
+        except OSError:
+            continue
+
+
+_BY_CAUSE: Final = {"oom": _more_memory, "time limit": _last_lines, "not found": _meant}

@@ -1,0 +1,98 @@
+"""What a user is told to type next."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from canned_hub import CannedHub, answer, ended, job, knows
+
+from hpc.cli import advice
+from hpc.cli.tree import main
+
+
+@pytest.mark.parametrize(
+    ("why", "hint"),
+    [
+        ("no relay follows `batch`", "start one: hpc relay --ns batch"),
+        (
+            "needs 64 cpus, the largest relay has 16",
+            "it waits until a relay that fits joins; --cpu 16 would fit now",
+        ),
+        (
+            "needs 64 GiB, the largest relay has 16 GiB",
+            "it waits until a relay that fits joins; node by node: hpc job why 7",
+        ),
+        (
+            "needs 1 cpu, the largest relay has 0",
+            "it waits until a relay that fits joins; node by node: hpc job why 7",
+        ),
+        ("all that fits is taken", None),
+    ],
+)
+def test_who_waits_in_vain_is_told_what_would_help(why: str, hint: str | None) -> None:
+    """And who only has to wait is told nothing."""
+    assert advice.of(job(state="queued", why=why)) == hint
+
+
+@pytest.mark.parametrize(
+    ("memory_mib", "amount"), [(64, "128M"), (512, "1G"), (1500, "3000M"), (4096, "8G")]
+)
+def test_what_ran_out_of_memory_is_tried_with_twice_as_much(memory_mib: int, amount: str) -> None:
+    """As the command line reads it, of what it had last."""
+    info = ended(cause="oom") | {"resources": {"memory_mib": memory_mib}}
+    assert advice.of(info) == f"run it again with more: hpc job retry 7 --memory {amount}"
+
+
+def test_a_command_that_is_not_there_may_be_another(tmp_path: Path) -> None:
+    """Of the folders of its own PATH; one that was named by its path is not looked for."""
+    (tmp_path / "python").touch()
+    spec: dict[str, Any] = {"command": "pyhton", "env": {"PATH": f"/nowhere:{tmp_path}"}}
+    info = ended(cause="not found") | {"spec": spec}
+    assert advice.of(info) == "did you mean `python`?"
+    spec["command"] = "zzz"
+    assert advice.of(info) == f"its PATH is /nowhere:{tmp_path}"
+    spec["command"] = "./pyhton"
+    assert advice.of(info) is None
+
+
+def test_a_job_that_succeeded_needs_no_advice() -> None:
+    """Nor one that failed by itself."""
+    assert advice.of(job()) is None
+    assert advice.of(ended(exit_code=1, cause="exit")) is None
+
+
+def test_a_job_on_a_node_that_is_silent_is_told_so_where_it_is_waited_for(
+    hub: CannedHub, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Once, and not as an error: it may go on there."""
+    running = job(state="running")
+    running["attempts"] = [{"tasks": "0", "attempt": 1, "node_id": "n2", "state": "running"}]
+    knows(hub, running)
+    away = {"node_id": "n2", "state": "unreachable", "gone_at": 1_700_000_000_000}
+    up = {"node_id": "n1", "state": "up"}
+    hub.routes["GET", "/nodes"] = answer({"cursor": 4, "data": [up, away], "next": None})
+    looks = [answer({"cursor": 4, "data": running})] * 3
+    hub.routes["GET", "/jobs/7"] = [*looks, answer({"cursor": 5, "data": job()})]
+
+    assert main(["job", "wait", "7"]) == 0
+
+    said = capsys.readouterr().err
+    assert said.count("note: job 7 is running on n2, which is unreachable since 2023-11-14T") == 1
+    assert "n1" not in said
+
+
+def test_a_slip_in_a_name_is_asked_after(
+    hub: CannedHub, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Of the jobs that were submitted last, by id and by name."""
+    rows = [job("fit-2024", name="training"), job("8")]
+    page = answer({"cursor": 4, "data": rows, "next": None})
+    nothing = answer({"cursor": 4, "data": [], "next": None})
+    hub.routes["GET", "/jobs"] = lambda request: nothing if "name" in request.query else page
+
+    slips = {"trainign": "training", "name:trainig": "training", "fit204": "fit-2024"}
+    for word, near in slips.items():
+        assert main(["job", "info", word]) == 4
+        assert f"hint: did you mean `{near}`?" in capsys.readouterr().err
