@@ -30,7 +30,7 @@ rm -f "$said"
 hpc="$PWD/.venv/bin/hpc"
 text="${HPC_DEMO_TEXT-hello from hpc}"
 state="$(mktemp -d "${TMPDIR:-/tmp}/hpc-demo.XXXXXX")"
-export HPC_HOME="$state"
+export HPC_HOME="$state" HPC_CONFIG=/dev/null
 unset HPC_HUB_URL HPC_TOKEN
 pids=()
 SECONDS=0

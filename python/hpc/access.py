@@ -2,8 +2,8 @@
 
 Whoever holds the token runs commands as the relays' user, so the file is readable by its owner
 only, and one that others can read is refused. `HPC_HUB_URL`, `HPC_TOKEN` and `HPC_TLS_SHA256`
-override it. This is one of the two places that read the environment (the other is the command
-line); it imports nothing that costs time at the start of a command.
+override it. This and the settings are the places that read the environment, beside the command
+line; it imports nothing that costs time at the start of a command.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Final, NamedTuple
 from urllib.parse import urlsplit
 
+from hpc import settings
 from hpc.errors import HpcError, NoHub, NotAllowed, UsageError
 
 ACCESS_FILE: Final = "access.json"
@@ -40,24 +41,31 @@ class Access(NamedTuple):
 
 def home() -> Path:
     """Return the absolute `$HPC_HOME`, by default `hpc` in the XDG state folder; may not exist."""
-    if named := os.environ.get("HPC_HOME"):
+    if named := os.environ.get("HPC_HOME") or settings.text("home"):
         return Path(named).expanduser().absolute()
     state = os.environ.get("XDG_STATE_HOME")
     return (Path(state) if state else Path.home() / ".local" / "state").absolute() / "hpc"
 
 
+_own_home: Final = home
+
+
 def read_access(home: Path, *, url: str | None = None) -> Access:
     """Return where the Hub is: `url` (from a flag), else the environment, else the access file.
 
-    The file's token and pin are used for another URL only where no token is in the environment: a
-    user's Hub may be reached by several names.
+    Of the user's own state folder the settings say it before the access file does; an `HPC_HUB_URL`
+    that is empty leaves it to the access file. That file's token and pin are used for another URL
+    only where no token is in the environment: a user's Hub may be reached by several names.
 
     Raises:
         NoHub: Nothing says where a Hub is, or what says so cannot be read now.
         NotAllowed: Others than the owner can read the file.
         UsageError: The file or the URL cannot be read.
     """
-    url = url or os.environ.get("HPC_HUB_URL") or None
+    named = os.environ.get("HPC_HUB_URL")
+    if not url and named is None and home == _own_home():
+        named = settings.text("hub_url")
+    url = url or named or None
     token = os.environ.get("HPC_TOKEN") or None
     pin = check_pin(os.environ.get("HPC_TLS_SHA256") or None)
     if url is not None and token is not None:
@@ -90,21 +98,23 @@ def pinned(url: str, token: str, pin: str | None) -> Access:
     return Access(url, token, pin if url.startswith("https:") else None)
 
 
-def read_written(home: Path) -> Access:
-    """Return what the access file says, whatever the environment says.
+def written(home: Path) -> Access | None:
+    """Return what the access file says, whatever the environment says; None where it says nothing.
 
     Raises:
-        HpcError: As `read_access` does.
-        OSError: There is none, or it cannot be read.
+        HpcError: It can be read by others, or is no access file.
     """
-    return _read_file(home / ACCESS_FILE)
+    try:
+        return _read_file(home / ACCESS_FILE)
+    except OSError:
+        return None
 
 
 def is_written(home: Path, access: Access) -> bool:
     """Return whether the access file says just this, whatever the environment says."""
     try:
-        return read_written(home) == access
-    except (OSError, HpcError):
+        return written(home) == access
+    except HpcError:
         return False
 
 

@@ -14,7 +14,7 @@ import psutil
 import pytest
 from commands import HEEDING
 
-from hpc.access import read_written
+from hpc.access import written
 from hpc.client import Client
 from hpc.launch.up import PartEnded, Plan, Up
 from hpc.testing.processes import until
@@ -162,7 +162,8 @@ def test_it_says_where_it_is_and_not_where_the_environment_is(
     monkeypatch.setenv("HPC_TOKEN", "another Hub's")
     with running(tmp_path) as one:
         url = one.up()
-        assert url == read_written(tmp_path).url
+        access = written(tmp_path)
+        assert access is not None and access.url == url
         assert one.dashboard.startswith(f"dashboard: {url}/ui/#code=")
         one.process.send_signal(signal.SIGINT)
         assert "warning: HPC_HUB_URL is http://127.0.0.1:1, which commands" in one.said()

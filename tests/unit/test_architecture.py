@@ -52,6 +52,7 @@ LEVELS: tuple[frozenset[str], ...] = (
             "machine",
             "networks",
             "resources",
+            "settings",
             "terminal",
             "timeline",
             "units",

@@ -43,7 +43,7 @@ HUB = ["hub", "--lease", "10s", "--data", "below/here"]
 
 @pytest.fixture
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    for name in ("HPC_TOKEN", "HPC_HUB_URL"):
+    for name in ("HPC_TOKEN", "HPC_HUB_URL", "HPC_CONFIG"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("HPC_HOME", str(tmp_path / "home"))
     monkeypatch.chdir(tmp_path)

@@ -42,7 +42,7 @@ def at(
     ],
 ) -> int:
     """Run a command that reads as of a cursor: pull, job, node, explain or conflicts."""
-    from hpc.cli.tree import tree  # noqa: PLC0415 - the tree has loaded this module
+    from hpc.cli.tree import built  # noqa: PLC0415 - the tree has loaded this module
 
     known = [read for read in READS if command[: len(read.split())] == read.split()]
     if not known:
@@ -52,8 +52,12 @@ def at(
             field="command",
             hint=f"hpc at {cursor} job list",
         )
-    noun, verb = (*command[:2], None)[:2]
-    other = typer.main.get_command(tree(noun, verb))
+    other, defaults = built(command)
     with at_cursor(cursor):
-        result = other.main(args=command, prog_name="hpc", standalone_mode=False)
+        result = other.main(
+            args=command,
+            prog_name="hpc",
+            standalone_mode=False,
+            default_map=defaults.of_parser,
+        )
     return result if isinstance(result, int) else 0

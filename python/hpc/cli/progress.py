@@ -19,7 +19,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from types import TracebackType
 from typing import Any, Final
 
-from hpc import ranges
+from hpc import ranges, settings
 from hpc.cli import output
 from hpc.client import Client
 from hpc.errors import HpcError
@@ -198,6 +198,7 @@ class Progress:
     """
 
     def __init__(self, hub: Client, job_ids: Sequence[str]) -> None:
+        self._is_shown = settings.read().get("progress", True)
         self._hub = hub.again()
         self._job_ids = job_ids[:JOBS_MAX]
         self._bar = Bar() if sys.stderr.isatty() else None
@@ -208,8 +209,9 @@ class Progress:
         self._thread = threading.Thread(target=self._run, daemon=True)
 
     def __enter__(self) -> Progress:
-        output.hide(self._bar)
-        self._thread.start()
+        if self._is_shown:
+            output.hide(self._bar)
+            self._thread.start()
         return self
 
     def __exit__(

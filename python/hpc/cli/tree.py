@@ -19,12 +19,15 @@ import os
 import re
 import sys
 from collections.abc import Sequence
-from typing import Annotated, Any, Final
+from typing import Annotated, Any, Final, cast
 
 import typer
+from typer.core import TyperGroup
 
 from hpc._core import __version__
 from hpc.cli import output
+from hpc.cli.defaults import Defaults
+from hpc.cli.defaults import of as defaults_of
 from hpc.cli.exits import INTERRUPTED, READER_GONE, RUN_FAILED
 from hpc.errors import HpcError, UsageError
 from hpc.nearest import did_you_mean
@@ -52,6 +55,7 @@ NOUNS: Final = (
     "at",
     "log",
     "token",
+    "config",
     "hub",
     "relay",
     "monitor",
@@ -93,19 +97,41 @@ def tree(noun: str | None = None, verb: str | None = None) -> typer.Typer:
     return app
 
 
+def built(words: Sequence[str]) -> tuple[TyperGroup, Defaults]:
+    """Return the command tree as far as words need it, and what the user's settings say of them.
+
+    Raises:
+        UsageError: The settings make no sense.
+    """
+    noun, verb = (*words[:2], None, None)[:2]
+    command = cast("TyperGroup", typer.main.get_command(tree(noun, verb)))
+    return command, defaults_of(command, noun, verb, NOUNS)
+
+
 def main(words: Sequence[str]) -> int:
     """Run a command line without the program's name; returns the exit code."""
     words = list(words)
-    noun, verb = (*words[:2], None, None)[:2]
+    noun = words[0] if words else None
+    defaults = Defaults({}, {})
     own_words = words[: words.index("--")] if "--" in words else words
     as_json = "--json" in own_words
     try:
-        command = typer.main.get_command(tree(noun, verb))
-        result = command.main(args=words, prog_name="hpc", standalone_mode=False)
+        command, defaults = built(words)
+        as_json = as_json or defaults.is_json
+        result = command.main(
+            args=words,
+            prog_name="hpc",
+            standalone_mode=False,
+            default_map=defaults.of_parser,
+        )
     except HpcError as error:
+        if isinstance(error, UsageError):
+            defaults.explain(error, own_words)
         code = output.fail(error, as_json=as_json)
     except typer.TyperException as error:
-        code = output.fail(_usage(error), as_json=as_json)
+        usage = _usage(error)
+        defaults.explain(usage, own_words)
+        code = output.fail(usage, as_json=as_json)
     except (KeyboardInterrupt, typer.Abort):
         return INTERRUPTED
     except BrokenPipeError:

@@ -23,7 +23,7 @@ PRINT_UNIT: Final = "--print-unit"
 PATHS: Final = frozenset({"DIR", "FILE", "PATH"})
 """Metavars of flags whose value is a path: a unit has another working directory."""
 
-FROM_HERE: Final = ("HPC_HUB_URL",)
+FROM_HERE: Final = ("HPC_HUB_URL", "HPC_CONFIG")
 """Variables that a unit takes along from where it is printed."""
 
 PLAIN: Final = re.compile(r"[A-Za-z0-9_./:=,@%$+-]+")

@@ -8,7 +8,8 @@ from typing import Annotated
 
 import typer
 
-from hpc.access import Access, home, read_written
+from hpc import settings
+from hpc.access import home, read_access, written
 from hpc.cli import output
 from hpc.cli.options import JsonErrors
 from hpc.cli.relay import Cpus, Label, Memory, NodeId
@@ -77,7 +78,7 @@ def up(
     try:
         with Up(home()) as running:
             if all(running.start(plan) for plan in plans):
-                _say_how(read_written(home()))
+                _say_how()
                 running.wait()
             output.say("ending; what runs has its grace, a second Ctrl-C ends it at once")
     except PartEnded as error:
@@ -87,7 +88,11 @@ def up(
     return 0
 
 
-def _say_how(access: Access) -> None:
+def _say_how() -> None:
+    folder = home()
+    access = written(folder)
+    if access is None:
+        raise HpcError("the access file that the Hub has written is gone", hint="hpc doctor")
     url = access.url
     output.put(f"up at {url}; try: hpc run -- hostname. Ctrl-C ends it")
     try:
@@ -95,8 +100,9 @@ def _say_how(access: Access) -> None:
             output.put(f"dashboard: {hub.dashboard_url()}")
     except HpcError as error:  # all is up without it
         output.say(f"note: {error.message}; the dashboard: hpc open")
-    if (other := os.environ.get("HPC_HUB_URL")) and other != url:
-        output.say(f"warning: HPC_HUB_URL is {other}, which commands of this shell ask; unset it")
+    if (other := read_access(folder).url) != url:
+        who = "HPC_HUB_URL" if os.environ.get("HPC_HUB_URL") else f"`hub_url` of {settings.path()}"
+        output.say(f"warning: {who} is {other}, which commands ask instead: take it away")
 
 
 def _flags(flags: Mapping[str, str | int | None]) -> list[str]:

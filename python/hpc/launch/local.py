@@ -25,6 +25,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Final
 
+from hpc import settings
 from hpc.client import Client
 from hpc.errors import HpcError, UsageError
 from hpc.executor import Executor, end_all
@@ -82,9 +83,11 @@ class LocalCluster:
         parts = [["hub", "hub", "--port", "0", "--lease", f"{lease:g}"], ["relay", *relay]]
         if monitor:
             parts.append(["monitor", "monitor", "--node-id", "local"])
-        settings = json.dumps({"parts": parts, "python": sys.executable})
+        plan = json.dumps({"parts": parts, "python": sys.executable})
         guard = subprocess.Popen(
-            [sys.executable, "-P", "-m", "hpc.launch.guard", os.fspath(folder), settings],
+            [sys.executable, "-P", "-m", "hpc.launch.guard", os.fspath(folder), plan],
+            # What a user has set for the own Hub and relays is nothing to this one.
+            env=os.environ | {settings.CONFIG: os.devnull},
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             start_new_session=True,

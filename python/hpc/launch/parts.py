@@ -45,7 +45,8 @@ def start(
     environ = {name: value for name, value in os.environ.items() if name not in ELSEWHERE}
     return subprocess.Popen(
         [python, "-P", "-m", "hpc", *words],
-        env=environ | {"HPC_HOME": os.fspath(home)},
+        # An empty URL goes before the one that the user's settings may have.
+        env=environ | {"HPC_HOME": os.fspath(home), "HPC_HUB_URL": ""},
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=stderr,

@@ -17,6 +17,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Final, Self, TypeVar
 
+from hpc import settings
 from hpc.access import read_access
 from hpc.client import Client
 from hpc.testing.netns import Network
@@ -121,7 +122,7 @@ class Cluster:
         self.port = 0
         self.hub: Process | None = None
         self.processes: list[Process] = []
-        self.env = {**os.environ, "HPC_HOME": str(self.home)}
+        self.env = {**os.environ, "HPC_HOME": str(self.home), settings.CONFIG: os.devnull}
         for ours in ("HPC_TOKEN", "HPC_HUB_URL", "HPC_TLS_SHA256"):
             self.env.pop(ours, None)
 

@@ -1,0 +1,144 @@
+"""`hpc config`: show, path: what is set, and where it comes from.
+
+Tokens are shown as `set`. The file is written by hand, and nothing of hpc writes it.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from typing import Annotated, Any, NamedTuple, cast
+
+import typer
+from typer.core import TyperGroup
+
+from hpc import settings
+from hpc.access import ACCESS_FILE, home, read_access, written
+from hpc.cli import defaults, output
+from hpc.cli.options import Json, noun
+from hpc.errors import NoHub
+from hpc.nearest import did_you_mean
+
+
+class Value(NamedTuple):
+    """One setting.
+
+    Attributes:
+        name: Such as `hub_url` or `submit.memory`.
+        value: None is not set.
+        source: `environment`, `file`, `access file` or `default`.
+        place: The variable's name, or the path; None of a default.
+    """
+
+    name: str
+    value: Any
+    source: str
+    place: str | None
+
+
+def add(app: typer.Typer, verb: str | None) -> None:
+    """Add the noun."""
+    noun(app, "config", "The user's settings.", {"show": show, "path": path}, verb)
+
+
+def path(as_json: Json = False) -> None:
+    """Print where the file is, whether or not there is one."""
+    file = settings.path()
+    if as_json:
+        output.put_json("config.path", {"path": str(file), "exists": file.exists()}, cursor=0)
+    else:
+        output.put(str(file))
+
+
+def show(
+    all_: Annotated[
+        bool, typer.Option("--all", help="Also flags that the file does not set.")
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """Show each setting and where it comes from; a flag goes before all of them."""
+    # The tree has loaded this module.
+    from hpc.cli.tree import NOUNS, tree  # noqa: PLC0415
+
+    command = cast("TyperGroup", typer.main.get_command(tree()))
+    values = [*_general(), *_flags(command, NOUNS, all_=all_)]
+    if as_json:
+        data = {"path": str(settings.path()), "values": [each._asdict() for each in values]}
+        output.put_json("config.show", data, cursor=0)
+        return
+    output.put_table(
+        ["SETTING", "VALUE", "FROM"],
+        ([each.name, _shown(each.value), _from(each)] for each in values),
+    )
+
+
+def _general() -> Iterator[Value]:
+    folder = home()
+    file = str(settings.path())
+    of_file = settings.read()
+    yield _home(str(folder), of_file)
+    try:
+        found = read_access(folder)
+        url, token, pin = found.url, found.token, found.tls_sha256
+    except NoHub:
+        url, token, pin = None, os.environ.get("HPC_TOKEN", ""), None
+    kept = written(folder)
+    access = str(folder / ACCESS_FILE)
+    for name, value, is_kept in (
+        ("hub_url", url, kept is not None),
+        ("token", "set" if token else None, kept is not None and bool(kept.token)),
+        ("tls_sha256", pin, kept is not None and kept.tls_sha256 is not None),
+    ):
+        variable = f"HPC_{name.upper()}"
+        if os.environ.get(variable):
+            yield Value(name, value, "environment", variable)
+        elif name in of_file and os.environ.get(variable) is None:
+            yield Value(name, value, "file", file)
+        elif value is not None and is_kept:
+            yield Value(name, value, "access file", access)
+        else:
+            yield Value(name, value, "default", None)
+    is_set = "progress" in of_file
+    progress = of_file.get("progress", True)
+    yield Value("progress", progress, *(("file", file) if is_set else ("default", None)))
+
+
+def _home(folder: str, of_file: dict[str, Any]) -> Value:
+    if os.environ.get("HPC_HOME"):
+        return Value("home", folder, "environment", "HPC_HOME")
+    if "home" in of_file:
+        return Value("home", folder, "file", str(settings.path()))
+    if os.environ.get("XDG_STATE_HOME"):
+        return Value("home", folder, "environment", "XDG_STATE_HOME")
+    return Value("home", folder, "default", None)
+
+
+def _flags(command: TyperGroup, known: Sequence[str], *, all_: bool) -> Iterator[Value]:
+    """Yield the flags that the file sets, command by command; with `all_` also the others."""
+    tables = defaults.tables_of(known)
+    leaves = defaults.leaves(command)
+    for first, second in ((first, second) for first, table in tables.items() for second in table):
+        if isinstance(command.commands[first], TyperGroup) and (first, second) not in leaves:
+            near = did_you_mean(second, [str(words[1]) for words in leaves if words[0] == first])
+            raise settings.unknown(settings.path(), f"{first}.{second}", near)
+    for words, leaf in leaves.items():
+        path = tuple(map(str, words))
+        prefix = ".".join(path)
+        # What `hpc run` takes from the table of `hpc submit` is shown there.
+        found = {each.place: each.value for each in defaults.of_leaf(tables, path, leaf)}
+        own = {place: value for place, value in found.items() if place.startswith(f"{prefix}.")}
+        for place, value in own.items():
+            yield Value(place, value, "file", str(settings.path()))
+        for flag, parameter in defaults.flags_of(leaf).items() if all_ else ():
+            if f"{prefix}.{flag}" not in own:
+                yield Value(f"{prefix}.{flag}", parameter.default, "default", None)
+
+
+def _shown(value: Any) -> object:  # noqa: ANN401 - any setting
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    return ", ".join(map(str, value)) if isinstance(value, list) else value
+
+
+def _from(value: Value) -> str:
+    return value.source if value.place is None else f"{value.source} {value.place}"
