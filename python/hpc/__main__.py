@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import sys
 
 from hpc._core import __version__
@@ -12,6 +13,9 @@ def main() -> None:
     if sys.argv[1:] == ["--version"]:
         print(f"hpc {__version__}")
         return
+    # What is loaded here stays: to look through it for cycles again and again costs a twentieth of
+    # a command. `tree.main` has the collector look from when the command is built.
+    gc.disable()
     try:
         from hpc.cli.tree import run  # noqa: PLC0415 - see above
 

@@ -57,6 +57,8 @@ def read() -> dict[str, Any]:
         return {}
     except OSError as error:
         raise UsageError(f"{file} cannot be read: {error.strerror or error}") from error
+    if not text.strip():
+        return {}
     # Imported here: most have no such file.
     import tomllib  # noqa: PLC0415
 

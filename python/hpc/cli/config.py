@@ -6,7 +6,7 @@ Tokens are shown as `set`. The file is written by hand, and nothing of hpc write
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping
 from typing import Annotated, Any, NamedTuple, cast
 
 import typer
@@ -60,8 +60,11 @@ def show(
     # The tree has loaded this module.
     from hpc.cli.tree import NOUNS, tree  # noqa: PLC0415
 
-    command = cast("TyperGroup", typer.main.get_command(tree()))
-    values = [*_general(), *_flags(command, NOUNS, all_=all_)]
+    tables = defaults.tables_of(NOUNS)
+    values = list(_general())
+    for name in NOUNS if all_ else tables:
+        command = cast("TyperGroup", typer.main.get_command(tree(name)))
+        values += _flags(command, name, tables, all_=all_)
     if as_json:
         data = {"path": str(settings.path()), "values": [each._asdict() for each in values]}
         output.put_json("config.show", data, cursor=0)
@@ -113,13 +116,14 @@ def _home(folder: str, of_file: dict[str, Any]) -> Value:
     return Value("home", folder, "default", None)
 
 
-def _flags(command: TyperGroup, known: Sequence[str], *, all_: bool) -> Iterator[Value]:
-    """Yield the flags that the file sets, command by command; with `all_` also the others."""
-    tables = defaults.tables_of(known)
+def _flags(
+    command: TyperGroup, first: str, tables: Mapping[str, dict[str, Any]], *, all_: bool
+) -> Iterator[Value]:
+    """Yield the flags that the file sets for a noun; with `all_` also the others."""
     leaves = defaults.leaves(command)
-    for first, second in ((first, second) for first, table in tables.items() for second in table):
+    for second in tables.get(first, {}):
         if isinstance(command.commands[first], TyperGroup) and (first, second) not in leaves:
-            near = did_you_mean(second, [str(words[1]) for words in leaves if words[0] == first])
+            near = did_you_mean(second, [str(words[1]) for words in leaves])
             raise settings.unknown(settings.path(), f"{first}.{second}", near)
     for words, leaf in leaves.items():
         path = tuple(map(str, words))

@@ -14,7 +14,7 @@ import typer
 
 from hpc import arrays, submission
 from hpc.cli import array as arrays_typed
-from hpc.cli import gate, job, output, placement, selectors
+from hpc.cli import gate, output, placement, selectors
 from hpc.cli.asked import PASSED_ON
 from hpc.cli.behind import BehindCommand
 from hpc.cli.options import HubUrl, Json, client
@@ -252,6 +252,9 @@ def submit(
         if not as_json:
             output.put(job_id)
         if wait:
+            # Imported here: who does not wait needs none of it.
+            from hpc.cli import job  # noqa: PLC0415
+
             return job.wait_for(hub, [job_id], timeout_s=None, tell=output.say)
         if not as_json:
             try:

@@ -14,6 +14,7 @@
 
 from __future__ import annotations
 
+import gc
 import importlib
 import os
 import re
@@ -118,6 +119,9 @@ def main(words: Sequence[str]) -> int:
     try:
         command, defaults = built(words)
         as_json = as_json or defaults.is_json
+        if not gc.isenabled():  # since the start of the program
+            gc.freeze()
+            gc.enable()
         result = command.main(
             args=words,
             prog_name="hpc",
