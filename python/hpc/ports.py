@@ -117,10 +117,12 @@ class LogReading(NamedTuple):
     Attributes:
         note: What the reader should know before it reads, one line of ASCII, or None.
         chunks: The bytes in order; must be closed, begun or not.
+        empty: The other stream of the task, where it is settled and has nothing for sure.
     """
 
     note: str | None
     chunks: Chunks
+    empty: str | None = None
 
 
 class PokeFeed(Protocol):

@@ -83,3 +83,21 @@ def test_ctrl_c_cancels_what_is_left(cluster: Cluster, tmp_path: Path) -> None:
             mapping.kill()
     assert (mapping.returncode, said) == (130, "job m: 2 tasks\ncancelling job m\n")
     assert cluster.client().info("m")["state"] == "cancelled"
+
+
+def test_a_stream_that_is_known_to_be_empty_is_not_asked_for(cluster: Cluster) -> None:
+    """Of many tasks that write to stdout only, that would be half of all requests."""
+    cluster.relay("n1", cpus=2)
+    client = cluster.client()
+    for key, command in (("out", "echo out"), ("both", "echo out; echo err >&2"), ("none", ":")):
+        client.submit(command, key=key, memory=16).wait(30)
+    known = {}
+    for key in ("out", "both", "none"):
+        with client.log(key) as pieces:
+            known[key] = pieces.headers.get("hpc-empty")
+            assert b"".join(pieces) == (b"" if key == "none" else b"out\n")
+        with client.log(key, stream="stderr") as pieces:
+            assert pieces.headers.get("hpc-empty") is None
+    assert known == {"out": "stderr", "both": None, "none": "stderr"}
+    mapped = hpc(cluster, "map", "--memory", "16", "--", "echo {}; echo e{} >&2", ":::", "a")
+    assert (mapped.stdout, mapped.stderr.splitlines()[-1]) == ("a\n", "ea")

@@ -90,6 +90,7 @@ class Output:
 
     Attributes:
         is_whole: It was followed to its end.
+        empty: The other stream of the task, where the Hub has said that it has nothing.
     """
 
     def __init__(
@@ -104,9 +105,10 @@ class Output:
         self._is_noted = False
         self._is_left = False
         self.is_whole = False
+        self.empty: str | None = None
 
     def show(self, client: Client) -> None:
-        """Print what there is and was not printed yet.
+        """Print what there is and was not printed yet, and learn which stream has nothing.
 
         Raises:
             HpcError: The Hub does not have it, or is away for longer than the client's patience.
@@ -143,6 +145,7 @@ class Output:
     def _print(self, client: Client, *, follow: bool) -> None:
         with client.log(self._job_id, self._task, stream=self._stream, follow=follow) as pieces:
             self._note(pieces.headers.get("hpc-note"))
+            self.empty = pieces.headers.get("hpc-empty")
             offset = 0
             try:
                 for piece in pieces:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import signal
 import threading
 import time
+from collections.abc import Mapping, Sequence
 from types import FrameType
 from typing import TYPE_CHECKING, Any, Final
 
@@ -55,6 +56,23 @@ def code_of(interrupt: KeyboardInterrupt) -> int:
 def tell_main() -> None:
     """Say on another thread that nobody reads the output any more."""
     signal.pthread_kill(threading.main_thread().ident or 0, TELL_MAIN)
+
+
+def job_of(hub: Client, batch: Sequence[Mapping[str, Any]], batch_id: str | None) -> str:
+    """Return which job a batch has made that was interrupted before its receipt came.
+
+    The same again is recorded once, whether or not the first was.
+
+    Raises:
+        HpcError: The Hub does not answer, or refuses it: then there is no such job.
+    """
+    # Imported here: this file is loaded before anything is sent.
+    from hpc.cli import selectors  # noqa: PLC0415
+
+    hub.close()  # in the middle of an answer
+    job_id = str(hub.ingest(batch, batch_id=batch_id)["jobs"][-1])
+    selectors.remember(job_id)
+    return job_id
 
 
 def cancelled(hub: Client, job_id: str) -> dict[str, Any]:

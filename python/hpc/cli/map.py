@@ -123,9 +123,11 @@ def map_(
         sent = submission.submission_of(
             ns, spec, asked.tasks, job_id=key, name=name, priority=priority
         )
-        job_id: str | None = None
+        # Of one event it is the receipt that says which job it is, and the batch's id that asks.
+        job_id = None if sent.is_one_event else sent.job_id
+        batch_id = submission.new_batch_id() if sent.is_one_event else None
         try:
-            receipt = send(hub, sent, None)
+            receipt = send(hub, sent, batch_id)
             job_id = str(receipt["jobs"][-1])
             selectors.remember(job_id)
             info = hub.info(job_id)
@@ -138,8 +140,7 @@ def map_(
             code = interrupts.code_of(interrupt)
         else:
             return _tell_end(hub.info(job_id))
-        if job_id is not None:
-            _cancel(hub, job_id)
+        _cancel(hub, job_id, sent.batches[0], batch_id)
         return code
 
 
@@ -150,9 +151,13 @@ def _print_all(hub: Client, info: dict[str, Any], first_seq: int, *, keep_order:
     if keep_order:
         ended = _in_order(ended, ranges.numbers(tasks))
     for task in ended:
+        empty: str | None = None
         for stream in STREAMS:
-            # One that was cancelled before it began has none; another may be past its keeping.
-            Output(job_id, task, stream).show(hub)
+            if stream != empty:
+                # One that was cancelled before it began has none; another may be past its keeping.
+                out = Output(job_id, task, stream)
+                out.show(hub)
+                empty = out.empty
 
 
 def _ended(hub: Client, job_id: str, of: str, first_seq: int) -> Iterator[int]:
@@ -193,11 +198,15 @@ def _tell_end(info: dict[str, Any]) -> int:
     return 1
 
 
-def _cancel(hub: Client, job_id: str) -> None:
+def _cancel(
+    hub: Client, job_id: str | None, batch: list[submission.Event], batch_id: str | None
+) -> None:
     """Cancel what is left; a later Ctrl-C waits for nothing."""
     with contextlib.suppress(KeyboardInterrupt, OSError):
-        output.say(f"cancelling job {job_id}")
         try:
+            job_id = job_id or interrupts.job_of(hub, batch, batch_id)
+            output.say(f"cancelling job {job_id}")
             interrupts.cancelled(hub, job_id)
         except HpcError as error:
-            output.say(f"error: {error.message}\n\nhint: hpc job cancel {job_id}")
+            what = f"hpc job cancel {job_id}" if job_id else "if it is there: hpc job list"
+            output.say(f"error: {error.message}\n\nhint: {what}")

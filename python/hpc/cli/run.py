@@ -126,13 +126,14 @@ def run(
         ),
     )
     event = submission.submit_event(ns, spec, job_id=key, name=name, priority=priority)
+    batch_id = batch_id or submission.new_batch_id()
     with client(hub_url) as hub:
-        receipt = hub.ingest([event], batch_id=batch_id)
-        job_id: str = receipt["jobs"][-1]
+        job_id: str | None = None
         followers: Followers | None = None
         info: dict[str, Any] | None = None
         try:
             interrupts.heed()
+            job_id = str(hub.ingest([event], batch_id=batch_id)["jobs"][-1])
             selectors.remember(job_id)
             selectors.say_taken(key, name)
             followers = Followers(hub_url, job_id, on_reader_gone=interrupts.tell_main)
@@ -150,20 +151,29 @@ def run(
                 output.say_hint(advice.of_failure(info))
             return wording.exit_code(info)
         if info is None:
-            return _cancelled(hub, job_id, followers, code)
+            return _cancelled(hub, job_id, [event], batch_id, followers, code)
         # What has ended already needs no end; what it has left is printed all the same.
         _print_rest(hub, followers, code)
         return code
 
 
-def _cancelled(hub: Client, job_id: str, followers: Followers | None, code: int) -> int:
+def _cancelled(
+    hub: Client,
+    job_id: str | None,
+    batch: list[submission.Event],
+    batch_id: str,
+    followers: Followers | None,
+    code: int,
+) -> int:
     """Cancel the job and wait for it to be settled; a later Ctrl-C waits for nothing."""
     with contextlib.suppress(KeyboardInterrupt):
         try:
+            job_id = job_id or interrupts.job_of(hub, batch, batch_id)
             _say(f"cancelling job {job_id}")
             info = interrupts.cancelled(hub, job_id)
         except HpcError as error:
-            _say(f"error: {error.message}\n\nhint: hpc job cancel {job_id}")
+            what = f"hpc job cancel {job_id}" if job_id else "if it is there: hpc job list"
+            _say(f"error: {error.message}\n\nhint: {what}")
             return code
         # Its processes may write on in their grace, and are followed as long.
         grace_s = (info.get("spec") or {}).get("grace", GRACE_S)

@@ -94,10 +94,25 @@ class LogReader:
         reading = _Reading(self._turns, self._outputs, self._watches, place, query)
         try:
             note = await reading.begin(state)
+            empty = await self._empty(job_id, found) if stream == "stdout" else None
         except BaseException:
             reading.close()
             raise
-        return LogReading(note, reading)
+        return LogReading(note, reading, empty)
+
+    async def _empty(self, job_id: str, found: _Found) -> str | None:
+        """Return `stderr` where a task that is settled has none, for sure: nobody need ask."""
+        task, state = found
+        # Where output has gone for its age, what is not there may be that.
+        if not state.is_settled or self._outputs.removed_before_ms is not None:
+            return None
+        view = await self._turns.on_log(
+            lambda _log: self._outputs.read(job_id, task, "stderr", attempt=state.attempt, offset=0)
+        )
+        is_known = view is None or (
+            isinstance(view, StreamView) and not view.segments and not view.total
+        )
+        return "stderr" if is_known else None
 
     async def _no_task(self, job_id: str, task: int | None) -> Answer:
         """Return the 404 that says which tasks the job has."""

@@ -286,6 +286,8 @@ class _Reads:
         ]
         if reading.note is not None:
             headers.append((b"hpc-note", reading.note.encode("ascii", "replace")))
+        if reading.empty is not None:
+            headers.append((b"hpc-empty", reading.empty.encode()))
         await Stream(reading.chunks, headers)(scope, receive, send)
 
     async def _ask(self, verb: str, first: str, scope: Scope, send: Send) -> None:
