@@ -13,26 +13,14 @@ import typer
 
 from hpc import ranges, submission
 from hpc.cli import array as arrays_typed
-from hpc.cli import gate, interrupts, output, placement, selectors
+from hpc.cli import gate, interrupts, output, selectors
 from hpc.cli.behind import BehindCommand
 from hpc.cli.exits import READER_GONE
+from hpc.cli.flags import Asks, flagged
 from hpc.cli.follow import STREAMS, Output
-from hpc.cli.options import HubUrl, client
+from hpc.cli.options import JsonErrors, client
 from hpc.cli.reasons import say_waiting
-from hpc.cli.submit import (
-    Cpu,
-    Cwd,
-    Env,
-    EnvAll,
-    Key,
-    Memory,
-    Name,
-    Ns,
-    Priority,
-    TimeLimit,
-    command_spec,
-    send,
-)
+from hpc.cli.submit import command_spec, send
 from hpc.client import Client
 from hpc.errors import HpcError, UsageError
 from hpc.states import SETTLED
@@ -49,25 +37,14 @@ Words = Annotated[
 
 def add(app: typer.Typer, _verb: str | None) -> None:
     """Add the command."""
-    app.command("map", cls=BehindCommand, context_settings={"allow_interspersed_args": False})(map_)
+    app.command("map", cls=BehindCommand, context_settings={"allow_interspersed_args": False})(
+        flagged(map_)
+    )
 
 
 def map_(
+    asks: Asks,
     words: Words = None,
-    ns: Ns = "batch",
-    name: Name = None,
-    key: Key = None,
-    cpu: Cpu = 1,
-    memory: Memory = None,
-    gpus: placement.Gpus = None,
-    resource: placement.Resource = None,
-    require: placement.Require = None,
-    node: placement.Node = None,
-    exclude: placement.Exclude = None,
-    exclusive: placement.Exclusive = False,
-    max_per_node: placement.MaxPerNode = None,
-    min_time: placement.MinTime = None,
-    priority: Priority = None,
     each_line: arrays_typed.EachLine = None,
     from_json: arrays_typed.FromJson = None,
     jobs: Annotated[
@@ -78,11 +55,7 @@ def map_(
         bool, typer.Option("--keep-order", "-k", help="Print in the order of the values.")
     ] = False,
     retries: gate.Retries = None,
-    time_limit: TimeLimit = None,
-    env: Env = None,
-    env_all: EnvAll = False,
-    cwd: Cwd = None,
-    hub_url: HubUrl = None,
+    _as_json: JsonErrors = False,
 ) -> int:
     """Run a command for each of many values, and print each output whole as its task ends.
 
@@ -97,31 +70,17 @@ def map_(
         )
     spec = command_spec(
         asked.words,
-        cpu=cpu,
-        memory=memory,
-        time_limit=time_limit,
         retries=retries,
         throttle=jobs,
         expand=asked.expands,
-        env=env or [],
-        env_all=env_all,
-        cwd=cwd,
         stdin=None,
-        **placement.fields(
-            gpus=gpus,
-            resource=resource,
-            require=require,
-            node=node,
-            exclude=exclude,
-            exclusive=exclusive,
-            max_per_node=max_per_node,
-            min_time=min_time,
-        ),
+        **asks.place(),
+        **asks.spec(),
     )
-    with client(hub_url) as hub:
+    with client(asks.hub_url) as hub:
         interrupts.heed()
         sent = submission.submission_of(
-            ns, spec, asked.tasks, job_id=key, name=name, priority=priority
+            asks.ns, spec, asked.tasks, job_id=asks.key, name=asks.name, priority=asks.priority
         )
         # Of one event it is the receipt that says which job it is, and the batch's id that asks.
         job_id = None if sent.is_one_event else sent.job_id

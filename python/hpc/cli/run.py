@@ -12,32 +12,14 @@ from typing import Annotated, Any, Final
 import typer
 
 from hpc import submission
-from hpc.cli import advice, interrupts, output, placement, selectors, wording
+from hpc.cli import advice, interrupts, output, selectors, wording
 from hpc.cli.behind import BehindCommand
 from hpc.cli.exits import READER_GONE
+from hpc.cli.flags import Asks, Bounds, flagged
 from hpc.cli.follow import LAST_OUTPUT_S, Followers
-from hpc.cli.options import HubUrl, client
+from hpc.cli.options import JsonErrors, client
 from hpc.cli.reasons import Waiting
-from hpc.cli.submit import (
-    BatchId,
-    Cpu,
-    Cwd,
-    Env,
-    EnvAll,
-    Grace,
-    Key,
-    Memory,
-    Name,
-    Ns,
-    OnCutOff,
-    OutputLimit,
-    Priority,
-    Stdin,
-    TimeLimit,
-    Ulimit,
-    WarnSignal,
-    command_spec,
-)
+from hpc.cli.submit import command_spec
 from hpc.client import Client
 from hpc.client.ending import wait
 from hpc.errors import HpcError
@@ -57,38 +39,12 @@ Words = Annotated[
 
 def add(app: typer.Typer, _verb: str | None) -> None:
     """Add the command."""
-    app.command("run", cls=BehindCommand, context_settings={"allow_interspersed_args": False})(run)
+    app.command("run", cls=BehindCommand, context_settings={"allow_interspersed_args": False})(
+        flagged(run)
+    )
 
 
-def run(
-    words: Words = None,
-    ns: Ns = "batch",
-    name: Name = None,
-    key: Key = None,
-    cpu: Cpu = 1,
-    memory: Memory = None,
-    gpus: placement.Gpus = None,
-    resource: placement.Resource = None,
-    require: placement.Require = None,
-    node: placement.Node = None,
-    exclude: placement.Exclude = None,
-    exclusive: placement.Exclusive = False,
-    max_per_node: placement.MaxPerNode = None,
-    min_time: placement.MinTime = None,
-    priority: Priority = None,
-    time_limit: TimeLimit = None,
-    warn_signal: WarnSignal = None,
-    output_limit: OutputLimit = None,
-    ulimit: Ulimit = None,
-    grace: Grace = None,
-    env: Env = None,
-    env_all: EnvAll = False,
-    cwd: Cwd = None,
-    stdin: Stdin = None,
-    on_cut_off: OnCutOff = None,
-    batch_id: BatchId = None,
-    hub_url: HubUrl = None,
-) -> int:
+def run(asks: Asks, bounds: Bounds, words: Words = None, _as_json: JsonErrors = False) -> int:
     """Run a command on a relay as if it ran here: its output, its exit code.
 
     A job that a signal has ended exits with 128 + its number; 125 is a failure of hpc itself.
@@ -100,34 +56,19 @@ def run(
         )
     spec = command_spec(
         words or [],
-        cpu=cpu,
-        memory=memory,
-        time_limit=time_limit,
-        warn_signal=warn_signal,
-        output_limit=output_limit,
-        ulimit=ulimit,
-        grace=grace,
-        env=env or [],
-        env_all=env_all,
-        cwd=cwd,
-        stdin=stdin,
+        ulimit=bounds.ulimit,
+        stdin=bounds.stdin,
         stdout=None,
         stderr=None,
-        on_cut_off=on_cut_off,
-        **placement.fields(
-            gpus=gpus,
-            resource=resource,
-            require=require,
-            node=node,
-            exclude=exclude,
-            exclusive=exclusive,
-            max_per_node=max_per_node,
-            min_time=min_time,
-        ),
+        **asks.place(),
+        **asks.spec(),
+        **bounds.spec(),
     )
-    event = submission.submit_event(ns, spec, job_id=key, name=name, priority=priority)
-    batch_id = batch_id or submission.new_batch_id()
-    with client(hub_url) as hub:
+    event = submission.submit_event(
+        asks.ns, spec, job_id=asks.key, name=asks.name, priority=asks.priority
+    )
+    batch_id = bounds.batch_id or submission.new_batch_id()
+    with client(asks.hub_url) as hub:
         job_id: str | None = None
         followers: Followers | None = None
         info: dict[str, Any] | None = None
@@ -135,8 +76,8 @@ def run(
             interrupts.heed()
             job_id = str(hub.ingest([event], batch_id=batch_id)["jobs"][-1])
             selectors.remember(job_id)
-            selectors.say_taken(key, name)
-            followers = Followers(hub_url, job_id, on_reader_gone=interrupts.tell_main)
+            selectors.say_taken(asks.key, asks.name)
+            followers = Followers(asks.hub_url, job_id, on_reader_gone=interrupts.tell_main)
             waiting = Waiting(hub)
             waiting(hub.info(job_id))
             info = wait(hub, job_id, None, waiting)

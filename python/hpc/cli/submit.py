@@ -14,10 +14,11 @@ import typer
 
 from hpc import arrays, submission
 from hpc.cli import array as arrays_typed
-from hpc.cli import gate, output, placement, selectors
+from hpc.cli import gate, output, selectors
 from hpc.cli.asked import PASSED_ON
 from hpc.cli.behind import BehindCommand
-from hpc.cli.options import HubUrl, Json, client
+from hpc.cli.flags import Asks, Bounds, flagged
+from hpc.cli.options import Json, client
 from hpc.cli.reasons import say_waiting
 from hpc.client import Client
 from hpc.errors import NoHub, NotFound, UsageError
@@ -33,99 +34,27 @@ Words = Annotated[
         show_default=False,
     ),
 ]
-Cpu = Annotated[int, typer.Option("--cpu", "--cpus", min=1, help="Cores of each task.")]
-Memory = Annotated[
-    str | None,
-    typer.Option("--memory", help="Such as 512M or 4G, enforced; without it 1G is reserved."),
-]
-TimeLimit = Annotated[
-    str | None, typer.Option("--time-limit", metavar="TIME", help="Such as 90s, 10m or 1h30m.")
-]
-WarnSignal = Annotated[
-    str | None,
-    typer.Option(
-        "--warn-signal", metavar="SIG@TIME", help="Such as USR1@60: so long before the time limit."
-    ),
-]
-OutputLimit = Annotated[
-    str | None,
-    typer.Option("--output-limit", metavar="SIZE", help="Of captured output, such as 10M or 1G."),
-]
-Ulimit = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--ulimit", metavar="NAME=N", help="Such as nofile=4096 or core=unlimited. Repeatable."
-    ),
-]
-Grace = Annotated[
-    str | None,
-    typer.Option("--grace", metavar="TIME", help="Between SIGTERM and SIGKILL; 5s without it."),
-]
-Env = Annotated[
-    list[str] | None,
-    typer.Option("--env", metavar="K=V", help="Set a variable; K alone passes it on. Repeatable."),
-]
-EnvAll = Annotated[bool, typer.Option("--env-all", help="Pass on every variable but HPC_TOKEN.")]
-Cwd = Annotated[str | None, typer.Option("--cwd", metavar="D", help="Instead of this folder.")]
-Stdin = Annotated[str | None, typer.Option("--stdin", metavar="FILE", help="Read from a file.")]
-OnCutOff = Annotated[
-    str | None,
-    typer.Option("--on-cut-off", metavar="finish|stop", help="When the relay loses the Hub."),
-]
-Name = Annotated[str | None, typer.Option("--name", help="A label.")]
-Key = Annotated[
-    str | None,
-    typer.Option("--key", help="The job's id; the same key and spec are the same job."),
-]
-Priority = Annotated[int | None, typer.Option("--priority", help="Higher runs first.")]
-Ns = Annotated[str, typer.Option("--ns", metavar="NS", help="The namespace.")]
-BatchId = Annotated[
-    str | None,
-    typer.Option("--batch-id", metavar="ID", help="Of a former try, to repeat it safely."),
-]
 
 
 def add(app: typer.Typer, _verb: str | None) -> None:
     """Add the command."""
     app.command("submit", cls=BehindCommand, context_settings={"allow_interspersed_args": False})(
-        submit
+        flagged(submit)
     )
 
 
 def submit(
+    asks: Asks,
+    bounds: Bounds,
     words: Words = None,
-    ns: Ns = "batch",
-    name: Name = None,
-    key: Key = None,
-    cpu: Cpu = 1,
-    memory: Memory = None,
-    gpus: placement.Gpus = None,
-    resource: placement.Resource = None,
-    require: placement.Require = None,
-    node: placement.Node = None,
-    exclude: placement.Exclude = None,
-    exclusive: placement.Exclusive = False,
-    max_per_node: placement.MaxPerNode = None,
-    min_time: placement.MinTime = None,
-    priority: Priority = None,
     array: arrays_typed.Array = None,
     each_line: arrays_typed.EachLine = None,
     from_json: arrays_typed.FromJson = None,
-    time_limit: TimeLimit = None,
-    warn_signal: WarnSignal = None,
-    output_limit: OutputLimit = None,
-    ulimit: Ulimit = None,
-    grace: Grace = None,
-    env: Env = None,
-    env_all: EnvAll = False,
-    cwd: Cwd = None,
-    stdin: Stdin = None,
     stdout: Annotated[
         str | None,
         typer.Option("--stdout", metavar="P", help="Write there; %j %a %N: job, task, node."),
     ] = None,
     stderr: Annotated[str | None, typer.Option("--stderr", metavar="P", help="Likewise.")] = None,
-    on_cut_off: OnCutOff = None,
     after: gate.After = None,
     after_any: gate.AfterAny = None,
     after_fail: gate.AfterFail = None,
@@ -141,35 +70,18 @@ def submit(
     kind: Annotated[
         str, typer.Option("--kind", help="The kind of the event, with --spec.")
     ] = "SubmitJob",
-    batch_id: BatchId = None,
     wait: Annotated[bool, typer.Option("--wait", help="Wait until it is finished.")] = False,
     as_json: Json = False,
-    hub_url: HubUrl = None,
 ) -> int:
     """Submit a job and print its id; with --from-json and no command a graph of jobs."""
     typed: dict[str, Any] = {
-        "cpu": cpu,
-        "memory": memory,
-        "time_limit": time_limit,
-        "warn_signal": warn_signal,
-        "output_limit": output_limit,
-        "grace": grace,
+        **asks.spec(),
+        **bounds.spec(),
         "stdout": stdout,
         "stderr": stderr,
-        "on_cut_off": on_cut_off,
         "retries": retries,
         "retry_on": None if retry_on is None else retry_on.split(","),
         "max_fails": max_fails,
-        **placement.fields(
-            gpus=gpus,
-            resource=resource,
-            require=require,
-            node=node,
-            exclude=exclude,
-            exclusive=exclusive,
-            max_per_node=max_per_node,
-            min_time=min_time,
-        ),
     }
     if from_json is not None and not words and spec is None:
         # Imported here: one job needs none of it.
@@ -179,27 +91,27 @@ def submit(
             {
                 "--array": array is not None,
                 "--each-line": each_line is not None,
-                "--ns": ns != "batch",
+                "--ns": asks.ns != "batch",
                 "--kind": kind != "SubmitJob",
-                "--batch-id": batch_id is not None,
+                "--batch-id": bounds.batch_id is not None,
             }
         )
-        folder = folder_of(cwd)
+        folder = folder_of(asks.cwd)
         typed |= {
-            "env": job_env(env or [], env_all=env_all, environ=os.environ),
+            "env": job_env(asks.env or [], env_all=asks.env_all, environ=os.environ),
             "cwd": folder,
-            "stdin": None if stdin is None else str(Path(folder, stdin)),
+            "stdin": None if bounds.stdin is None else str(Path(folder, bounds.stdin)),
             "umask": own_umask(),
-            "ulimits": parse_ulimits(ulimit or []),
-            "name": name,
-            "priority": priority,
+            "ulimits": parse_ulimits(bounds.ulimit or []),
+            "name": asks.name,
+            "priority": asks.priority,
             "after_task": after_task,
             "hold": hold,
         }
-        with client(hub_url) as hub:
+        with client(asks.hub_url) as hub:
             afters = {"after": after, "after_any": after_any, "after_fail": after_fail}
             typed |= {field: gate.ids(hub, named) for field, named in afters.items()}
-            plan = graph.plan(from_json, key=key, base=typed)
+            plan = graph.plan(from_json, key=asks.key, base=typed)
             return graph.submit(hub, plan, wait=wait, as_json=as_json)
     if (spec is None) == (not words):
         raise UsageError(
@@ -211,25 +123,23 @@ def submit(
         if spec is not None
         else command_spec(
             asked.words,
-            env=env or [],
-            env_all=env_all,
-            cwd=cwd,
-            stdin=stdin,
+            **asks.place(),
+            stdin=bounds.stdin,
             expand=asked.expands,
             throttle=asked.throttle,
-            ulimit=ulimit,
+            ulimit=bounds.ulimit,
             **typed,
         )
     )
-    with client(hub_url) as hub:
+    with client(asks.hub_url) as hub:
         sent = submission.submission_of(
-            ns,
+            asks.ns,
             fields,
             asked.tasks or arrays.ONE,
             kind=kind,
-            job_id=key,
-            name=name,
-            priority=priority,
+            job_id=asks.key,
+            name=asks.name,
+            priority=asks.priority,
             gate=submission.gate_of(
                 after=gate.ids(hub, after),
                 after_any=gate.ids(hub, after_any),
@@ -238,17 +148,17 @@ def submit(
                 hold=hold,
             ),
         )
-        receipt = send(hub, sent, batch_id)
+        receipt = send(hub, sent, bounds.batch_id)
         if as_json:
             _tell_json(hub, sent, receipt)
         else:
             count = None if asked.tasks is None else sent.total
-            say_submitted(receipt, _job_id(receipt), fields, memory, count)
+            say_submitted(receipt, _job_id(receipt), fields, asks.memory, count)
         job_id = _job_id(receipt)
         if job_id is None:
             return 0
         selectors.remember(job_id)
-        selectors.say_taken(key, name)
+        selectors.say_taken(asks.key, asks.name)
         if not as_json:
             output.put(job_id)
         if wait:
