@@ -131,7 +131,10 @@ impl<'h> Allowed<'h> {
             Some(by) if !by.role.may_send(sender, kernel) => {
                 let (role, wanted) = (wire(by.role), sender.wire());
                 let detail = format!("A token of role `{role}` may not send kind `{kind}`");
-                let hint = format!("send it with a token of role `{wanted}` or `admin`");
+                let hint = match sender {
+                    Sender::Admin => "send it with a token of role `admin`".to_owned(),
+                    _ => format!("send it with a token of role `{wanted}` or `admin`"),
+                };
                 Err(not_allowed(detail, hint).with("field", field).into())
             }
             _ => Ok(()),

@@ -139,6 +139,16 @@ fn a_role_sends_its_own_kinds_alone() {
     }
     let own = event("JobClaimed", json!({"ns_id": "work"}), json!({}));
     assert_eq!(code(&send(&mut desk, ADMIN, "ingest", &own)), DENIED);
+    for (batch, hint) in [
+        (
+            &sent[3].0,
+            "send it with a token of role `relay` or `admin`",
+        ),
+        (&sent[4].0, "send it with a token of role `admin`"),
+    ] {
+        let answer = send(&mut desk, "submit submit ::1", "ingest", batch);
+        assert_eq!(answer.1["hint"], hint);
+    }
 }
 
 #[test]
