@@ -118,6 +118,24 @@ def is_written(home: Path, access: Access) -> bool:
         return False
 
 
+def answers_elsewhere(home: Path, access: Access) -> str | None:
+    """Return the URL of the access file where it is another one and its port still answers.
+
+    Only one of this machine is asked, which takes no time; a Hub elsewhere is none of a start's.
+    """
+    import socket  # noqa: PLC0415 - a start of the Hub alone needs it
+
+    try:
+        url = _read_file(home / ACCESS_FILE).url
+        parts = urlsplit(url)
+        if url == access.url or not is_loopback(parts.hostname or "") or not parts.port:
+            return None
+        socket.create_connection((parts.hostname, parts.port), timeout=1).close()
+    except (OSError, HpcError, ValueError):
+        return None
+    return url
+
+
 def write_access(home: Path, access: Access) -> None:
     """Write the access file, whole or not at all, readable by its owner only."""
     home.mkdir(mode=0o700, parents=True, exist_ok=True)

@@ -21,6 +21,7 @@ import msgspec
 
 from hpc.access import (
     Access,
+    answers_elsewhere,
     check_url,
     home,
     is_loopback,
@@ -46,6 +47,7 @@ __all__ = [
     "HubConfig",
     "MonitorConfig",
     "RelayConfig",
+    "answers_elsewhere",
     "check_id",
     "home",
     "is_written",

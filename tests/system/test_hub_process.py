@@ -117,6 +117,21 @@ def test_fault_12_a_second_hub_on_the_same_log_is_refused(cluster: Cluster) -> N
     assert list(cluster.client().jobs()) == []
 
 
+def test_a_hub_that_takes_the_access_file_of_one_that_answers_says_so(cluster: Cluster) -> None:
+    """It leads everybody here away from that one; a Hub that is back elsewhere says nothing."""
+    assert cluster.hub is not None
+    first = read_access(cluster.home).url
+    second = cluster.start("hub", "--port", "0", "--data", str(cluster.folder / "second"))
+    assert read_access(cluster.home).url in second.ready_line
+    assert (
+        f"the access file led to {first}, where something still answers" in second.log.read_text()
+    )
+
+    second.terminate()
+    third = cluster.start("hub", "--port", "0", "--data", str(cluster.folder / "second"))
+    assert "the access file led" not in third.log.read_text()
+
+
 def test_an_idle_hub_does_not_wake(cluster: Cluster) -> None:
     """Design section 15, point 1: nothing sleeps to poll."""
     assert cluster.hub is not None

@@ -23,7 +23,14 @@ from typing import Any, Final
 
 import uvloop
 
-from hpc.config import Access, HubConfig, is_written, read_access, write_access
+from hpc.config import (
+    Access,
+    HubConfig,
+    answers_elsewhere,
+    is_written,
+    read_access,
+    write_access,
+)
 from hpc.errors import HpcError, StorageDamaged, UsageError
 from hpc.hub.callbacks import Callbacks
 from hpc.hub.certificate import Identity, identity
@@ -211,6 +218,13 @@ class _Process:
     def _write_access(self, access: Access) -> None:
         if is_written(self._config.home, access):
             return
+        if (other := answers_elsewhere(self._config.home, access)) is not None:
+            print(
+                f"hub: the access file led to {other}, where something still answers; from now on "
+                f"it leads to {access.url}, and who has no HPC_HUB_URL follows it. Give each Hub "
+                "an HPC_HOME of its own",
+                file=sys.stderr,
+            )
         try:
             write_access(self._config.home, access)
         except OSError as error:

@@ -185,8 +185,13 @@ class Upkeep:
         began_s = self._timer_s()
         state, seq = engine.snapshot(), engine.last_seq
         took_s = self._timer_s() - began_s
-        if self._log.free_bytes() < 2 * len(state) + FREE_BYTES_MIN:
-            raise StorageFull(f"A snapshot of {len(state)} bytes needs more space than is left")
+        free_bytes, needed = self._log.free_bytes(), 2 * len(state) + FREE_BYTES_MIN
+        if free_bytes < needed:
+            raise StorageFull(
+                f"A snapshot of {len(state)} bytes is written where {-(-needed >> 20)} MiB are "
+                f"free, and {free_bytes >> 20} MiB are",
+                hint="make room on the disk of the log",
+            )
         steps = self._log.snapshot(state, seq)
         while True:
             began_s = self._timer_s()
