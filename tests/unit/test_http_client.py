@@ -259,6 +259,22 @@ def test_fault_57_a_client_comes_again_when_the_hub_has_said_and_not_at_once(
     assert waited[0] != waited[1]
 
 
+def test_who_is_asked_again_by_http_hears_that_tls_may_be_the_matter(
+    hub: CannedHub, http: HttpClient
+) -> None:
+    """A Hub with TLS closes what does not begin with it; the hint came only after ten minutes."""
+    hub.routes["GET", "/x"] = [None, None, None, answer({})]
+    waited: list[float] = []
+    told: list[str] = []
+    patience = Patience(
+        60.0, told.append, sleep=lambda _s: waited.append(2.0), now=lambda: sum(waited)
+    )
+    patience.was_there = True
+    patience.ask(lambda: http.get("/x"))
+    (why,) = told
+    assert why.endswith("the connection was closed; if it serves TLS, its URL begins with https://")
+
+
 def test_patience_ends_with_the_id_that_makes_the_repeat_safe(hub: CannedHub) -> None:
     """Unknown is not no; the message says how to ask again."""
     hub.routes["POST", "/ingest"] = problem(507, "full", "no space")

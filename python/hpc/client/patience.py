@@ -88,13 +88,19 @@ class Patience:
                         raise
                     raise Unanswered(error.message, hint=error.hint) from error
                 if on_away is not None and now_s >= away_s + AWAY_TOLD_S:
-                    on_away(error.message)
+                    on_away(_told(error))
                     on_away = None
                 backoff = backoff or _backoff(self._random)
                 sleep(min(backoff.next_s(error.retry_after_s), left_s))
             else:
                 self.was_there = True
                 return answer
+
+
+def _told(error: NoHub) -> str:
+    """Return why it is asked again; of a Hub that was reached also what may be the matter."""
+    is_hinted = isinstance(error, Unanswered) and error.hint is not None
+    return f"{error.message}; {error.hint}" if is_hinted else error.message
 
 
 def _backoff(random: Random | None) -> Backoff:
