@@ -2,7 +2,7 @@
 
 What came from the Hub, from another relay or from a task may hold anything. Control characters
 other than newline and tab are taken out of it before it is shown, and escaped where it is shown as
-JSON.
+JSON; so are those that have a line read in another order than it is written.
 """
 
 from __future__ import annotations
@@ -16,8 +16,11 @@ CONTROL: Final = frozenset({*range(0x20), *range(0x7F, 0xA0)} - {ord("\n"), ord(
 _SEQUENCE: Final = r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)|[ -/]*[0-Z^_`a-~])"
 """What sets a colour, a title, or the cursor: without its first sign the rest would be shown."""
 
-_LEFT_OUT: Final = dict.fromkeys(CONTROL)
-_ESCAPED: Final = {code: f"\\u{code:04x}" for code in CONTROL}
+ORDER: Final = frozenset({0x61C, 0x200E, 0x200F, *range(0x2028, 0x202F), *range(0x2066, 0x206A)})
+"""Marks, embeddings and overrides of writing direction, and Unicode's separators of lines."""
+
+_LEFT_OUT: Final = dict.fromkeys(CONTROL | ORDER)
+_ESCAPED: Final = {code: f"\\u{code:04x}" for code in CONTROL | ORDER}
 
 
 def clean(text: str) -> str:

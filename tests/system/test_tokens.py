@@ -49,6 +49,43 @@ def events(cluster: Cluster, by: str) -> list[dict[str, object]]:
     return found
 
 
+def test_a_token_that_went_into_a_file_for_all_is_told(cluster: Cluster, tmp_path: Path) -> None:
+    """A shell makes files that others can read; into one that they cannot nothing is said."""
+    for mode in (0o644, 0o600):
+        path = tmp_path / f"{mode:o}"
+        path.touch(mode)
+        path.chmod(mode)
+        with path.open("w") as file:
+            made = subprocess.run(
+                [sys.executable, "-m", "hpc", "token", "create", "--role", "read"],
+                env=cluster.env,
+                stdout=file,
+                stderr=subprocess.PIPE,
+                text=True,
+                timeout=60,
+                check=True,
+            )
+        assert path.read_text().startswith("hpc1_read_")
+        assert ("expected mode 600, got 644" in made.stderr) is (mode == 0o644)
+    refused = run(cluster, "token", "create", "--role", "read", "--expires", "0")
+    assert (refused.returncode, refused.stdout) == (2, "")
+
+
+def test_the_access_files_own_token_is_another_one_once_the_file_is_deleted(
+    cluster: Cluster,
+) -> None:
+    """And a relay that read it goes on by the new one; docs/security.md."""
+    cluster.relay()
+    former = read_access(cluster.home).token
+    assert cluster.hub is not None
+    cluster.hub.terminate(30)
+    (cluster.home / "access.json").unlink()
+    cluster.start_hub()
+    assert read_access(cluster.home).token != former
+    assert as_holder(cluster, former, "job", "list").returncode == DENIED
+    assert succeed(cluster, "run", "--", "echo", "on").stdout == "on\n"
+
+
 def test_fault_62_a_token_does_what_its_role_says_until_it_is_revoked(cluster: Cluster) -> None:
     """Also by a client whose connection is open, also after a restart, and the log says who."""
     text = create(cluster, "--role", "submit", "--ns", "batch", "--expires", "30d", "--label", "n")

@@ -102,6 +102,27 @@ def test_what_is_said_of_nodes_is_one_batch_and_their_state_is_told(
     ]
 
 
+def test_who_gives_a_node_up_is_told_that_it_is_lost(
+    hub: CannedHub, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As `hpc node list` calls it, and `hpc node info` too."""
+    row = {"node_id": "n1", "state": "unreachable", "epoch": 3, "resources": {}, "used": {}}
+    hub.routes["GET", "/nodes"] = answer({"cursor": 4, "data": [row], "next": None})
+    hub.routes["GET", "/pull"] = answer({"gid": "monitor", "cursor": 5, "facts": {}})
+    said = [{"kind": "NodeLost", "at": 0, "because": "burnt", "value": {"at": 3}}]
+    hub.routes["GET", "/explain"] = lambda request: answer(
+        {
+            "cursor": 4,
+            "events": said if request.query["column"] == "down" else [],
+            "more": False,
+        }
+    )
+    assert tree.main(["node", "lost", "n1"]) == 0
+    assert capsys.readouterr().err == "node n1 lost; runs nothing\n"
+    assert tree.main(["node", "info", "n1"]) == 0
+    assert re.search(r"^state +lost$", capsys.readouterr().out, re.MULTILINE)
+
+
 def test_a_deadline_is_counted_from_now(hub: CannedHub) -> None:
     """And told as a time of day, in ms."""
     row = {"node_id": "n1", "state": "up", "drained": True}

@@ -56,14 +56,29 @@ def test_events_are_one_object_in_json_up_to_the_last_one_shown(
     assert json.loads(capsys.readouterr().out)["cursor"] == 6
 
 
+def test_an_event_is_one_line_whatever_a_name_in_it_holds(
+    hub: CannedHub, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A name with a newline could else look like an event that nobody has sent."""
+    forged = "x\n       9  1970-01-01T00:00:00.000Z  JobFinished\u2028y"
+    payload = {"ctx": {"job_id": "7", "name": forged}, "spec": {}}
+    row = {"seq": 4, "at": 0, "kind": "SubmitJob", "payload": payload}
+    hub.routes["GET", "/events"] = lambda request: answer(
+        {"cursor": 4, "data": [row] if int(request.query["cursor"]) < 4 else []}
+    )
+    assert tree.main(["events", "--cursor", "3"]) == 0
+    (line,) = capsys.readouterr().out.splitlines()
+    assert line.startswith("       4  1970-01-01T00:00:00.000Z  SubmitJob")
+
+
 def test_fault_63_what_comes_from_the_hub_cannot_steer_the_terminal(
     hub: CannedHub, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """A job's name is somebody else's text."""
-    knows(hub, job(name="\x1b]0;owned\x07\x9b31m evil\r\n\tname"))
+    knows(hub, job(name="\x1b]0;owned\x07\x9b31m evil\r\n\tna\u202eme\u2066\u2028"))
     for more in ([], ["--json"]):
         assert tree.main(["job", "info", "7", *more]) == 0
         out = capsys.readouterr().out
-        assert not re.search(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]", out)
+        assert not re.search(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069]", out)
         assert "evil" in out
     assert "\x9b31m evil" in json.loads(out)["data"]["name"], "escaped, and not left out"

@@ -224,3 +224,28 @@ def test_what_a_hold_came_too_late_for_is_said(
     assert capsys.readouterr().err == "job 7 running\n"
     assert tree.main(["job", "release", "7"]) == 0
     assert "started" not in capsys.readouterr().err
+
+
+def test_why_of_what_runs_says_which_of_its_nodes_are_silent(
+    hub: CannedHub, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The Hub takes it for running until the node is given up."""
+    ended = job()["attempts"][0]
+    attempts = [ended | {"node_id": f"n{ix}", "state": "running"} for ix in (1, 2)]
+    knows(hub, job(state="running", attempts=[*attempts, ended | {"node_id": "n3"}]))
+    told = {"job_id": "7", "why": None, "nodes": [], "ahead": None}
+    hub.routes["GET", "/jobs/7/why"] = answer({"cursor": 4, "data": told})
+    rows = [
+        {"node_id": "n1", "state": "unreachable", "gone_at": 1000},
+        {"node_id": "n2", "state": "up", "gone_at": None},
+        {"node_id": "n3", "state": "unreachable", "gone_at": 1000},
+    ]
+    hub.routes["GET", "/nodes"] = answer({"cursor": 4, "data": rows, "next": None})
+    assert tree.main(["job", "why", "7"]) == 0
+    first, *more = capsys.readouterr().out.splitlines()
+    assert first == "job 7: running"
+    assert len(more) == 1
+    assert more[0].startswith("n1: is unreachable since 1970-01-01T00:00:01.000Z; ")
+    assert more[0].endswith(": hpc node lost n1")
+    assert tree.main(["job", "why", "7", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["data"]["unreachable"] == ["n1"]

@@ -44,3 +44,19 @@ def test_of_a_single_task_no_number_is_told() -> None:
         "settled": [settled("0", "cancelled", cause="cancelled", reason="enough")],
     }
     assert how_it_ended(job) == "enough"
+
+
+def test_who_was_lost_three_times_is_not_called_cancelled_for_a_late_report() -> None:
+    """The relay of the last attempt comes back, ends what it still runs, and says so."""
+    lost = [
+        attempt("0", number, "n1", 0) | {"state": "lost", "cause": "lost", "started_at": 1}
+        for number in (1, 2)
+    ]
+    late = attempt("0", 3, "n2", 0) | {"exit_code": None, "signal": 15, "cause": "cancelled"}
+    job = {
+        "tasks": "0",
+        "spec": {},
+        "settled": [settled("0", "failed", cause="lost")],
+        "attempts": [*lost, late],
+    }
+    assert how_it_ended(job) == "lost with its relay three times while it ran: n1"

@@ -83,7 +83,11 @@ def _as_data(event: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def line(event: Mapping[str, Any]) -> str:
-    """Return an event as it stands in a list of them."""
+    """Return an event as one line, whatever a name or a reason in it holds."""
+    return " ".join(_text(event).splitlines())
+
+
+def _text(event: Mapping[str, Any]) -> str:
     payload = event.get("payload") or {}
     ctx = dict(payload.get("ctx") or {})
     # Registrations have no ctx; what they register is named in their spec.

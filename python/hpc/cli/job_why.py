@@ -24,10 +24,13 @@ def why(job: Selector = None, as_json: Json = False, hub_url: HubUrl = None) -> 
         told = hub.why(str(info["job_id"]))
         holds = reasons.of_holds(hub, info)
         drains = _drains(hub, told.get("nodes") or [])
+        away = _away(hub, info)
     if as_json:
         data = {**told, "state": info["state"]}
         if holds:
             data["holds"] = [{"tasks": said.tasks, **said.as_data()} for said in holds]
+        if away:
+            data["unreachable"] = list(away)
         output.put_json("job.why", data, cursor=hub.cursor)
         return
     sentence = told.get("why")
@@ -35,6 +38,11 @@ def why(job: Selector = None, as_json: Json = False, hub_url: HubUrl = None) -> 
     output.put(f"job {told['job_id']}: {sentence or wording.outcome(info)}{given}")
     for said in holds:
         output.put(f"held: {said.text()}")
+    for node_id, since in away.items():
+        output.put(
+            f"{node_id}: is unreachable since {output.when(since)}; what it runs of this may go on "
+            f"there, and runs elsewhere once it is given up: hpc node lost {node_id}"
+        )
     if sentence is None:  # nothing of it waits
         return
     nodes = told.get("nodes") or []
@@ -44,6 +52,16 @@ def why(job: Selector = None, as_json: Json = False, hub_url: HubUrl = None) -> 
         output.put(f"{node['node_id']}: {node['why']}{given}")
     if nodes and told.get("ahead") is not None:  # nobody stands before what can never run
         output.put(f"ahead: {_ahead(told['ahead'])}")
+
+
+def _away(hub: Client, info: Mapping[str, Any]) -> dict[str, int | None]:
+    """Return which nodes that run something of a job are silent, and since when, in ms."""
+    attempts = info.get("attempts") or []
+    running = {row.get("node_id") for row in attempts if row["state"] == "running"}
+    if not running:
+        return {}
+    rows = [row for row in hub.nodes() if row["node_id"] in running]
+    return {row["node_id"]: row.get("gone_at") for row in rows if row["state"] == "unreachable"}
 
 
 def _drains(hub: Client, nodes: Sequence[Mapping[str, Any]]) -> dict[str, str | None]:

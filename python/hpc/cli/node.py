@@ -110,7 +110,7 @@ def _fields(
     leases = [f"{lease['job_id']} ({lease['tasks']})" for lease in row.get("leases") or []]
     return [
         ("node", node),
-        ("state", node_words.state(row)),
+        ("state", node_words.state(row, lost)),
         ("given up", None if lost is None else lost.text()),
         ("drained", None if said is None else said.text()),
         ("deadline", node_words.deadline(row)),

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Final
 
 import typer
 
-from hpc.cli import node_words, output
+from hpc.cli import node_words, output, reasons
 from hpc.cli.options import HubUrl, Json, client
 from hpc.client import Client
 from hpc.units import parse_duration
@@ -76,12 +76,16 @@ def _say(
             [{"kind": kind, "payload": {"ctx": {"node_id": n}, "spec": spec}} for n in named]
         )
         rows = {row["node_id"]: row for row in hub.nodes()}
-    now = [rows[node] for node in named]
+        now = [rows[node] for node in named]
+        given_up = reasons.of_losses(hub, now)
+    lost_of = [given_up.get(node) for node in named]
     if as_json:
-        output.put_json(f"node.{verb}", [node_words.as_data(row) for row in now], cursor=hub.cursor)
+        data = [node_words.as_data(row, lost=lost) for row, lost in zip(now, lost_of, strict=True)]
+        output.put_json(f"node.{verb}", data, cursor=hub.cursor)
         return
-    for row in now:
-        output.say(f"node {row['node_id']} {node_words.state(row)}; {node_words.runs(row)}")
+    for row, lost in zip(now, lost_of, strict=True):
+        state = node_words.state(row, lost)
+        output.say(f"node {row['node_id']} {state}; {node_words.runs(row)}")
 
 
 def _check_known(hub: Client, nodes: Sequence[str]) -> None:

@@ -5,6 +5,9 @@ A token is made here and printed once; the Hub is sent its id and digest.
 
 from __future__ import annotations
 
+import os
+import stat
+import sys
 import time
 from typing import Annotated, Any
 
@@ -67,6 +70,7 @@ def create(
         return
     output.put(made.text)
     output.say(f"token {made.token_id} of role {role} is made; it is not shown again")
+    _say_who_reads()
 
 
 def list_(as_json: Json = False, hub_url: HubUrl = None) -> None:
@@ -98,7 +102,28 @@ def revoke(
 
 
 def _from_now_ms(text: str) -> int:
-    return time.time_ns() // 1_000_000 + round(parse_duration(text, field="expires") * 1000)
+    seconds = parse_duration(text, field="expires")
+    if not seconds:
+        raise UsageError(
+            f"`--expires` must be longer than 0, got {text!r}",
+            field="expires",
+            hint="leave it out for a token that lasts until it is revoked",
+        )
+    return time.time_ns() // 1_000_000 + round(seconds * 1000)
+
+
+def _say_who_reads() -> None:
+    """Say it where the token has just gone into a file that others can read."""
+    try:
+        status = os.fstat(sys.stdout.fileno())
+    except (OSError, ValueError):  # stdout is no file at all
+        return
+    if stat.S_ISREG(status.st_mode) and status.st_mode & 0o077:
+        mode = status.st_mode & 0o777
+        output.say(
+            f"warning: others can read the file that it went to: expected mode 600, got {mode:o}"
+            "\n\nhint: chmod 600 it; the next time say umask 077 first"
+        )
 
 
 def _cells(row: dict[str, Any]) -> list[object]:

@@ -57,9 +57,11 @@ def how_it_ended(info: Info) -> str | None:
     tasks_of: dict[str, list[range]] = {}
     for row in (row for row in settled if row["state"] == "failed"):
         for attempt in _deciding(info, row):
-            reason = ending(attempt, spec, cause=row.get("cause"))
             if row.get("cause") == "lost":
-                reason += _lost_with(info, row)
+                # What its last attempt reports after that is how it was ended, and settles nothing.
+                reason = ending({}, spec, cause="lost") + _lost_with(info, row)
+            else:
+                reason = ending(attempt, spec, cause=row.get("cause"))
             common = _common(str(row["tasks"]), str(attempt.get("tasks", row["tasks"])))
             tasks_of.setdefault(reason, []).extend(common)
     # Whoever cancelled may have said why.
