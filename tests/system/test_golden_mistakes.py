@@ -83,6 +83,7 @@ MISTAKES = {
     "01_no_hub": mistake("status", env={"HPC_HUB_URL": "http://127.0.0.1:{closed}"}),
     "02_port_taken": mistake("hub --port {port}", env={"HPC_HOME": "{folder}/another"}),
     "03_unknown_namespace": mistake("submit --ns bach -- true"),
+    "03b_unknown_namespace_of_a_list": mistake("job list --ns bach"),
     "04_missing_field": mistake('submit --spec {{"command":"true","cpu":1}}'),
     "05_wrong_type": mistake('submit --spec {{"command":"true","cpu":"two","memory":64}}'),
     "05b_wrong_flag": mistake("submit --cpu two -- true"),
@@ -107,6 +108,7 @@ MISTAKES = {
     "15c_unknown_command": mistake("jbo list"),
     "15d_unknown_verb": mistake("job lst"),
     "15e_unknown_flag": mistake("job list --sate queued"),
+    "15g_unknown_state": mistake("job list --state runing"),
     "15f_unknown_node": mistake("node drain n11"),
 }
 

@@ -15,6 +15,7 @@ from hpc.client import Client
 from hpc.client.ending import Over
 from hpc.client.ending import wait as wait_until_over
 from hpc.errors import NotFound, TimedOut, UsageError
+from hpc.nearest import did_you_mean
 from hpc.states import STATES
 from hpc.units import parse_duration, show_duration
 
@@ -73,6 +74,8 @@ def list_(
             rows, is_cut = _named(hub, jobs, last or 0, wanted)
         else:
             rows, is_cut = _newest(hub, LIST_DEFAULT if last is None else last, wanted)
+        if ns is not None and not rows and not jobs and hub.at is None:
+            _check_ns(hub, ns)
     if as_json:
         output.put_json("job.list", [as_data(row) for row in rows], cursor=hub.cursor)
         return
@@ -323,7 +326,25 @@ def as_data(row: Mapping[str, Any]) -> dict[str, Any]:
 def _check_state(state: str | None) -> None:
     if state is not None and state not in STATES:
         raise UsageError(
-            f"`--state` must be one of {', '.join(STATES)}, got {state!r}", field="state"
+            f"`--state` must be one of {', '.join(STATES)}, got {state!r}",
+            field="state",
+            hint=did_you_mean(state, STATES),
+        )
+
+
+def _check_ns(hub: Client, ns: str) -> None:
+    """Refuse a namespace that nobody has registered: of none of its jobs is told by an empty list.
+
+    Raises:
+        NotFound: It is not registered.
+    """
+    known = [str(row["ns_id"]) for row in hub.read("/namespaces")["data"]]
+    if ns not in known:
+        raise NotFound(
+            f"Namespace `{ns}` is not registered\n  known: {', '.join(known)}",
+            code="unknown_namespace",
+            field="ns",
+            hint=did_you_mean(ns, known) or "hpc ns list",
         )
 
 
