@@ -181,6 +181,7 @@ def hidden(place: Place, text: str) -> str:
         (r"\bpid \d+ \([^)]*\)", "pid PID (PROGRAM)"),
         (r"\bheard \d+ s ago", "heard N s ago"),
         (r"\d{4}-\d\d-\d\dT[\d:.]+Z", "TIME"),
+        (r"\b\d+ +TIME", "SEQ TIME"),
         (r"\b[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}\b", "BATCH"),
     ):
         text = re.sub(found, shown, text)
