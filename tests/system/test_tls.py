@@ -270,6 +270,24 @@ def test_a_plain_hub_is_told_nothing_by_a_client_of_tls(tmp_path: Path, ask: Ask
         assert not isinstance(raised.value, Unanswered)
 
 
+@both
+def test_who_is_turned_away_hears_what_may_be_the_reason(ask: Ask) -> None:
+    """A Hub that does not accept an address ends its connection without a byte."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def turn_away() -> None:
+            plain, _ = server.accept()
+            with plain:
+                plain.recv(1 << 16)  # or the kernel would reset it, and not end it
+
+        turning = threading.Thread(target=turn_away)
+        turning.start()
+        with pytest.raises(NoHub, match="before it showed a certificate") as raised:
+            ask(Access(f"https://127.0.0.1:{server.getsockname()[1]}", "the-token", PIN))
+        turning.join(DEADLINE_S)
+    assert "--accept-from" in (raised.value.hint or "")
+
+
 def handshake(port: int, version: ssl.TLSVersion) -> str | None:
     """Agree on just this version, by a client that would take anything."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)

@@ -235,7 +235,7 @@ class _Wire(asyncio.Protocol):
             reason = tls.told(error)
             if isinstance(reason, Untrusted):
                 raise NoHub(untrusted(access.url, reason), hint=reason.hint) from error
-            raise NoHub(f"No Hub answers at {access.url}: {error or 'no answer'}") from error
+            raise NoHub(f"No Hub answers at {access.url}: {str(error) or 'no answer'}") from error
         return wire
 
     async def _connect(self) -> None:

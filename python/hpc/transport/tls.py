@@ -90,6 +90,12 @@ def told(error: OSError) -> OSError:
         return Untrusted(
             "it speaks no TLS 1.2 or later", hint="both ends must speak TLS 1.2 or later"
         )
+    # Event loops tell an end within the handshake as a reset that has nothing more to say.
+    is_ended = isinstance(error, ConnectionResetError) and not error.args
+    if isinstance(error, ssl.SSLEOFError) or is_ended:
+        # Who is turned away is not told: not a byte of it is read.
+        hint = "does the Hub accept this machine (--accept-from), and does it serve TLS?"
+        return Untrusted("it ended the connection before it showed a certificate", hint=hint)
     if isinstance(error, ssl.SSLError):
         return Untrusted(f"TLS failed: {reason or error}")
     return error
