@@ -15,6 +15,7 @@ from pathlib import Path
 
 import apsw
 import pytest
+from commands import succeed
 from marks import marking, starts
 
 from hpc.errors import HpcError
@@ -92,6 +93,7 @@ def test_fault_08_09_a_disk_that_fills_up_under_load_loses_nothing(
 
         fill(disk, leave_mib=MIN_FREE_MIB - 2)
         until(lambda: submit_code(cluster) == "storage_full")
+        assert "nearly full, submits are refused" in succeed(cluster, "status").stdout
         # Finishes and renewals are taken.
         seen = job.info()["counts"]["succeeded"]
         until(lambda: job.info()["counts"]["succeeded"] > seen + 10)

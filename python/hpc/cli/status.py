@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Final
 
 import typer
 
 from hpc.cli import output
 from hpc.cli.options import HubUrl, Json, client
+from hpc.units import show_memory
+
+_SPACE: Final = ("free_bytes", "min_free_bytes")
 
 
 def add(app: typer.Typer, _verb: str | None) -> None:
@@ -31,6 +34,7 @@ def status(as_json: Json = False, hub_url: HubUrl = None) -> None:
             **totals,
             "conflicts": conflicts,
             "damaged": damaged,
+            **{name: figures[name] for name in _SPACE if name in figures},
         }
         output.put_json("status", data, cursor=figures["cursor"])
         return
@@ -43,10 +47,22 @@ def status(as_json: Json = False, hub_url: HubUrl = None) -> None:
             ("nodes", _shown(totals["nodes"])),
             ("conflicts", f"{conflicts}: hpc conflicts" if conflicts else None),
             ("damaged", f"{len(damaged)} batches: hpc log verify" if damaged else None),
+            ("disk", _low(figures)),
         ]
     )
     if not totals["nodes"]["up"]:
         output.say("\nhint: no relay is here, nothing will run: hpc relay")
+
+
+def _low(figures: Mapping[str, Any]) -> str | None:
+    """Return that the Hub refuses submits for want of space, or None while it does not."""
+    free, least = (figures.get(name, 0) for name in _SPACE)
+    if free >= least:
+        return None
+    return (
+        f"nearly full, submits are refused: {show_memory(free)} are free, and the last "
+        f"{show_memory(least)} are kept for reports"
+    )
 
 
 def _shown(counts: Mapping[str, Any]) -> str:

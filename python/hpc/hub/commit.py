@@ -330,6 +330,17 @@ class Committer:
         outcome.again = bool(self._again or self._left) or self._build_from is not None or goes_on
         return outcome
 
+    def space(self) -> dict[str, int]:
+        """Return what is free on the log's disk, and below how much submits are refused.
+
+        Nothing where the folder cannot be looked at. May be asked on other threads: it looks at
+        the file system alone.
+        """
+        try:
+            return self._space.figures(self._log.free_bytes())
+        except StorageError:
+            return {}
+
     @property
     def tokens(self) -> list[tuple[str, str, bool]]:
         """All tokens as the engine has recovered them; to be asked for before the first turn."""

@@ -149,6 +149,10 @@ class Space:
             return None
         return no_space(self.low(free_bytes))
 
+    def figures(self, free_bytes: int) -> dict[str, int]:
+        """Return what is free, and below how much submits are refused."""
+        return {"free_bytes": free_bytes, "min_free_bytes": self._reserve_bytes}
+
     def low(self, free_bytes: int) -> str:
         """Say how much is free and what it is kept for."""
         return (

@@ -197,6 +197,7 @@ class Turns:
             "commits": self._committer.commits,
             "output_syncs": self._committer.output_syncs,
             "open": len(self._open),
+            **self._committer.space(),
         }
 
     def _refusal(self) -> Answer | None:

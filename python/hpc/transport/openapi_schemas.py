@@ -457,6 +457,8 @@ def _log() -> dict[str, Schema]:
             limits=_map_of(NUMBER),
             totals=_open("jobs tasks nodes", **dict.fromkeys(_TOTALS, _map_of(INT))),
             turned_away=INT,
+            free_bytes=INT,
+            min_free_bytes=INT,
             callbacks=_open(
                 "subscribers told failed failing",
                 **dict.fromkeys(("subscribers", "told", "failed"), INT),
