@@ -19,7 +19,7 @@ while time.process_time() < began_s + 0.3:
 def test_cores_memory_and_time_are_told_with_what_would_have_done(cluster: Cluster) -> None:
     """Of the last job; the one that asked for two cores burnt one."""
     cluster.relay("n1", cpus=2)
-    words = ("--cpu", "2", "--memory", "2G", "--time-limit", "1h", "--wait", "--array", "0-1")
+    words = ("--cpu", "2", "--memory", "2G", "--time-limit", "1h", "--progress", "--array", "0-1")
     hpc(cluster, "submit", *words, "--", "python3", "-c", BURN)
     told = hpc(cluster, "eff")
     lines = told.stdout.splitlines()

@@ -95,7 +95,7 @@ def test_what_is_for_a_failure_that_did_not_come_is_pointed_out(
     for code in (0, 3):
         jobs[2]["env"]["CODE"] = str(code)
         (tmp_path / "g.json").write_text(json.dumps({"defaults": {"memory": 16}, "jobs": jobs}))
-        done = hpc(cluster, tmp_path, "submit", "--from-json", "g.json", "--wait")
+        done = hpc(cluster, tmp_path, "submit", "--from-json", "g.json", "--progress")
         assert done.returncode == 1, done.stderr
         said = re.search(r"^note: not needed: \S+\.told, \S+\.alarm; ", done.stderr, re.MULTILINE)
         assert (said is None) is (code != 0)

@@ -71,6 +71,9 @@ def submit(
         str, typer.Option("--kind", help="The kind of the event, with --spec.")
     ] = "SubmitJob",
     wait: Annotated[bool, typer.Option("--wait", help="Wait until it is finished.")] = False,
+    progress: Annotated[
+        bool, typer.Option("--progress", help="Likewise; how far it is, --wait shows too.")
+    ] = False,
     as_json: Json = False,
 ) -> int:
     """Submit a job and print its id; with --from-json and no command a graph of jobs."""
@@ -112,7 +115,7 @@ def submit(
             afters = {"after": after, "after_any": after_any, "after_fail": after_fail}
             typed |= {field: gate.ids(hub, named) for field, named in afters.items()}
             plan = graph.plan(from_json, key=asks.key, base=typed)
-            return graph.submit(hub, plan, wait=wait, as_json=as_json)
+            return graph.submit(hub, plan, wait=wait or progress, as_json=as_json)
     if (spec is None) == (not words):
         raise UsageError(
             "Give either a command or --spec", field="command", hint="hpc submit -- python fit.py"
@@ -161,7 +164,7 @@ def submit(
         selectors.say_taken(asks.key, asks.name)
         if not as_json:
             output.put(job_id)
-        if wait:
+        if wait or progress:
             # Imported here: who does not wait needs none of it.
             from hpc.cli import job  # noqa: PLC0415
 
