@@ -81,7 +81,7 @@ def test_no_page_keeps_anybody_out(
     browser: Browser, busy: Cluster, empty: Cluster, theme: Any
 ) -> None:
     """Names, roles, contrast, focus, by the rules of axe, with much to show and with nothing."""
-    plain = ["#/", "#/jobs", "#/nodes", "#/events", "#/conflicts", "#/namespaces"]
+    plain = ["#/", "#/jobs", "#/nodes", "#/events", "#/conflicts", "#/namespaces", "#/submit"]
     of_jobs = [f"#/jobs/{jobs['sweep'].id}{tab}" for tab in ("", "/log", "/tasks", "/events")]
     more = [*of_jobs, f"#/jobs/{jobs['too big'].id}", "#/nodes/n1"]
     for cluster, shown in ((busy, plain + more), (empty, plain)):
@@ -203,6 +203,31 @@ def test_cancel_hold_and_drain_do_what_they_say(browser: Browser, busy: Cluster)
         assert {node["node_id"]: node["drained"] for node in client.nodes()}["n2"]
         page.get_by_role("button", name="Undrain").click()
         page.get_by_role("button", name="Drain", exact=True).wait_for()
+
+
+def test_a_form_submits_a_job_once(browser: Browser, busy: Cluster) -> None:
+    """Its fields are those of the namespace; what the Hub refuses is said, and nothing is lost."""
+    with looking(browser, link(busy), network_may_fail=True) as page:
+        page.get_by_role("link", name="Jobs", exact=True).click()
+        page.get_by_role("link", name="Submit a job").click()
+        page.get_by_label("command", exact=True).fill("echo from a form; exit 3")
+        page.get_by_label("name", exact=True).fill(HOSTILE[:40])
+        page.get_by_label("tasks", exact=True).fill("no range")
+        page.get_by_role("button", name="Submit", exact=True).click()
+        expect(page.get_by_role("alert")).to_contain_text("It was not submitted")
+        page.get_by_label("tasks", exact=True).fill("0-1")
+        page.get_by_text("More", exact=True).click()
+        page.get_by_label("env", exact=True).fill("no map")
+        page.get_by_role("button", name="Submit", exact=True).click()
+        expect(page.get_by_role("alert")).to_contain_text("env must be Map as JSON")
+        page.get_by_label("env", exact=True).fill('{"A": "b"}')
+        page.get_by_role("button", name="Submit", exact=True).click()
+        page.get_by_role("tab", name="Log").or_(
+            page.get_by_role("link", name="Log")
+        ).first.wait_for()
+        (job,) = [one for one in busy.client().jobs() if one["name"] == HOSTILE[:40]]
+        assert (job["tasks"], job["spec"]["env"]) == ("0-1", {"A": "b"})
+        assert Job(busy.client(), job["job_id"]).wait(60)["state"] == "failed"
 
 
 def test_who_may_only_read_sees_no_actions(browser: Browser, busy: Cluster) -> None:

@@ -78,9 +78,9 @@ export const whoami = async () =>
   (await open(new URL("session", UI), { signal: within() })).json();
 
 // Records events as one batch; its id is chosen before anything is sent, so a repeat is harmless.
-export const ingest = (events) => send("POST", url("ingest"), { id: batchId(), events });
+export const ingest = (events, id = batchId()) => send("POST", url("ingest"), { id, events });
 
-function batchId() {
+export function batchId() {
   const bytes = crypto.getRandomValues(new Uint8Array(16)); // randomUUID is for secure pages only
   return Array.from(bytes, (byte) => byte.toString(16).padStart(2, "0")).join("");
 }

@@ -12,6 +12,7 @@ import { Jobs } from "./pages/jobs.js";
 import { Namespaces } from "./pages/namespaces.js";
 import { Node, Nodes } from "./pages/nodes.js";
 import { Overview } from "./pages/overview.js";
+import { Submit } from "./pages/submit.js";
 import { go, href, jobHref, route } from "./router.js";
 import { begin, logout, session } from "./session.js";
 import { useStore } from "./store.js";
@@ -26,11 +27,13 @@ const PAGES = [
   ["conflicts", "Conflicts", Conflicts],
   ["namespaces", "Namespaces", Namespaces],
 ];
+// Pages that others lead to.
+const FURTHER = [["submit", "Submit", Submit]];
 const OF_ONE = { jobs: Job, nodes: Node };
 
 function pageOf({ page, parts }) {
   if (parts.length > 0) return OF_ONE[page];
-  return PAGES.find(([name]) => name === page)?.[2];
+  return [...PAGES, ...FURTHER].find(([name]) => name === page)?.[2];
 }
 
 function App() {
@@ -71,7 +74,7 @@ function skip(event) {
 }
 
 function useTitle({ page, parts }) {
-  const name = PAGES.find(([key]) => key === page)?.[1] || "Dashboard";
+  const name = [...PAGES, ...FURTHER].find(([key]) => key === page)?.[1] || "Dashboard";
   useEffect(() => {
     document.title = parts[0] ? `${parts[0]} · hpc` : `${name} · hpc`;
   }, [page, parts[0]]);

@@ -6,8 +6,10 @@ import { html, useCallback, useMemo, useRef, useState } from "../html.js";
 import { JobList } from "../joblist.js";
 import { pokes, useFeed, useLoad } from "../live.js";
 import { finishedAt, nodesOf, remark, startedAt } from "../outcome.js";
-import { go, jobHref, setQuery } from "../router.js";
+import { go, href, jobHref, setQuery } from "../router.js";
+import { mayAskOfJobs, session } from "../session.js";
 import { Shape, State, STATES } from "../states.js";
+import { useStore } from "../store.js";
 import { LongTable } from "../table.js";
 import { Ago, Command, Empty, Fault, Loading, Since } from "../ui.js";
 
@@ -15,11 +17,13 @@ const STILL_AT_TOP_PX = 36;
 
 export function Jobs({ query }) {
   const filter = { state: query.get("state") || "", ns: query.get("ns") || "", name: query.get("name") || "" };
+  const who = useStore(session);
   useFeed(pokes, []);
   const totals = useLoad(loadTotals, [], { gap_ms: 2_000 });
   return html`<div class="page fill">
     <div class="page-head">
       <h1>Jobs</h1>
+      ${mayAskOfJobs(who) && html`<a class="button" href=${href("submit", [], { ns: filter.ns })}>Submit a job</a>`}
       <${Filters} filter=${filter} totals=${totals.data} />
     </div>
     <${List} key=${JSON.stringify(filter)} filter=${filter} totals=${totals.data} />
