@@ -36,12 +36,19 @@ def listener(port: int, root: Path = Path("/")) -> str | None:
     None where nobody does that this user may look into.
     """
     sockets = {f"socket:[{inode}]" for inode in _listening(port, root)}
-    for handle in (root / "proc").glob("[0-9]*/fd/*") if sockets else ():
-        with contextlib.suppress(OSError):  # it may end while it is looked at
-            if str(handle.readlink()) in sockets:
-                process = handle.parents[1]
+    for process in (root / "proc").glob("[0-9]*") if sockets else ():
+        if not sockets.isdisjoint(_open_files(process)):
+            with contextlib.suppress(OSError):
                 return f"pid {process.name} ({(process / 'comm').read_text().strip()})"
     return None
+
+
+def _open_files(process: Path) -> Iterator[str]:
+    """Yield what a process has open; it may end while it is looked at, or be somebody else's."""
+    with contextlib.suppress(OSError):
+        for handle in (process / "fd").iterdir():
+            with contextlib.suppress(OSError):
+                yield str(handle.readlink())
 
 
 def _listening(port: int, root: Path) -> Iterator[str]:

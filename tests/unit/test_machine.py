@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import socket
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -108,3 +110,27 @@ def test_who_listens_at_a_port_is_named() -> None:
     assert found is not None
     assert found.startswith(f"pid {os.getpid()} (")
     assert listener(port) is None
+
+
+def test_processes_that_end_while_they_are_looked_at_are_passed_over(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On a busy machine some always do, and the message must not become a traceback."""
+    head = "  sl  local_address rem_address   st ...\n"
+    line = "   0: 0100007F:1F90 00000000:0000 0A 0:0 0:0 0 0 0 77 1 0 100 0 0 10 0\n"
+    tree(tmp_path, {"proc/net/tcp": head + line, "proc/2/comm": "python3\n"})
+    for pid in "12345678":
+        (tmp_path / "proc" / pid / "fd").mkdir(parents=True)
+    (tmp_path / "proc" / "2" / "fd" / "5").symlink_to("socket:[77]")
+
+    def ended(real: Callable[..., Any]) -> Callable[..., Any]:
+        def look(path: Any = ".") -> Any:
+            if str(path).endswith("/fd") and not str(path).endswith("/2/fd"):
+                raise FileNotFoundError(path)
+            return real(path)
+
+        return look
+
+    for name in ("scandir", "listdir"):
+        monkeypatch.setattr(os, name, ended(getattr(os, name)))
+    assert listener(8080, tmp_path) == "pid 2 (python3)"
