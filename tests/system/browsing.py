@@ -14,7 +14,7 @@ from typing import Any, Final
 from urllib.parse import urlsplit
 
 import pytest
-from playwright.sync_api import Browser, ConsoleMessage, Page, sync_playwright
+from playwright.sync_api import Browser, ConsoleMessage, Page, expect, sync_playwright
 
 from hpc.testing.processes import Cluster
 
@@ -33,6 +33,7 @@ def chromium() -> Iterator[Browser]:
         pytest.skip(f"no {', '.join(NAMES)} here: apt-get install chromium")
     # Its sandbox does not work for root, which is who runs tests in a container.
     args = ["--no-sandbox"] if os.geteuid() == 0 else []
+    expect.set_options(timeout=PATIENCE_MS)  # else 5 s, which a slow machine may take
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=found, args=args)
         try:

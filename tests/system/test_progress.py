@@ -15,7 +15,7 @@ import pytest
 
 from hpc.cli import output, progress
 from hpc.errors import NotFound
-from hpc.testing.processes import Cluster
+from hpc.testing.processes import Cluster, until
 
 STAY = 'while ! test -e "$0.$HPC_TASK_ID"; do sleep 0.05; done'
 
@@ -39,7 +39,8 @@ def test_a_terminal_shows_a_bar_that_leaves_nothing_behind(
     cluster.relay("n1", cpus=2)
     gate = tmp_path / "gate"
     client = cluster.client()
-    client.submit(["sh", "-c", STAY, str(gate)], tasks="0-3", key="some", memory=16)
+    job = client.submit(["sh", "-c", STAY, str(gate)], tasks="0-3", key="some", memory=16)
+    until(lambda: job.info()["counts"]["running"] == 2)
     terminal, inside = pty.openpty()
     waiting = subprocess.Popen(
         [sys.executable, "-m", "hpc", "job", "wait", "some"],
