@@ -357,6 +357,15 @@ SPACE = {
 }
 
 
+def test_a_log_that_breaks_off_is_read_again(browser: Browser, busy: Cluster) -> None:
+    """Proxies end what is silent for a minute; who follows a quiet job must not have to notice."""
+    with looking(browser, link(busy), network_may_fail=True) as page:
+        page.route(re.compile("/log"), lambda route: route.abort(), times=1)
+        show(page, f"#/jobs/{jobs['running'].id}/log")
+        expect(page.locator(".log-text")).to_have_text("begun\n")
+        expect(page.locator(".log-note")).to_have_count(0)
+
+
 def test_it_works_below_a_prefix(browser: Browser, busy: Cluster) -> None:
     """As behind jupyter-server-proxy: every URL is relative, and streams pass."""
     with prefixed(busy) as base, looking(browser, link(busy, base)) as page:

@@ -11,11 +11,13 @@ import { link } from "./live.js";
 import { Output } from "./output.js";
 import { isSettled } from "./outcome.js";
 import { setQuery } from "./router.js";
+import { session } from "./session.js";
 import { useStore, visible } from "./store.js";
 import { find, mark } from "./marks.js";
 import { Since } from "./ui.js";
 
 const FLUSH_MS = 120;
+const AGAIN_MS = 2_000;
 
 export function Log({ job, task, stream, compact = false }) {
   const first = firstTask(job);
@@ -90,19 +92,22 @@ function Search({ hits, at, sought, onSeek, onStep }) {
   </span>`;
 }
 
-// Reads one stream of one task; from the beginning again where the Hub was away meanwhile, or the tab
-// was hidden while more could come.
+// Reads one stream of one task; from the beginning again where it broke off (a proxy lets nothing stay
+// silent for ever), where the Hub was away meanwhile, or the tab was hidden while more could come.
 function useOutput(id, { task, stream }, begun) {
   const { epoch } = useStore(link);
   const seen = useStore(visible);
+  const who = useStore(session);
   const shown = useRef("");
   const [state, set] = useState({ output: new Output(), version: 0, note: null, error: null, ended: false });
-  const reads = seen || state.ended;
+  const [broken, breaks] = useState(0); // so often
+  const reads = (seen && who.state === "in") || state.ended;
   useEffect(() => {
     if (!reads) return undefined;
     const ending = new AbortController();
     const output = new Output();
     let timer = 0;
+    let again = 0;
     const show = (change = {}) => {
       timer = 0;
       if (!ending.signal.aborted) set((old) => ({ ...old, ...change, output, version: old.version + 1 }));
@@ -112,11 +117,14 @@ function useOutput(id, { task, stream }, begun) {
     shown.current = what;
     if (!begun) return undefined;
     const soon = () => (timer ||= setTimeout(show, FLUSH_MS));
-    read(id, { task, stream }, output, ending.signal, (note) => show({ note }), soon)
-      .then(() => show({ ended: true }))
-      .catch((error) => api.isAbort(error) || show({ error }));
-    return () => (clearTimeout(timer), ending.abort());
-  }, [id, task, stream, begun, epoch, reads]);
+    const fail = (error) => {
+      if (api.isAbort(error)) return;
+      show({ error });
+      if (!(error instanceof api.Problem)) again = setTimeout(() => breaks((n) => n + 1), AGAIN_MS);
+    };
+    read(id, { task, stream }, output, ending.signal, (note) => show({ note, error: null }), soon).then(() => show({ ended: true }), fail);
+    return () => (clearTimeout(timer), clearTimeout(again), ending.abort());
+  }, [id, task, stream, begun, epoch, reads, broken]);
   return state;
 }
 
