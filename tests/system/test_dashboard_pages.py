@@ -16,7 +16,7 @@ import axe_playwright_python as axe
 import pytest
 from browsing import chromium, link, looking, show
 from commands import succeed as hpc
-from playwright.sync_api import Browser, Page, expect
+from playwright.sync_api import Browser, Page, Route, expect
 
 from hpc.client import Job
 from hpc.testing.processes import Cluster, until
@@ -364,6 +364,22 @@ def test_a_log_that_breaks_off_is_read_again(browser: Browser, busy: Cluster) ->
         show(page, f"#/jobs/{jobs['running'].id}/log")
         expect(page.locator(".log-text")).to_have_text("begun\n")
         expect(page.locator(".log-note")).to_have_count(0)
+
+
+def test_a_restored_log_is_read_anew(browser: Browser, empty: Cluster) -> None:
+    """Its events are others than those shown, and a cursor behind its end would tell of none."""
+
+    def restored(route: Route) -> None:
+        answer = route.fetch()
+        route.fulfill(response=answer, headers={**answer.headers, "hpc-lineage": "other"})
+
+    with looking(browser, link(empty), network_may_fail=True) as page:
+        expect(page.get_by_text("Live", exact=True)).to_be_visible()
+        page.evaluate("globalThis.isOld = true")
+        page.route(re.compile("/namespaces"), restored, times=1)
+        page.evaluate("location.hash = '#/namespaces'")
+        page.wait_for_function("() => globalThis.isOld === undefined")
+        expect(page.get_by_role("heading", name="Namespaces")).to_be_visible()
 
 
 def test_it_works_below_a_prefix(browser: Browser, busy: Cluster) -> None:

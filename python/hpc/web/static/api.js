@@ -29,7 +29,7 @@ export class Away extends Error {
 export const isAbort = (error) => error instanceof DOMException && error.name === "AbortError";
 
 // Called with each Problem of status 401, and whenever the log behind the Hub is another one.
-export const on = { unauthorized: () => {}, otherHub: () => {} };
+export const on = { unauthorized: () => {}, otherLog: () => {} };
 
 export function url(path, query = {}) {
   const target = new URL(path, ROOT);
@@ -50,7 +50,7 @@ export async function open(target, options = {}) {
     if (options.signal?.aborted) throw new DOMException("stopped", "AbortError");
     throw new Away(error.message);
   }
-  sameHub(response.headers.get("Hpc-Hub"));
+  sameLog(response.headers.get("Hpc-Lineage") ?? response.headers.get("Hpc-Hub"));
   if (response.ok) return response;
   const told = (response.headers.get("Content-Type") || "").includes("json");
   if (NO_HUB.has(response.status) && !told) {
@@ -90,9 +90,10 @@ function within(signal) {
   return signal ? AbortSignal.any([signal, late]) : late;
 }
 
-let hub = null;
-function sameHub(id) {
+// A Hub whose log was restored from a copy is the same, and its log is not: cursors hold no more.
+let log = null;
+function sameLog(id) {
   if (!id) return;
-  if (hub !== null && hub !== id) on.otherHub();
-  hub = id;
+  if (log !== null && log !== id) on.otherLog();
+  log = id;
 }

@@ -144,6 +144,6 @@ const Help = ({ onClose }) => html`<${Dialog} title="Keys" onClose=${onClose}>
   <div class="dialog-foot"><button type="button" onClick=${onClose}>Close</button></div>
 <//>`;
 
-api.on.otherHub = () => location.reload();
+api.on.otherLog = () => location.reload();
 render(html`<${App} />`, document.querySelector("#app"));
 begin();
