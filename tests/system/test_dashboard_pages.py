@@ -382,6 +382,30 @@ def test_a_restored_log_is_read_anew(browser: Browser, empty: Cluster) -> None:
         expect(page.get_by_role("heading", name="Namespaces")).to_be_visible()
 
 
+def test_what_ended_while_nobody_looked_is_not_told_to_the_present(
+    browser: Browser, empty: Cluster
+) -> None:
+    """An hour of work in one bar of 15 s would be a rate that never was."""
+    with looking(browser, link(empty)) as page:
+        expect(page.get_by_text("Live", exact=True)).to_be_visible()
+        assert page.evaluate(HIGHEST, 1_000) >= 4_000
+        assert page.evaluate(HIGHEST, 3_600_000) < 4_000
+
+
+HIGHEST = """async (ms) => {
+  const url = new URL(`static/history.js?${ms}`, document.baseURI); // one of its own
+  const history = await import(url.href);
+  const now = Date.now();
+  const look = async (succeeded, at) => {
+    await history.begin(0, undefined, at);
+    history.takeTotals({ succeeded, failed: 0, cancelled: 0 }, at);
+  };
+  await look(0, now - ms);
+  await look(1000, now);
+  return Math.max(...history.throughput(now).values);
+}"""
+
+
 def test_it_works_below_a_prefix(browser: Browser, busy: Cluster) -> None:
     """As behind jupyter-server-proxy: every URL is relative, and streams pass."""
     with prefixed(busy) as base, looking(browser, link(busy, base)) as page:

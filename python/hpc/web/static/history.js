@@ -11,10 +11,12 @@ const SPAN_MS = 30 * 60_000;
 export const BUCKET_MS = 15_000;
 export const BUCKETS = 40;
 const SAMPLES_MAX = 360;
+const FRESH_MS = 60_000; // who looks does so more often than that
 
 const ends = new Map(); // bucket -> tasks that ended in it
 const nodes = new Map(); // node id -> samples, oldest first
 let before = null; // tasks that had ended when it was looked at last
+let looked = -Infinity; // ms: when that was
 let beginning = null;
 let coveredFrom = Infinity; // ms: from here on all ends are known
 
@@ -26,8 +28,13 @@ function ended(at, tasks) {
   for (const old of ends.keys()) if (old < bucket - 4 * BUCKETS) ends.delete(old);
 }
 
-// Reads the end of the log, at the first call; later ones share it.
-export function begin(cursor, signal) {
+// Reads the end of the log, at the first call; later ones share it. Where nobody looked for a while it
+// is read anew: the totals do not tell when it was that tasks ended.
+export function begin(cursor, signal, now = Date.now()) {
+  if (now - looked > FRESH_MS) {
+    beginning = before = null;
+    ends.clear();
+  }
   beginning ??= readTail(cursor, signal).catch((error) => {
     beginning = null;
     throw error;
@@ -62,6 +69,7 @@ export function takeTotals(tasks, now = Date.now()) {
   const total = tasks.succeeded + tasks.failed + tasks.cancelled;
   if (before !== null && total > before) ended(now, total - before);
   before = total;
+  looked = now;
 }
 
 // Tasks that ended, per minute, in each of the last buckets; null where nothing is known.

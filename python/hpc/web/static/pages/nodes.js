@@ -21,6 +21,7 @@ async function load(signal) {
     api.get("healthz", { full: true }, signal),
   ]);
   await history.begin(health.cursor, signal);
+  history.takeTotals(health.totals.tasks);
   history.takeNodes(facts);
   return { nodes: nodes.data, more: nodes.next !== null, figures: facts };
 }
