@@ -242,7 +242,8 @@ session.subscribe((who) => who.state === "in" && tellNews());
 
 function pause(ms, ending) {
   return new Promise((resolve) => {
-    const timer = setTimeout(resolve, ms);
-    ending.addEventListener("abort", () => (clearTimeout(timer), resolve()), { once: true });
+    const over = () => (clearTimeout(timer), ending.removeEventListener("abort", over), resolve());
+    const timer = setTimeout(over, ms);
+    ending.addEventListener("abort", over);
   });
 }
