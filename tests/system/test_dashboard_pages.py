@@ -406,6 +406,43 @@ HIGHEST = """async (ms) => {
 }"""
 
 
+def test_tasks_of_a_state_are_those_of_no_other(browser: Browser, busy: Cluster) -> None:
+    """Somebody who has scrolled far and then asks for three tasks must not be shown hundreds."""
+    client = busy.client()
+    job = client.submit("true", tasks="0-449", cpu=64, memory=32)
+    client.cancel(job.id, tasks="7,300")
+    with looking(browser, link(busy)) as page:
+        show(page, f"#/jobs/{job.id}/tasks")
+        rows = page.locator("tbody tr[aria-rowindex]")
+        rows.first.wait_for()
+        page.evaluate("document.querySelector('.long').scrollTop = 1e9")
+        page.wait_for_function("() => document.querySelector('.long').scrollHeight > 250 * 36")
+        page.get_by_role("button", name="cancelled 2").click()
+        expect(rows).to_have_count(2)
+        expect(rows.locator("th")).to_have_text(["7", "300"])
+    client.cancel(job.id)
+
+
+def test_of_a_long_history_the_first_and_the_newest_are_shown(
+    browser: Browser, busy: Cluster
+) -> None:
+    """How a job began says when it was leased; what happened last is why somebody looks."""
+    client = busy.client()
+    job = client.submit("true", hold=True, memory=32)
+    of_job = {"ctx": {"ns_id": "batch", "job_id": job.id}, "spec": {}}
+    events = [{"kind": "HoldJob", "payload": of_job}] * 2_100
+    with closing(busy.http()) as http_client:
+        body = json.dumps({"id": f"long-{job.id}", "events": events}).encode()
+        assert http_client.request("POST", "/ingest", body).status == 200
+    with looking(browser, link(busy)) as page:
+        show(page, f"#/jobs/{job.id}/events")
+        table = page.get_by_role("table", name="Events of this job")
+        expect(table).to_have_attribute("aria-rowcount", "2001")
+        expect(table.locator("tr[aria-rowindex='2']")).to_contain_text("SubmitJob")
+        expect(page.get_by_text("the first 300 events and the newest 1,700")).to_be_visible()
+    client.cancel(job.id)
+
+
 def test_it_works_below_a_prefix(browser: Browser, busy: Cluster) -> None:
     """As behind jupyter-server-proxy: every URL is relative, and streams pass."""
     with prefixed(busy) as base, looking(browser, link(busy, base)) as page:

@@ -56,7 +56,8 @@ async function loadConflicts(id, signal) {
   return page.data.filter((one) => one.key === id);
 }
 
-// The job's events, oldest first, and then as they come. Of a long history the first and the newest.
+// The job's events, oldest first, and then as they come. Of a long history the first and the newest;
+// `more` says that something between them was let go.
 function useEvents(id) {
   const [state, set] = useState({ list: [], more: false, cursor: null });
   const first = useRef(null);
@@ -64,18 +65,22 @@ function useEvents(id) {
     const ending = new AbortController();
     api
       .get("events", { job: id, cursor: 0, limit: FIRST_EVENTS }, ending.signal)
-      .then((page) => set({ list: page.data, more: page.next !== null, cursor: page.next ?? page.cursor }))
+      .then((page) => set({ list: page.data, more: false, cursor: page.next ?? page.cursor }))
       .catch(() => ending.signal.aborted || set({ list: [], more: false, cursor: 0 }));
     return () => ending.abort();
   }, [id]);
   first.current = state.cursor;
   useFeed(() => {
     if (state.cursor === null) return null;
-    const take = (events) =>
-      set((old) => ({ ...old, list: [...old.list, ...events].slice(-EVENTS_KEPT) }));
-    return eventFeed({ cursor: first.current, job: id, take });
+    return eventFeed({ cursor: first.current, job: id, take: (events) => set((old) => grown(old, events)) });
   }, [id, state.cursor === null]);
   return state;
+}
+
+function grown(old, fresh) {
+  const list = [...old.list, ...fresh];
+  const over = list.length - EVENTS_KEPT;
+  return over > 0 ? { ...old, list: [...list.slice(0, FIRST_EVENTS), ...list.slice(FIRST_EVENTS + over)], more: true } : { ...old, list };
 }
 
 function Missing({ id, error }) {
@@ -164,9 +169,9 @@ function specValue(name, value) {
 
 const LogTab = ({ job, query }) => html`<${Log} job=${job} task=${query.get("task")} stream=${query.get("stream")} />`;
 
-const TasksTab = ({ job, query }) => html`<${Tasks} job=${job} state=${query.get("state") || ""} />`;
+const TasksTab = ({ job, query }) => html`<${Tasks} key=${query.get("state")} job=${job} state=${query.get("state") || ""} />`;
 
 const EventsTab = ({ events }) => html`
-  ${events.more && html`<p class="note">Of a long history these are the first ${plural(FIRST_EVENTS, "event")}, and those that came since this page was opened.</p>`}
+  ${events.more && html`<p class="note">Of a long history these are the first ${count(FIRST_EVENTS)} events and the newest ${count(EVENTS_KEPT - FIRST_EVENTS)}.</p>`}
   <${EventRows} label="Events of this job" events=${events.list} tail=${false} />
 `;

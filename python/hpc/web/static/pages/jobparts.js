@@ -116,6 +116,8 @@ const TASK_COLUMNS = (job) => [
 
 const TASKS_PAGE = 200;
 
+const beyond = (page, rows) => rows.filter((one) => one.task > page.at(-1).task);
+
 // The tasks one by one, by number, page by page as somebody scrolls.
 export function Tasks({ job, state }) {
   const columns = useMemo(() => TASK_COLUMNS(job), [job.job_id]);
@@ -125,7 +127,7 @@ export function Tasks({ job, state }) {
   const { data, error } = useLoad((signal) => api.get(path, { state, limit: TASKS_PAGE }, signal), [path, state], { gap_ms: 2_000 });
   useEffect(() => {
     // Pages that were loaded already stay; only the first is asked for again as there are news.
-    if (data) set((old) => (old.rows.length > TASKS_PAGE ? { ...old, rows: [...data.data, ...old.rows.slice(data.data.length)] } : { rows: data.data, next: data.next }));
+    if (data) set((old) => (data.next === null ? { rows: data.data, next: null } : { next: old.next ?? data.next, rows: [...data.data, ...beyond(data.data, old.rows)] }));
   }, [data]);
   const more = async () => {
     if (busy.current || next === null || next === undefined) return;
