@@ -366,6 +366,15 @@ def test_a_log_that_breaks_off_is_read_again(browser: Browser, busy: Cluster) ->
         expect(page.locator(".log-note")).to_have_count(0)
 
 
+def test_a_request_that_got_no_answer_is_asked_again(browser: Browser, empty: Cluster) -> None:
+    """On a quiet Hub there may be no news for hours that would have it asked."""
+    with looking(browser, link(empty), network_may_fail=True) as page:
+        expect(page.get_by_text("Live", exact=True)).to_be_visible()
+        page.route(re.compile("/conflicts"), lambda route: route.abort(), times=1)
+        show(page, "#/conflicts")
+        expect(page.get_by_text("None. (Good.)")).to_be_visible()
+
+
 def test_a_restored_log_is_read_anew(browser: Browser, empty: Cluster) -> None:
     """Its events are others than those shown, and a cursor behind its end would tell of none."""
 

@@ -123,7 +123,8 @@ function loader(load, set, gap_ms) {
       const data = await load(ending.signal);
       if (!ending.signal.aborted) set({ data, error: null });
     } catch (error) {
-      if (!ending.signal.aborted && !(error instanceof api.Away)) set((old) => ({ ...old, error }));
+      if (error instanceof api.Away) wanted = true; // nothing was told; news may not come for long
+      else if (!ending.signal.aborted) set((old) => ({ ...old, error }));
     }
     // A slow answer is asked for more seldom: the Hub has others to serve.
     const rest_ms = Math.max(gap_ms, 3 * (performance.now() - began));
