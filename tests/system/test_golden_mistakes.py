@@ -121,7 +121,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
     (folder / "bin" / "python").symlink_to(sys.executable)
     with socket.create_server(("127.0.0.1", 0)) as taken:
         closed = taken.getsockname()[1]
-    with Cluster(folder, lease_s=1.0, hub=("--reclaim", "1h")) as cluster:
+    with Cluster(folder, lease_s=3.0, hub=("--reclaim", "1h")) as cluster:
         client = cluster.client()
         for ns_id in ("lab", "lab2"):
             client.control({"type": "RegisterNamespace", "ns_id": ns_id, "spec": _namespace(ns_id)})
