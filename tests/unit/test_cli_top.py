@@ -99,10 +99,11 @@ def test_a_look_at_a_log_that_has_not_grown_is_one_request(hub: CannedHub) -> No
     assert [line.split()[0] for line in shown.event_lines(80)] == ["9", "12"]
 
 
+@pytest.mark.parametrize("hub_id", ["another", "h"])
 def test_a_hub_that_is_away_leaves_what_was_read_and_another_log_begins_anew(
-    hub: CannedHub,
+    hub: CannedHub, hub_id: str
 ) -> None:
-    """Old figures are better than none; those of another log are wrong."""
+    """Old figures are better than none; those of another log, or of a lost end of it, are wrong."""
     shown = board(hub)
     shown.look(0.0)
     before = shown.text(80)
@@ -110,7 +111,7 @@ def test_a_hub_that_is_away_leaves_what_was_read_and_another_log_begins_anew(
     with pytest.raises(HpcError):
         shown.look(1.0)
     assert shown.text(80) == before
-    hub.routes["GET", "/healthz"] = figures(1, hub="another")
+    hub.routes["GET", "/healthz"] = figures(1, hub=hub_id)
     hub.routes["GET", "/events"] = page(event(1))
     shown.look(2.0)
     assert [line.split()[0] for line in shown.event_lines(80)] == ["1"]

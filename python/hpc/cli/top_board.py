@@ -72,7 +72,8 @@ class Board:
             HpcError: The Hub does not answer, or not so; what was read before stays.
         """
         figures = self._hub.figures()
-        if figures["hub"] != self._hub_id:  # another log: nothing of the former one holds
+        # Another log, or an older copy of it: nothing of the former one holds.
+        if figures["hub"] != self._hub_id or figures["cursor"] < self._cursor:
             self._begin(figures["hub"])
         self.url = self._hub.url
         self.totals = figures.get("totals") or self.totals  # a Hub that ends just now tells none
