@@ -24,7 +24,7 @@ def why(job: Selector = None, as_json: Json = False, hub_url: HubUrl = None) -> 
         told = hub.why(str(info["job_id"]))
         holds = reasons.of_holds(hub, info)
         drains = _drains(hub, told.get("nodes") or [])
-        away = _away(hub, info)
+        away = reasons.silent(hub, info)
     if as_json:
         data = {**told, "state": info["state"]}
         if holds:
@@ -52,16 +52,6 @@ def why(job: Selector = None, as_json: Json = False, hub_url: HubUrl = None) -> 
         output.put(f"{node['node_id']}: {node['why']}{given}")
     if nodes and told.get("ahead") is not None:  # nobody stands before what can never run
         output.put(f"ahead: {_ahead(told['ahead'])}")
-
-
-def _away(hub: Client, info: Mapping[str, Any]) -> dict[str, int | None]:
-    """Return which nodes that run something of a job are silent, and since when, in ms."""
-    attempts = info.get("attempts") or []
-    running = {row.get("node_id") for row in attempts if row["state"] == "running"}
-    if not running:
-        return {}
-    rows = [row for row in hub.nodes() if row["node_id"] in running]
-    return {row["node_id"]: row.get("gone_at") for row in rows if row["state"] == "unreachable"}
 
 
 def _drains(hub: Client, nodes: Sequence[Mapping[str, Any]]) -> dict[str, str | None]:

@@ -105,18 +105,21 @@ def say_waiting(info: Mapping[str, Any], holds: Sequence[Said] = ()) -> None:
         output.say_hint(advice.of_waiting(str(info["why"]), str(info["job_id"])))
 
 
+def silent(hub: Client, info: Mapping[str, Any]) -> dict[str, int | None]:
+    """Return which nodes that run something of a job are silent, and since when, in ms."""
+    attempts = info.get("attempts") or []
+    running = {row.get("node_id") for row in attempts if row["state"] == "running"}
+    rows = [row for row in hub.nodes() if row["node_id"] in running] if running else []
+    return {row["node_id"]: row.get("gone_at") for row in rows if row["state"] == "unreachable"}
+
+
 def out_of_reach(hub: Client, info: Mapping[str, Any]) -> list[str]:
     """Return of a job that runs on which nodes the Hub does not hear of it, in words."""
-    attempts = info.get("attempts") or []
-    runs_on = {row["node_id"] for row in attempts if row["state"] == "running"}
-    if not runs_on or info["state"] != "running":
-        return []
+    away = silent(hub, info) if info["state"] == "running" else {}
     return [
-        f"on {row['node_id']}, which is unreachable since {output.when(row.get('gone_at'))}: it "
-        f"goes on there, or runs elsewhere once that is given up (now: hpc node lost "
-        f"{row['node_id']})"
-        for row in hub.nodes()
-        if row["node_id"] in runs_on and row["state"] == "unreachable"
+        f"on {node_id}, which is unreachable since {output.when(since)}: it goes on there, or runs "
+        f"elsewhere once that is given up (now: hpc node lost {node_id})"
+        for node_id, since in away.items()
     ]
 
 
