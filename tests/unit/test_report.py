@@ -213,6 +213,14 @@ def test_causes_are_counted_with_one_to_look_at() -> None:
     assert "hpc job log j --task 4" in read.cells
 
 
+def test_a_command_to_copy_is_whole_and_what_did_not_run_has_no_time() -> None:
+    """Half an id finds nothing, and nothing ran in 1970."""
+    key = "k" * 128
+    found = figures([job(key, state="failed")], ended(key, 0, 20, 30, exit_code=1))
+    assert f"hpc job log {key} --task 0" in Read(page.page(found, ABOUT)).cells
+    assert ABOUT.began_at not in page.page(figures([job("j", state="queued")]), ABOUT)
+
+
 def test_the_table_of_jobs_says_what_was_used_of_what_was_asked_for() -> None:
     """As `hpc eff` does, of the same attempts that are drawn."""
     used = {"cpu_seconds": 9.0, "peak_memory_bytes": 100 << 20}

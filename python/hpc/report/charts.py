@@ -81,10 +81,10 @@ class _Row(NamedTuple):
     attempts: list[Attempt]
 
 
-def text_of(value: object) -> str:
+def text_of(value: object, most: int = NAME_CHARS_MAX) -> str:
     """Return a text for HTML: nothing in it is markup, steers a terminal, or is very long."""
     text = clean(str(value)).replace("\n", " ")
-    cut = text if len(text) <= NAME_CHARS_MAX else text[: NAME_CHARS_MAX - 1] + "…"
+    cut = text if len(text) <= most else text[: most - 1] + "…"
     return escape(cut)
 
 

@@ -30,6 +30,9 @@ SOME_MAX: Final = 12
 
 NODES_MAX: Final = 64
 
+COMMAND_CHARS_MAX: Final = 200
+"""Of a command that is to be copied: a job's id has 128 at most."""
+
 _BUCKETS_S: Final = (0.1, 1, 10, 60, 600, 3600, 21_600, 86_400)
 
 
@@ -77,11 +80,10 @@ def page(figures: Figures, about: About) -> str:
 
 
 def _head(figures: Figures, about: About) -> str:
-    span = show_duration(round(figures.span_s, 3)) if figures.attempts else "no time"
-    return (
-        f"<header><h1>{text_of(about.of)}</h1>"
-        f"<p>{span} from {text_of(about.began_at)} · Hub {text_of(about.hub)}</p></header>"
-    )
+    span = ""
+    if figures.attempts:
+        span = f"{show_duration(round(figures.span_s, 3))} from {text_of(about.began_at)} · "
+    return f"<header><h1>{text_of(about.of)}</h1><p>{span}Hub {text_of(about.hub)}</p></header>"
 
 
 def _foot(about: About) -> str:
@@ -263,7 +265,7 @@ def _table(
     lines = []
     for first, *rest in rows:
         cells = "".join(
-            f"<td><code>{text_of(cell)}</code></td>"
+            f"<td><code>{text_of(cell, COMMAND_CHARS_MAX)}</code></td>"
             if number == code
             else f"<td>{text_of(cell)}</td>"
             for number, cell in enumerate(rest, 1)
