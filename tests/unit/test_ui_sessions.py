@@ -256,6 +256,15 @@ def test_who_logs_in_gets_another_session_each_time(served: Served) -> None:
     assert [get(served, "/jobs", one) for one in (before, after)] == [401, 200]
 
 
+def test_a_code_that_the_session_itself_has_made_logs_in(served: Served) -> None:
+    """In the same browser: the cookie that it gets is good."""
+    before = session(served)
+    made = served.request("POST", "/ui/codes", b"", before | ACTION, None)
+    status, cookie, _ = log_in(served, {"code": json.loads(made[2])["code"]}, **before)
+    assert status == 200
+    assert get(served, "/jobs", {"Cookie": cookie.partition(";")[0]}) == 200
+
+
 def test_who_logs_out_is_out_and_so_is_what_was_open(served: Served) -> None:
     """A stream is cut, and a code that the session made opens nothing more."""
     cookie = session(served)

@@ -137,8 +137,10 @@ class _SessionRoutes:
         if isinstance(owner, Refusal):
             await send_answer(send, *owner)
             return
-        # Another value each time, never one that was there before somebody logged in.
-        self._sessions.close(head.headers)
+        # Another value each time, never one that was there before somebody logged in. The former
+        # one ends, unless it has made the code: what it has lent ends with it.
+        if self._sessions.holder(head.headers) is not owner:
+            self._sessions.close(head.headers)
         value, session = self._sessions.open(owner)
         # Behind a proxy with a certificate the browser alone knows that it is asked by https.
         is_secure = is_tls or head.headers.get(b"origin", b"").startswith(b"https:")

@@ -2,8 +2,8 @@
 //
 // Who may not ask sees no button. The Hub decides in any case: a refusal is shown as it said it.
 
-import { ingest } from "./api.js";
-import { html, useState } from "./html.js";
+import { batchId, ingest } from "./api.js";
+import { html, useRef, useState } from "./html.js";
 import { mayAskOfJobs, mayAskOfNodes, session } from "./session.js";
 import { SETTLED } from "./states.js";
 import { useStore } from "./store.js";
@@ -58,10 +58,16 @@ export function NodeActions({ node, onDone }) {
 function Actions({ about, title, list, onDone }) {
   const [asked, ask] = useState(null);
   const [{ busy, error }, set] = useState({ busy: null, error: null });
+  const unanswered = useRef({});
   const run = async (action, reason) => {
     set({ busy: action.name, error: null });
+    const event = action.event(about, reason ? { reason } : {});
+    const said = JSON.stringify(event);
+    // The same again, after no answer came, is the same batch: it is recorded once.
+    if (unanswered.current.said !== said) unanswered.current = { said, id: batchId() };
     try {
-      await ingest([action.event(about, reason ? { reason } : {})]);
+      await ingest([event], unanswered.current.id);
+      unanswered.current = {};
       ask(null);
       set({ busy: null, error: null });
     } catch (failed) {

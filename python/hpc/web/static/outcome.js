@@ -81,7 +81,7 @@ export function used(job, now) {
     cpu_s += one.cpu_seconds || 0;
     wall_ms += ms * tasksIn(one.tasks);
   }
-  return { peak: peaks.length > 0 ? Math.max(...peaks) : null, cpu_s, wall_ms, longest_ms };
+  return { peak: peaks.length > 0 ? peaks.reduce((a, b) => Math.max(a, b)) : null, cpu_s, wall_ms, longest_ms };
 }
 
 // The share of `values` below which a part of them lies; null without any.
