@@ -61,7 +61,9 @@ def parse_duration(text: str, *, field: str = "duration") -> float:
         raise UsageError(
             f"`{field}` must be a time such as 90s, 10m or 1h30m, got {text!r}",
             field=field,
-            hint="a bare number is seconds",
+            hint="a bare number is seconds; hours, minutes and seconds are 1h30m15s"
+            if ":" in plain
+            else "a bare number is seconds",
         )
     return seconds
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
 import pytest
+import typer
 
 from hpc.cli import status, tree
 
@@ -34,3 +36,50 @@ def test_where_it_was_made_is_shown_if_asked_for(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setenv("HPC_TRACEBACK", "1")
     with pytest.raises(ZeroDivisionError):
         tree.main(["status"])
+
+
+@pytest.mark.parametrize(
+    ("typed", "meant"),
+    [
+        (["wait", "7"], "hpc job wait"),
+        (["cancel", "7"], "hpc job cancel"),
+        (["squeue"], "hpc job list"),
+        (["logs", "7"], "hpc job log"),
+        (["version"], "hpc --version"),
+        (["jbo", "list"], "hpc job"),
+        (["submit", "--time", "1h", "--", "x"], "--time-limit"),
+        (["submit", "-p", "b", "--", "x"], "--require"),
+        (["submit", "--depends", "7", "--", "x"], "--after"),
+    ],
+)
+def test_words_of_others_name_ours(
+    typed: list[str], meant: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What Slurm has, and the verbs of jobs without their noun; a slip of letters as before."""
+    assert tree.main(typed) == 2
+    assert capsys.readouterr().err.endswith(f"hint: did you mean `{meant}`?\n")
+
+
+def test_every_word_of_others_leads_somewhere() -> None:
+    """To a command that there is, or to a flag of `hpc submit`."""
+    root: Any = typer.main.get_command(tree.tree())
+    for words in tree._COMMANDS_ELSEWHERE.values():
+        command = root
+        for word in words.split():
+            command = command if word == "--version" else command.commands[word]
+    flags = {flag for param in root.commands["submit"].params for flag in param.opts}
+    assert set(tree._FLAGS_ELSEWHERE.values()) <= flags
+
+
+def test_a_word_behind_the_log_may_be_a_job(capsys: pytest.CaptureFixture[str]) -> None:
+    """Two things are called log."""
+    assert tree.main(["log", "7"]) == 2
+    assert capsys.readouterr().err.endswith("hpc job log 7\n")
+
+
+def test_a_flag_of_others_is_not_named_where_ours_is_not(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """The hint must lead to what this command takes."""
+    assert tree.main(["eff", "--time", "1h"]) == 2
+    assert "--time-limit" not in capsys.readouterr().err

@@ -73,6 +73,45 @@ _NO_NUMBER: Final = re.compile(r"('.*') is not a valid int(?:eger)?(?: range)?\.
 _NOT_IN: Final = re.compile(r"(\S+) is not in the range (.*)\.")
 """Sentences of the parser's that say less than ours."""
 
+_COMMANDS_ELSEWHERE: Final = {
+    "kill": "job cancel",
+    "logs": "job log",
+    "ls": "job list",
+    "ps": "job list",
+    "sacct": "job tasks",
+    "sbatch": "submit",
+    "scancel": "job cancel",
+    "scontrol": "job info",
+    "seff": "eff",
+    "sinfo": "node list",
+    "squeue": "job list",
+    "srun": "run",
+    "stop": "job cancel",
+    "version": "--version",
+}
+"""What Slurm and shells call them; the verbs of `hpc job` need none."""
+
+_FLAGS_ELSEWHERE: Final = {
+    "--constraint": "--require",
+    "--cpus-per-task": "--cpu",
+    "--dependency": "--after",
+    "--depends": "--after",
+    "--error": "--stderr",
+    "--gres": "--gpus",
+    "--job-name": "--name",
+    "--mem": "--memory",
+    "--nodelist": "--node",
+    "--output": "--stdout",
+    "--partition": "--require",
+    "--time": "--time-limit",
+    "--timeout": "--time-limit",
+    "-J": "--name",
+    "-d": "--after",
+    "-p": "--require",
+    "-t": "--time-limit",
+}
+"""Likewise of flags, those that are not near by their letters."""
+
 SERVERS: Final = frozenset({"up", "hub", "relay", "monitor"})
 
 
@@ -186,16 +225,33 @@ def _usage(error: typer.TyperException) -> UsageError:
     if (option := getattr(error, "option_name", None)) is not None and context is not None:
         message = f"`{path}` has no option `{option}`"
         flags = [flag for each in context.command.params for flag in each.opts]
-        near = did_you_mean(option, [flag for flag in flags if flag.startswith("--")])
+        known = _FLAGS_ELSEWHERE.get(option)
+        if known in flags:
+            near = f"did you mean `{known}`?"
+        else:
+            near = did_you_mean(option, [flag for flag in flags if flag.startswith("--")])
     elif match := re.fullmatch(r"No such command '(.*)'", message, re.DOTALL):
         message = f"`{path}` has no command `{match[1]}`"
-        commands = getattr(getattr(context, "command", None), "commands", ())
-        near = did_you_mean(match[1], commands, f"{path} ")
+        near = _command_meant(path, match[1], getattr(context, "command", None))
     elif parameter is not None and (match := _NO_NUMBER.fullmatch(error.message)):
         message = f"`{_shown(parameter)}` must be a whole number, got {match[1]}"
     elif parameter is not None and (match := _NOT_IN.fullmatch(error.message)):
         message = f"`{_shown(parameter)}` must be in the range {match[2]}, got {match[1]}"
     return UsageError(message, field=field, hint=near or f"{path} --help")
+
+
+def _command_meant(path: str, word: str, group: Any) -> str | None:  # noqa: ANN401 - see `_shown`
+    """Return which command may have been meant by a word that names none below this group."""
+    commands = getattr(group, "commands", {})
+    if path == "hpc":
+        of_jobs = getattr(commands.get("job"), "commands", ())
+        known = f"job {word}" if word in of_jobs else _COMMANDS_ELSEWHERE.get(word)
+        if known is not None:
+            return f"did you mean `hpc {known}`?"
+    near = did_you_mean(word, commands, f"{path} ")
+    if near is None and path == "hpc log":
+        return "the output of a job is another matter: hpc job log 7"
+    return near
 
 
 def _shown(parameter: Any) -> str:  # noqa: ANN401 - the parser's own
