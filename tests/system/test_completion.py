@@ -68,6 +68,7 @@ def test_a_shell_offers_commands_flags_and_ids(name: str, cluster: Cluster, tmp_
     assert shell.offers("jo") == ["job"]
     assert shell.offers("job", "in") == ["info"]
     assert shell.offers("job", "list", "--sta") == ["--state"]
+    assert shell.offers("job", "list", "--state", "f") == ["failed"]
     assert shell.offers("job", "cancel", "fit") == ["fit-1", "fit-2"]
     assert shell.offers("job", "log", "nig") == ["nightly"]
     assert shell.offers("submit", "--after", "fit") == ["fit-1", "fit-2"]

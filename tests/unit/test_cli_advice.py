@@ -57,6 +57,16 @@ def test_a_command_that_is_not_there_may_be_another(tmp_path: Path) -> None:
     assert advice.of(info) is None
 
 
+def test_what_lies_in_the_folder_or_was_quoted_is_told_so(tmp_path: Path) -> None:
+    """The two reasons why a program that is there is not found."""
+    (tmp_path / "fit.py").touch()
+    spec: dict[str, Any] = {"command": "fit.py", "cwd": str(tmp_path), "env": {"PATH": "/bin"}}
+    info = ended(cause="not found") | {"spec": spec}
+    assert str(advice.of(info)).endswith(": ./fit.py")
+    spec["command"] = "python3 fit.py"
+    assert str(advice.of(info)).startswith("the program's name has a blank in it")
+
+
 def test_a_job_that_succeeded_needs_no_advice() -> None:
     """Nor one that failed by itself."""
     assert advice.of(job()) is None

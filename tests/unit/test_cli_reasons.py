@@ -6,7 +6,7 @@ import json
 from typing import Any
 
 import pytest
-from canned_hub import Canned, CannedHub, Request, answer, job, knows, problem
+from canned_hub import Canned, CannedHub, Request, answer, ended, job, knows, problem
 
 from hpc.cli import tree
 
@@ -249,3 +249,26 @@ def test_why_of_what_runs_says_which_of_its_nodes_are_silent(
     assert more[0].endswith(": hpc node lost n1")
     assert tree.main(["job", "why", "7", "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["data"]["unreachable"] == ["n1"]
+
+
+@pytest.mark.parametrize(
+    ("row", "said"),
+    [
+        (job(state="cancelled", attempts=[]), "note: no output; job 7 cancelled\n"),
+        (ended(cause="not found"), "note: no output; job 7 failed: command `x` was not found"),
+        (ended(cause="exit"), ""),
+        (job(), ""),
+    ],
+)
+def test_the_log_of_what_never_began_says_why(
+    hub: CannedHub, capfd: pytest.CaptureFixture[str], row: dict[str, Any], said: str
+) -> None:
+    """An empty answer alone would leave its reader where he was; `--json` has no room for it."""
+    knows(hub, row)
+    hub.routes["GET", "/jobs/7/log"] = Canned(body=b"")
+    assert tree.main(["job", "log", "7"]) == 0
+    told = capfd.readouterr()
+    assert told.err.startswith(said)
+    assert bool(told.err) == bool(said)
+    assert tree.main(["job", "log", "7", "--json"]) == 0
+    assert capfd.readouterr().err == ""

@@ -59,8 +59,12 @@ def _last_lines(info: Mapping[str, Any], _: Mapping[str, Any]) -> str:
 def _meant(_: Mapping[str, Any], spec: Mapping[str, Any]) -> str | None:
     command = str(spec.get("command", ""))
     path = str((spec.get("env") or {}).get("PATH", ""))
+    if re.search(r"\s", command):
+        return "the program's name has a blank in it, maybe by quotes: hpc submit -- python fit.py"
     if "/" in command or not path:
         return None
+    if os.path.isfile(os.path.join(str(spec.get("cwd", "")), command)):  # noqa: PTH113, PTH118
+        return f"it lies in the job's folder, which is not in its PATH: ./{command}"
     return did_you_mean(command, _programs(path)) or f"its PATH is {path}"
 
 

@@ -29,6 +29,7 @@ KINDS: Final = {"JOB": "jobs", "NODE": "nodes", "NS": "namespaces", "GENERATOR":
 ASK: Final = "completion --of"
 """What a script runs for ids, but for the kind of them."""
 
+STATE_FLAG: Final = "--state"
 NODE_FLAGS: Final = frozenset({"--node", "--exclude"})
 
 
@@ -40,7 +41,7 @@ class Place(NamedTuple):
         words: Its subcommands.
         flags: Its flags.
         of: What its argument names, of `KINDS`; empty where it names nothing of ours.
-        values: Of flags, what their value names.
+        values: Of flags, what their value names, which may be `states` too.
     """
 
     path: str
@@ -102,6 +103,7 @@ def _places(path: str, command: Any) -> Iterator[Place]:  # noqa: ANN401 - typer
             continue
         flags += [flag for flag in named if flag not in flags]
         kind = "nodes" if NODE_FLAGS.intersection(named) else kind
+        kind = "states" if STATE_FLAG in named else kind
         values |= dict.fromkeys(named, kind) if kind else {}
     yield Place(path, list(below), sorted(flags), of, values)
     for name, one in below.items():
@@ -140,6 +142,8 @@ LOOK_UPS: Final[dict[str, Callable[[Client], Iterator[str]]]] = {
 
 
 def _asked(of: str) -> str:
+    if of == "states":
+        return " ".join(STATES)
     return f"$(hpc {ASK} {of} 2>/dev/null)" if of else ""
 
 
@@ -221,7 +225,7 @@ def _fish(found: list[Place]) -> str:
         here = f"complete -c hpc -n '__hpc_is \"{place.path}\"'"
         for flag in place.flags:
             of = place.values.get(flag, "")
-            value = f" -x -a '(hpc {ASK} {of} 2>/dev/null)'" if of else ""
+            value = f" -x -a '{_asked(of).removeprefix('$')}'" if of else ""
             word = f"-l {flag[2:]}" if flag.startswith("--") else f"-s {flag[1:]}"
             lines.append(f"{here} {word}{value}")
         if place.words:

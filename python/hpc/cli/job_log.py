@@ -8,7 +8,7 @@ from typing import Annotated, Any, NamedTuple
 import typer
 
 from hpc import ranges
-from hpc.cli import output, reasons, selectors
+from hpc.cli import output, reasons, selectors, wording
 from hpc.cli.options import HubUrl, Json, client
 from hpc.client import Client
 from hpc.errors import NotFound, UsageError
@@ -63,6 +63,8 @@ def log(
             output.say(f"note: {file.text()}")
         if follow:
             _say_held(hub, info, task)
+        if not as_json:
+            _say_unbegun(info)
         if follow and stream is None:
             following.Followers(hub_url, job_id, task, out, last=last).join()
         elif as_json and not follow:
@@ -203,6 +205,14 @@ def _say_held(hub: Client, info: dict[str, Any], task: int | None) -> None:
             f"note: task {row['task']} of job {job_id} is held: hpc job release {job_id}"
             f"{reasons.given(holds)}"
         )
+
+
+def _say_unbegun(info: dict[str, Any]) -> None:
+    """Say how a job of one task ended that can have no output, since its command never began."""
+    if _is_array(info) or info["state"] not in ("failed", "cancelled"):
+        return
+    if all(attempt.get("cause") == "not found" for attempt in info.get("attempts") or ()):
+        output.say(f"note: no output; job {info['job_id']} {wording.outcome(info)}")
 
 
 def _task(hub: Client, info: dict[str, Any], task: int | None) -> dict[str, Any]:
