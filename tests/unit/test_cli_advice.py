@@ -28,6 +28,7 @@ from hpc.cli.tree import main
             "needs 1 cpu, the largest relay has 0",
             "it waits until a relay that fits joins; node by node: hpc job why 7",
         ),
+        ("every relay of `batch` is drained", "the reason, and how to end it: hpc job why 7"),
         ("all that fits is taken", None),
     ],
 )

@@ -31,6 +31,8 @@ def of_waiting(why: str, job_id: str) -> str | None:
         return f"it waits until a relay that fits joins; --cpu {match[1]} would fit now"
     if re.match(r"needs .*, the largest relay", why):
         return f"it waits until a relay that fits joins; node by node: hpc job why {job_id}"
+    if re.match(r"every relay of `\S+` is drained$", why):
+        return f"the reason, and how to end it: hpc job why {job_id}"
     return None
 
 
