@@ -200,7 +200,7 @@ def test_fault_48_a_task_that_is_lost_three_times_names_its_relays(
         until(lambda: job.info()["state"] == "running")
         relay.kill()
         said = hpc(cluster, "node", "lost", f"n{number}").stderr
-        assert said == f"node n{number} unreachable; runs nothing\n"
+        assert said == f"node n{number} lost; runs nothing\n"
     assert job.wait(30)["state"] == "failed"
     shown = hpc(cluster, "job", "info", job.id).stdout
     assert "failed: lost with its relay three times while it ran: n1, n2, n3" in shown
