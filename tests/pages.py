@@ -184,6 +184,9 @@ class Runner:
             "PAGE_STDERR": str(cluster.folder / "parts.log"),
         }
         self.env.pop("HPC_DEMO_TEXT", None)
+        # What somebody has who has set nothing: in units, for one, it would be shown.
+        del self.env["HPC_CONFIG"]
+        self.env["XDG_CONFIG_HOME"] = str(cluster.folder / "config")
         self.done = 0
 
     def page(self, page: Path) -> None:

@@ -128,9 +128,9 @@ def test_a_part_that_ended_just_before_a_look_is_seen(tmp_path: Path) -> None:
     """Its stdout is at its end by then, and says nothing more."""
     with Up(tmp_path) as up:
         assert up.start(Plan("hub", ["hub", "--port", "0"]))
-        (hub,) = psutil.Process().children()
-        hub.kill()
-        os.waitid(os.P_PID, hub.pid, os.WEXITED | os.WNOWAIT)
+        hub = up._parts[0].process.pid
+        os.kill(hub, signal.SIGKILL)
+        os.waitid(os.P_PID, hub, os.WEXITED | os.WNOWAIT)
         up._look(0)
         with pytest.raises(PartEnded, match="The hub has ended by itself, with signal 9"):
             up.wait()

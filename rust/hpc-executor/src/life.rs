@@ -22,6 +22,7 @@ use crate::orphans::SWEEP_MS_MAX;
 use crate::record::{Cause, Outcome, Reason, Record, Span};
 use crate::slots::Taken;
 use crate::spawn::{self, Failed, Hook, Place};
+use crate::starts::Of;
 use crate::sys::{self, CpuSet, Exit, Reaped};
 use crate::timers::Timer;
 use crate::work::{Lot, seconds_to_ms};
@@ -295,7 +296,11 @@ impl Board {
         started_at: Option<u64>,
         failed: Failed,
     ) -> Verdict {
-        self.start_failed(&task.lot.lease.job_id, &failed);
+        let of = Of {
+            job_id: &task.lot.lease.job_id,
+            program: task.lot.work.argv.first().map_or("", String::as_str),
+        };
+        self.start_failed(&of, &failed);
         if failed.is_ours {
             return Err(Reason::GivenBack);
         }

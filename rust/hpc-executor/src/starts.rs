@@ -2,8 +2,8 @@
 //!
 //! A machine without space, or without the file system that everybody's programs lie on, would fail
 //! each task that it is given, and be free for the next sooner than any other. So starts that fail in a
-//! row are counted, each job once: one that names a program which is nowhere says nothing of the
-//! machine, and neither does somebody who tries again and again. From the third on nothing starts for
+//! row are counted, each job once, and each name that no folder of PATH has once, in however many jobs: one
+//! that was misspelt says nothing of the machine, and neither does somebody who tries again and again. From the third on nothing starts for
 //! a while, which doubles; after the last the node is suspect: it is drained, and says why.
 
 use crate::board::Board;
@@ -27,9 +27,16 @@ const GAP_MS_MAX: u64 = 10_000;
 #[derive(Default)]
 pub(crate) struct Starts {
     failed: u32,
-    jobs: Vec<String>,
+    /// Jobs that counted, and names of programs.
+    known: Vec<String>,
     /// Nothing starts before.
     pub(crate) until_ms: u64,
+}
+
+/// What could not be started.
+pub(crate) struct Of<'a> {
+    pub(crate) job_id: &'a str,
+    pub(crate) program: &'a str,
 }
 
 impl Starts {
@@ -41,16 +48,18 @@ impl Starts {
     }
 
     /// One has; how long nothing shall start, or `None` where it is enough.
-    fn failed(&mut self, job_id: &str, failed: &Failed, now_ms: u64) -> Option<u64> {
+    fn failed(&mut self, of: &Of<'_>, failed: &Failed, now_ms: u64) -> Option<u64> {
         if now_ms > self.until_ms + GAP_MS_MAX {
             *self = Self::default();
         }
         let is_of_machine = matches!(failed.cause, Cause::CwdNotFound | Cause::NotFound);
         if !failed.is_ours {
-            if !is_of_machine || self.jobs.iter().any(|known| known == job_id) {
+            let is_name = failed.cause == Cause::NotFound && !of.program.contains('/');
+            let counted = if is_name { of.program } else { of.job_id };
+            if !is_of_machine || self.known.iter().any(|known| known == counted) {
                 return Some(0);
             }
-            self.jobs.push(job_id.to_owned());
+            self.known.push(counted.to_owned());
         }
         self.failed += 1;
         if self.failed >= FAILED_MAX {
@@ -70,11 +79,16 @@ impl Starts {
 
 impl Board {
     /// A task could not be started: counts it, and waits or gives up where it is one of many.
-    pub(crate) fn start_failed(&mut self, job_id: &str, failed: &Failed) {
-        match self.starts.failed(job_id, failed, sys::boottime_ms()) {
+    pub(crate) fn start_failed(&mut self, of: &Of<'_>, failed: &Failed) {
+        match self.starts.failed(of, failed, sys::boottime_ms()) {
             Some(0) => {}
-            Some(_) => {
-                crate::say!("supervisor: nothing starts for now: {}", failed.detail);
+            Some(wait_ms) => {
+                crate::say!(
+                    "supervisor: nothing starts for {} s, since starts have failed one after the other; \
+                     the last: {}",
+                    wait_ms / 1000,
+                    failed.detail
+                );
                 // Also for what is not the outbox's trouble: it is tried again a second later.
                 self.is_blocked |= failed.is_ours;
                 self.timers.set(self.starts.until_ms, Timer::Starts);
@@ -99,11 +113,11 @@ mod tests {
         }
     }
 
-    fn waits(starts: &mut Starts, failed: &Failed, jobs: &[&str]) -> Vec<Option<u64>> {
+    fn waits(starts: &mut Starts, failed: &Failed, of: &[Of<'_>]) -> Vec<Option<u64>> {
         let mut now_ms = 0;
         let mut told = Vec::new();
-        for job in jobs {
-            told.push(starts.failed(job, failed, now_ms));
+        for of in of {
+            told.push(starts.failed(of, failed, now_ms));
             now_ms = starts.until_ms;
         }
         told
@@ -111,39 +125,53 @@ mod tests {
 
     const JOBS: [&str; 8] = ["a", "b", "c", "d", "e", "f", "g", "h"];
 
-    #[test]
-    fn fault_49_waits_double_until_it_is_enough() {
-        let mut starts = Starts::default();
-        let seconds = [0, 0, 1, 2, 4, 8, 16].map(|s| Some(s * 1000));
-        let told = waits(&mut starts, &not_found(), &JOBS);
-        assert_eq!(told, [seconds.as_slice(), &[None]].concat());
-        // Who is looked after begins anew.
-        assert_eq!(starts.failed("a", &not_found(), 0), Some(0));
+    fn of(job_id: &'static str, program: &'static str) -> Of<'static> {
+        Of { job_id, program }
     }
 
     #[test]
-    fn fault_49_one_job_says_nothing_of_the_machine() {
+    fn fault_49_waits_double_until_it_is_enough() {
+        let seconds = [0, 0, 1, 2, 4, 8, 16].map(|s| Some(s * 1000));
+        for asked in [
+            JOBS.map(|job| of(job, "/data/fit")),
+            JOBS.map(|name| of(name, name)),
+        ] {
+            let mut starts = Starts::default();
+            let told = waits(&mut starts, &not_found(), &asked);
+            assert_eq!(told, [seconds.as_slice(), &[None]].concat());
+            // Who is looked after begins anew.
+            assert_eq!(starts.failed(&of("a", "a"), &not_found(), 0), Some(0));
+        }
+    }
+
+    #[test]
+    fn fault_49_one_job_or_one_name_says_nothing_of_the_machine() {
         let mut starts = Starts::default();
-        let told = waits(&mut starts, &not_found(), &["a"; 100]);
-        assert_eq!(told, [Some(0); 100]);
+        let asked = [(); 100].map(|()| of("a", "/data/fit"));
+        assert_eq!(waits(&mut starts, &not_found(), &asked), [Some(0); 100]);
+        let asked = JOBS.map(|job| of(job, "typo"));
+        assert_eq!(waits(&mut starts, &not_found(), &asked), [Some(0); 8]);
         let refused = Failed::refused(String::new());
-        assert_eq!(waits(&mut starts, &refused, &JOBS), [Some(0); 8]);
-        assert_eq!(starts.failed, 1);
+        let asked = JOBS.map(|job| of(job, "/data/fit"));
+        assert_eq!(waits(&mut starts, &refused, &asked), [Some(0); 8]);
+        assert_eq!(starts.failed, 2);
     }
 
     #[test]
     fn fault_49_a_start_that_succeeds_ends_the_row() {
         let mut starts = Starts::default();
-        let _ = waits(&mut starts, &not_found(), JOBS.split_last().unwrap().1);
+        let asked = JOBS.map(|job| of(job, "./fit"));
+        let _ = waits(&mut starts, &not_found(), asked.split_last().unwrap().1);
         starts.succeeded();
-        assert_eq!(starts.failed("h", &not_found(), 40_000), Some(0));
+        let last = of("h", "./fit");
+        assert_eq!(starts.failed(&last, &not_found(), 40_000), Some(0));
     }
 
     #[test]
     fn fault_49_who_tries_again_after_a_while_says_nothing_of_the_machine() {
         let mut starts = Starts::default();
-        for (job, now_ms) in JOBS.iter().zip((0..).step_by(11_000)) {
-            assert_eq!(starts.failed(job, &not_found(), now_ms), Some(0));
+        for (job, now_ms) in JOBS.into_iter().zip((0..).step_by(11_000)) {
+            assert_eq!(starts.failed(&of(job, job), &not_found(), now_ms), Some(0));
         }
     }
 
@@ -152,7 +180,7 @@ mod tests {
         let mut starts = Starts::default();
         let ours = Failed::ours("no space".to_owned());
         let seconds = [1, 1, 1, 2, 4, 8, 16].map(|s| Some(s * 1000));
-        let told = waits(&mut starts, &ours, &["a"; 8]);
+        let told = waits(&mut starts, &ours, &[(); 8].map(|()| of("a", "true")));
         assert_eq!(told, [seconds.as_slice(), &[None]].concat());
     }
 }
