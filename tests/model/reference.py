@@ -7,7 +7,7 @@ purpose. All jobs take one core a task; each node offers some.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
 LEASE_MS = 30_000
@@ -65,13 +65,16 @@ class Job:
 
 @dataclass
 class Node:
-    """A node of the newest epoch; `deadline` and `reclaim` are times of the Hub's clock, ms."""
+    """A node of the newest epoch; `deadline` and `reclaim` are times of the Hub's clock, ms.
+
+    From its deadline on nothing lives there that must never overlap: None once that is so.
+    """
 
     epoch: int
     cpus: int
     up: bool = True
     n: int = -1
-    deadline: int = 0
+    deadline: int | None = None
     reclaim: int | None = None
 
 
@@ -111,6 +114,14 @@ class Reference:
         """The latest word on each task holds."""
         for task in self._those(job_id, tasks):
             task.held = held
+
+    def may_overlap(self, job_id: str, tasks: Iterable[int]) -> bool:
+        """Whether one of the tasks must never overlap, was settled, and may be ending still."""
+        closed = [a for t in self._those(job_id, tasks) for a in t.attempts.values()]
+        ending = [
+            a for a in closed if a.state == "closed" and self.nodes[a.node].deadline is not None
+        ]
+        return self.jobs[job_id].stops and bool(ending)
 
     def retry(self, job_id: str, tasks: Iterable[int]) -> None:
         """Another round for what has failed or was cancelled, with a budget of its own."""
@@ -167,10 +178,14 @@ class Reference:
                 attempt.state = "returned"
 
     def node_lost(self, node_id: str) -> None:
-        """Somebody says that a node will not come back: all its attempts are lost now."""
-        self.nodes[node_id].up = False
-        self._lose(node_id, lambda _job, _key: True)
-        self.nodes[node_id].reclaim = None
+        """Somebody says that a node will not come back: its attempts are lost now.
+
+        But what must never overlap is lost when nothing of it can live there any more.
+        """
+        node = self.nodes[node_id]
+        node.up = False
+        self._lose(node_id, self._fenced(node))
+        node.reclaim = None
 
     # Claims
 
@@ -241,13 +256,18 @@ class Reference:
         """Nodes that were silent for their lease are lost; `finish` attempts after the reclaim."""
         self.now = now
         for node_id, node in self.nodes.items():
-            if node.up and node.deadline <= now:
-                node.up = False
+            if node.deadline is not None and node.deadline <= now:
                 self._lose(node_id, lambda job, _key: job.stops)
-                node.reclaim = now + RECLAIM_MS if self.leased(node_id) else None
+                node.deadline = None
+                if node.up:
+                    node.up = False
+                    node.reclaim = now + RECLAIM_MS if self.leased(node_id) else None
             elif node.reclaim is not None and node.reclaim <= now:
-                self._lose(node_id, lambda _job, _key: True)
+                self._lose(node_id, self._fenced(node))
                 node.reclaim = None
+
+    def _fenced(self, node: Node) -> Callable[[Job, Held], bool]:
+        return lambda job, _key: node.deadline is None or not job.stops
 
     def renew_all(self, now: int) -> None:
         """The Hub has started, or stood still: everybody has a whole lease from now (R24, R29)."""

@@ -104,11 +104,15 @@ class Machine(RuleBasedStateMachine):
 
     def ask(self, kind: str, pick: int, some: int) -> tuple[str, list[int]]:
         """Say something about some tasks of a job."""
-        job_id = f"j{pick % len(self.model.jobs)}"
-        known = self.model.jobs[job_id].tasks
-        tasks = [task for task in known if some >> task & 1] or list(known)
+        job_id, tasks = self.some_of(pick, some)
         self.say(kind, {"job_id": job_id, "tasks": ",".join(map(str, tasks))}, {})
         return job_id, tasks
+
+    def some_of(self, pick: int, some: int) -> tuple[str, list[int]]:
+        """A job, and some of its tasks."""
+        job_id = f"j{pick % len(self.model.jobs)}"
+        known = self.model.jobs[job_id].tasks
+        return job_id, [task for task in known if some >> task & 1] or list(known)
 
     def report(self, what: str, node: str, held: Held) -> None:
         """A relay tells something of what it was granted."""
@@ -212,8 +216,17 @@ class Machine(RuleBasedStateMachine):
 
     @rule(pick=PICK, some=SOME)
     def retry(self, pick: int, some: int) -> None:
-        """Another round for tasks."""
-        self.model.retry(*self.ask("RetryJob", pick, some))
+        """Another round for tasks; refused while one that must never overlap may be ending."""
+        job_id, tasks = self.some_of(pick, some)
+        if not self.model.may_overlap(job_id, tasks):
+            self.model.retry(*self.ask("RetryJob", pick, some))
+            return
+        ctx = {"ns_id": "lab", "job_id": job_id, "tasks": ",".join(map(str, tasks))}
+        answer = self.hub.offer(
+            "early", [{"kind": "RetryJob", "payload": {"ctx": ctx, "spec": {}}}]
+        )
+        assert (answer.status, answer.body["errors"][0]["field"]) == (422, "ctx.job_id")
+        self.model.tick(self.hub.now_ms)
 
     @rule(node=NODES)
     def lose(self, node: str) -> None:
