@@ -43,6 +43,7 @@ export function LongTable({ label, columns, rows, rowKey, total, onOpen, onEnd, 
   const box = useRef(null);
   const [view, setView] = useState({ top: 0, height: 600 });
   const [at, setAt] = useState(-1);
+  const place = useRef(-1); // the same at once: keys may come faster than it is drawn
   const first = Math.max(0, Math.floor(view.top / ROW_PX) - AROUND);
   const last = Math.min(rows.length, Math.ceil((view.top + view.height) / ROW_PX) + AROUND);
   const shown = rows.slice(first, last);
@@ -62,22 +63,27 @@ export function LongTable({ label, columns, rows, rowKey, total, onOpen, onEnd, 
   }, [first, last, rows.length]);
 
   useTail(box, tail, rows);
+  const choose = (row) => {
+    place.current = row;
+    setAt(row);
+  };
   const move = (step) => {
-    const next = Math.max(0, Math.min(rows.length - 1, at < 0 ? first + AROUND * (first > 0) : at + step));
-    setAt(next);
+    const from = place.current;
+    const next = Math.max(0, Math.min(rows.length - 1, from < 0 ? first + AROUND * (first > 0) : from + step));
+    choose(next);
     intoView(box.current, next);
   };
   useKeys(
     {
       j: () => move(1),
       k: () => move(-1),
-      g: () => (box.current.scrollTo({ top: 0 }), setAt(0)),
+      g: () => (box.current.scrollTo({ top: 0 }), choose(0)),
       Enter: (event) => {
-        if (event.target.closest("a, button, summary") || !rows[at] || !onOpen) return false;
-        return onOpen(rows[at]);
+        const row = rows[place.current];
+        return event.target.closest("a, button, summary") || !row || !onOpen ? false : onOpen(row);
       },
     },
-    [rows, at, first],
+    [rows, first],
   );
   const click = (event, row) => {
     if (!onOpen || event.target.closest("a, button") || String(getSelection())) return;
