@@ -275,7 +275,7 @@ def supervision(relay: int) -> tuple[int, int]:
 
 @contextlib.contextmanager
 def _writing(cluster: Cluster) -> Iterator[list[Writer]]:
-    writers = [Writer(cluster.client(), n) for n in range(WRITERS)]
+    writers = [Writer(cluster.client().again(patience_s=0.0), n) for n in range(WRITERS)]
     for writer in writers:
         writer.start()
     try:

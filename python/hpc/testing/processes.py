@@ -58,7 +58,11 @@ class Process:
                 stderr=stderr,
                 text=True,
             )
-        self.ready_line = self._first_line()
+        try:
+            self.ready_line = self._first_line()
+        except BaseException:  # a signal to us, for one: nobody else knows of it yet
+            self.kill()
+            raise
 
     @property
     def pid(self) -> int:
@@ -81,8 +85,10 @@ class Process:
         assert stdout is not None
         late = threading.Timer(READY_S_MAX, self.popen.kill)
         late.start()
-        line = stdout.readline()
-        late.cancel()
+        try:
+            line = stdout.readline()
+        finally:
+            late.cancel()
         if not line:
             self.popen.wait(READY_S_MAX)
             said = self.log.read_text(errors="replace")[-2000:]
