@@ -47,7 +47,8 @@ def home() -> Path:
     return (Path(state) if state else Path.home() / ".local" / "state").absolute() / "hpc"
 
 
-_own_home: Final = home
+def _is_own(folder: Path) -> bool:
+    return folder == home()
 
 
 def read_access(home: Path, *, url: str | None = None) -> Access:
@@ -63,7 +64,7 @@ def read_access(home: Path, *, url: str | None = None) -> Access:
         UsageError: The file or the URL cannot be read.
     """
     named = os.environ.get("HPC_HUB_URL")
-    if not url and named is None and home == _own_home():
+    if not url and named is None and _is_own(home):
         named = settings.text("hub_url")
     url = url or named or None
     token = os.environ.get("HPC_TOKEN") or None

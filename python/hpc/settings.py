@@ -14,6 +14,7 @@ A token never stands in it. Where there is no file a look costs one system call.
 
 from __future__ import annotations
 
+import functools
 import os
 from pathlib import Path
 from typing import Any, Final
@@ -57,8 +58,12 @@ def read() -> dict[str, Any]:
         return {}
     except OSError as error:
         raise UsageError(f"{file} cannot be read: {error.strerror or error}") from error
-    if not text.strip():
-        return {}
+    return _parsed(file, text) if text.strip() else {}
+
+
+@functools.cache
+def _parsed(file: Path, text: bytes) -> dict[str, Any]:
+    """Return what a file says; once, though a command asks several times."""
     # Imported here: most have no such file.
     import tomllib  # noqa: PLC0415
 

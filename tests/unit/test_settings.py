@@ -208,7 +208,9 @@ def test_hpc_up_says_where_commands_go_instead(
     monkeypatch.delenv("HPC_HUB_URL", raising=False)
     write_access(tmp_path, Access("http://127.0.0.1:1", TOKEN))
     up._say_how()
-    assert "warning" not in capsys.readouterr().err
+    assert capsys.readouterr().err == (
+        "note: No Hub answers at http://127.0.0.1:1 (connection refused); the dashboard: hpc open\n"
+    )
     path = write('hub_url = "http://127.0.0.1:2"')
     up._say_how()
     told = capsys.readouterr()
