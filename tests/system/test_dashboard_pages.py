@@ -26,6 +26,8 @@ AXE = (Path(axe.__file__).parent / "axe.min.js").read_text()
 MANY = 100_000
 A_BATCH = 10_000
 ROWS_MAX = 300
+AWAY_MS = 3_000
+"""Some 10 ms on a quiet machine (`bench_dashboard`)."""
 
 
 @pytest.fixture(scope="module")
@@ -265,10 +267,12 @@ def test_many_jobs_cost_what_a_screen_of_them_does(
                 )
                 assert page.locator("tr").count() < ROWS_MAX
             assert int(page.locator("tr[aria-rowindex]").last.get_attribute("aria-rowindex")) > 800
+            first_ms = page.evaluate("performance.getEntriesByType('paint')[0].startTime")
         pages = [url for url in asked if "order=desc" in url]
         limits = [int(re.findall(r"limit=(\d+)", url)[0]) for url in pages]
         assert max(limits) <= 200
         assert sum(limits) < MANY / 10
+        assert first_ms < 2_000  # some 100 ms on a quiet machine
 
 
 def submit_many(cluster: Cluster) -> None:
@@ -294,7 +298,7 @@ def slices() -> Iterator[range]:
 def test_a_hub_that_comes_back_is_rejoined_with_nothing_missing(
     browser: Browser, cluster: Cluster
 ) -> None:
-    """A banner, soon; then the page goes on where it was, though its session has ended."""
+    """A banner within 3 s; then the page goes on where it was, though its session has ended."""
     client = cluster.client()
     client.submit("true", key="before")
     with looking(browser, link(cluster), network_may_fail=True) as page:
@@ -303,7 +307,7 @@ def test_a_hub_that_comes_back_is_rejoined_with_nothing_missing(
         assert cluster.hub is not None
         cluster.hub.kill()
         banner = page.get_by_text("The Hub does not answer.")
-        banner.wait_for()
+        banner.wait_for(timeout=AWAY_MS)
         cluster.start_hub()
         for n in range(5):
             client.submit("true", key=f"after-{n}")
