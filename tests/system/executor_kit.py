@@ -10,7 +10,7 @@ import asyncio
 import json
 import os
 import time
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -107,8 +107,13 @@ class Relay:
         self.news = asyncio.Event()
 
     async def listen(self) -> None:
+        await asyncio.gather(
+            self._listen(self.link.next_batch), self._listen(self.link.next_old_batch)
+        )
+
+    async def _listen(self, take: Callable[[], Awaitable[Batch]]) -> None:
         while True:
-            batch = await self.link.next_batch()
+            batch = await take()
             self.take(batch)
             if self.acknowledges:
                 self.link.acked(batch.origin, batch.n)

@@ -168,6 +168,7 @@ class ScriptedLink:
         self.held: list[dict[str, Any]] = []
         self.old: list[str] = []
         self.batches: asyncio.Queue[Reported] = asyncio.Queue()
+        self.old_batches: asyncio.Queue[Reported] = asyncio.Queue()
         self.chunks: asyncio.Queue[bytes] = asyncio.Queue()
         self._changed = asyncio.Condition()
 
@@ -221,6 +222,9 @@ class ScriptedLink:
 
     async def next_batch(self) -> Reported:
         return await self.batches.get()
+
+    async def next_old_batch(self) -> Reported:
+        return await self.old_batches.get()
 
     async def next_chunks(self) -> bytes:
         return await self.chunks.get()

@@ -53,6 +53,7 @@ class Delivery:
                 self.membership.join("hub-a")
             tasks = [
                 asyncio.create_task(self.reports.run()),
+                asyncio.create_task(self.reports.run_old()),
                 asyncio.create_task(self.reports.follow()),
             ]
             try:
@@ -109,7 +110,7 @@ def test_nothing_is_delivered_before_a_hub_was_joined() -> None:
 
     async def scenario() -> None:
         delivery = Delivery()
-        delivery.link.batches.put_nowait(Reported("before", 3, b"old"))
+        delivery.link.old_batches.put_nowait(Reported("before", 3, b"old"))
         async with delivery.running(joined=False):
             lane = delivery.hub.lane()
             await lane.get("/nothing", deadline_s=5)
@@ -127,8 +128,8 @@ def test_reports_of_an_earlier_session_go_only_to_its_hub() -> None:
     async def scenario() -> None:
         delivery = Delivery()
         delivery.book.hubs = {"before": "hub-z", "older": "hub-a"}
-        delivery.link.batches.put_nowait(Reported("before", 3, b"for z"))
-        delivery.link.batches.put_nowait(Reported("older", 1, b"for a"))
+        delivery.link.old_batches.put_nowait(Reported("before", 3, b"for z"))
+        delivery.link.old_batches.put_nowait(Reported("older", 1, b"for a"))
         async with delivery.running():
             assert await delivery.link.until("acked") == [("older", 1)]
         assert [request.body for request in delivery.hub.requests] == [b"for a"]
@@ -145,7 +146,7 @@ def test_a_gap_stops_that_origin_and_no_other() -> None:
         delivery.link.batches.put_nowait(Reported(OWN, 2, b"own"))
         async with delivery.running():
             await delivery.reports.stuck.wait()
-            delivery.link.batches.put_nowait(Reported("before", 1, b"old"))
+            delivery.link.old_batches.put_nowait(Reported("before", 1, b"old"))
             assert await delivery.link.until("acked") == [("before", 1)]
         assert [request.body for request in delivery.hub.requests] == [b"own", b"old"]
         assert "the outbox is kept" in delivery.said[0]

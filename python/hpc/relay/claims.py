@@ -326,7 +326,6 @@ class Claims:
         if self._clock.boottime_ms() < fence_ms:  # else the next answer grants them again (R16)
             self._start(answer.grants)
         self._link.tail(answer.tail)
-        self._link.flush()
         return 0.0
 
     def _start(self, grants: list[Grant]) -> None:
@@ -336,20 +335,23 @@ class Claims:
             epoch=self.epoch,
             resources=self._resources,
         )
-        works: list[Work] = []
         for grant in grants:
+            self._idleness.note(is_busy=True)
             try:
-                works.append(checked(_handler(self._handlers, grant).work(grant, offer)))
+                work = checked(_handler(self._handlers, grant).work(grant, offer))
             except HpcError as error:
                 self._link.refuse(_unplanned(grant, self.epoch), error.message)
+                continue
             except Exception as error:  # a handler's fault must not end what other jobs run
                 fault = f"Handler `{grant.handler_type}` failed: {error!r}"
                 self._say(f"job {grant.job_id}: {fault}")
                 self._link.refuse(_unplanned(grant, self.epoch), fault)
-        if grants:
-            self._idleness.note(is_busy=True)
-        if works:
-            self._link.run(works)
+                continue
+            try:
+                self._link.run([work])
+            except (UnicodeEncodeError, TypeError, ValueError) as error:
+                fault = f"Handler plans what cannot be told: {error}"
+                self._link.refuse(_unplanned(grant, self.epoch), fault)
 
     def _well(self, lease_s: float) -> None:
         self._lease_s = lease_s
@@ -450,10 +452,6 @@ def checked(work: Work) -> Work:
     for name, amount in work.resources.items():
         if not amount >= 0:
             raise Refused(f"Handler plans {amount!r} of `{name}`, expected 0 or more")
-    try:
-        msgspec.json.encode(work)
-    except (UnicodeEncodeError, TypeError, ValueError) as error:
-        raise Refused(f"Handler plans what cannot be told: {error}") from error
     return work
 
 

@@ -71,10 +71,6 @@ class Link(Protocol):
         """Take the newest list of streams that readers follow."""
         ...
 
-    def flush(self) -> None:
-        """Send now what was ordered, which else goes at the end of the loop's round."""
-        ...
-
     def acked(self, origin: str, n: int) -> None:
         """Forget reports up to `n`: the Hub has them."""
         ...
@@ -97,7 +93,11 @@ class Link(Protocol):
         ...
 
     async def next_batch(self) -> Batch:
-        """Wait for the next batch that was not handed out yet."""
+        """Wait for the next batch of this session that was not handed out yet."""
+        ...
+
+    async def next_old_batch(self) -> Batch:
+        """Wait for the next batch of a former session that was not handed out yet."""
         ...
 
     async def next_chunks(self) -> bytes:

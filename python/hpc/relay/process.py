@@ -178,6 +178,7 @@ class _Relay:
             for name, coroutine in {
                 "claims": claims.run(),
                 "reports": reports.run(),
+                "old reports": reports.run_old(),
                 "chunks": reports.follow(),
                 "joined": self._announce(),
             }.items()

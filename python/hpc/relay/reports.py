@@ -114,17 +114,24 @@ class Reports:
         self._random = random
         self._say = say
         self._trouble = ""
-        self._old_turn = asyncio.Lock()
         self.stuck = asyncio.Event()
 
     async def run(self) -> NoReturn:
-        """Deliver batches, for ever, once a Hub was joined."""
+        """Deliver what this session has to tell, for ever, once a Hub was joined."""
         await self._membership.joined.wait()
-        async with asyncio.TaskGroup() as deliveries:
-            while True:
-                batch = await self._link.next_batch()
-                deliveries.create_task(self._deliver(batch))
-        raise AssertionError("the loop above has no end")
+        while True:
+            await self._settle(self._own, await self._link.next_batch())
+
+    async def run_old(self) -> NoReturn:
+        """Deliver what former sessions have left, for ever, once a Hub was joined."""
+        await self._membership.joined.wait()
+        while True:
+            batch = await self._link.next_old_batch()
+            hub = self._book.hub_of(batch.origin)
+            if hub is not None and hub != self._membership.hub_id:
+                self._say(f"reports of session {batch.origin} are for Hub {hub}; they are kept")
+            else:
+                await self._settle(self._old, batch)
 
     async def follow(self) -> NoReturn:
         """Send what readers follow, for ever, once a Hub was joined."""
@@ -132,17 +139,6 @@ class Reports:
         while True:
             frames = await self._link.next_chunks()
             await self._upload(self._chunks, frames)
-
-    async def _deliver(self, batch: Batch) -> None:
-        if batch.origin == self._session:
-            await self._settle(self._own, batch)
-            return
-        hub = self._book.hub_of(batch.origin)
-        if hub is not None and hub != self._membership.hub_id:
-            self._say(f"reports of session {batch.origin} are for Hub {hub}; they are kept")
-            return
-        async with self._old_turn:
-            await self._settle(self._old, batch)
 
     async def _settle(self, rpc: Rpc, batch: Batch) -> None:
         """Offer a batch until it is recorded, refused or stuck."""

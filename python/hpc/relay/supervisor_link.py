@@ -14,7 +14,6 @@ import signal
 import socket
 import subprocess
 import sys
-from collections import deque
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar, cast
@@ -92,8 +91,9 @@ class SupervisorLink:
         old: Former sessions that had reports left at its start.
     """
 
-    def __init__(self, process: subprocess.Popen[bytes], folder: Path) -> None:
+    def __init__(self, process: subprocess.Popen[bytes], folder: Path, session: str) -> None:
         self._process = process
+        self._session = session
         self._folder = folder.absolute()
         self.pid = self.guard_pid = process.pid
         self.swept = 0
@@ -101,11 +101,14 @@ class SupervisorLink:
         self._transport: asyncio.Transport | None = None
         self._orders: list[bytes] = []
         """Those that go out together, at the end of this round of the event loop."""
-        self._is_ready = False
         self._is_gone = False
-        self._batches: deque[Batch] = deque()
-        self._chunks: deque[bytes] = deque()
-        self._waiters: set[asyncio.Future[None]] = set()
+        self._ready = asyncio.Event()
+        """Also set once it is gone."""
+        self._end = asyncio.Event()
+        # Each has a reader of its own, and None at its end once the supervisor is gone.
+        self._batches: asyncio.Queue[Batch | None] = asyncio.Queue()
+        self._old_batches: asyncio.Queue[Batch | None] = asyncio.Queue()
+        self._chunks: asyncio.Queue[bytes | None] = asyncio.Queue()
         self._questions: dict[int, asyncio.Future[bytes]] = {}
         self._asked = 0
 
@@ -174,12 +177,12 @@ class SupervisorLink:
                 env={name: value for name, value in os.environ.items() if name != "HPC_TOKEN"},
                 start_new_session=True,
             )
-        link = cls(process, folder)
+        link = cls(process, folder, session)
         loop = asyncio.get_running_loop()
         await loop.create_connection(lambda: _Wire(link), sock=ours)
         try:
-            while not link._is_ready:
-                await link._news()
+            await link._ready.wait()
+            link._raise_if_gone()
         except BaseException:
             await link.stop()
             raise
@@ -251,8 +254,12 @@ class SupervisorLink:
         return int(await self._ask("running"))
 
     async def next_batch(self) -> Batch:
-        """Wait for the next batch that was not handed out yet; one per origin at a time."""
+        """Wait for the next batch of this session that was not handed out yet; one at a time."""
         return await self._take(self._batches)
+
+    async def next_old_batch(self) -> Batch:
+        """Wait for the next batch of a former session; one of each at a time."""
+        return await self._take(self._old_batches)
 
     async def next_chunks(self) -> bytes:
         """Wait for output that readers follow: frames for `POST /outputs`."""
@@ -272,9 +279,7 @@ class SupervisorLink:
         self._order({"op": "stop"})
         try:
             async with asyncio.timeout(STOP_S):
-                while not self._is_gone:
-                    waiter = self._waiter()
-                    await asyncio.wait([waiter])
+                await self._end.wait()
         except TimeoutError:
             os.kill(self.pid, signal.SIGKILL)  # its socket is open, so it is still that process
         if self._transport is not None:
@@ -290,11 +295,10 @@ class SupervisorLink:
         message = msgspec.json.encode(order)
         if not self._orders:
             # An answer of the Hub leads to several orders: one write, and one wake-up over there.
-            asyncio.get_running_loop().call_soon(self.flush)
+            asyncio.get_running_loop().call_soon(self._flush)
         self._orders += (len(message).to_bytes(_LENGTH_BYTES, "little"), message)
 
-    def flush(self) -> None:
-        """Send now what was ordered in this round of the loop, which would be sent after it."""
+    def _flush(self) -> None:
         orders, self._orders = self._orders, []
         if orders and self._transport is not None and not self._is_gone:
             self._transport.write(b"".join(orders))
@@ -306,32 +310,18 @@ class SupervisorLink:
         answer: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
         self._questions[question] = answer
         self._order({"op": op, "id": question})
+        self._flush()  # with what was ordered before; who asks should not wait for the loop's round
         try:
             return await answer
         finally:
             self._questions.pop(question, None)
 
-    async def _take(self, queue: deque[_T]) -> _T:
-        while not queue:
-            await self._news()
-        return queue.popleft()
-
-    async def _news(self) -> None:
-        """Wait for any message."""
-        self._raise_if_gone()
-        await self._waiter()
-        self._raise_if_gone()
-
-    def _waiter(self) -> asyncio.Future[None]:
-        waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._waiters.add(waiter)
-        waiter.add_done_callback(self._waiters.discard)
-        return waiter
-
-    def _wake(self) -> None:
-        for waiter in list(self._waiters):
-            if not waiter.done():
-                waiter.set_result(None)
+    async def _take(self, queue: asyncio.Queue[_T | None]) -> _T:
+        item = await queue.get()
+        if item is None:
+            queue.put_nowait(None)
+            raise self._gone()
+        return item
 
     def _raise_if_gone(self) -> None:
         if self._is_gone:
@@ -352,7 +342,10 @@ class SupervisorLink:
         for answer in self._questions.values():
             if not answer.done():
                 answer.set_exception(self._gone())
-        self._wake()
+        for queue in (self._batches, self._old_batches, self._chunks):
+            queue.put_nowait(None)
+        self._ready.set()
+        self._end.set()
 
     def received(self, message: memoryview) -> None:
         """Called by the wire for each message, whole and in order."""
@@ -361,17 +354,18 @@ class SupervisorLink:
             case "R":
                 ready = msgspec.json.decode(rest, type=_Ready)
                 self.pid, self.swept, self.old = ready.pid, ready.swept, ready.old
-                self._is_ready = True
+                self._ready.set()
             case "B":
-                self._batches.append(_batch(rest))
+                batch = _batch(rest)
+                is_own = batch.origin == self._session
+                (self._batches if is_own else self._old_batches).put_nowait(batch)
             case "C":
-                self._chunks.append(bytes(rest))
+                self._chunks.put_nowait(bytes(rest))
             case "H" | "I":
                 question = int.from_bytes(rest[:_ID_BYTES], "little")
                 answer = self._questions.get(question)
                 if answer is not None and not answer.done():
                     answer.set_result(bytes(rest[_ID_BYTES:]))
-        self._wake()
 
 
 def _batch(message: memoryview) -> Batch:

@@ -31,6 +31,9 @@ from hpc.storage.log_file import LOG, translated
 
 DIGEST_BYTES: Final = 32
 
+FEW_JOBS: Final = 8
+"""So many jobs of a batch are noted one by one, which takes less than to hand them over together."""
+
 R = TypeVar("R", bound="SqliteReader")
 
 # CAST keeps APSW from decoding a body to str only for it to be encoded again.
@@ -324,11 +327,8 @@ class SqliteLog(SqliteReader):
                 if db.execute(known, (row[2], self._head.last_seq)).fetchall():
                     raise StorageKnown(row[2]) from error
             raise AssertionError(f"A batch id or seq comes twice: {error}") from error
-        # One statement for all jobs of a batch: a batch may submit a hundred thousand.
-        db.executemany(
-            "INSERT OR IGNORE INTO job_rows SELECT value, ?2 FROM json_each(?1)",
-            ((msgspec.json.encode(row[7]).decode(), row[0]) for row in rows if row[7]),
-        )
+        for row in rows:
+            _insert_jobs(db, row[7], row[0])
 
     def _chain_at(self, seq: int) -> bytes:
         sql = "SELECT chain FROM log WHERE first_seq <= ?1 AND first_seq + count - 1 = ?1"
@@ -375,6 +375,19 @@ class SqliteLog(SqliteReader):
             contextlib.suppress(apsw.BusyError, apsw.LockedError, apsw.FullError),
         ):
             self._db.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_PASSIVE)
+
+
+def _insert_jobs(db: apsw.Connection, job_ids: Sequence[str], first_seq: int) -> None:
+    """Note which jobs the batch with a first seq speaks of."""
+    if len(job_ids) > FEW_JOBS:
+        # One statement for all: a batch may submit a hundred thousand.
+        db.execute(
+            "INSERT OR IGNORE INTO job_rows SELECT value, ?2 FROM json_each(?1)",
+            (msgspec.json.encode(job_ids).decode(), first_seq),
+        )
+        return
+    for job_id in job_ids:
+        db.execute("INSERT OR IGNORE INTO job_rows VALUES (?, ?)", (job_id, first_seq))
 
 
 def _put_part(number: int, part: int, piece: memoryview, db: apsw.Connection) -> None:

@@ -142,6 +142,11 @@ class NullLink:
         """Wait for the next batch; one is under way at a time."""
         return await self._batches.get()
 
+    async def next_old_batch(self) -> NullBatch:
+        """Wait for ever: there was no session before."""
+        await asyncio.Future()
+        raise AssertionError
+
     async def next_chunks(self) -> bytes:
         """Wait for ever: nothing is written."""
         await asyncio.Future()

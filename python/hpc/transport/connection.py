@@ -14,7 +14,7 @@ from __future__ import annotations
 import asyncio
 import enum
 import resource
-from typing import TYPE_CHECKING, Any, Final, cast
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, cast
 from urllib.parse import unquote
 
 import httptools
@@ -34,7 +34,7 @@ from hpc.protocols import Answer
 from hpc.transport.admission import Head, Recent
 from hpc.transport.asgi import answer_headers
 from hpc.transport.exchange import Exchange
-from hpc.transport.hot_routes import HotRoutes
+from hpc.transport.hot_routes import HotRoutes, Route
 from hpc.transport.problems import busy, too_slow
 from hpc.transport.sockets import watch
 
@@ -117,6 +117,43 @@ class _Joined:
         return getattr(self._transport, name)
 
 
+_LENGTH: Final = b"content-length: "
+
+_END: Final = b"\r\n\r\n"
+
+_DIGITS_MAX: Final = 9
+"""Of the length of a body that comes in one packet with its head."""
+
+_ALONE: Final = frozenset({b"transfer-encoding", b"connection", b"upgrade", b"expect"})
+"""Headers that say more of a connection than of the request."""
+
+
+class _Known(NamedTuple):
+    """A request whose head ended with the length of its body, and came in one packet with it.
+
+    A client sends the next one with the same head, but for that number: it need not be parsed again.
+
+    Attributes:
+        head: Up to the number.
+        request: As it was parsed.
+        route: The one that it is for.
+    """
+
+    head: bytes
+    request: Head
+    route: Route
+
+    def body_of(self, packet: bytes) -> tuple[bytes, bytes] | None:
+        """Return length and body of a packet that is a whole request with this head, or None."""
+        if not packet.startswith(self.head):
+            return None
+        start = len(self.head)
+        end = packet.find(_END, start, start + _DIGITS_MAX + len(_END))
+        length = packet[start:end] if end > 0 else b""
+        body = packet[end + len(_END) :]
+        return (length, body) if length.isdigit() and int(length) == len(body) else None
+
+
 class _Phase(enum.Enum):
     BETWEEN = 0
     HEAD = 1
@@ -149,6 +186,7 @@ class Connection(HttpToolsProtocol):
         super().__init__(config, server_state, app_state, _loop)
         self._hot_routes = hot_routes
         self._recent = Recent()
+        self._known: _Known | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Accept the connection, or refuse it if there are too many."""
@@ -180,6 +218,8 @@ class Connection(HttpToolsProtocol):
     def data_received(self, data: bytes) -> None:
         """Parse, then see whether the packet ended in the middle of a request."""
         before = (self._requests, self._phase)
+        if self._phase is _Phase.BETWEEN and self._came_again(data):
+            return
         super().data_received(data)
         if self.transport.is_closing():
             return
@@ -192,6 +232,8 @@ class Connection(HttpToolsProtocol):
                 self._refuse(_head_too_large())
                 return
         if self._phase is _Phase.BETWEEN:
+            if before == (self._requests - 1, _Phase.BETWEEN):
+                self._note(data)
             self._unset_timer()
             self._await_request()
         elif self._timed != (self._requests, self._phase):
@@ -199,6 +241,38 @@ class Connection(HttpToolsProtocol):
             self._timed = (self._requests, self._phase)
             limit_s = HEAD_S if self._phase is _Phase.HEAD else BODY_S
             self._timer = self.loop.call_later(limit_s, self._cut_off, limit_s)
+
+    def _came_again(self, data: bytes) -> bool:
+        """Take a packet that is a request like the one before it, but for its body, if it is one."""
+        if self._known is None or not self._has_answered_all() or self.pipeline:
+            return False
+        again = self._known.body_of(data)
+        if again is None:
+            return False
+        self._unset_keepalive_if_required()
+        self._requests += 1
+        length, body = again
+        _, request, route = self._known
+        headers = {**request.headers, b"content-length": length}
+        exchange = self._exchange(route, request._replace(headers=headers), keep_alive=True)
+        self.cycle = self._current = cast("RequestResponseCycle", exchange)
+        exchange.begin()
+        if body:
+            exchange.take(body)
+        exchange.end()
+        return True
+
+    def _note(self, packet: bytes) -> None:
+        """Remember a request that was parsed, if the next one like it can be told by its bytes."""
+        exchange = self.cycle
+        if not isinstance(exchange, Exchange) or exchange.route.body_type is None:
+            return
+        start = packet.rfind(b"\r\n", 0, packet.find(_END)) + 2
+        name = packet[start : start + len(_LENGTH)]
+        known = _Known(packet[: start + len(name)], exchange.request, exchange.route)
+        is_plain = exchange.keep_alive and not _ALONE & exchange.request.headers.keys()
+        if is_plain and name.lower() == _LENGTH and known.body_of(packet) is not None:
+            self._known = known
 
     def on_message_begin(self) -> None:
         """Note that a request has begun."""
@@ -212,7 +286,7 @@ class Connection(HttpToolsProtocol):
         self._phase = _Phase.BODY
         self._body_bytes = 0
         before = self.cycle
-        exchange = self._exchange()
+        exchange = self._parsed()
         if exchange is None:
             super().on_headers_complete()
             return
@@ -262,7 +336,7 @@ class Connection(HttpToolsProtocol):
             # Not at once: each of a thousand in one packet would begin inside the one before it.
             self.loop.call_soon(cycle.begin)
 
-    def _exchange(self) -> Exchange | None:
+    def _parsed(self) -> Exchange | None:
         """Return the exchange of a request whose head is there, or None if its route is not hot."""
         url = httptools.parse_url(self.url)
         path = url.path.decode("ascii")
@@ -277,6 +351,16 @@ class Connection(HttpToolsProtocol):
         route = self._hot_routes.find(request)
         if route is None:
             return None
+        return self._exchange(
+            route,
+            request,
+            keep_alive=self.parser.get_http_version() != "1.0" and self.parser.should_keep_alive(),
+            expects_100=self.expect_100_continue,
+        )
+
+    def _exchange(
+        self, route: Route, request: Head, *, keep_alive: bool, expects_100: bool = False
+    ) -> Exchange:
         joined = cast("_Joined", self.transport)
         return Exchange(
             self._hot_routes,
@@ -287,8 +371,8 @@ class Connection(HttpToolsProtocol):
             flow=self.flow,
             loop=self.loop,
             default_headers=self.server_state.default_headers,
-            keep_alive=self.parser.get_http_version() != "1.0" and self.parser.should_keep_alive(),
-            expects_100=self.expect_100_continue,
+            keep_alive=keep_alive,
+            expects_100=expects_100,
             on_response=self.on_response_complete,
         )
 

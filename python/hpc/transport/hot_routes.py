@@ -51,11 +51,18 @@ _AWAITED_JOB: Final = Route("job", is_held=True)
 
 
 class HotRoutes:
-    """The hot routes, bound to one Hub."""
+    """The hot routes, bound to one Hub.
+
+    Attributes:
+        bodies: Counts all that is held.
+        gate: Judges heads.
+        usual_head: Of its answers with status 200, up to the length; empty until the first.
+    """
 
     def __init__(self, ports: HubPorts, gate: Gate) -> None:
         self.bodies = Bodies()
         self.gate = gate
+        self.usual_head = b""
         self._ports = ports
 
     def find(self, request: Head) -> Route | None:

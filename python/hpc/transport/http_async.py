@@ -8,6 +8,7 @@ who knows under which id. It follows no redirects, keeps no cookies and speaks t
 from __future__ import annotations
 
 import asyncio
+import functools
 from collections.abc import Callable
 from typing import Any, NamedTuple, Protocol, cast
 from urllib.parse import urlsplit
@@ -323,7 +324,7 @@ class _Wire(asyncio.Protocol):
                 if len(self._buffer) > HEAD_BYTES_MAX:
                     raise ValueError(f"a head of more than {HEAD_BYTES_MAX} bytes")
                 return None
-            self._head = _Head.of(self._buffer[:end].decode("latin-1"))
+            self._head = _Head.of(bytes(self._buffer[:end]))
             del self._buffer[: end + 4]
         head = self._head
         if head.is_chunked:
@@ -372,9 +373,21 @@ class _Head(NamedTuple):
     length: int
 
     @classmethod
-    def of(cls, text: str) -> _Head:
+    def of(cls, head: bytes) -> _Head:
         """Read a head without its last empty line."""
-        first, *lines = text.split("\r\n")
+        # Most answers of a Hub have the same head, but for the length at its end.
+        usual, found, length = head.rpartition(b"\r\ncontent-length: ")
+        if not found or not length.isdigit():
+            return cls._read(head)
+        known = cls._read(usual)
+        size = int(length)
+        _bound(size)
+        return cls(*known[:-1], size)
+
+    @classmethod
+    @functools.lru_cache(maxsize=64)
+    def _read(cls, head: bytes) -> _Head:
+        first, *lines = head.decode("latin-1").split("\r\n")
         version, status, *_ = first.split(" ", 2)
         if not version.startswith("HTTP/1."):
             raise ValueError(f"got {first[:60]!r}")

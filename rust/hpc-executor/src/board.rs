@@ -14,7 +14,7 @@ use crate::capture::Captures;
 use crate::cgroup::Cgroups;
 use crate::holds::Holds;
 use crate::hooks::{Hooks, Phase};
-use crate::janitor::Janitor;
+use crate::janitor::{Chore, Janitor};
 use crate::life::{Task, Why};
 use crate::outbox::Outbox;
 use crate::own_folders::OwnFolders;
@@ -144,6 +144,7 @@ impl Board {
     }
 
     /// Takes work on: what is not held is queued; what cannot be prepared is reported `refused`.
+    /// Nothing is started before [`Board::start_ready`].
     pub fn run(&mut self, works: Vec<Work>) {
         for work in works {
             let asked = match Lot::tasks(&work) {
@@ -159,7 +160,6 @@ impl Board {
                 Err(detail) => self.report_refused(&Arc::new(lease), &asked, detail),
             }
         }
-        self.start_ready();
     }
 
     fn enqueue(&mut self, lot: Arc<Lot>, asked: &TaskSet) {
@@ -271,14 +271,14 @@ impl Board {
         self.return_waiting(reason, |lot| chosen(lot).then_some(&all));
     }
 
-    /// Nothing starts after this moment, and `stop` tasks end at it.
+    /// Nothing starts after this moment, and `stop` tasks end at it; what waited for a later one may be
+    /// started now, by [`Board::start_ready`].
     pub fn fence(&mut self, at_ms: u64) {
         let now_ms = sys::boottime_ms();
         self.fence_ms = Some(at_ms);
         // Of the lease that was answered last: a Hub may promise less than the one before it.
         self.fence_grace_ms = at_ms.saturating_sub(now_ms) / FENCE_GRACE_PART;
         self.time_fence(at_ms);
-        self.start_ready();
     }
 
     /// One timer serves: each answer moves the fence on, and who is woken too soon sets it anew.
@@ -391,6 +391,13 @@ impl Board {
                 self.queue.remove(place);
             }
             self.start(lot, number, taken);
+        }
+    }
+
+    /// Does what nobody waits for, once everything is told.
+    pub fn tidy(&mut self) {
+        for folder in self.folders.look() {
+            self.janitor.leave(Chore::Remove(folder));
         }
     }
 

@@ -484,12 +484,9 @@ impl Board {
         }
         if let Some(folder) = task.own_folder {
             // Who cannot be killed still has it: then it is never given to another.
-            let dirty = if is_swept {
-                self.folders.give(folder)
+            if is_swept {
+                self.folders.give(folder);
             } else {
-                Some(folder)
-            };
-            if let Some(folder) = dirty {
                 self.janitor.leave(Chore::Remove(folder));
             }
             // The patrol before this one may have seen this task run, and so have trimmed nothing.

@@ -16,6 +16,8 @@ use crate::capture::{PRIVATE_MODE, private_folder};
 pub struct OwnFolders {
     root: PathBuf,
     free: Vec<PathBuf>,
+    /// Given back, and not looked at yet.
+    used: Vec<PathBuf>,
     made: u64,
 }
 
@@ -29,6 +31,7 @@ impl OwnFolders {
         Ok(Self {
             root,
             free: Vec::new(),
+            used: Vec::new(),
             made: 0,
         })
     }
@@ -47,14 +50,19 @@ impl OwnFolders {
         Ok(folder)
     }
 
-    /// Takes a folder back whose task has ended; returns it where somebody must remove it.
+    /// Takes a folder back whose task has ended.
+    pub fn give(&mut self, folder: PathBuf) {
+        self.used.push(folder);
+    }
+
+    /// Looks at what was given back, once nothing is more urgent: those that were left as they were serve
+    /// again; the others are returned, for somebody to remove them.
     #[must_use]
-    pub fn give(&mut self, folder: PathBuf) -> Option<PathBuf> {
-        if is_untouched(&folder) {
-            self.free.push(folder);
-            return None;
-        }
-        Some(folder)
+    pub fn look(&mut self) -> Vec<PathBuf> {
+        let (untouched, touched): (Vec<_>, Vec<_>) =
+            self.used.drain(..).partition(|folder| is_untouched(folder));
+        self.free.extend(untouched);
+        touched
     }
 
     /// Removes the folders that nobody uses.
@@ -93,11 +101,14 @@ mod tests {
         let folder = folders.take().unwrap();
         std::fs::write(folder.join("left"), "").unwrap();
         std::fs::remove_file(folder.join("left")).unwrap();
-        assert_eq!(folders.give(folder.clone()), None);
+        folders.give(folder.clone());
+        assert_ne!(folders.take().unwrap(), folder, "nobody has looked at it");
+        assert_eq!(folders.look(), [] as [PathBuf; 0]);
         assert_eq!(folders.take().unwrap(), folder);
 
         std::fs::create_dir(folder.join("left")).unwrap();
-        assert_eq!(folders.give(folder.clone()), Some(folder.clone()));
+        folders.give(folder.clone());
+        assert_eq!(folders.look(), [folder.clone()]);
         assert_ne!(folders.take().unwrap(), folder);
     }
 }

@@ -214,6 +214,7 @@ impl Supervisor {
                 self.is_output_watched = is_waiting;
                 self.poller.change(&self.channel, SOCKET, is_waiting)?;
             }
+            self.board.tidy();
             self.board.timers.arm()?;
             let ready = self.poller.wait(-1)?;
             // Time first: on waking from sleep a fence is due before anything else (R29).
@@ -237,6 +238,11 @@ impl Supervisor {
                     }
                     self.obey(order);
                 }
+                // First the answers: the relay's next claim must not wait behind a start, nor behind
+                // the task on its core.
+                self.channel.flush();
+                std::thread::yield_now();
+                self.board.start_ready();
             }
         }
     }

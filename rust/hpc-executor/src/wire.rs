@@ -112,6 +112,7 @@ pub enum Order {
 /// The supervisor's end of the socket.
 pub struct Channel {
     socket: UnixStream,
+    chunk: Box<[u8]>,
     incoming: Vec<u8>,
     outgoing: Vec<u8>,
     sent: usize,
@@ -126,6 +127,7 @@ impl Channel {
         socket.set_nonblocking(true)?;
         Ok(Self {
             socket,
+            chunk: vec![0; READ_BYTES].into(),
             incoming: Vec::new(),
             outgoing: Vec::new(),
             sent: 0,
@@ -135,13 +137,12 @@ impl Channel {
     /// Reads what has come; `None` where the relay is gone.
     #[must_use]
     pub fn receive(&mut self) -> Option<Vec<Order>> {
-        let mut chunk = vec![0; READ_BYTES];
         loop {
-            match self.socket.read(&mut chunk) {
+            match self.socket.read(&mut self.chunk) {
                 Ok(0) => return None,
                 Ok(count) => {
                     self.incoming
-                        .extend_from_slice(chunk.get(..count).unwrap_or_default());
+                        .extend_from_slice(self.chunk.get(..count).unwrap_or_default());
                     if count < READ_BYTES {
                         break;
                     }

@@ -128,6 +128,7 @@ class SimLink:
         self._running: dict[int, _Running] = {}
         self._serials = itertools.count(1)
         self._batches: asyncio.Queue[SimBatch] = asyncio.Queue()
+        self._old_batches: asyncio.Queue[SimBatch] = asyncio.Queue()
         self._is_draining = False
         self._is_sync_timed = False
         self._fence_grace_s = 0.0
@@ -195,9 +196,6 @@ class SimLink:
     def tail(self, streams: list[dict[str, Any]]) -> None:
         """Nobody follows output."""
 
-    def flush(self) -> None:
-        """Orders are taken at once."""
-
     def acked(self, origin: str, n: int) -> None:
         """Forget reports up to `n`: the Hub has them."""
         box = self._own if origin == self._session else self._old.get(origin)
@@ -239,8 +237,12 @@ class SimLink:
         )
 
     async def next_batch(self) -> SimBatch:
-        """Wait for the next batch that was not handed out yet."""
+        """Wait for the next batch of this session that was not handed out yet."""
         return await self._batches.get()
+
+    async def next_old_batch(self) -> SimBatch:
+        """Wait for the next batch of a former session that was not handed out yet."""
+        return await self._old_batches.get()
 
     async def next_chunks(self) -> bytes:
         """Wait for ever: nobody follows output."""
@@ -389,7 +391,8 @@ class SimLink:
         for session, box in (*self._old.items(), (self._session, self._own)):
             offer = box.take_offer()
             if offer is not None:
-                self._batches.put_nowait(SimBatch(session, *offer))
+                batches = self._batches if box is self._own else self._old_batches
+                batches.put_nowait(SimBatch(session, *offer))
 
     def _sync_due(self) -> None:
         self._is_sync_timed = False

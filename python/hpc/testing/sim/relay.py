@@ -174,6 +174,7 @@ class SimRelay:
         )
         owner.spawn(self._guarded("claims", claims.run()))
         owner.spawn(self._guarded("reports", self.reports.run()))
+        owner.spawn(self._guarded("old reports", self.reports.run_old()))
 
     def kill(self) -> None:
         """End at once, children too; the page cache outlives it."""
