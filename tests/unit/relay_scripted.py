@@ -12,8 +12,11 @@ from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
+import msgspec
+
 from hpc.config import Access
 from hpc.domain import Work
+from hpc.errors import Refused
 from hpc.transport.http_async import AccessSource, Lane
 
 DEADLINE_S = 20.0
@@ -182,6 +185,10 @@ class ScriptedLink:
         return self.named(name)
 
     def run(self, works: list[Work]) -> None:
+        try:
+            msgspec.json.encode(works)  # as the real one does
+        except UnicodeEncodeError as error:
+            raise Refused("Handler plans what cannot be told") from error
         self.orders.append(("run", works))
 
     def refuse(self, work: Work, detail: str) -> None:

@@ -74,7 +74,17 @@ LEVEL_OF = {unit: level for level, units in enumerate(LEVELS) for unit in units}
 
 PLUGINS = frozenset({"handlers", "namespaces", "storage", "transport"})
 CLIENT_HALF = frozenset(
-    {"backoff", "http_async", "http_client", "refusals", "register", "sockets", "tls", "wire"}
+    {
+        "backoff",
+        "heads",
+        "http_async",
+        "http_client",
+        "refusals",
+        "register",
+        "sockets",
+        "tls",
+        "wire",
+    }
 )
 """Modules of `transport` that reach a Hub; the others serve one."""
 

@@ -76,6 +76,81 @@ def test_what_comes_behind_a_held_request_waits_for_its_answer(
         assert [verb for verb, *_ in hub.asked] == ["claim", "ingest", "nodes"]
 
 
+def test_a_request_like_the_one_before_it_has_its_own_body(
+    hub: ScriptedHub, served: Served
+) -> None:
+    """Its head is not parsed again; where anything but the length differs, it is."""
+    bodies_sent = [b"{}", b'{"a": 1}', b"{}", b'{"b": ' + b"1" * 3000 + b"}"]
+    with dialled(served) as sock:
+        answers = Answers(sock)
+        for body in bodies_sent:
+            for line in (INGEST, CLAIM, INGEST + "?dry_run=true"):
+                sock.sendall(request(line, body))
+                assert answers.next()[0] == 200
+            sock.sendall(request("GET /nodes", None))
+            assert answers.next()[0] == 200
+    asked = [(verb, query, body) for verb, query, body, *_ in hub.asked if verb != "nodes"]
+    assert asked == [
+        (verb, query, body)
+        for body in bodies_sent
+        for verb, query in (("ingest", ""), ("claim", ""), ("ingest", "dry_run=true"))
+    ]
+
+
+@pytest.mark.parametrize("pieces", [2, 3, 200])
+def test_a_request_like_the_one_before_it_may_come_in_pieces(
+    hub: ScriptedHub, served: Served, pieces: int
+) -> None:
+    """And what comes behind it in its packet is the next one."""
+    body = b'{"a": 1}'
+    whole = request(INGEST, body)
+    with dialled(served) as sock:
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        answers = Answers(sock)
+        for _ in range(2):
+            sock.sendall(whole)
+            assert answers.next()[0] == 200
+        size = -(-len(whole) // pieces)
+        for start in range(0, len(whole), size):
+            sock.sendall(whole[start : start + size])
+        assert answers.next()[0] == 200
+        sock.sendall(whole + whole + request("GET /nodes", None))
+        assert [answers.next()[0] for _ in range(3)] == [200] * 3
+    assert [body for verb, _, body, *_ in hub.asked if verb == "ingest"] == [body] * 5
+
+
+@pytest.mark.parametrize(
+    ("length", "status"),
+    [("x", 400), ("-2", 400), ("2\r\nContent-Length: 3", 400), ("2, 2", 400), ("1" * 12, 413)],
+)
+def test_a_length_that_is_none_is_refused_behind_a_request_with_the_same_head(
+    hub: ScriptedHub, served: Served, length: str, status: int
+) -> None:
+    """What a parser would refuse is not taken for what it is not."""
+    with dialled(served) as sock:
+        answers = Answers(sock)
+        sock.sendall(request(INGEST))
+        assert answers.next()[0] == 200
+        sock.sendall(f"{INGEST} HTTP/1.1\r\n{HEAD}Content-Length: {length}\r\n\r\n{{}}".encode())
+        assert answers.next()[0] == status
+    assert len(hub.asked) == 1
+
+
+def test_a_token_that_opens_nothing_any_more_is_seen_behind_a_request_with_the_same_head(
+    hub: ScriptedHub, served: Served
+) -> None:
+    """A head that is known is judged anew: only its parsing is spared."""
+    with dialled(served) as sock:
+        answers = Answers(sock)
+        for _ in range(2):
+            sock.sendall(request(INGEST))
+            assert answers.next()[0] == 200
+        served.call(hub.holders.pop(TOKEN.encode()).ended.set)
+        sock.sendall(request(INGEST))
+        assert answers.next()[0] == 401
+    assert len(hub.asked) == 2
+
+
 def test_a_thousand_requests_in_one_packet_are_answered(served: Served) -> None:
     """Each begins when the one before it is over, and not inside of it."""
     with dialled(served) as sock:

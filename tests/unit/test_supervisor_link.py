@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hpc.domain import Work
+from hpc.errors import Refused
 from hpc.relay.supervisor_link import Batch, SupervisorLink, _Wire
 
 
@@ -65,6 +66,22 @@ def test_a_batch_is_handed_out_once_and_the_next_after_its_acknowledgement(tmp_p
             await asyncio.wait_for(link.next_batch(), 0.1)
         link.acked("s1", 1)
         assert (await link.next_batch()).n == 2
+        await link.stop()
+
+    asyncio.run(scenario())
+
+
+def test_work_that_cannot_be_told_is_refused_and_other_work_is_taken(tmp_path: Path) -> None:
+    """A plugin's mistake must not end the link."""
+
+    async def scenario() -> None:
+        link = await _start(tmp_path)
+        with pytest.raises(Refused, match="cannot be told"):
+            link.run([msgspec.structs.replace(_none("0"), argv=["\ud800"])])
+        link.run([_none("1")])
+        batch = await link.next_batch()
+        tasks = [event["payload"]["ctx"]["tasks"] for event in json.loads(batch.body)["events"]]
+        assert set(tasks) == {"1"}
         await link.stop()
 
     asyncio.run(scenario())

@@ -338,19 +338,12 @@ class Claims:
         for grant in grants:
             self._idleness.note(is_busy=True)
             try:
-                work = checked(_handler(self._handlers, grant).work(grant, offer))
+                self._link.run([checked(_handler(self._handlers, grant).work(grant, offer))])
             except HpcError as error:
                 self._link.refuse(_unplanned(grant, self.epoch), error.message)
-                continue
             except Exception as error:  # a handler's fault must not end what other jobs run
                 fault = f"Handler `{grant.handler_type}` failed: {error!r}"
                 self._say(f"job {grant.job_id}: {fault}")
-                self._link.refuse(_unplanned(grant, self.epoch), fault)
-                continue
-            try:
-                self._link.run([work])
-            except (UnicodeEncodeError, TypeError, ValueError) as error:
-                fault = f"Handler plans what cannot be told: {error}"
                 self._link.refuse(_unplanned(grant, self.epoch), fault)
 
     def _well(self, lease_s: float) -> None:

@@ -40,7 +40,11 @@ class Link(Protocol):
     """Orders to the supervisor and what it has to tell."""
 
     def run(self, works: list[Work]) -> None:
-        """Take what is not held yet; what does not fit now is queued."""
+        """Take what is not held yet; what does not fit now is queued.
+
+        Raises:
+            Refused: A handler has planned what cannot be told; nothing was taken.
+        """
         ...
 
     def refuse(self, work: Work, detail: str) -> None:

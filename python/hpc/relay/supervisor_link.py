@@ -22,6 +22,7 @@ import msgspec
 
 from hpc._core import sweep_cgroups
 from hpc.domain import Work
+from hpc.errors import Refused
 from hpc.limits import (
     HOOK_TIMEOUT_S_DEFAULT,
     KEEP_OUTPUT_S_DEFAULT,
@@ -194,8 +195,15 @@ class SupervisorLink:
         return link
 
     def run(self, works: list[Work]) -> None:
-        """Take what is not held yet; what does not fit now is queued."""
-        self._order({"op": "run", "works": works})
+        """Take what is not held yet; what does not fit now is queued.
+
+        Raises:
+            Refused: A handler has planned what cannot be told; nothing was taken.
+        """
+        try:
+            self._order({"op": "run", "works": works})
+        except (UnicodeEncodeError, TypeError, ValueError) as error:
+            raise Refused(f"Handler plans what cannot be told: {error}") from error
 
     def refuse(self, work: Work, detail: str) -> None:
         """Report tasks failed, cause `refused`, without starting them."""

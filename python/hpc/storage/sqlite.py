@@ -32,7 +32,7 @@ from hpc.storage.log_file import LOG, translated
 DIGEST_BYTES: Final = 32
 
 FEW_JOBS: Final = 8
-"""So many jobs of a batch are noted one by one, which takes less than to hand them over together."""
+"""So many jobs of a batch are noted one by one, which takes less than to hand over a list."""
 
 R = TypeVar("R", bound="SqliteReader")
 

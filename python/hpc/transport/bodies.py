@@ -73,6 +73,8 @@ def type_refusal(headers: Mapping[bytes, bytes], expected: bytes) -> Answer | No
 
     Where JSON is expected MessagePack will do.
     """
+    if headers.get(b"content-type") == expected and b"content-encoding" not in headers:
+        return None  # as most are
     encoding = headers.get(b"content-encoding", b"identity").strip().lower()
     if encoding not in (b"", b"identity"):
         return wrong_type(

@@ -131,7 +131,7 @@ _ALONE: Final = frozenset({b"transfer-encoding", b"connection", b"upgrade", b"ex
 class _Known(NamedTuple):
     """A request whose head ended with the length of its body, and came in one packet with it.
 
-    A client sends the next one with the same head, but for that number: it need not be parsed again.
+    A client sends the next one with the same head, but for that number: it is not parsed again.
 
     Attributes:
         head: Up to the number.
@@ -243,7 +243,7 @@ class Connection(HttpToolsProtocol):
             self._timer = self.loop.call_later(limit_s, self._cut_off, limit_s)
 
     def _came_again(self, data: bytes) -> bool:
-        """Take a packet that is a request like the one before it, but for its body, if it is one."""
+        """Take a packet if it is a request like one before it, but for the body."""
         if self._known is None or not self._has_answered_all() or self.pipeline:
             return False
         again = self._known.body_of(data)

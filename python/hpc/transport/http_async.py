@@ -8,7 +8,6 @@ who knows under which id. It follows no redirects, keeps no cookies and speaks t
 from __future__ import annotations
 
 import asyncio
-import functools
 from collections.abc import Callable
 from typing import Any, NamedTuple, Protocol, cast
 from urllib.parse import urlsplit
@@ -17,15 +16,15 @@ import msgspec
 
 from hpc.access import Access, check_url
 from hpc.errors import Conflict, HpcError, NoHub
-from hpc.transport import tls
+from hpc.transport import heads, tls
+from hpc.transport.heads import HEAD_BYTES_MAX, Head, is_number
 from hpc.transport.http_client import untrusted
 from hpc.transport.sockets import watch
-from hpc.transport.wire import Untrusted, is_number
+from hpc.transport.wire import Untrusted
 
 JSON = "application/json"
 OCTETS = "application/octet-stream"
 PROTOCOL = "1"
-HEAD_BYTES_MAX = 64 * 1024
 ANSWER_BYTES_MAX = 64 * 1024 * 1024
 CONNECT_S_MAX = 10.0
 UNAUTHORIZED = 401
@@ -219,7 +218,7 @@ class _Wire(asyncio.Protocol):
         self._transport: asyncio.Transport | None = None
         self._is_lost = False
         self._buffer = bytearray()
-        self._head: _Head | None = None
+        self._head: Head | None = None
         self._answer: asyncio.Future[Reply] | None = None
         parts = urlsplit(access.url)
         self._prefix = parts.path.rstrip("/")
@@ -299,7 +298,7 @@ class _Wire(asyncio.Protocol):
         try:
             reply = self._reply()
         except ValueError as error:
-            self._fail(NoHub(f"Answer of {self.access.url} is not HTTP/1.1: {error}"))
+            self._fail(NoHub(f"Answer of {self.access.url} cannot be read: {error}"))
             self.close()
             return
         if reply is not None and self._answer is not None and not self._answer.done():
@@ -324,21 +323,25 @@ class _Wire(asyncio.Protocol):
                 if len(self._buffer) > HEAD_BYTES_MAX:
                     raise ValueError(f"a head of more than {HEAD_BYTES_MAX} bytes")
                 return None
-            self._head = _Head.of(bytes(self._buffer[:end]))
+            self._head = heads.parsed(bytes(self._buffer[:end]))
             del self._buffer[: end + 4]
         head = self._head
+        length = head.length or 0
+        _bound(length)
         if head.is_chunked:
             body = self._chunks()
             if body is None:
                 return None
-        elif len(self._buffer) < head.length:
+        elif len(self._buffer) < length:
             return None
         else:
-            body = bytes(self._buffer[: head.length])
-            del self._buffer[: head.length]
+            body = bytes(self._buffer[:length])
+            del self._buffer[:length]
         self._head = None
-        self.keeps_alive = not head.closes
-        return Reply(head.status, head.hub, body, head.retry_after_s)
+        self.keeps_alive = head.keeps_alive
+        after = head.headers.get("retry-after", "")
+        retry_after_s = float(after) if is_number(after) else None
+        return Reply(head.status, head.headers.get("hpc-hub"), body, retry_after_s)
 
     def _chunks(self) -> bytes | None:
         """Return a body in chunks once its last one has come; until then nothing is copied."""
@@ -360,53 +363,6 @@ class _Wire(asyncio.Protocol):
                 return body
             chunks.append(slice(end + 2, at - 2))
         return None
-
-
-class _Head(NamedTuple):
-    """What matters of an answer's head."""
-
-    status: int
-    hub: str | None
-    retry_after_s: float | None
-    closes: bool
-    is_chunked: bool
-    length: int
-
-    @classmethod
-    def of(cls, head: bytes) -> _Head:
-        """Read a head without its last empty line."""
-        # Most answers of a Hub have the same head, but for the length at its end.
-        usual, found, length = head.rpartition(b"\r\ncontent-length: ")
-        if not found or not length.isdigit():
-            return cls._read(head)
-        known = cls._read(usual)
-        size = int(length)
-        _bound(size)
-        return cls(*known[:-1], size)
-
-    @classmethod
-    @functools.lru_cache(maxsize=64)
-    def _read(cls, head: bytes) -> _Head:
-        first, *lines = head.decode("latin-1").split("\r\n")
-        version, status, *_ = first.split(" ", 2)
-        if not version.startswith("HTTP/1."):
-            raise ValueError(f"got {first[:60]!r}")
-        headers = {
-            name.strip().lower(): value.strip()
-            for name, colon, value in (line.partition(":") for line in lines)
-            if colon
-        }
-        after = headers.get("retry-after", "")
-        length = int(headers.get("content-length", "0"))
-        _bound(length)
-        return cls(
-            int(status),
-            headers.get("hpc-hub"),
-            float(after) if is_number(after) else None,
-            headers.get("connection", "").lower() == "close" or version == "HTTP/1.0",
-            headers.get("transfer-encoding", "").lower() == "chunked",
-            length,
-        )
 
 
 def _bound(length: int) -> None:

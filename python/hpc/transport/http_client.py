@@ -12,15 +12,16 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from types import TracebackType
 from typing import Any, Final, NamedTuple
 from urllib.parse import urlencode
 
 from hpc.access import Access
 from hpc.errors import NoHub
+from hpc.transport.heads import Head
 from hpc.transport.refusals import REFUSALS_BEGIN, error_of
-from hpc.transport.wire import Broken, Head, Untrusted, Wire
+from hpc.transport.wire import Broken, Untrusted, Wire
 
 JSON: Final = "application/json"
 HUB_HEADER: Final = "hpc-hub"
@@ -45,7 +46,7 @@ class Reply(NamedTuple):
     """An answer that is no refusal."""
 
     status: int
-    headers: dict[str, str]
+    headers: Mapping[str, str]
     body: bytes
 
     def json(self) -> Any:  # noqa: ANN401 - whatever the route answers

@@ -12,23 +12,15 @@ import contextlib
 import socket
 import time
 from collections.abc import Iterator
-from typing import Final, NamedTuple, cast
+from typing import Final, cast
 from urllib.parse import urlsplit
 
+from hpc.transport import heads
+from hpc.transport.heads import HEAD_BYTES_MAX, Head, is_number
 from hpc.transport.sockets import watch
 
-HEAD_BYTES_MAX: Final = 64 * 1024
 ANSWER_BYTES_MAX: Final = 256 * 1024 * 1024
-_DIGITS_MAX: Final = 18
 RECEIVE_BYTES: Final = 256 * 1024
-
-
-class Head(NamedTuple):
-    """Status line and headers of an answer; names are in lower case."""
-
-    status: int
-    headers: dict[str, str]
-    keeps_alive: bool
 
 
 class Broken(OSError):
@@ -128,18 +120,12 @@ class Wire:
             if not self._receive(deadline):
                 raise Broken("the connection was closed", is_stale=is_first and not self._buffer)
             is_first = is_first and not self._buffer
-        first, *lines = self._buffer[:end].decode("latin-1").split("\r\n")
+        raw = bytes(self._buffer[:end])
         del self._buffer[: end + 4]
-        version, _, rest = first.partition(" ")
-        status = rest[:3]
-        if not (version.startswith("HTTP/1.") and is_number(status)):
-            raise Broken(f"the answer is not HTTP/1.1: {first[:60]!r}")
-        headers: dict[str, str] = {}
-        for line in lines:
-            name, _, value = line.partition(":")
-            headers[name.strip().lower()] = value.strip()
-        closes = headers.get("connection", "").lower() == "close" or version == "HTTP/1.0"
-        return Head(int(status), headers, not closes)
+        try:
+            return heads.parsed(raw)
+        except ValueError as error:
+            raise Broken(str(error)) from error
 
     def read_body(self, head: Head, deadline: float | None) -> bytes:
         """Read a whole body, at most 256 MiB."""
@@ -152,15 +138,13 @@ class Wire:
 
     def pieces(self, head: Head, deadline: float | None) -> Iterator[bytes]:
         """Yield a body as it comes, in pieces that are not empty."""
-        if head.headers.get("transfer-encoding", "").lower() == "chunked":
+        if head.is_chunked:
             while length := self._chunk_length(deadline):
                 yield from self._exactly(length, deadline)
                 self._skip_line(deadline)
             self._skip_line(deadline)
-        elif (text := head.headers.get("content-length")) is not None:
-            if not is_number(text):
-                raise Broken(f"the answer has no length: {text[:60]!r}")
-            yield from self._exactly(int(text), deadline)
+        elif head.length is not None:
+            yield from self._exactly(head.length, deadline)
         else:
             while self._buffer or self._receive(deadline):
                 yield self._take(len(self._buffer))
@@ -207,11 +191,6 @@ class Wire:
             return False
         self._buffer += received
         return bool(received)
-
-
-def is_number(text: str, digits: str = "0123456789") -> bool:
-    """Return whether a text is digits alone, and not too many: `int` takes `-1`, `1_0` and more."""
-    return 0 < len(text) <= _DIGITS_MAX and not text.strip(digits)
 
 
 def _left(deadline: float | None) -> float | None:
