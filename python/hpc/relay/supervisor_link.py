@@ -102,6 +102,7 @@ class SupervisorLink:
         self._transport: asyncio.Transport | None = None
         self._orders: list[bytes] = []
         """Those that go out together, at the end of this round of the event loop."""
+        self._is_followed = False
         self._is_gone = False
         self._ready = asyncio.Event()
         """Also set once it is gone."""
@@ -189,9 +190,9 @@ class SupervisorLink:
             raise
         if stock:
             # No argument of its start: one may be longer than the kernel takes.
-            link._order({"op": "offer", "stock": stock})
+            link._order("offer", {"stock": stock})
         if hooks is not None and (hooks.pre or hooks.post):
-            link._order({"op": "hooks", **msgspec.structs.asdict(hooks)})
+            link._order("hooks", hooks)
         return link
 
     def run(self, works: list[Work]) -> None:
@@ -201,57 +202,59 @@ class SupervisorLink:
             Refused: A handler has planned what cannot be told; nothing was taken.
         """
         try:
-            self._order({"op": "run", "works": works})
+            self._order("run", {"works": works})
         except (UnicodeEncodeError, TypeError, ValueError) as error:
             raise Refused(f"Handler plans what cannot be told: {error}") from error
 
     def refuse(self, work: Work, detail: str) -> None:
         """Report tasks failed, cause `refused`, without starting them."""
-        self._order({"op": "refuse", "work": work, "detail": detail})
+        self._order("refuse", {"work": work, "detail": detail})
 
     def cancel(self, job_id: str, attempt: int, tasks: str, reason: str) -> None:
         """End tasks that the Hub has decided otherwise; those that wait are given back."""
         self._order(
-            {"op": "cancel", "job_id": job_id, "attempt": attempt, "tasks": tasks, "reason": reason}
+            "cancel", {"job_id": job_id, "attempt": attempt, "tasks": tasks, "reason": reason}
         )
 
     def give_back(self, job_id: str, attempt: int, tasks: str) -> None:
         """Return those of the tasks that have not started."""
-        self._order({"op": "give_back", "job_id": job_id, "attempt": attempt, "tasks": tasks})
+        self._order("give_back", {"job_id": job_id, "attempt": attempt, "tasks": tasks})
 
     def fence(self, boottime_ms: int) -> None:
         """Start nothing after this moment of CLOCK_BOOTTIME, and end `stop` tasks at it.
 
         They are killed an eighth of the fence's distance later, which is within 0.9 of the lease.
         """
-        self._order({"op": "fence", "boottime_ms": max(boottime_ms, 0)})
+        self._order("fence", {"boottime_ms": max(boottime_ms, 0)})
 
     def lost(self) -> None:
         """End `stop` tasks and give back what waits: the Hub gave the epoch up."""
-        self._order({"op": "lost"})
+        self._order("lost")
 
     def drain(self, grace_s: float) -> None:
         """Start nothing more; end what still runs after `grace_s`; return what has no result."""
-        self._order({"op": "drain", "grace_s": grace_s})
+        self._order("drain", {"grace_s": grace_s})
 
     def tail(self, streams: list[dict[str, Any]]) -> None:
         """Follow these streams and no other: job_id, task, stream, offset."""
-        self._order({"op": "tail", "streams": streams})
+        if streams or self._is_followed:
+            self._order("tail", {"streams": streams})
+            self._is_followed = bool(streams)
 
     def acked(self, origin: str, n: int) -> None:
         """Forget a batch: the Hub has it."""
-        self._order({"op": "acked", "origin": origin, "n": n})
+        self._order("acked", {"origin": origin, "n": n})
 
     def refused(self, origin: str, n: int, events: Sequence[int]) -> None:
         """Set events of a batch aside in `refused/`; the rest comes again under the same number."""
-        self._order({"op": "refused", "origin": origin, "n": n, "events": list(events)})
+        self._order("refused", {"origin": origin, "n": n, "events": list(events)})
 
     def adopt(self, origins: Sequence[str]) -> None:
         """Hold what these former sessions have ended, and not what others have.
 
         It comes before the first work: then a task that is held is one of this relay's Hub.
         """
-        self._order({"op": "adopt", "origins": list(origins)})
+        self._order("adopt", {"origins": list(origins)})
 
     async def holds(self) -> bytes:
         """Return the JSON list of what runs, waits, or has ended and is not acknowledged."""
@@ -272,7 +275,7 @@ class SupervisorLink:
     async def next_chunks(self) -> bytes:
         """Wait for output that readers follow: frames for `POST /outputs`."""
         chunks = await self._take(self._chunks)
-        self._order({"op": "taken"})
+        self._order("taken")
         return chunks
 
     async def idle(self) -> None:
@@ -284,7 +287,7 @@ class SupervisorLink:
 
         What is not acknowledged stays in its outbox for the next start.
         """
-        self._order({"op": "stop"})
+        self._order("stop")
         try:
             async with asyncio.timeout(STOP_S):
                 await self._end.wait()
@@ -297,10 +300,10 @@ class SupervisorLink:
         # One that was killed has left the groups of its tasks.
         await asyncio.to_thread(sweep_cgroups, self._folder)
 
-    def _order(self, order: dict[str, Any]) -> None:
+    def _order(self, name: str, fields: object = None) -> None:
         if self._transport is None or self._is_gone:
             return  # whoever awaits something next is told
-        message = msgspec.json.encode(order)
+        message = msgspec.json.encode({name: fields})
         if not self._orders:
             # An answer of the Hub leads to several orders: one write, and one wake-up over there.
             asyncio.get_running_loop().call_soon(self._flush)
@@ -317,7 +320,7 @@ class SupervisorLink:
         question = self._asked
         answer: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
         self._questions[question] = answer
-        self._order({"op": op, "id": question})
+        self._order(op, {"id": question})
         self._flush()  # with what was ordered before; who asks should not wait for the loop's round
         try:
             return await answer

@@ -12,6 +12,7 @@ use hpc_core::lattice::tasks::TaskSet;
 
 use crate::capture::Captures;
 use crate::cgroup::Cgroups;
+use crate::environment::Environments;
 use crate::holds::Holds;
 use crate::hooks::{Hooks, Phase};
 use crate::janitor::{Chore, Janitor};
@@ -43,6 +44,7 @@ pub(crate) struct Waiting {
 /// Everything about tasks; one per supervisor.
 pub struct Board {
     pub(crate) site: Site,
+    environments: Environments,
     pub(crate) markers: Markers,
     pub(crate) launcher: Launcher,
     pub(crate) slots: Slots,
@@ -108,6 +110,7 @@ impl Board {
         Ok(Self {
             markers: Markers::new(&parts.site.place),
             site: parts.site,
+            environments: Environments::default(),
             launcher: Launcher::new(),
             slots: parts.slots,
             captures: parts.captures,
@@ -155,7 +158,7 @@ impl Board {
                 }
             };
             let lease = lease_of(&work);
-            match Lot::new(work, &self.site) {
+            match Lot::new(work, &self.site, &mut self.environments) {
                 Ok(lot) => self.enqueue(Arc::new(lot), &asked),
                 Err(detail) => self.report_refused(&Arc::new(lease), &asked, detail),
             }

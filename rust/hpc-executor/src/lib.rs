@@ -40,6 +40,7 @@ fn shown(text: &str) -> String {
 pub mod board;
 pub mod capture;
 pub mod cgroup;
+pub mod environment;
 pub mod flood;
 pub mod frames;
 pub mod guard;

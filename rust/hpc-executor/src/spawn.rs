@@ -102,8 +102,7 @@ pub fn spawn(launcher: &mut Launcher, lot: &Lot, place: &Place<'_>) -> Result<i3
     let work = &lot.work;
     let (own, shares) = (own_env(lot, place.task)?, c_strings(&place.own_env)?);
     let env: Vec<&CStr> = lot
-        .env
-        .iter()
+        .env()
         .chain(own.iter().flatten())
         .chain(&shares)
         .map(CString::as_c_str)
@@ -118,7 +117,7 @@ pub fn spawn(launcher: &mut Launcher, lot: &Lot, place: &Place<'_>) -> Result<i3
         .map(CString::as_c_str)
         .collect();
     let own_programs = match (lot.programs.is_empty(), args.first()) {
-        (true, Some(program)) => work.programs(program).map_err(Failed::refused)?,
+        (true, Some(program)) => lot.programs_of(program).map_err(Failed::refused)?,
         _ => Vec::new(),
     };
     let own_folder = place.own_folder.map(path_string).transpose()?;
@@ -170,7 +169,7 @@ pub fn spawn_hook(
 ) -> Result<i32, Failed> {
     let own = own_env(lot, place.task)?;
     let (shares, told) = (c_strings(&place.own_env)?, c_strings(hook.env)?);
-    let env = lot.env.iter().chain(own.iter().flatten()).chain(&shares);
+    let env = lot.env().chain(own.iter().flatten()).chain(&shares);
     let env: Vec<&CStr> = env.chain(&told).map(CString::as_c_str).collect();
     let own_folder = place.own_folder.map(path_string).transpose()?;
     let cwd = lot.cwd.as_deref().or(own_folder.as_deref()).unwrap_or(c"/");

@@ -238,10 +238,6 @@ impl Supervisor {
                     }
                     self.obey(order);
                 }
-                // First the answers: the relay's next claim must not wait behind a start, nor behind
-                // the task on its core.
-                self.channel.flush();
-                std::thread::yield_now();
                 self.board.start_ready();
             }
         }

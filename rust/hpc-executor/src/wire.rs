@@ -1,7 +1,7 @@
 //! wire: what relay and supervisor say to each other over their socket pair.
 //!
 //! Both ways a message is `u32 length, little endian | bytes`. To the supervisor the bytes are an
-//! [`Order`] as JSON; from it, one letter and what the letter means:
+//! [`Order`] as JSON, `{name: fields}`; from it, one letter and what the letter means:
 //!
 //! | letter | rest                                                                     |
 //! |--------|--------------------------------------------------------------------------|
@@ -45,7 +45,7 @@ pub struct Followed {
 
 /// What the relay wants; see `SupervisorLink` for each.
 #[derive(Debug, Deserialize)]
-#[serde(tag = "op", rename_all = "snake_case")]
+#[serde(rename_all = "snake_case")]
 #[allow(missing_docs)] // the Python class documents them
 pub enum Order {
     Offer {

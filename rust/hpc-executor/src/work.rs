@@ -10,7 +10,9 @@ use std::sync::Arc;
 use hpc_core::lattice::tasks::TaskSet;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+use serde_json::value::RawValue;
 
+use crate::environment::{CUDA_VARIABLE, Environment, Environments, RESOURCE_PREFIX};
 use crate::slots::Asked;
 use crate::ulimits::{self, Limit};
 
@@ -65,7 +67,7 @@ pub struct Work {
     #[serde(default)]
     pub args: Option<HashMap<String, Vec<String>>>,
     #[serde(default)]
-    pub env: HashMap<String, String>,
+    pub env: Option<Box<RawValue>>,
     #[serde(default)]
     pub cwd: Option<String>,
     #[serde(default)]
@@ -129,8 +131,10 @@ pub struct Lot {
     pub programs: Vec<CString>,
     /// Arguments that all tasks share: the first ones.
     pub argv: Vec<CString>,
-    /// Environment without what differs by task.
-    pub env: Vec<CString>,
+    /// Variables of all its tasks, beside those that the relay has told.
+    own: Vec<CString>,
+    environment: Arc<Environment>,
+    takes_gpus: bool,
     /// What each of its tasks takes.
     pub asked: Asked,
     /// `cwd` where the work names one.
@@ -152,46 +156,12 @@ pub struct Site {
     pub has_gpus: bool,
 }
 
-/// Variables that belong to us; what a work says about them is not passed on.
-const OURS: [&str; 13] = [
-    "HPC_TOKEN",
-    "HPC_JOB_ID",
-    "HPC_TASK_ID",
-    "HPC_ATTEMPT",
-    "HPC_NODE_ID",
-    "HPC_CPUS",
-    "HPC_MEMORY_MIB",
-    "HPC_ENTRY",
-    "HPC_GPUS",
-    "HPC_EXIT_CODE",
-    "HPC_SIGNAL",
-    "HPC_CAUSE",
-    crate::sweep::PLACE_VARIABLE,
-];
-
-/// Begins the name of a variable that tells a task what it has of a resource.
-const RESOURCE_PREFIX: &str = "HPC_RESOURCE_";
-
 /// The resource whose values the CUDA library reads.
 pub const GPUS: &str = "gpus";
-
-/// Where the CUDA library reads which GPUs there are; none, where it is empty.
-const CUDA_VARIABLE: &str = "CUDA_VISIBLE_DEVICES";
 
 const DEFAULT_PATH: &str = "/usr/local/bin:/usr/bin:/bin";
 
 impl Work {
-    /// Where a program of this work may lie.
-    ///
-    /// # Errors
-    /// A sentence: no path holds a NUL byte.
-    pub fn programs(&self, program: &str) -> Result<Vec<CString>, String> {
-        let path = self.env.get("PATH").map_or(DEFAULT_PATH, String::as_str);
-        let paths = candidates(program, path).into_iter();
-        let paths = paths.map(|path| CString::new(path).map_err(|_| nul("argv")));
-        paths.collect()
-    }
-
     /// The arguments of one task behind those that all share.
     ///
     /// # Errors
@@ -210,6 +180,17 @@ impl Work {
     }
 }
 
+/// Where a program of a work may lie.
+///
+/// # Errors
+/// A sentence: no path holds a NUL byte.
+fn programs(program: &str, environment: &Environment) -> Result<Vec<CString>, String> {
+    let path = environment.path.as_deref().unwrap_or(DEFAULT_PATH);
+    let paths = candidates(program, path).into_iter();
+    let paths = paths.map(|path| CString::new(path).map_err(|_| nul("argv")));
+    paths.collect()
+}
+
 fn nul(what: &str) -> String {
     format!("`{what}` holds a NUL byte")
 }
@@ -220,7 +201,7 @@ impl Lot {
     /// # Errors
     /// A sentence that says why no task of it can be started: it becomes the `detail` of their
     /// `refused`.
-    pub fn new(work: Work, site: &Site) -> Result<Self, String> {
+    pub fn new(work: Work, site: &Site, environments: &mut Environments) -> Result<Self, String> {
         let text = |what: &str, value: &str| CString::new(value).map_err(|_| nul(what));
         if !is_id(&work.job_id) {
             return Err(format!("`job_id` is no id: {:?}", work.job_id));
@@ -230,7 +211,8 @@ impl Lot {
             (Kind::Process, Some(program), _) if !program.is_empty() => {}
             (Kind::Process, ..) => return Err("`argv` is empty".to_owned()),
         }
-        let mut env = vec![
+        let environment = environments.of(work.env.as_deref())?;
+        let mut own = vec![
             text("job_id", &format!("HPC_JOB_ID={}", work.job_id))?,
             text("attempt", &format!("HPC_ATTEMPT={}", work.attempt))?,
             text("node_id", &format!("HPC_NODE_ID={}", site.node_id))?,
@@ -249,26 +231,15 @@ impl Lot {
         ];
         let takes_gpus = work.resources.get(GPUS).is_some_and(|count| *count > 0);
         if site.has_gpus && !takes_gpus {
-            env.push(text("gpus", "HPC_GPUS=0")?);
+            own.push(text("gpus", "HPC_GPUS=0")?);
             // A job that says it itself knows what it does; any other must not use what is leased
             // to somebody else.
-            if !work.env.contains_key(CUDA_VARIABLE) {
-                env.push(text("gpus", &format!("{CUDA_VARIABLE}="))?);
-            }
-        }
-        for (name, value) in &work.env {
-            if name.is_empty() || name.contains('=') {
-                return Err(format!(
-                    "`env` has a name that no variable can have: {name:?}"
-                ));
-            }
-            let is_told = takes_gpus && name == CUDA_VARIABLE;
-            if !is_ours(name) && !is_told {
-                env.push(text("env", &format!("{name}={value}"))?);
+            if environment.cuda.is_none() {
+                own.push(text("gpus", &format!("{CUDA_VARIABLE}="))?);
             }
         }
         let programs = match work.argv.first() {
-            Some(program) => work.programs(program)?,
+            Some(program) => programs(program, &environment)?,
             None => Vec::new(),
         };
         let argv = work.argv.iter().map(|a| text("argv", a));
@@ -281,13 +252,33 @@ impl Lot {
             }),
             programs,
             argv: argv.collect::<Result<_, _>>()?,
-            env,
+            own,
+            environment,
+            takes_gpus,
             asked: asked_of(&work),
             cwd: work.cwd.as_deref().map(|p| text("cwd", p)).transpose()?,
             limits: ulimits::limits(&work.ulimits)?,
             stdin: text("stdin", work.stdin.as_deref().unwrap_or("/dev/null"))?,
             work,
         })
+    }
+
+    /// Where a program of one of its tasks may lie.
+    ///
+    /// # Errors
+    /// A sentence: no path holds a NUL byte.
+    pub fn programs_of(&self, program: &str) -> Result<Vec<CString>, String> {
+        programs(program, &self.environment)
+    }
+
+    /// The environment, without what differs by task.
+    pub fn env(&self) -> impl Iterator<Item = &CString> {
+        // Which GPUs are its own, a task that has some is told.
+        let cuda = self.environment.cuda.iter().filter(|_| !self.takes_gpus);
+        self.own
+            .iter()
+            .chain(cuda)
+            .chain(&self.environment.variables)
     }
 
     /// The variables of one task, by what it has of each resource with a name.
@@ -322,10 +313,6 @@ fn asked_of(work: &Work) -> Asked {
         mib: work.reserve_mib,
         named: named.map(|(name, n)| (name.clone(), *n)).collect(),
     }
-}
-
-fn is_ours(variable: &str) -> bool {
-    OURS.contains(&variable) || variable.starts_with(RESOURCE_PREFIX)
 }
 
 /// The variable in which a task finds what it has of a resource.

@@ -10,6 +10,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use hpc_executor::cgroup;
+use hpc_executor::environment::Environments;
 use hpc_executor::outbox::Outbox;
 use hpc_executor::reap::parse_pids;
 use hpc_executor::record::{
@@ -173,8 +174,11 @@ fn order_text() -> impl Strategy<Value = String> {
         prop::collection::vec(field, 0..4),
     )
         .prop_map(|(op, fields)| {
-            let fields: String = fields.iter().map(|field| format!(",{field}")).collect();
-            format!("{{\"op\":\"{op}\"{fields}}}")
+            let fields = match fields.as_slice() {
+                [] => "null".to_owned(),
+                fields => format!("{{{}}}", fields.join(",")),
+            };
+            format!("{{\"{op}\":{fields}}}")
         })
 }
 
@@ -321,7 +325,7 @@ proptest! {
             prop_assert!(!sentence.is_empty());
         }
         let site = Site { node_id: "n1".to_owned(), place: "p".to_owned(), has_gpus: false };
-        if let Err(sentence) = Lot::new(work, &site) {
+        if let Err(sentence) = Lot::new(work, &site, &mut Environments::default()) {
             prop_assert!(!sentence.is_empty());
         }
     }
