@@ -108,7 +108,7 @@ mod tests {
 
         std::fs::create_dir(folder.join("left")).unwrap();
         folders.give(folder.clone());
-        assert_eq!(folders.look(), [folder.clone()]);
+        assert_eq!(folders.look(), std::slice::from_ref(&folder));
         assert_ne!(folders.take().unwrap(), folder);
     }
 }
