@@ -117,7 +117,7 @@ def test_every_field_of_the_schema_of_batch_is_described() -> None:
 def test_every_variable_that_a_task_is_given_is_described() -> None:
     """And those that hpc reads; they are written down where they are set."""
     page = (ROOT / "docs" / "environment.md").read_text("utf-8")
-    source = (ROOT / "rust" / "hpc-executor" / "src" / "work.rs").read_text("utf-8")
+    source = (ROOT / "rust" / "hpc-executor" / "src" / "environment.rs").read_text("utf-8")
     ours = set(re.findall(r'"(HPC_[A-Z_]+)"', source.partition("const OURS")[2].partition("];")[0]))
     ours |= {"HPC_RELAY_PLACE", "HPC_PARENT_JOB_ID", "HPC_HOME", "HPC_HUB_URL"}
     assert len(ours) > 12
