@@ -25,8 +25,8 @@ import pytest
 
 from hpc import BrokenWorker, Client, Executor, LocalCluster, as_completed
 from hpc.calls.pickled import NotPickled, RemoteTraceback, TooLarge
+from hpc.clock import SystemClock
 from hpc.errors import NotFound, TimedOut
-from hpc.hub.commit import SystemClock
 from hpc.hub.recovery import recover
 from hpc.storage.sqlite import open_log
 from hpc.testing.processes import Cluster, until

@@ -9,9 +9,10 @@ from contextlib import contextmanager
 from typing import Any
 
 from hpc._core import Hub
-from hpc.hub.commit import Arrived, Committer
+from hpc.hub.commit import Committer
 from hpc.hub.outputs import Stored
 from hpc.hub.recovery import recover
+from hpc.hub.turn_parts import Arrived
 from hpc.hub.upkeep import Upkeep
 from hpc.protocols import EventLog
 

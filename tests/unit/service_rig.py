@@ -10,7 +10,8 @@ from typing import Any, Generic, Self, TypeVar
 
 from kept_hub import NoOutputs
 
-from hpc.hub.commit import Committer, SystemClock
+from hpc.clock import SystemClock
+from hpc.hub.commit import Committer
 from hpc.hub.recovery import recover
 from hpc.hub.service import Service
 from hpc.hub.side import Side

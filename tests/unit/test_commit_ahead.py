@@ -9,16 +9,9 @@ import pytest
 from turn_rig import DEADLINE_S, Desk
 
 from hpc.errors import HpcError, StorageError, StorageFull, StorageKnown
-from hpc.hub.commit import (
-    AHEAD_BYTES_MIN,
-    AHEAD_TURN_BYTES,
-    AHEAD_TURNS_MAX,
-    TURN_BYTES_MAX,
-    Arrived,
-    Input,
-    Outcome,
-)
+from hpc.hub.commit import AHEAD_BYTES_MIN, AHEAD_TURN_BYTES, AHEAD_TURNS_MAX, TURN_BYTES_MAX
 from hpc.hub.space import PAUSE_MS_MIN
+from hpc.hub.turn_parts import Arrived, Input, Outcome
 from hpc.protocols import Answer
 
 MUCH = b" " * AHEAD_BYTES_MIN

@@ -17,11 +17,13 @@ import pytest
 from kept_hub import NoOutputs
 from service_rig import ServiceRig, run_with
 
+from hpc.clock import SystemClock
 from hpc.domain import FieldSpec, GeneratorSpec, NamespaceSpec
 from hpc.errors import HpcError, StorageDamaged, StorageError
-from hpc.hub.commit import Arrived, Committer, SystemClock
+from hpc.hub.commit import Committer
 from hpc.hub.quarantine import Quarantine
 from hpc.hub.recovery import recover
+from hpc.hub.turn_parts import Arrived
 from hpc.hub.verification import verify
 from hpc.protocols import EventLog, LogRow
 from hpc.storage.sqlite import open_log

@@ -12,9 +12,11 @@ import msgspec
 import pytest
 
 from hpc import plugins
-from hpc.hub.commit import Arrived, Committer, SystemClock
+from hpc.clock import SystemClock
+from hpc.hub.commit import Committer
 from hpc.hub.outputs import OutputStore
 from hpc.hub.recovery import recover
+from hpc.hub.turn_parts import Arrived
 from hpc.storage.memory import MemoryLog
 
 CLAIM = {

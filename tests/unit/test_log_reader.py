@@ -15,11 +15,12 @@ from stored_outputs import stored
 
 from hpc import ranges
 from hpc.hub import log_reader
-from hpc.hub.commit import Committer, Input
+from hpc.hub.commit import Committer
 from hpc.hub.frames import Header, encode
 from hpc.hub.log_reader import ASK_S_MIN, LogReader
 from hpc.hub.outputs import OutputStore
 from hpc.hub.turn import Turns
+from hpc.hub.turn_parts import Input
 from hpc.ports import LogQuery, LogReading, StreamBroken
 from hpc.protocols import Answer
 from hpc.storage.memory import MemoryLog

@@ -10,8 +10,8 @@ from typing import Any
 
 import msgspec
 
+from hpc.clock import SystemClock
 from hpc.domain import FieldSpec, GeneratorSpec, NamespaceSpec
-from hpc.hub.commit import SystemClock
 from hpc.hub.recovery import recover
 from hpc.hub.registration import register
 from hpc.namespaces.batch import BATCH

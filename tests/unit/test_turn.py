@@ -9,8 +9,8 @@ from stored_outputs import stored
 from turn_rig import LEASE_MS, REPORT, SUBMIT, Rig, code, in_thread, settled, with_rig
 
 from hpc.errors import HpcError, StorageError, StorageFull
-from hpc.hub.commit import Input
 from hpc.hub.space import DROPPED, PAUSE_MS_MIN, Space
+from hpc.hub.turn_parts import Input
 from hpc.protocols import Answer, EventLog
 
 

@@ -10,10 +10,11 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from hpc.errors import HpcError
-from hpc.hub.commit import Committer, Input
+from hpc.hub.commit import Committer
 from hpc.hub.outputs import Stored
 from hpc.hub.space import Space
 from hpc.hub.turn import Turns
+from hpc.hub.turn_parts import Input
 from hpc.protocols import Answer, EventLog, LogRow
 from hpc.storage.memory import MemoryDisk, MemoryLog
 

@@ -9,8 +9,8 @@ from typing import Any
 import msgspec
 
 from hpc import plugins
+from hpc.clock import SystemClock
 from hpc.errors import StorageFull
-from hpc.hub.commit import SystemClock
 from hpc.hub.recovery import recover
 from hpc.hub.upkeep import Upkeep
 from hpc.hub.verification import verify

@@ -23,6 +23,7 @@ from typing import Any, Final
 
 import uvloop
 
+from hpc.clock import SystemClock
 from hpc.config import (
     Access,
     HubConfig,
@@ -34,7 +35,7 @@ from hpc.config import (
 from hpc.errors import HpcError, StorageDamaged, UsageError
 from hpc.hub.callbacks import Callbacks
 from hpc.hub.certificate import Identity, identity
-from hpc.hub.commit import Committer, SystemClock
+from hpc.hub.commit import Committer
 from hpc.hub.outputs import OutputStore
 from hpc.hub.quarantine import Quarantine
 from hpc.hub.recovery import recover

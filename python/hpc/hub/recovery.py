@@ -18,9 +18,9 @@ from typing import Final
 
 from hpc._core import Hub
 from hpc.errors import StorageDamaged
-from hpc.hub.commit import Clock
 from hpc.hub.quarantine import Quarantine
 from hpc.hub.restoring import restore_newest
+from hpc.hub.turn_parts import Clock
 from hpc.protocols import EventLog, LogRow
 
 REPLAY_EVENTS: Final = 5000

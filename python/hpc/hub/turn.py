@@ -20,9 +20,11 @@ import traceback
 from collections.abc import Callable
 from typing import Any, Final, TypeVar, cast
 
+from hpc.clock import SystemClock
 from hpc.errors import HpcError
-from hpc.hub.commit import Clock, Committer, Input, Outcome, SystemClock
+from hpc.hub.commit import Committer
 from hpc.hub.feeds import Feeds
+from hpc.hub.turn_parts import Clock, Input, Outcome
 from hpc.hub.turn_thread import Call, Pack, Thing, TurnThread
 from hpc.ports import Answered
 from hpc.problems import problem, stopping

@@ -18,7 +18,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from hpc.errors import HpcError
-from hpc.hub.commit import Arrived, Clock, Committer, Input, Outcome
+from hpc.hub.commit import Committer
+from hpc.hub.turn_parts import Arrived, Clock, Input, Outcome
 from hpc.protocols import EventLog
 
 

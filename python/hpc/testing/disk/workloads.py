@@ -20,11 +20,12 @@ from hpc._core import Hub
 from hpc.clock import SystemClock
 from hpc.domain import FieldSpec, GeneratorSpec, NamespaceSpec
 from hpc.errors import HpcError, NotFound, StorageError
-from hpc.hub.commit import Arrived, Committer, Input, Outcome
+from hpc.hub.commit import Committer
 from hpc.hub.frames import Header, encode
 from hpc.hub.outputs import OutputStore
 from hpc.hub.recovery import recover
 from hpc.hub.space import Space
+from hpc.hub.turn_parts import Arrived, Input, Outcome
 from hpc.hub.upkeep import Upkeep
 from hpc.protocols import EventLog
 from hpc.relay.place import NodeFolder

@@ -14,10 +14,11 @@ from random import Random
 from typing import NamedTuple
 
 from hpc.domain import FieldSpec, NamespaceSpec
-from hpc.hub.commit import Arrived, Clock, Committer, Input, Outcome
+from hpc.hub.commit import Committer
 from hpc.hub.outputs import Stored
 from hpc.hub.recovery import recover
 from hpc.hub.registration import register
+from hpc.hub.turn_parts import Arrived, Clock, Input, Outcome
 from hpc.hub.upkeep import Upkeep
 from hpc.protocols import Answer, Namespace
 from hpc.testing.sim.disk import Killed, LogDisk, SimLog
