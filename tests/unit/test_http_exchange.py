@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import socket
 import threading
@@ -13,7 +14,7 @@ import pytest
 from scripted_hub import DEADLINE_S, TOKEN, ScriptedHub, Served, dialled, serving, until
 
 from hpc.protocols import Answer
-from hpc.transport import bodies
+from hpc.transport import bodies, connection
 
 HEAD = f"Host: hub\r\nAuthorization: Bearer {TOKEN}\r\n"
 CLAIM, INGEST = "POST /claim", "POST /ingest"
@@ -149,6 +150,131 @@ def test_a_token_that_opens_nothing_any_more_is_seen_behind_a_request_with_the_s
         sock.sendall(request(INGEST))
         assert answers.next()[0] == 401
     assert len(hub.asked) == 2
+
+
+def test_a_request_like_the_one_before_it_is_held_as_any_other(
+    hub: ScriptedHub, served: Served
+) -> None:
+    """What comes behind it waits for its answer, and its client may leave."""
+    with dialled(served) as sock:
+        answers = _after_one_like_it(sock, CLAIM)
+        hub.script = lambda verb, *_: None if verb == "claim" else Answer(200, b'"taken"')
+        sock.sendall(request(CLAIM))
+        until(lambda: hub.waiting is not None)
+        sock.sendall(request(CLAIM) + request(INGEST))
+        held, hub.waiting = hub.waiting, None
+        served.call(held, Answer(200, b'"granted"'))
+        assert answers.next()[2] == b'"granted"'
+        until(lambda: hub.waiting is not None)
+        assert [verb for verb, *_ in hub.asked] == ["claim"] * 3
+
+        served.call(hub.waiting, Answer(200, b'"again"'))
+        assert [answers.next()[2], answers.next()[2]] == [b'"again"', b'"taken"']
+        sock.sendall(request(CLAIM))
+        until(lambda: len(hub.asked) == 5)
+        assert hub.left == []
+        sock.shutdown(socket.SHUT_RDWR)
+        until(lambda: hub.left == ["claim"])
+
+
+def test_a_hub_that_stops_answers_what_came_again_and_closes(hub: ScriptedHub) -> None:
+    """Its client must not send another one into a connection that nobody reads."""
+
+    def answer_late() -> None:
+        until(lambda: not _is_listening(served.port))
+        served.call(hub.waiting, Answer(200, b'"late"'))
+
+    with socket.socket() as sock:
+        with serving(hub) as served:
+            sock.settimeout(DEADLINE_S)
+            sock.connect(("127.0.0.1", served.port))
+            answers = _after_one_like_it(sock, CLAIM)
+            hub.script = lambda *_: None
+            sock.sendall(request(CLAIM))
+            until(lambda: hub.waiting is not None)
+            answering = threading.Thread(target=answer_late, daemon=True)
+            answering.start()
+        answering.join(DEADLINE_S)
+        status, headers, body = answers.next()
+        assert (status, headers["connection"], body) == (200, "close", b'"late"')
+        assert answers.are_over()
+
+
+def _is_listening(port: int) -> bool:
+    with socket.socket() as sock:
+        return sock.connect_ex(("127.0.0.1", port)) == 0
+
+
+def _after_one_like_it(sock: socket.socket, line: str) -> Answers:
+    """Have one request answered; the next one with its head is not parsed."""
+    answers = Answers(sock)
+    sock.sendall(request(line))
+    assert answers.next()[0] == 200
+    return answers
+
+
+@pytest.mark.parametrize(
+    ("packet", "status"),
+    [
+        (request(INGEST, more="Connection: close\r\n"), 200),
+        (request(INGEST, version="HTTP/1.0"), 200),
+        (request("PUT /ingest"), 405),
+        (f"{INGEST} HTTP/1.1\r\n{HEAD}Content-Length: 2\r\n".encode(), None),
+        (f"{INGEST} HTTP/1.1\r\n{HEAD}Content-Length: 2\r\n\r\n{{".encode(), None),
+        (b"\r\n" + request(INGEST), 200),
+        (request(INGEST) + b"\r\n", 200),
+        (
+            f"{INGEST} HTTP/1.1\r\n{HEAD}Transfer-Encoding: chunked\r\n\r\n"
+            "2\r\n{}\r\n0\r\n\r\n".encode(),
+            200,
+        ),
+        (
+            f"{INGEST} HTTP/1.1\r\n{HEAD}Transfer-Encoding: chunked\r\nContent-Length: 2\r\n\r\n"
+            "{}".encode(),
+            400,
+        ),
+    ],
+)
+def test_what_is_not_quite_like_the_request_before_it_is_parsed(
+    hub: ScriptedHub, served: Served, packet: bytes, status: int | None
+) -> None:
+    """And a request that is like it, behind that, is answered as after any other."""
+    with dialled(served) as sock:
+        answers = _after_one_like_it(sock, INGEST)
+        sock.sendall(packet)
+        if status is None:  # it is not whole
+            for _ in range(2):
+                served.call(lambda: None)
+            assert len(hub.asked) == 1
+            return
+        got, headers, _ = answers.next()
+        assert got == status
+        if "connection" in headers:
+            assert answers.are_over()
+            return
+        sock.sendall(request(INGEST, b'{"a": 1}'))
+        assert answers.next()[0] == 200
+        assert [body for *_, body in hub.asked][-1] == b'{"a": 1}'
+        assert len(hub.asked) == (3 if status == 200 else 2)
+
+
+def test_a_long_head_is_not_kept(served: Served) -> None:
+    """A connection that is open keeps what the last head took; there may be thousands."""
+
+    def known() -> list[object]:
+        return [
+            one
+            for one in gc.get_objects()
+            if isinstance(one, connection._Known) and b"X-Of-This-Test" in one.head
+        ]
+
+    with dialled(served) as sock:
+        answers = Answers(sock)
+        for length, kept in ((8000, 0), (10, 1)):
+            more = f"X-Of-This-Test: {'x' * length}\r\nContent-Length: 2\r\n"
+            sock.sendall(request(INGEST, None, more=more) + b"{}")
+            assert answers.next()[0] == 200
+            assert len(served.call(known)) == kept
 
 
 def test_a_thousand_requests_in_one_packet_are_answered(served: Served) -> None:

@@ -239,6 +239,17 @@ class EventLogContract:
             assert log.read_job("a", 99, 10) == []
             assert log.read_job("c", 0, 10) == []
 
+    def test_each_job_of_a_batch_of_many_is_found(self, open_log: OpenLog) -> None:
+        """One batch may submit a hundred thousand, and the next speak of some of them."""
+        with contextlib.closing(open_log()) as log:
+            rows = make_rows(log.head(), [100, 2])
+            many = tuple(f"job-{number}" for number in range(100))
+            speaks = [(*many, many[0]), (many[99], many[99])]
+            log.append([r._replace(job_ids=j) for r, j in zip(rows, speaks, strict=True)])
+            for job_id in many[:99]:
+                assert log.read_job(job_id, 0, 10) == [rows[0]]
+            assert log.read_job(many[99], 0, 10) == rows
+
     def test_a_receipt_is_found_by_its_batch(self, open_log: OpenLog) -> None:
         """A retry gets its first receipt again, also after a restart."""
         ids = ["018f-aa", "abcdefghijklmnopqrstuvwxyz/12", "é/☃"]

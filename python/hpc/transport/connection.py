@@ -6,7 +6,8 @@ waits for it.
 A request's head must arrive within 10 s and be at most 64 KiB, a body within 30 s or at 2 kB/s; a
 connection that is idle or whose peer no longer answers is cut at 75 s. Timers are armed only where
 a packet ends in the middle of a request, so that an ordinary request costs none. Parsing stays
-uvicorn's and httptools'; requests of hot routes become an `Exchange` and do not go through ASGI.
+uvicorn's and httptools', but for a request that is the one before it with another body; requests of
+hot routes become an `Exchange` and do not go through ASGI.
 """
 
 from __future__ import annotations
@@ -123,6 +124,9 @@ _END: Final = b"\r\n\r\n"
 
 _DIGITS_MAX: Final = 9
 """Of the length of a body that comes in one packet with its head."""
+
+_KNOWN_BYTES_MAX: Final = 4096
+"""A longer head is parsed each time: there may be thousands of connections, and each keeps one."""
 
 _ALONE: Final = frozenset({b"transfer-encoding", b"connection", b"upgrade", b"expect"})
 """Headers that say more of a connection than of the request."""
@@ -269,9 +273,14 @@ class Connection(HttpToolsProtocol):
             return
         start = packet.rfind(b"\r\n", 0, packet.find(_END)) + 2
         name = packet[start : start + len(_LENGTH)]
+        if name.lower() != _LENGTH or start > _KNOWN_BYTES_MAX:
+            return
         known = _Known(packet[: start + len(name)], exchange.request, exchange.route)
-        is_plain = exchange.keep_alive and not _ALONE & exchange.request.headers.keys()
-        if is_plain and name.lower() == _LENGTH and known.body_of(packet) is not None:
+        headers = exchange.request.headers
+        is_plain = exchange.keep_alive and not _ALONE & headers.keys()
+        again = known.body_of(packet)
+        # The parser must have found the same length: else it is not there that the head has ended.
+        if is_plain and again is not None and again[0] == headers.get(_LENGTH[:-2]):
             self._known = known
 
     def on_message_begin(self) -> None:
