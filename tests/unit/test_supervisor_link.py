@@ -41,9 +41,9 @@ def test_messages_arrive_whole_however_the_socket_cuts_them(
     assert heard.messages == messages
 
 
-async def _start(folder: Path) -> SupervisorLink:
+async def _start(folder: Path, session: str = "s1") -> SupervisorLink:
     return await SupervisorLink.start(
-        folder=folder, session="s1", node_id="n1", cpus=[0], memory_mib=64
+        folder=folder, session=session, node_id="n1", cpus=[0], memory_mib=64
     )
 
 
@@ -66,6 +66,29 @@ def test_a_batch_is_handed_out_once_and_the_next_after_its_acknowledgement(tmp_p
             await asyncio.wait_for(link.next_batch(), 0.1)
         link.acked("s1", 1)
         assert (await link.next_batch()).n == 2
+        await link.stop()
+
+    asyncio.run(scenario())
+
+
+def test_what_a_former_session_has_left_comes_beside_what_is_new(tmp_path: Path) -> None:
+    """A Hub that does not take the one must not keep the other waiting."""
+
+    async def scenario() -> None:
+        link = await _start(tmp_path, "s1")
+        link.run([_none("0")])
+        assert (await link.next_batch()).origin == "s1"
+        await link.stop()
+        link = await _start(tmp_path, "s2")
+        assert link.old == ["s1"]
+        link.run([msgspec.structs.replace(_none("1"), job_id="k")])
+        own, old = await link.next_batch(), await link.next_old_batch()
+        assert (own.origin, old.origin) == ("s2", "s1")
+        link.acked("s1", old.n)
+        link.acked("s2", own.n)
+        await link.stop()
+        link = await _start(tmp_path, "s3")
+        assert link.old == []
         await link.stop()
 
     asyncio.run(scenario())
@@ -116,6 +139,7 @@ def test_whoever_waits_is_told_of_the_end(tmp_path: Path) -> None:
         link = await _start(tmp_path)
         waiting = [
             asyncio.create_task(link.next_batch()),
+            asyncio.create_task(link.next_old_batch()),
             asyncio.create_task(link.next_chunks()),
             asyncio.create_task(link.idle()),
         ]
@@ -125,6 +149,9 @@ def test_whoever_waits_is_told_of_the_end(tmp_path: Path) -> None:
         for task in waiting[1:]:
             with pytest.raises(ConnectionResetError, match="has ended"):
                 await task
+        for _ in range(2):  # who asks again is told again
+            with pytest.raises(ConnectionResetError, match="has ended"):
+                await link.next_chunks()
         link.fence(0)  # an order to nobody is none
 
     asyncio.run(scenario())

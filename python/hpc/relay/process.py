@@ -149,12 +149,9 @@ class _Relay:
             loop.add_signal_handler(number, self._on_signal)
         try:
             await self._serve(link)
-        except (ConnectionResetError, ExceptionGroup) as error:
-            root = _root(error)
-            if not isinstance(root, ConnectionResetError):
-                raise
+        except ConnectionResetError as error:
             raise HpcError(
-                f"Supervisor of node `{self._config.node_id}` is gone: {root}",
+                f"Supervisor of node `{self._config.node_id}` is gone: {error}",
                 hint="its tasks were ended; start the relay again",
             ) from error
         finally:
@@ -429,12 +426,6 @@ async def _forever(loop: Coroutine[Any, Any, Any]) -> None:
 
 def _time_of_day(at_s: int) -> str:
     return time.strftime("%H:%M:%S UTC", time.gmtime(at_s))
-
-
-def _root(error: BaseException) -> BaseException:
-    while isinstance(error, BaseExceptionGroup):
-        error = error.exceptions[0]
-    return error
 
 
 def _say_waiting(node_id: str) -> Callable[[str], None]:
