@@ -5,7 +5,7 @@
 //! | [`supervisor`], [`own_process`] | the loop: relay, children, time; what the process must be |
 //! | [`guard`]                | ends what runs where the supervisor is killed             |
 //! | [`board`], [`life`]      | which tasks wait and run; the life of one                  |
-//! | [`work`], [`ulimits`], [`spawn`] | what is executed, and how one task of it starts      |
+//! | [`work`], [`environment`], [`ulimits`], [`spawn`] | what is executed, and how one task of it starts |
 //! | [`own_folders`]                | where tasks run that name no folder                     |
 //! | [`hooks`]                | what the owner has run before and after each               |
 //! | [`slots`], [`limits`], [`flood`] | cores and memory: taken, watched; output watched   |

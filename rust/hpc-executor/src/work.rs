@@ -201,7 +201,11 @@ impl Lot {
     /// # Errors
     /// A sentence that says why no task of it can be started: it becomes the `detail` of their
     /// `refused`.
-    pub fn new(work: Work, site: &Site, environments: &mut Environments) -> Result<Self, String> {
+    pub fn new(
+        mut work: Work,
+        site: &Site,
+        environments: &mut Environments,
+    ) -> Result<Self, String> {
         let text = |what: &str, value: &str| CString::new(value).map_err(|_| nul(what));
         if !is_id(&work.job_id) {
             return Err(format!("`job_id` is no id: {:?}", work.job_id));
@@ -211,7 +215,8 @@ impl Lot {
             (Kind::Process, Some(program), _) if !program.is_empty() => {}
             (Kind::Process, ..) => return Err("`argv` is empty".to_owned()),
         }
-        let environment = environments.of(work.env.as_deref())?;
+        // Taken: its text is not needed any more, and a lot may wait for long.
+        let environment = environments.of(work.env.take().as_deref())?;
         let mut own = vec![
             text("job_id", &format!("HPC_JOB_ID={}", work.job_id))?,
             text("attempt", &format!("HPC_ATTEMPT={}", work.attempt))?,
