@@ -21,7 +21,7 @@ def test_options_are_what_the_jobs_of_a_graph_fall_back_on(
     (tmp_path / "g.json").write_text(json.dumps({"jobs": jobs}))
     words = [
         "submit", "--from-json", str(tmp_path / "g.json"), "--key", "k", "--cpu", "3", "--name",
-        "n", "--memory", "1G", "--time-limit", "1m", "--retries", "2", "--retry-on", "oom,3",
+        "n", "--memory", "1G", "--time-limit", "1m", "--retries", "2", "--retry-on", "lost,oom,3",
         "--cwd", str(tmp_path), "--stdin", "in", "--env", "A=1", "--hold", "--priority", "7",
     ]  # fmt: skip
     assert tree.main([*words, "--json"]) == 0
@@ -35,7 +35,8 @@ def test_options_are_what_the_jobs_of_a_graph_fall_back_on(
     assert a["spec"].pop("env")["A"] == "1"
     assert a["spec"] == {
         "command": "a", "cpu": 3, "memory": 1024, "enforce_memory": True, "time_limit": 60.0,
-        "retries": 2, "retry_on": ["oom", 3], "cwd": str(tmp_path), "stdin": str(tmp_path / "in"),
+        "retries": 2, "retry_on": ["lost", "oom", 3], "cwd": str(tmp_path),
+        "stdin": str(tmp_path / "in"),
         "umask": f"{own_umask():03o}",
     }  # fmt: skip
     assert (b["spec"]["cpu"], b["spec"]["args"]) == (1, [])

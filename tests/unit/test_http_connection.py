@@ -13,7 +13,9 @@ from collections.abc import Iterator
 import pytest
 from scripted_hub import TOKEN, ScriptedHub, Served, dialled, serving
 
-from hpc.transport import connection
+from hpc.access import Access
+from hpc.transport import connection, http_async, wire
+from hpc.transport.sockets import watch
 
 REQUEST = f"GET /healthz HTTP/1.1\r\nHost: hub\r\nAuthorization: Bearer {TOKEN}\r\n".encode()
 POST = (
@@ -67,6 +69,29 @@ class Written:
 
     def is_closing(self) -> bool:
         return self.is_closed
+
+
+def test_no_packet_waits_for_company_at_either_end(
+    served: Served, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without TCP_NODELAY a second small packet waits for the first's acknowledgement: 40 ms."""
+    ends: dict[str, int] = {}
+    for module in (connection, http_async, wire):
+
+        def watched(sock: socket.socket, name: str = module.__name__, **more: float) -> None:
+            watch(sock, **more)
+            ends[name] = sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+
+        monkeypatch.setattr(module, "watch", watched)
+
+    async def ask() -> None:
+        lane = http_async.Lane(http_async.AccessSource(lambda: Access(served.url, TOKEN)))
+        await lane.get("/healthz", deadline_s=5)
+        lane.close()
+
+    asyncio.run(ask())
+    wire.Wire(served.url, time.monotonic() + 5).close()
+    assert ends == {module.__name__: 1 for module in (connection, http_async, wire)}
 
 
 @pytest.mark.parametrize("length", [0, 7, 1 << 20])

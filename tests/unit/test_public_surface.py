@@ -26,6 +26,7 @@ def test_every_public_name_can_be_had_and_is_used_by_the_typing_program() -> Non
     """Else a change of its signature would reach users before it reaches us."""
     assert all(getattr(hpc, name) is not None for name in hpc.__all__)
     assert set(hpc.__all__) <= names_used()
+    assert set(hpc.__all__) <= set(dir(hpc))  # TAB at a prompt offers them
 
 
 def test_every_public_method_is_used_by_the_typing_program() -> None:
