@@ -60,6 +60,28 @@ def test_a_command_runs_and_says_how_it_ended(cluster: Cluster, tmp_path: Path) 
     assert marks(tmp_path) == [(0, 1, "n1")]
 
 
+def test_a_short_task_waits_for_two_commits(cluster: Cluster) -> None:
+    """The submit shares one with its lease, the start one with the end: more wait for a disk."""
+    cluster.relay()
+    client = cluster.client()
+
+    def commits() -> int:
+        return int(cluster.http().get("/healthz", [("full", "true")]).json()["commits"])
+
+    def cost() -> tuple[int, int]:
+        before = commits()
+        job = client.submit("true", memory=16)
+        job.wait(30)
+        events = client.read("/events", [("job", job.id)])["data"]
+        reports = {
+            event["id"] for event in events if event["kind"] in ("JobStarted", "JobFinished")
+        }
+        return commits() - before, len(reports)
+
+    # A machine that is busy may take longer than a start waits for its end, 50 ms.
+    assert min(cost() for _ in range(10)) == (2, 1)
+
+
 def test_each_task_finds_its_entry(cluster: Cluster, tmp_path: Path) -> None:
     """Text as it is, anything else as JSON, by task number whatever part a relay was granted."""
     cluster.relay("n1")

@@ -432,7 +432,7 @@ def _handler(handlers: Mapping[str, Handler], grant: Grant) -> Handler:
 
 
 def checked(work: Work) -> Work:
-    """Return a plan that can be told to the supervisor.
+    """Return a plan whose amounts can be had.
 
     Raises:
         Refused: A handler has planned what nobody could run.

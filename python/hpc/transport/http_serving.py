@@ -120,6 +120,8 @@ class _Server(uvicorn.Server):
         await asyncio.wait(waits, timeout=HELD_S, return_when=asyncio.FIRST_COMPLETED)
         for wait in waits:
             wait.cancel()
+        # Before a connection is accepted: what each answer has is put together with the first.
+        self.server_state.default_headers = self.config.encoded_headers
         if self._tls is None:
             await super().startup(sockets)
         else:
@@ -127,7 +129,6 @@ class _Server(uvicorn.Server):
                 cast("asyncio.Server", self._secured(sock, self._tls)) for sock in sockets or []
             ]
             self.started = True
-        self.server_state.default_headers = self.config.encoded_headers
 
     async def main_loop(self) -> None:
         """Wait for the Hub's end."""
