@@ -120,3 +120,23 @@ def test_retry_with_memory_says_so(hub: CannedHub) -> None:
     assert tree.main(["job", "retry", "7"]) == 0
     *_, body = [request.body for request in hub.asked if request.path == "/ingest"]
     assert body["events"][0]["payload"]["spec"] == {}
+
+
+@pytest.mark.parametrize("words", [["run"], ["submit"], ["submit", "--from-json", "graph.json"]])
+def test_what_is_piped_in_cannot_be_a_tasks_stdin(
+    hub: CannedHub,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    words: list[str],
+) -> None:
+    """It would be looked for as a file called `-` on another machine; one that is so is `./-`."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "graph.json").write_text('{"jobs": [{"id": "a", "command": "cat"}]}')
+    command = [] if "--from-json" in words else ["--", "cat"]
+    assert tree.main([*words, "--stdin", "-", *command]) == (125 if words == ["run"] else 2)
+    assert "--stdin data.txt" in capsys.readouterr().err
+    assert hub.asked == []
+    if command:
+        assert tree.main([*words, "--stdin", "./-", *command]) == 0
+        assert sent(hub)["spec"]["stdin"] == str(tmp_path / "-")

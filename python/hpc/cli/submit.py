@@ -103,7 +103,7 @@ def submit(
         typed |= {
             "env": job_env(asks.env or [], env_all=asks.env_all, environ=os.environ),
             "cwd": folder,
-            "stdin": None if bounds.stdin is None else str(Path(folder, bounds.stdin)),
+            "stdin": stdin_of(folder, bounds.stdin),
             "umask": own_umask(),
             "ulimits": parse_ulimits(bounds.ulimit or []),
             "name": asks.name,
@@ -245,11 +245,22 @@ def command_spec(  # noqa: D417 - the flags say what they are
         memory=None if memory is None else parse_memory(memory),
         env=job_env(env, env_all=env_all, environ=os.environ),
         cwd=folder,
-        stdin=None if stdin is None else Path(folder, stdin),
+        stdin=stdin_of(folder, stdin),
         umask=own_umask(),
         ulimits=parse_ulimits(ulimit or []),
         **more,
     )
+
+
+def stdin_of(folder: str, file: str | None) -> str | None:
+    """Return the path of the file that a task reads; `-` would be ours, which it cannot have."""
+    if file == "-":
+        raise UsageError(
+            "A task runs elsewhere, and later: it cannot read what is typed or piped here",
+            field="--stdin",
+            hint="put it into a file and give that, as --stdin data.txt; ./- is a file called -",
+        )
+    return None if file is None else str(Path(folder, file))
 
 
 def own_umask() -> int:
