@@ -73,6 +73,27 @@ def test_jobs_tasks_and_nodes_are_counted_by_state(cluster: Cluster) -> None:
     assert totals(cluster)["tasks"]["succeeded"] == 0
 
 
+def test_nodes_that_were_drained_are_told_beside_those_that_are_up(cluster: Cluster) -> None:
+    """Whoever has forgotten to undrain them sees it; where none is left, what to do."""
+    for node_id in ("n1", "n2"):
+        cluster.relay(node_id)
+    until(lambda: totals(cluster)["nodes"]["up"] == 2)
+
+    hpc(cluster, "node", "drain", "n1")
+    assert totals(cluster)["nodes"] == {"up": 2, "unreachable": 0, "left": 0, "drained": 1}
+    told = hpc(cluster, "status")
+    assert told.stdout.splitlines()[-1] == "nodes  2 up (1 drained)"
+    assert told.stderr == ""
+    found = metrics(cluster)
+    assert (found["hpc_nodes", "up"], found["hpc_nodes_drained",]) == (2, 1)
+    assert ("hpc_nodes", "drained") not in found, "it was counted"
+
+    hpc(cluster, "node", "drain", "n2")
+    assert "hpc node undrain NODE" in hpc(cluster, "status").stderr
+    hpc(cluster, "node", "undrain", "n1", "n2")
+    assert hpc(cluster, "status").stdout.splitlines()[-1] == "nodes  2 up"
+
+
 def test_counters_grow_with_what_is_done(cluster: Cluster) -> None:
     """And say how often somebody was refused."""
     before = metrics(cluster)

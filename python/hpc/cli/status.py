@@ -44,14 +44,17 @@ def status(as_json: Json = False, hub_url: HubUrl = None) -> None:
             ("log", f"seq {figures['cursor']}"),
             ("jobs", _shown(totals["jobs"])),
             ("tasks", _shown(totals["tasks"])),
-            ("nodes", _shown(totals["nodes"])),
+            ("nodes", _nodes(totals["nodes"])),
             ("conflicts", f"{conflicts}: hpc conflicts" if conflicts else None),
             ("damaged", f"{len(damaged)} batches: hpc log verify" if damaged else None),
             ("disk", _low(figures)),
         ]
     )
-    if not totals["nodes"]["up"]:
+    up = totals["nodes"]["up"]
+    if not up:
         output.say("\nhint: no relay is here, nothing will run: hpc relay")
+    elif totals["nodes"].get("drained") == up:
+        output.say("\nhint: every node is drained, nothing new will run: hpc node undrain NODE")
 
 
 def _low(figures: Mapping[str, Any]) -> str | None:
@@ -63,6 +66,13 @@ def _low(figures: Mapping[str, Any]) -> str | None:
         f"nearly full, submits are refused: {show_memory(free)} are free, and the last "
         f"{show_memory(least)} are kept for reports"
     )
+
+
+def _nodes(counts: Mapping[str, Any]) -> str:
+    """Return nodes by state, and how many of those that are up are drained."""
+    states = {state: count for state, count in counts.items() if state != "drained"}
+    drained = counts.get("drained", 0)  # an older Hub does not say
+    return _shown(states).replace(" up", f" up ({drained} drained)" if drained else " up")
 
 
 def _shown(counts: Mapping[str, Any]) -> str:

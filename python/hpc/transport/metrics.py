@@ -47,7 +47,10 @@ def _lines(figures: Mapping[str, Any]) -> Iterator[str]:
     for name, (of, about) in _GAUGES.items():
         yield from _family(name, "gauge", about)
         for state, count in totals.get(of, {}).items():
-            yield f'{name}{{state="{state}"}} {count}'
+            if state != "drained":  # they are up, and were counted
+                yield f'{name}{{state="{state}"}} {count}'
+    drained = totals.get("nodes", {}).get("drained", 0)
+    yield from _gauge("hpc_nodes_drained", "Nodes that are up and drained.", drained)
     for name, (of, about) in _COUNTERS.items():
         yield from _family(name, "counter", about)
         yield f"{name}_total {figures.get(of, 0)}"

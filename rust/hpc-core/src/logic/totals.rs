@@ -6,7 +6,7 @@
 use super::attempts::Outcome;
 use super::hub::Hub;
 use super::job::Job;
-use super::nodes::NodeState;
+use super::nodes::{Node, NodeState};
 use crate::domain::json_write::ObjectWriter;
 
 /// The states of a task, the first that some task has being the job's while it is unsettled.
@@ -83,14 +83,21 @@ impl Hub {
         }
         let mut nodes = ObjectWriter::new(data.key("nodes"));
         for state in [NodeState::Up, NodeState::Unreachable, NodeState::Left] {
-            let of = |node: &&super::nodes::Node| node.epoch > 0 && node.state == state;
-            let all = self.state.nodes.iter().map(|(_, node)| node);
-            nodes.int(state.wire(), all.filter(of).count() as u64);
+            nodes.int(state.wire(), self.count_nodes(|node| node.state == state));
         }
+        // Of those that are up: they are here, and take nothing.
+        let is_drained = |node: &Node| node.state == NodeState::Up && node.drained.1;
+        nodes.int("drained", self.count_nodes(is_drained));
         nodes.end();
         data.end();
         object.end();
         self.reply(token, 200, out);
+    }
+
+    /// How many nodes that have joined are so.
+    fn count_nodes(&self, is_so: impl Fn(&Node) -> bool) -> u64 {
+        let all = self.state.nodes.iter().map(|(_, node)| node);
+        all.filter(|node| node.epoch > 0 && is_so(node)).count() as u64
     }
 }
 

@@ -125,6 +125,7 @@ function Waits({ jobs }) {
 function NodesNow({ totals, nodes }) {
   const up = nodes.filter((node) => node.state === "up");
   const words = ["up", "unreachable", "left"].filter((state) => totals[state] > 0).map((state) => `${totals[state]} ${state}`);
+  if (totals.drained > 0) words.splice(1, 0, `${totals.drained} of them drained`);
   return html`<${Panel} title="Nodes" aside=${words.join(", ")}>
     ${up.length === 0 && html`<${Empty} title="No relay is here"><p><${Command}>hpc relay --ns batch<//></p><//>`}
     <ul class="node-list">
