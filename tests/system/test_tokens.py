@@ -155,6 +155,40 @@ def test_a_relay_and_a_monitor_live_by_tokens_of_their_own(cluster: Cluster) -> 
     assert "JobClaimed" in {event["kind"] for event in events(cluster, "hub")}
 
 
+def test_a_relay_whose_token_was_revoked_says_so_and_goes_on_by_another(
+    cluster: Cluster, tmp_path: Path
+) -> None:
+    """What runs goes on; a new one in its access file is taken up without a start."""
+    home = tmp_path / "relay"
+    home.mkdir()
+    ours = home / "access.json"
+
+    def give(token: str) -> None:
+        draft = home / "draft"
+        draft.touch(0o600)
+        draft.write_text(json.dumps({"url": read_access(cluster.home).url, "token": token}))
+        draft.rename(ours)
+
+    first = create(cluster, "--role", "relay")
+    give(first)
+    before = cluster.env
+    cluster.env = {**before, "HPC_HOME": str(home)}
+    relay = cluster.start("relay", "--ns", "batch", "--node-id", "n1", "--cpus", "2")
+    cluster.env = before
+    running = cluster.client().submit(f"while ! test -e {tmp_path}/end; do sleep 0.05; done")
+    until(lambda: running.info()["state"] == "running")
+
+    succeed(cluster, "token", "revoke", token_id(first))
+    until(lambda: "does not take this relay's token" in relay.log.read_text())
+    assert running.info()["state"] == "running"
+    give(create(cluster, "--role", "relay"))
+    until(lambda: "the Hub takes the token again" in relay.log.read_text())
+    (tmp_path / "end").touch()
+    assert running.wait(30)["state"] == "succeeded"
+    assert cluster.client().submit("true").wait(30)["state"] == "succeeded"
+    assert relay.log.read_text().count("hpc token create") == 1
+
+
 def test_fault_64_a_token_is_in_no_command_line_environment_log_or_dump(
     cluster: Cluster,
 ) -> None:

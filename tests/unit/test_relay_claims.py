@@ -299,6 +299,25 @@ def test_a_claim_whose_reply_is_lost_is_sent_again_under_a_new_number() -> None:
     run(scenario())
 
 
+def test_a_token_that_opens_nothing_any_more_is_said_once_with_what_to_do() -> None:
+    """For as long as it is so, also where the Hub has had enough of it; then that it is over."""
+
+    async def scenario() -> None:
+        refused = problem(401, "unauthorized")
+        enough = Response(429, {"status": 429, "code": "too_many_failures"}, {"retry-after": "0"})
+        later = [refused, refused, enough, refused, lambda _: answer(6, grants=[GRANT])]
+        relay = Relay(answer(1), *later)
+        async with relay.running():
+            await relay.claimed(7)
+        told, over = relay.said
+        assert "revoked" in told
+        assert "hint: make one (hpc token create --role relay)" in told
+        assert over == "the Hub takes the token again"
+        assert len(relay.link.named("run")) == 1
+
+    run(scenario())
+
+
 def test_an_answer_to_an_older_claim_changes_nothing() -> None:
     """R14: an old or repeated answer could start a task that was given to another node since."""
 

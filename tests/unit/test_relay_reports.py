@@ -101,6 +101,7 @@ def test_a_batch_is_sent_again_as_it_was_until_it_is_acknowledged() -> None:
         async with delivery.running():
             assert await delivery.link.until("acked") == [(OWN, 1)]
         assert [request.body for request in delivery.hub.requests] == [BODY] * 5
+        assert [text.split(":")[0] for text in delivery.said] == ["reports are not taken"] * 2
 
     run(scenario())
 

@@ -33,6 +33,13 @@ WAIT_S_MAX = 60.0
 SLACK_S_MIN = 0.5
 SLACK_S_MAX = 15.0
 TAKEN_S_MAX = 2.0
+OPENS_NOTHING = (
+    "the Hub does not take this relay's token any more: it was revoked, has expired, or the access "
+    "file was made anew. Nothing new is run or reported, running tasks go on, and the relay asks "
+    "again until a token opens the Hub\n\nhint: make one (hpc token create --role relay) and put "
+    "it into access.json of the relay's HPC_HOME, which is read at each try; one that came by "
+    "HPC_TOKEN is never read again: start the relay anew with another"
+)
 
 
 class Cancel(msgspec.Struct, frozen=True):
@@ -300,7 +307,9 @@ class Claims:
                 if not self._membership.joined.is_set() and reply.hub is not None:
                     raise _refusal(reply.status, problem)
         verb = "cannot answer" if reply.status >= 500 else "refuses"  # noqa: PLR2004 - HTTP
-        self._tell(f"the Hub {verb} the claim: {problem.sentence()}; trying again")
+        trouble = f"the Hub {verb} the claim: {problem.sentence()}; trying again"
+        was_open = self._membership.joined.is_set()
+        self._tell(OPENS_NOTHING if was_open and reply.opens_nothing() else trouble)
         return self._backoff.next_s(reply.retry_after_s)
 
     def _take(self, reply: Reply, sent_ms: int) -> float:
@@ -354,9 +363,10 @@ class Claims:
         self._backoff.max_s = min(5.0, max(lease_s / 8, 0.1))
         self._backoff.reset()
         self._taken.reset()
-        if self._trouble:
+        if trouble := self._trouble:
             self._trouble = ""
-            self._say("the Hub answers again")
+            is_token = trouble == OPENS_NOTHING
+            self._say(f"the Hub {'takes the token' if is_token else 'answers'} again")
 
     def _lost(self, problem: Problem) -> float:
         """The Hub gave the epoch up: end `stop` tasks, keep `finish` tasks, join anew with them."""

@@ -159,7 +159,7 @@ class Reports:
                 case Fate.GAP:
                     self._stop(batch, verdict.problem)
                     return
-            if reply is not None:
+            if reply is not None and not reply.opens_nothing():  # the claim loop says so
                 self._tell(f"reports are not taken: {verdict.problem.sentence()}; trying again")
             await asyncio.sleep(backoff.next_s(reply.retry_after_s if reply else None))
 
@@ -190,7 +190,7 @@ class Reports:
             if reply is not None and status in (400, 404, 409, 413, 415, 422):
                 self._tell(f"output is not taken and left out: {reply.problem().sentence()}")
                 return
-            if reply is not None:
+            if reply is not None and not reply.opens_nothing():  # the claim loop says so
                 self._tell(f"output is not taken: {reply.problem().sentence()}; trying again")
             await asyncio.sleep(backoff.next_s(reply.retry_after_s if reply else None))
 

@@ -28,6 +28,7 @@ PROTOCOL = "1"
 ANSWER_BYTES_MAX = 64 * 1024 * 1024
 CONNECT_S_MAX = 10.0
 UNAUTHORIZED = 401
+TOO_MANY = 429
 
 
 class Problem(msgspec.Struct, frozen=True):
@@ -62,6 +63,12 @@ class Reply(NamedTuple):
     hub: str | None
     body: bytes
     retry_after_s: float | None = None
+
+    def opens_nothing(self) -> bool:
+        """Whether the token is none of this Hub's; after some such requests that is a 429."""
+        if self.status == UNAUTHORIZED:
+            return True
+        return self.status == TOO_MANY and self.problem().code == "too_many_failures"
 
     def problem(self) -> Problem:
         """Decode a refusal; never raises."""
