@@ -8,7 +8,6 @@ from __future__ import annotations
 import os
 import stat
 import sys
-import time
 from typing import Annotated, Any
 
 import typer
@@ -57,11 +56,13 @@ def create(
         "sha256": made.sha256,
         "namespaces": ns,
         "nodes": node,
-        "expires_at": None if expires is None else _from_now_ms(expires),
         "label": label,
     }
     spec = {name: value for name, value in said.items() if value}
+    lasts_ms = None if expires is None else _lasts_ms(expires)
     with client(hub_url) as hub:
+        if lasts_ms is not None:  # by the Hub's clock, which ends it
+            spec["expires_at"] = hub.figures()["at"] + lasts_ms
         hub.control({"type": "RegisterToken", "token_id": made.token_id, "spec": spec})
     if as_json:
         output.put_json(
@@ -101,7 +102,7 @@ def revoke(
         output.say(f"token {token_id} is revoked")
 
 
-def _from_now_ms(text: str) -> int:
+def _lasts_ms(text: str) -> int:
     seconds = parse_duration(text, field="expires")
     if not seconds:
         raise UsageError(
@@ -109,7 +110,7 @@ def _from_now_ms(text: str) -> int:
             field="expires",
             hint="leave it out for a token that lasts until it is revoked",
         )
-    return time.time_ns() // 1_000_000 + round(seconds * 1000)
+    return round(seconds * 1000)
 
 
 def _say_who_reads() -> None:

@@ -449,9 +449,10 @@ def _log() -> dict[str, Schema]:
             more=BOOL,
         ),
         "Health": _open(
-            "hub ready unauthorized forbidden limits",
+            "hub ready at unauthorized forbidden limits",
             hub=TEXT,
             ready=BOOL,
+            at=MS,
             **dict.fromkeys(_COUNTED_SINCE_THE_START, INT),
             damaged=_list(_open("*", seq=INT, until=INT, why=TEXT, id=_or_null(TEXT))),
             limits=_map_of(NUMBER),

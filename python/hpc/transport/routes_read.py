@@ -6,6 +6,7 @@ route here changes anything.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from email.utils import formatdate
 from typing import Any, Final
@@ -177,6 +178,7 @@ class _Reads:
 
     async def _figures(self) -> dict[str, Any]:
         data: dict[str, Any] = {"hub": self._ports.hub_id, "ready": self._ports.is_ready}
+        data["at"] = time.time_ns() // 1_000_000
         data |= {**self._ports.figures(), **self._gate.figures()}
         data["limits"] = {**limits(), **data.get("limits", {})}
         answer = await self._ports.ask("totals", "")
