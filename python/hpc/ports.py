@@ -163,9 +163,10 @@ class HubPorts(Protocol):
 
     @property
     def lineage(self) -> str:
-        """Which history of that Hub this is; another than its id where the log was restored once.
+        """Which history of that Hub this is.
 
-        Then it is the header `Hpc-Lineage` of every answer.
+        Another than its id where the log was restored once, or begun without damaged batches; then
+        it is the header `Hpc-Lineage` of every answer.
         """
         ...
 

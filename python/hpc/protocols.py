@@ -61,8 +61,8 @@ class LogReader(Protocol):
     """Made at random when the log is created; another id is another Hub."""
 
     lineage: str
-    """The same, or another name in a log that was put back from a copy: readers may have cursors
-    beyond it."""
+    """The same, or another name in a log that was put back from a copy, or begun without damaged
+    batches: readers may have what is not in it."""
 
     def head(self) -> LogHead:
         """Return the end of the log."""
@@ -145,6 +145,15 @@ class EventLog(LogReader, Protocol):
 
         Raises:
             StorageFull: This step was not taken; the snapshot may be given up.
+            StorageError: Unknown outcome; the log must be reopened before it is written again.
+        """
+        ...
+
+    def begin_lineage(self) -> None:
+        """Give the history another name, durable when this returns: readers read it anew.
+
+        Raises:
+            StorageFull: It has the name that it had.
             StorageError: Unknown outcome; the log must be reopened before it is written again.
         """
         ...

@@ -207,6 +207,7 @@ def test_fault_13_a_hub_starts_beside_damage_and_says_so(tmp_path: Path) -> None
 
         with closing(cluster.http()) as http:
             found = until(lambda: http.get("/healthz", [("full", "true")]).json()["damaged"])
+            hub_id = http.get("/pull", [("gid", "kernel")]).json()["hub"]
         assert len(found) == 1
         assert [one["job_id"] for one in cluster.client().jobs()] == [job.id for job in jobs]
         doctor = subprocess.run(
@@ -224,5 +225,10 @@ def test_fault_13_a_hub_starts_beside_damage_and_says_so(tmp_path: Path) -> None
             db.execute("DELETE FROM snapshots")
         with pytest.raises(AssertionError, match="--set-aside-damaged"):
             cluster.start_hub()
-        cluster.start_hub("--set-aside-damaged")
-        assert len(list(cluster.client().jobs())) == len(jobs) - 1
+        with closing(cluster.http()) as http:
+            cluster.start_hub("--set-aside-damaged")
+            assert len(list(cluster.client().jobs())) == len(jobs) - 1
+            # A reader who was told of that job is told the whole, and who follows events is told.
+            known = [("gid", "kernel"), ("cursor", found[0]["until"]), ("hub", hub_id)]
+            assert http.get("/pull", known).json()["snapshot"]
+            assert http.get("/healthz").headers["hpc-lineage"] not in (None, hub_id)

@@ -17,7 +17,8 @@ class Events:
     """Events as they come; iterate in one thread, close in any. Made by `Client.follow`.
 
     A stream that breaks is taken up again after the last event that came. Where the Hub's log was
-    restored from a copy meanwhile, what came may not be what it says now: `Conflict`.
+    restored from a copy meanwhile, or begun without damaged batches, what came may not be what it
+    says now: `Conflict`.
 
     Attributes:
         cursor: Everything up to there has come.
@@ -68,8 +69,8 @@ class Events:
         lineage = stream.headers.get("hpc-lineage") or stream.headers.get(HUB_HEADER)
         if lineage != (self._lineage or lineage):
             raise Conflict(
-                f"The Hub's log was restored from a copy: what came up to cursor {self.cursor} may "
-                "not be what it says now",
+                "The Hub's log was restored from a copy, or begun without damaged batches: what "
+                f"came up to cursor {self.cursor} may not be what it says now",
                 code="other_lineage",
                 hint="hpc events --follow   reads it from its beginning",
             )

@@ -85,6 +85,9 @@ def run_hub(
     """
     keep_memory_private()
     with contextlib.closing(log):
+        if config.set_aside_damaged:
+            # What damaged batches said was told to readers, and is not what this Hub goes on from.
+            log.begin_lineage()
         shown = identity(config)
         token = _token(config)
         digest = hashlib.sha256(token.encode()).digest()

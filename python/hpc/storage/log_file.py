@@ -240,17 +240,26 @@ def hub_id_of(path: Path, db: apsw.Connection) -> str:
 
 
 def lineage_of(path: Path, db: apsw.Connection) -> str | None:
-    """Return the name of the history that began when a log was put back; None: it never was."""
+    """Return the name of the history that began later than the log; None: none did."""
     with translated(path, "read"):
         found: list[Any] = db.execute("SELECT value FROM meta WHERE key = 'lineage'").fetchall()
     return str(found[0][0]) if found else None
 
 
+def next_lineage(hub_id: str) -> str:
+    """Return a name for the history of a Hub's log that goes on otherwise than it did."""
+    return f"{hub_id}-{uuid.uuid4().hex[:8]}"
+
+
+def put_lineage(db: apsw.Connection, lineage: str) -> None:
+    """Say in a log that its history goes on otherwise from here, as part of a transaction."""
+    db.execute("INSERT OR REPLACE INTO meta VALUES ('lineage', ?)", (lineage,))
+
+
 def begin_lineage(path: Path, hub_id: str) -> None:
-    """Say in a log that is put back that its history goes on otherwise from here."""
+    """Say so in a log that is put back."""
     with translated(path, "written"), contextlib.closing(apsw.Connection(str(path))) as db, db:
-        lineage = f"{hub_id}-{uuid.uuid4().hex[:8]}"
-        db.execute("INSERT OR REPLACE INTO meta VALUES ('lineage', ?)", (lineage,))
+        put_lineage(db, next_lineage(hub_id))
 
 
 def check_marker(data: Path, hub_id: str) -> None:

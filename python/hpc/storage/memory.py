@@ -61,7 +61,8 @@ class MemoryReader:
     def __init__(self, disk: MemoryDisk) -> None:
         self._disk = disk
         self._closed = False
-        self.hub_id = self.lineage = disk.hub_id
+        self.hub_id = disk.hub_id
+        self.lineage = disk.lineage
 
     def head(self) -> LogHead:
         """Return the end of the log."""
@@ -169,6 +170,10 @@ class MemoryLog(MemoryReader):
             disk.by_batch[row.batch_id] = bare
             for job_id in dict.fromkeys(row.job_ids):
                 disk.by_job.setdefault(job_id, []).append(bare)
+
+    def begin_lineage(self) -> None:
+        """Give the history another name."""
+        self.lineage = self._open().lineage = f"{self.hub_id}-{uuid.uuid4().hex[:8]}"
 
     def snapshot(self, state: bytes, seq: int) -> Iterator[None]:
         """Store a state, and drop all but the two newest; it counts once the iterator has ended."""

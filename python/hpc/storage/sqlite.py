@@ -248,6 +248,17 @@ class SqliteLog(SqliteReader):
             yield
             self._write(functools.partial(_drop_part, rowid))
 
+    def begin_lineage(self) -> None:
+        """Give the history another name, durable when this returns.
+
+        Raises:
+            StorageFull: It has the name that it had.
+            StorageError: Unknown outcome; the log must be reopened before it is written again.
+        """
+        lineage = log_file.next_lineage(self.hub_id)
+        self._write(lambda db: log_file.put_lineage(db, lineage))
+        self.lineage = lineage
+
     def compact(self, first_seqs: Sequence[int]) -> None:
         """Drop the bodies of batches, all or none, durable when this returns; the rows stay.
 

@@ -120,6 +120,19 @@ class EventLogContract:
             assert log.hub_id == first
         assert re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}", first)
 
+    def test_a_history_that_goes_on_otherwise_has_another_name(self, open_log: OpenLog) -> None:
+        """Readers who know it by its name read it anew; the Hub is the same."""
+        with contextlib.closing(open_log()) as log:
+            hub_id = log.hub_id
+            assert log.lineage == hub_id
+            log.begin_lineage()
+            lineage = log.lineage
+            assert lineage != hub_id
+        with contextlib.closing(open_log()) as log:
+            assert (log.hub_id, log.lineage) == (hub_id, lineage)
+            log.begin_lineage()
+            assert log.lineage not in (hub_id, lineage)
+
     def test_what_was_appended_is_there_after_reopening(self, open_log: OpenLog) -> None:
         """An acknowledged event is in the log for ever."""
         with contextlib.closing(open_log()) as log:

@@ -101,7 +101,7 @@ _LINEAGE: Final = "Hpc-Lineage"
 _HEADERS: Final = {
     "Hpc-Hub": "Id of this Hub's log",
     "Hpc-Protocol": "The version that it speaks",
-    _LINEAGE: "Only after a restore: which history of that log this is",
+    _LINEAGE: "Only after a restore, or a start without damaged batches: which history this is",
     _RETRY: "Seconds after which asking again makes sense; add a random part",
     "WWW-Authenticate": "By RFC 6750",
     "Allow": "The method that the route has",

@@ -93,6 +93,10 @@ class SimLog:
         """No reader of a simulation asks for it."""
         raise NotImplementedError
 
+    def begin_lineage(self) -> None:
+        """No Hub of a simulation is started without damaged batches."""
+        raise NotImplementedError
+
     def next_after(self, first_seq: int) -> int | None:
         """Return the first seq of the next batch that is there, or None."""
         later = (row.first_seq for row in self.rows() if row.first_seq > first_seq)
