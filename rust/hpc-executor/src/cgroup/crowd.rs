@@ -98,11 +98,17 @@ fn made(home: &Home, prefix: &str, max: u64) -> io::Result<PathBuf> {
 }
 
 /// Ends what is in the group that the last start of a relay folder has made, and removes it.
-pub(super) fn sweep(folder: &Path) {
+///
+/// The record of a folder that was copied names a group of the one that it was copied from, whose
+/// relay may live: it is left alone.
+pub(super) fn sweep(folder: &Path, prefix: &str) {
     let record = folder.join(RECORD);
     let Some(home) = recorded(&record) else {
         return;
     };
+    if home.folder.file_name() != Some(format!("{prefix}{CROWD}").as_ref()) {
+        return;
+    }
     let crowd = Group::left(home.version, home.folder.clone());
     crowd.kill();
     crowd.wait();

@@ -67,9 +67,10 @@ pub struct Cgroups {
 
 /// Ends and removes every group that the last start of a relay folder may have left.
 pub fn sweep(folder: &Path) {
-    crowd::sweep(folder);
     if let Ok(place) = place_of(folder) {
-        sweep_former(folder, &prefix_of(&place));
+        let prefix = prefix_of(&place);
+        crowd::sweep(folder, &prefix);
+        sweep_former(folder, &prefix);
     }
 }
 
@@ -103,7 +104,7 @@ impl Cgroups {
         processes_max: Option<u64>,
     ) -> io::Result<Option<Self>> {
         let prefix = prefix_of(place);
-        crowd::sweep(folder);
+        crowd::sweep(folder, &prefix);
         sweep_former(folder, &prefix);
         let found = match wanted {
             Wanted::Off => Err("--cgroup off".to_owned()),
