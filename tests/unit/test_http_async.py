@@ -46,7 +46,7 @@ def test_requests_share_a_connection_and_reopen_it_when_it_was_closed() -> None:
     run(scenario())
 
 
-def test_an_answer_that_does_not_come_ends_at_its_deadline() -> None:
+def test_fault_30_an_answer_that_does_not_come_ends_at_its_deadline() -> None:
     """A silent peer must not hang a loop; the connection is of no more use."""
 
     async def scenario() -> None:

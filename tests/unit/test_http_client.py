@@ -141,7 +141,7 @@ def test_what_is_no_whole_answer_is_unknown(pieces: bytes) -> None:
         at(url).get("/x")
 
 
-def test_a_hub_that_says_nothing_is_given_up_at_the_deadline() -> None:
+def test_fault_30_a_hub_that_says_nothing_is_given_up_at_the_deadline() -> None:
     """A command never hangs for ever."""
     with socket.create_server(("127.0.0.1", 0)) as silent:
         client = HttpClient(lambda: Access(f"http://127.0.0.1:{silent.getsockname()[1]}", "t"))
