@@ -19,17 +19,28 @@ from hpc.cli.options import HubUrl
 from hpc.client import Client
 from hpc.errors import HpcError, UsageError
 from hpc.states import STATES
+from hpc.tokens import ROLES
 
 IDS_MAX: Final = 200
 """Of the newest jobs; a shell shows no more, and a prefix finds the others."""
 
-KINDS: Final = {"JOB": "jobs", "NODE": "nodes", "NS": "namespaces", "GENERATOR": "generators"}
-"""What a metavar stands for; so does one with dots behind it."""
+FILES: Final = "files"
+"""What the shell itself completes."""
+
+KINDS: Final = {
+    "JOB": "jobs",
+    "NODE": "nodes",
+    "NS": "namespaces",
+    "GENERATOR": "generators",
+    "STATE": " ".join(STATES),
+    "ROLE": " ".join(ROLES),
+    **dict.fromkeys(("FILE", "DIR", "D", "P", "[--] CMD ARG"), FILES),
+}
+"""What a metavar stands for, with dots behind it or without: ids of the Hub, words, or files."""
 
 ASK: Final = "completion --of"
 """What a script runs for ids, but for the kind of them."""
 
-STATE_FLAG: Final = "--state"
 NODE_FLAGS: Final = frozenset({"--node", "--exclude"})
 
 
@@ -40,8 +51,8 @@ class Place(NamedTuple):
         path: Its words, such as `job info`; empty for `hpc` itself.
         words: Its subcommands.
         flags: Its flags.
-        of: What its argument names, of `KINDS`; empty where it names nothing of ours.
-        values: Of flags, what their value names, which may be `states` too.
+        of: What its argument names, as `KINDS` has it; empty where nothing can be offered.
+        values: Of each flag that takes a value, the same of that value.
     """
 
     path: str
@@ -63,7 +74,9 @@ def completion(
     ] = None,
     of: Annotated[
         str | None,
-        typer.Option("--of", metavar="KIND", help=f"Print ids of {', '.join(KINDS.values())}."),
+        typer.Option(
+            "--of", metavar="jobs|nodes|namespaces|generators", help="Print ids of these."
+        ),
     ] = None,
     hub_url: HubUrl = None,
 ) -> None:
@@ -96,18 +109,24 @@ def _places(path: str, command: Any) -> Iterator[Place]:  # noqa: ANN401 - typer
     flags, of = ["--help"], ""
     values: dict[str, str] = {}
     for param in command.params:
-        kind = KINDS.get(str(param.metavar or "").removesuffix("..."), "")
+        kind = _named(str(param.metavar or ""))
         named = [flag for flag in param.opts if flag.startswith("-")]
         if not named:
             of = of or kind
             continue
         flags += [flag for flag in named if flag not in flags]
-        kind = "nodes" if NODE_FLAGS.intersection(named) else kind
-        kind = "states" if STATE_FLAG in named else kind
-        values |= dict.fromkeys(named, kind) if kind else {}
+        if not param.is_flag:
+            kind = "nodes" if NODE_FLAGS.intersection(named) else kind
+            values |= dict.fromkeys(named, kind)
     yield Place(path, list(below), sorted(flags), of, values)
     for name, one in below.items():
         yield from _places(f"{path} {name}".strip(), one)
+
+
+def _named(metavar: str) -> str:
+    """Return what a metavar stands for; `auto|off` are words to choose from."""
+    kind = KINDS.get(metavar.partition("...")[0], "")
+    return kind or (metavar.replace("|", " ") if metavar.islower() and "|" in metavar else "")
 
 
 def _jobs(hub: Client) -> Iterator[str]:
@@ -142,22 +161,26 @@ LOOK_UPS: Final[dict[str, Callable[[Client], Iterator[str]]]] = {
 
 
 def _asked(of: str) -> str:
-    if of == "states":
-        return " ".join(STATES)
-    return f"$(hpc {ASK} {of} 2>/dev/null)" if of else ""
+    return f"$(hpc {ASK} {of} 2>/dev/null)" if of in LOOK_UPS else of
+
+
+def _set(of: str) -> str:
+    """Return what bash and zsh do where such a word is typed."""
+    return "files=1" if of == FILES else f'words="{_asked(of)}"' if of else ":"
 
 
 def _cases(found: list[Place]) -> str:
     """Return the branches by command, as bash and zsh both read them."""
     lines = []
     for place in found:
-        words = " ".join(place.words) or _asked(place.of)
-        values = " ".join(
-            f'{flag}) words="{_asked(of)}";;' for flag, of in sorted(place.values.items())
-        )
+        words = _set(" ".join(place.words) or place.of)
+        flags_of: dict[str, list[str]] = {}
+        for flag, of in sorted(place.values.items()):
+            flags_of.setdefault(of, []).append(flag)
+        values = " ".join(f"{'|'.join(flags)}) {_set(of)};;" for of, flags in flags_of.items())
         lines.append(
             f'    "{place.path}") flags="{" ".join(place.flags)}"\n'
-            f'      case "$before" in {values} *) words="{words}";; esac;;'
+            f'      case "$before" in {values} *) {words};; esac;;'
         )
     return "\n".join(lines)
 
@@ -166,19 +189,20 @@ def _known(found: list[Place]) -> str:
     return "|".join(f'"{place.path}"' for place in found if place.path)
 
 
-def _posix(found: list[Place], *, typed: str, last: str, each: str, give: str, end: str) -> str:
-    """Return the function `_hpc` of bash and zsh, which differ in their arrays alone."""
+def _posix(found: list[Place], *, typed: str, each: str, give: str, end: str) -> str:
+    """Return the function `_hpc` of bash and zsh, which differ in what is typed and offered."""
     return f"""_hpc() {{
-  local current={typed} before={last} way="" words="" flags="" word
+  local current before way="" words="" flags="" files="" word
+{typed}
   for word in {each}; do
-    [[ $word == -- ]] && return  # what runs is not ours
+    [[ $word == -- ]] && way=-- files=1 && break  # what runs is not ours
     case "${{way:+$way }}$word" in {_known(found)}) way="${{way:+$way }}$word";; esac
   done
   case "$way" in
 {_cases(found)}
   esac
-  [[ $current == -* ]] && words="$flags"
-  {give}
+  [[ $current == -* ]] && words="$flags" files=""
+{give}
 }}
 {end}"""
 
@@ -186,10 +210,14 @@ def _posix(found: list[Place], *, typed: str, last: str, each: str, give: str, e
 def _bash(found: list[Place]) -> str:
     return _posix(
         found,
-        typed='"${COMP_WORDS[COMP_CWORD]}"',
-        last='"${COMP_WORDS[COMP_CWORD-1]}"',
+        # bash takes `--state=f` for three words.
+        typed="""  current="${COMP_WORDS[COMP_CWORD]}" before="${COMP_WORDS[COMP_CWORD-1]}"
+  [[ $before == = ]] && before="${COMP_WORDS[COMP_CWORD-2]}"
+  [[ $current == = ]] && current=""
+""".rstrip(),
         each='"${COMP_WORDS[@]:1:COMP_CWORD-1}"',
-        give='COMPREPLY=($(compgen -W "$words" -- "$current"))',
+        give="""  [[ -n $files ]] || compopt +o default 2>/dev/null
+  COMPREPLY=($(compgen -W "$words" -- "$current"))""",
         end="complete -o default -F _hpc hpc",
     )
 
@@ -197,10 +225,10 @@ def _bash(found: list[Place]) -> str:
 def _zsh(found: list[Place]) -> str:
     script = _posix(
         found,
-        typed='"${argv[$#argv]}"',
-        last='"${argv[$#argv-1]}"',
+        typed="""  current="${argv[$#argv]}" before="${argv[$#argv-1]}"
+  [[ $current == --*=* ]] && before="${current%%=*}" current="${current#*=}" && compset -P '*='""",
         each='"${(@)argv[2,-2]}"',
-        give="[[ -n $words ]] && compadd -- ${=words} || _files",
+        give="""  if [[ -n $files ]]; then _files; else compadd -- ${=words}; fi""",
         end='_hpc_typed() { _hpc "${words[@][1,CURRENT]}" }\ncompdef _hpc_typed hpc',
     )
     return f"#compdef hpc\n{script}"
@@ -211,7 +239,7 @@ def _fish(found: list[Place]) -> str:
         "function __hpc_way",
         "  set -l way",
         "  for word in (commandline -opc)[2..-1]",
-        "    test $word = --; and return 1",
+        "    if test $word = --; echo 'not ours'; return; end",
         "    switch (string join -- ' ' $way $word)",
         f"      case {' '.join(repr(place.path) for place in found if place.path)}",
         "        set -a way $word",
@@ -224,15 +252,19 @@ def _fish(found: list[Place]) -> str:
     for place in found:
         here = f"complete -c hpc -n '__hpc_is \"{place.path}\"'"
         for flag in place.flags:
-            of = place.values.get(flag, "")
-            value = f" -x -a '{_asked(of).removeprefix('$')}'" if of else ""
+            value = _fish_value("-r -F", "-x", place.values[flag]) if flag in place.values else ""
             word = f"-l {flag[2:]}" if flag.startswith("--") else f"-s {flag[1:]}"
             lines.append(f"{here} {word}{value}")
-        if place.words:
-            lines.append(f"{here} -f -a '{' '.join(place.words)}'")
-        elif place.of:
-            lines.append(f"{here} -f -a '(hpc {ASK} {place.of} 2>/dev/null)'")
+        own = " ".join(place.words) or place.of
+        lines.append(f"{here}{_fish_value('-F', '-f', own)}")
     return "\n".join(lines)
+
+
+def _fish_value(files: str, other: str, of: str) -> str:
+    """Return what fish offers for a word, by its signs for files and for anything else."""
+    if of == FILES:
+        return f" {files}"
+    return f" {other} -a '{_asked(of).removeprefix('$')}'" if of else f" {other}"
 
 
 SCRIPTS: Final[dict[str, Callable[[list[Place]], str]]] = {

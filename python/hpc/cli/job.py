@@ -49,8 +49,12 @@ def add(app: typer.Typer, verb: str | None) -> None:
 
 def list_(
     jobs: Selectors = None,
-    state: Annotated[str | None, typer.Option("--state", help="Only in this state.")] = None,
-    ns: Annotated[str | None, typer.Option("--ns", help="Only of this namespace.")] = None,
+    state: Annotated[
+        str | None, typer.Option("--state", metavar="STATE", help="Only in this state.")
+    ] = None,
+    ns: Annotated[
+        str | None, typer.Option("--ns", metavar="NS", help="Only of this namespace.")
+    ] = None,
     name: Annotated[str | None, typer.Option("--name", help="Only of this name.")] = None,
     last: Annotated[
         int | None,
@@ -139,7 +143,9 @@ def _with_holds(row: Mapping[str, Any], holds: Sequence[reasons.Said]) -> dict[s
 
 def tasks(
     job: Selector = None,
-    state: Annotated[str | None, typer.Option("--state", help="Only in this state.")] = None,
+    state: Annotated[
+        str | None, typer.Option("--state", metavar="STATE", help="Only in this state.")
+    ] = None,
     limit: Annotated[
         int, typer.Option("--limit", metavar="N", min=0, help="So many; 0 is all of them.")
     ] = TASKS_DEFAULT,
