@@ -70,6 +70,21 @@ def test_why_tells_each_node_and_who_is_ahead(
     assert capsys.readouterr().out == "job 7: succeeded\n"
 
 
+def test_why_of_several_jobs_tells_each(hub: CannedHub, capsys: pytest.CaptureFixture[str]) -> None:
+    """With a line between them; as JSON a list of what one alone would be."""
+    rows = [job("7", state="queued"), job("8", state="queued")]
+    hub.routes["GET", "/jobs"] = answer({"cursor": 4, "data": rows, "next": None})
+    told = [{"job_id": job_id, "why": "behind 1 task", "nodes": []} for job_id in ("7", "8")]
+    for one in told:
+        hub.routes["GET", f"/jobs/{one['job_id']}/why"] = answer({"cursor": 4, "data": one})
+    assert tree.main(["job", "why", "queued"]) == 0
+    assert capsys.readouterr().out == "job 7: behind 1 task\n\njob 8: behind 1 task\n"
+    assert tree.main(["job", "why", "queued", "--json"]) == 0
+    shown = json.loads(capsys.readouterr().out)
+    assert shown["schema"] == "hpc.job.why.list/1"
+    assert shown["data"] == [{**one, "state": "queued"} for one in told]
+
+
 def test_a_task_that_was_lost_names_the_relays_of_its_losses(
     hub: CannedHub, capsys: pytest.CaptureFixture[str]
 ) -> None:
