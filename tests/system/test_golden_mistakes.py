@@ -37,6 +37,8 @@ OTHER_VERSION = [
 
 EATS = "held = bytearray(200 << 20); import time; time.sleep(60)"
 
+WRITES_ON = "for n in 1 2 3 4 5 6 7 8 9 10 11 12; do echo epoch $n; done; exec /bin/sleep 60"
+
 HIDDEN = {
     "at", "attempts", "batch_id", "counts", "cursor", "id", "resources", "seq", "spec",
 }  # fmt: skip
@@ -95,8 +97,9 @@ MISTAKES = {
         ("submit", "--wait", "--key", "eats", "--memory=32M", "--", sys.executable, "-c", EATS),
         ("job", "wait", "eats"),
     ),
-    "10_time_limit": mistake(
-        "submit --wait --key slow --time-limit 1s -- /bin/sleep 60", "job wait slow"
+    "10_time_limit": Mistake(
+        ("submit", "--wait", "--key", "slow", "--time-limit=1s", "--", "/bin/sh", "-c", WRITES_ON),
+        ("job", "wait", "slow"),
     ),
     "11_relay_lost": mistake("job info stranded"),
     "12_same_key": mistake("submit --key once -- false"),

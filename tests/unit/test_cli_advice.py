@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
 import pytest
-from canned_hub import CannedHub, answer, ended, job, knows
+from canned_hub import Canned, CannedHub, answer, ended, job, knows, problem
 
 from hpc.cli import advice
 from hpc.cli.tree import main
@@ -44,6 +45,52 @@ def test_what_ran_out_of_memory_is_tried_with_twice_as_much(memory_mib: int, amo
     """As the command line reads it, of what it had last."""
     info = ended(cause="oom") | {"resources": {"memory_mib": memory_mib}}
     assert advice.of(info) == f"run it again with more: hpc job retry 7 --memory {amount}"
+
+
+@pytest.mark.parametrize(
+    ("limit_s", "twice"), [(0.5, "1s"), (1, "2s"), (45, "90s"), (90, "3m"), (5400, "3h")]
+)
+def test_what_took_too_long_is_tried_with_twice_as_much(limit_s: float, twice: str) -> None:
+    """In the longest unit that needs no fraction."""
+    info = ended(cause="time limit") | {"spec": {"time_limit": limit_s}}
+    assert advice.of(info) == f"submit it again with more: --time-limit {twice}"
+
+
+@pytest.mark.parametrize("cause", ["time limit", "oom", "output limit"])
+def test_what_came_to_a_limit_shows_what_it_wrote_last(
+    cause: str, hub: CannedHub, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """By stream; it was ended from outside, and could not say why."""
+    row = ended(cause=cause)
+    knows(hub, row)
+    lines = [f"epoch {number}" for number in range(12)]
+    texts = {"stdout": "\n".join(lines), "stderr": ""}
+    hub.routes["GET", "/jobs/7/log"] = lambda request: Canned(
+        200, texts[request.query["stream"]].encode()
+    )
+    assert main(["job", "info", "7"]) == 0
+    shown = capsys.readouterr().out
+    assert "last stdout  epoch 2\n             epoch 3\n" in shown
+    assert "epoch 1\n" not in shown and "last stderr" not in shown
+    assert main(["job", "wait", "7"]) == 1
+    assert "its last lines on stdout:\n  epoch 2\n" in capsys.readouterr().err
+    for verb, code in (("info", 0), ("wait", 1)):
+        assert main(["job", verb, "7", "--json"]) == code
+        data = json.loads(capsys.readouterr().out)["data"]
+        told = data if verb == "info" else data[0]
+        assert told["last_lines"] == {"stdout": lines[-10:]}
+
+
+def test_what_ended_by_itself_or_kept_no_output_shows_none(
+    hub: CannedHub, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Its output is not asked for, or cannot be had: that is no error."""
+    hub.routes["GET", "/jobs/7/log"] = problem(404, "not_found", "its output was forgotten")
+    for row in (ended(exit_code=1, cause="exit"), ended(cause="oom")):
+        knows(hub, row)
+        assert main(["job", "info", "7"]) == 0
+        assert "last std" not in capsys.readouterr().out
+    assert hub.paths().count("GET /jobs/7/log") == 2
 
 
 def test_a_command_that_is_not_there_may_be_another(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from typing import Any, Final
 from hpc.nearest import did_you_mean
 
 _MIB_OF_A_G: Final = 1024
-_LINES: Final = 10
+_UNITS_S: Final = (("h", 3600), ("m", 60))
 
 
 def of(info: Mapping[str, Any]) -> str | None:
@@ -53,9 +53,15 @@ def _more_memory(info: Mapping[str, Any], spec: Mapping[str, Any]) -> str | None
     return f"run it again with more: hpc job retry {info['job_id']} --memory {amount}"
 
 
-def _last_lines(info: Mapping[str, Any], _: Mapping[str, Any]) -> str:
-    job_id = info["job_id"]
-    return f"what it wrote last: hpc job log --lines {_LINES} {job_id}"
+def _more_time(_: Mapping[str, Any], spec: Mapping[str, Any]) -> str | None:
+    limit_s = spec.get("time_limit")
+    if not isinstance(limit_s, int | float):
+        return None
+    twice, unit = next(
+        ((2 * limit_s / size, unit) for unit, size in _UNITS_S if 2 * limit_s % size == 0),
+        (2 * limit_s, "s"),
+    )
+    return f"submit it again with more: --time-limit {twice:g}{unit}"
 
 
 def _meant(_: Mapping[str, Any], spec: Mapping[str, Any]) -> str | None:
@@ -79,4 +85,4 @@ def _programs(path: str) -> Iterator[str]:
             continue
 
 
-_BY_CAUSE: Final = {"oom": _more_memory, "time limit": _last_lines, "not found": _meant}
+_BY_CAUSE: Final = {"oom": _more_memory, "time limit": _more_time, "not found": _meant}

@@ -9,7 +9,17 @@ from typing import Annotated, Any
 
 import typer
 
-from hpc.cli import advice, job_log, job_requests, job_why, output, reasons, selectors, wording
+from hpc.cli import (
+    advice,
+    job_log,
+    job_requests,
+    job_why,
+    last_lines,
+    output,
+    reasons,
+    selectors,
+    wording,
+)
 from hpc.cli.options import HubUrl, Json, Selectors, client, noun
 from hpc.client import Client
 from hpc.client.ending import Over
@@ -113,11 +123,14 @@ def info(jobs: Selectors = None, as_json: Json = False, hub_url: HubUrl = None) 
         holds = [reasons.of_holds(hub, row) for row in found]
         # Of one job: each is a request for the nodes.
         lost = reasons.out_of_reach(hub, found[0]) if len(found) == 1 else []
+        wrote = last_lines.of_failure(hub, found[0]) if len(found) == 1 else {}
     told = list(zip(found, holds, strict=True))
     if as_json:
         data = [_with_holds(row, said) for row, said in told]
         if lost:
             data[0]["notes"] = [f"it runs {text}" for text in lost]
+        if wrote:
+            data[0]["last_lines"] = wrote
         one = len(data) == 1
         output.put_json(
             "job.info" if one else "job.list", data[0] if one else data, cursor=hub.cursor
@@ -129,7 +142,8 @@ def info(jobs: Selectors = None, as_json: Json = False, hub_url: HubUrl = None) 
         if number:
             output.put("")
         shown = wording.fields(row, [each.text() for each in said])
-        output.put_fields([*shown, ("hint", advice.of(row))])
+        last = [(f"last {stream}", "\n".join(lines)) for stream, lines in wrote.items()]
+        output.put_fields([*shown, *last, ("hint", advice.of(row))])
 
 
 def _with_holds(row: Mapping[str, Any], holds: Sequence[reasons.Said]) -> dict[str, Any]:
@@ -223,12 +237,18 @@ def wait_for(
         rows = _ended(hub, job_ids, timeout_s=timeout_s, tell=told, known=known, waiting=waiting)
     # Of several jobs each says why it failed, and `hpc job info` what helps.
     hint = advice.of_failure(rows[0]) if len(rows) == 1 else None
+    wrote = last_lines.of_failure(hub, rows[0]) if len(rows) == 1 else {}
     if as_json:
         data = [as_data(row) for row in rows]
+        if wrote:
+            data[0]["last_lines"] = wrote
         if hint is not None:
             data[0]["hint"] = hint
         output.put_json("job.wait", data, cursor=hub.cursor)
     else:
+        for stream, lines in wrote.items():
+            output.say(f"its last lines on {stream}:")
+            output.say("\n".join(f"  {line}" for line in lines))
         output.say_hint(hint)
     lacking = [row for row in rows if row["state"] != "succeeded"]
     unneeded = _unneeded(lacking)
