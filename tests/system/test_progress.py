@@ -5,9 +5,11 @@ from __future__ import annotations
 import os
 import pty
 import re
+import select
 import subprocess
 import sys
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -20,9 +22,16 @@ from hpc.testing.processes import Cluster, until
 STAY = 'while ! test -e "$0.$HPC_TASK_ID"; do sleep 0.05; done'
 
 
+READ_S_MAX = 60.0
+"""How long a terminal is read; its bar is drawn anew for ever."""
+
+
 def read_all(terminal: int) -> Iterator[str]:
     """What comes to a terminal until its program has ended."""
+    until_s = time.monotonic() + READ_S_MAX
     while True:
+        left_s = max(until_s - time.monotonic(), 0.0)
+        assert select.select([terminal], [], [], left_s)[0], "the program has not ended"
         try:
             piece = os.read(terminal, 65_536)
         except OSError:  # the other side is closed
@@ -30,6 +39,18 @@ def read_all(terminal: int) -> Iterator[str]:
         if not piece:
             return
         yield piece.decode()
+
+
+def read_until(capsys: pytest.CaptureFixture[str], is_enough: Callable[[str], bool]) -> str:
+    """What comes to stderr until there is enough of it."""
+    seen: list[str] = []
+
+    def is_there() -> bool:
+        seen.append(capsys.readouterr().err)
+        return is_enough("".join(seen))
+
+    until(is_there)
+    return "".join(seen)
 
 
 def test_a_terminal_shows_a_bar_that_leaves_nothing_behind(
@@ -69,10 +90,8 @@ def test_a_file_gets_a_line_each_time(
     monkeypatch.setattr(progress, "LINE_EACH_S", 0.05)
     client = cluster.client()
     client.submit("true", tasks="0-3", hold=True, key="held")
-    seen = ""
     with progress.Progress(client, ["held"]):
-        while seen.count("\n") < 2:
-            seen += capsys.readouterr().err
+        seen = read_until(capsys, lambda seen: seen.count("\n") >= 2)
     assert seen.splitlines()[0] == "0/4 tasks  4 held"
     assert "\x1b" not in seen
 
@@ -90,10 +109,8 @@ def test_the_last_line_of_what_runs_stands_at_the_end(
     gate = tmp_path / "gate"
     writes = r"printf 'epoch 1\n\033[31mepoch 2\033[0m\rloss 0.\0075\n' >&2; "
     client.submit(["sh", "-c", writes + STAY, str(gate)], key="fit", memory=16)
-    seen = ""
     with progress.Progress(client, ["fit"]):
-        while "log: " not in seen:
-            seen += capsys.readouterr().err
+        seen = read_until(capsys, lambda seen: "log: " in seen)
     (tmp_path / "gate.0").touch()
     assert seen.splitlines()[-1] == "0/1 tasks  1 running  log: loss 0.5"
     client.wait("fit", timeout_s=30)
