@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 import os
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Final, NamedTuple
 from urllib.parse import urlsplit
@@ -39,54 +40,115 @@ class Access(NamedTuple):
         return f"Access(url={self.url!r}, token={shown}, tls_sha256={self.tls_sha256!r})"
 
 
+class Said(NamedTuple):
+    """A value, and who says it.
+
+    Attributes:
+        source: `flag`, `environment`, `file` (the settings), `access file` or `default`.
+        place: The flag, the variable's name, or the path; None of a default.
+    """
+
+    value: str
+    source: str
+    place: str | None
+
+
+_NAMES: Final = ("hub_url", "token", "tls_sha256")
+"""In the order in which `Access` has them."""
+
+
 def home() -> Path:
-    """Return the absolute `$HPC_HOME`, by default `hpc` in the XDG state folder; may not exist."""
-    if named := os.environ.get("HPC_HOME") or settings.text("home"):
-        return Path(named).expanduser().absolute()
-    state = os.environ.get("XDG_STATE_HOME")
-    return (Path(state) if state else Path.home() / ".local" / "state").absolute() / "hpc"
+    """Return the absolute state folder; may not exist."""
+    return Path(home_said().value)
+
+
+def home_said() -> Said:
+    """Return which folder it is: `$HPC_HOME`, the settings, by default `hpc` in the XDG folder."""
+    if (said := _said("home")) is not None:
+        return said._replace(value=str(Path(said.value).expanduser().absolute()))
+    if state := os.environ.get("XDG_STATE_HOME"):
+        return Said(str(Path(state).absolute() / "hpc"), "environment", "XDG_STATE_HOME")
+    return Said(str(Path.home().absolute() / ".local" / "state" / "hpc"), "default", None)
+
+
+def _said(name: str, *, by_settings: bool = True) -> Said | None:
+    """Return what the environment, else the settings say; an empty variable hides the settings."""
+    variable = f"HPC_{name.upper()}"
+    value = os.environ.get(variable)
+    if value:
+        return Said(value, "environment", variable)
+    if value is None and by_settings and name in settings.KEYS and (value := settings.text(name)):
+        return Said(value, "file", str(settings.path()))
+    return None
 
 
 def _is_own(folder: Path) -> bool:
     return folder == home()
 
 
-def read_access(home: Path, *, url: str | None = None) -> Access:
-    """Return where the Hub is: `url` (from a flag), else the environment, else the access file.
+def look(home: Path, *, url: str | None = None) -> tuple[dict[str, Said], OSError | None]:
+    """Return who says where the Hub is and by which token, and why the access file could not.
 
-    Of the user's own state folder the settings say it before the access file does; an `HPC_HUB_URL`
-    that is empty leaves it to the access file. That file's token and pin are used for another URL
-    only where no token is in the environment: a user's Hub may be reached by several names.
+    The order of precedence stands here and nowhere else: `url` (from a flag), the environment, of
+    the user's own state folder the settings, and the access file. That file's token and pin hold
+    for another URL too, but where a token is in the environment: a user's Hub may be reached by
+    several names.
+
+    Returns:
+        `hub_url`, `token` and `tls_sha256`, as far as something says them.
+
+    Raises:
+        NotAllowed: Others than the owner can read the access file.
+        UsageError: It, or the settings, cannot be understood.
+    """
+    path = home / ACCESS_FILE
+    said = {name: _said(name, by_settings=not url and _is_own(home)) for name in _NAMES}
+    found = {name: one for name, one in said.items() if one is not None}
+    if url:
+        found["hub_url"] = Said(url, "flag", "--hub-url")
+    if "hub_url" in found and "token" in found:
+        return found, None
+    try:
+        kept = _read_file(path)
+    except OSError as error:
+        return found, error
+    for name, value in zip(_NAMES, kept, strict=True):
+        if value:
+            found.setdefault(name, Said(value, "access file", str(path)))
+    return found, None
+
+
+def access_of(found: Mapping[str, Said]) -> Access:
+    """Return what `look` has found, where a URL is among it.
+
+    Raises:
+        UsageError: The URL or the pin is none.
+    """
+    url, token, pin = (found[name].value if name in found else None for name in _NAMES)
+    return pinned(url or "", token or "", check_pin(pin))
+
+
+def read_access(home: Path, *, url: str | None = None) -> Access:
+    """Return where the Hub is, by whatever goes first; see `look`.
 
     Raises:
         NoHub: Nothing says where a Hub is, or what says so cannot be read now.
         NotAllowed: Others than the owner can read the file.
         UsageError: The file or the URL cannot be read.
     """
-    named = os.environ.get("HPC_HUB_URL")
-    if not url and named is None and _is_own(home):
-        named = settings.text("hub_url")
-    url = url or named or None
-    token = os.environ.get("HPC_TOKEN") or None
-    pin = check_pin(os.environ.get("HPC_TLS_SHA256") or None)
-    if url is not None and token is not None:
-        return pinned(url, token, pin)
-    try:
-        found = _read_file(home / ACCESS_FILE)
-    except FileNotFoundError:
-        if url is None:
-            raise NoHub(
-                f"No Hub is known here: {home / ACCESS_FILE} does not exist",
-                hint="start one: hpc up   or set HPC_HUB_URL and HPC_TOKEN",
-            ) from None
-        return pinned(url, "", pin)
-    except OSError as error:
+    found, lacking = look(home, url=url)
+    if lacking is not None and not isinstance(lacking, FileNotFoundError):
         # A home folder on a network may be away for a while; who keeps running asks again.
         raise NoHub(
-            f"{home / ACCESS_FILE} cannot be read: {error.strerror or error}",
+            f"{home / ACCESS_FILE} cannot be read: {lacking.strerror or lacking}",
             hint="look at that file, or set HPC_HUB_URL and HPC_TOKEN",
-        ) from error
-    return pinned(url or found.url, token or found.token, pin or found.tls_sha256)
+        ) from lacking
+    if "hub_url" not in found:
+        raise NoHub(
+            f"No Hub is known here: {home / ACCESS_FILE} does not exist",
+            hint="start one: hpc up   or set HPC_HUB_URL and HPC_TOKEN",
+        )
+    return access_of(found)
 
 
 def pinned(url: str, token: str, pin: str | None) -> Access:

@@ -6,10 +6,10 @@ hub_url = "https://hub.lab:8080"     # beside these: home, progress
 memory = "2G"
 ```
 
-`$HPC_CONFIG`, else `$XDG_CONFIG_HOME/hpc/config.toml`, else `~/.config/hpc/config.toml`. A flag
-goes before the environment, that before this file, and the file before the access file and the
-defaults. Here is what stands above the tables; those are the command line's (`cli/defaults.py`).
-A token never stands in it. Where there is no file a look costs one system call.
+`$HPC_CONFIG`, else `$XDG_CONFIG_HOME/hpc/config.toml`, else `~/.config/hpc/config.toml`. What goes
+before it and what it goes before stands in `access.py`. Here is what stands above the tables; those
+are the command line's (`cli/defaults.py`). A token never stands in it. Where there is no file a
+look costs one system call.
 """
 
 from __future__ import annotations

@@ -90,6 +90,12 @@ def test_a_flag_goes_before_the_environment_that_before_the_file_and_that_before
     assert main(["job", "list", "--hub-url=http://127.0.0.1:3"]) == 3
     monkeypatch.setenv("HPC_HUB_URL", "")
     assert read_access(tmp_path).url == "http://127.0.0.1:1", "empty: the access file"
+    assert shown()["hub_url"][:2] == ("http://127.0.0.1:1", "access file")
+    (tmp_path / "access.json").unlink()
+    (tmp_path / "access.json").mkdir()
+    monkeypatch.setenv("HPC_HUB_URL", url)
+    assert shown()["hub_url"][1] == "environment", "what cannot be read hides nothing"
+    assert shown()["token"] == (None, "default", None)
 
 
 def test_another_state_folder_has_another_hub(
@@ -103,6 +109,8 @@ def test_another_state_folder_has_another_hub(
     assert home() == tmp_path / "own"
     assert read_access(tmp_path).url == "http://127.0.0.1:1"
     assert read_access(home()).url == "http://127.0.0.1:2"
+    monkeypatch.setenv("HPC_HOME", "")
+    assert home() != tmp_path / "own", "a variable that is set to nothing hides the file"
 
 
 def test_tokens_are_never_shown(

@@ -5,7 +5,6 @@ Tokens are shown as `set`. The file is written by hand, and nothing of hpc write
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Mapping
 from typing import Annotated, Any, NamedTuple, cast
 
@@ -13,10 +12,9 @@ import typer
 from typer.core import TyperGroup
 
 from hpc import settings
-from hpc.access import ACCESS_FILE, home, read_access, written
+from hpc.access import access_of, home, home_said, look
 from hpc.cli import defaults, output
 from hpc.cli.options import Json, noun
-from hpc.errors import NoHub
 from hpc.nearest import did_you_mean
 
 
@@ -76,44 +74,20 @@ def show(
 
 
 def _general() -> Iterator[Value]:
-    folder = home()
-    file = str(settings.path())
+    yield Value("home", *home_said())
+    found, _ = look(home())
+    access = access_of(found) if "hub_url" in found else None
+    shown = {
+        "hub_url": access and access.url,
+        "token": "set" if "token" in found else None,
+        "tls_sha256": access and access.tls_sha256,
+    }
+    for name, value in shown.items():
+        said = found.get(name)
+        yield Value(name, value, *(said[1:] if said else ("default", None)))
     of_file = settings.read()
-    yield _home(str(folder), of_file)
-    try:
-        found = read_access(folder)
-        url, token, pin = found.url, found.token, found.tls_sha256
-    except NoHub:
-        url, token, pin = None, os.environ.get("HPC_TOKEN", ""), None
-    kept = written(folder)
-    access = str(folder / ACCESS_FILE)
-    for name, value, is_kept in (
-        ("hub_url", url, kept is not None),
-        ("token", "set" if token else None, kept is not None and bool(kept.token)),
-        ("tls_sha256", pin, kept is not None and kept.tls_sha256 is not None),
-    ):
-        variable = f"HPC_{name.upper()}"
-        if os.environ.get(variable):
-            yield Value(name, value, "environment", variable)
-        elif name in of_file and os.environ.get(variable) is None:
-            yield Value(name, value, "file", file)
-        elif value is not None and is_kept:
-            yield Value(name, value, "access file", access)
-        else:
-            yield Value(name, value, "default", None)
-    is_set = "progress" in of_file
-    progress = of_file.get("progress", True)
-    yield Value("progress", progress, *(("file", file) if is_set else ("default", None)))
-
-
-def _home(folder: str, of_file: dict[str, Any]) -> Value:
-    if os.environ.get("HPC_HOME"):
-        return Value("home", folder, "environment", "HPC_HOME")
-    if "home" in of_file:
-        return Value("home", folder, "file", str(settings.path()))
-    if os.environ.get("XDG_STATE_HOME"):
-        return Value("home", folder, "environment", "XDG_STATE_HOME")
-    return Value("home", folder, "default", None)
+    place = ("file", str(settings.path())) if "progress" in of_file else ("default", None)
+    yield Value("progress", of_file.get("progress", True), *place)
 
 
 def _flags(
