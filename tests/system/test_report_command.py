@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from browsing import chromium
 from commands import run
 from commands import succeed as hpc
 
@@ -39,3 +40,24 @@ def test_a_report_that_cannot_be_written_says_so(cluster: Cluster, tmp_path: Pat
     done = run(cluster, "report", "-o", str(tmp_path / "no" / "run.html"))
     assert done.returncode == 1
     assert "run.html` cannot be written: No such file or directory\n" in done.stderr
+
+
+def test_what_to_ask_for_next_time_is_never_cut(cluster: Cluster, tmp_path: Path) -> None:
+    """On a narrow screen and a wide one, and on paper, where nothing can be scrolled."""
+    cluster.relay("n1", cpus=2)
+    file = tmp_path / "run.html"
+    with chromium() as browser:
+        job = cluster.client().submit("true", key="few", cpu=2, memory="1G", time_limit="1h")
+        job.wait(60)
+        hpc(cluster, "report", "-o", str(file))
+        page = browser.new_page()
+        page.goto(f"file://{file}")
+        cell = page.locator("table.wide tbody td").last
+        for media, wide in (("screen", 400), ("screen", 1280), ("print", 794)):
+            page.emulate_media(media=media)
+            page.set_viewport_size({"width": wide, "height": 800})
+            assert "--cpu 1" in cell.inner_text() and "--time-limit 10s" in cell.inner_text()
+            assert cell.evaluate("cell => cell.scrollWidth <= cell.clientWidth")
+            if media == "print":
+                box = cell.bounding_box()
+                assert box is not None and box["x"] + box["width"] <= wide

@@ -224,10 +224,12 @@ def _jobs(figures: Figures) -> str:
     about = "What tasks that succeeded used of what they had asked for: cores and memory of each."
     if left_out:
         about += f" The {JOBS_MAX} jobs that took the most; {left_out:,} others are left out."
-    return _section("Jobs", about, _table("", heads, map(_job_cells, ran), wide=True))
+    return _section(
+        "Jobs", about, _table("", heads, map(_job_cells, ran), code=len(heads) - 1, wide=True)
+    )
 
 
-def _job_cells(ran: Ran) -> tuple[str, ...]:
+def _job_cells(ran: Ran) -> tuple[object, ...]:
     job, used = ran.job, ran.used
     cpus, memory = used.cpus, used.memory
     mib = (job.info["resources"] or {}).get("memory_mib")
@@ -244,7 +246,7 @@ def _job_cells(ran: Ran) -> tuple[str, ...]:
         f"{cpus.median:.2f}" if cpus else "",
         "" if mib is None else show_memory(mib << 20),
         show_memory(memory.most) if memory else "",
-        " ".join(FLAGS[name].format(value) for name, value in advice.items()),
+        [FLAGS[name].format(value) for name, value in advice.items()],
     )
 
 
@@ -260,12 +262,15 @@ def _table(
     code: int | None = None,
     wide: bool = False,
 ) -> str:
-    """Return a table; every cell is escaped, and the first of each row is its head."""
+    """Return a table; every cell is escaped, and the first of each row is its head.
+
+    A cell that is a list has pieces to type, of which none is broken.
+    """
     top = "".join(f'<th scope="col">{head}</th>' for head in heads)
     lines = []
     for first, *rest in rows:
         cells = "".join(
-            f"<td><code>{text_of(cell, COMMAND_CHARS_MAX)}</code></td>"
+            f"<td>{_typed(cell if isinstance(cell, list) else [cell])}</td>"
             if number == code
             else f"<td>{text_of(cell)}</td>"
             for number, cell in enumerate(rest, 1)
@@ -277,6 +282,10 @@ def _table(
         f'<div class="table"><table{kind}>{said}<thead><tr>{top}</tr></thead>'
         f"<tbody>{''.join(lines)}</tbody></table></div>"
     )
+
+
+def _typed(pieces: Sequence[object]) -> str:
+    return " ".join(f"<code>{text_of(piece, COMMAND_CHARS_MAX)}</code>" for piece in pieces)
 
 
 def _buckets(waits_s: Sequence[float]) -> list[tuple[str, int]]:

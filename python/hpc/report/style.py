@@ -89,8 +89,10 @@ th:first-child { text-align: left; padding-left: 0; }
 tbody th { font-weight: 600; }
 thead th { color: var(--soft); font-weight: 500; vertical-align: bottom; }
 .wide thead th { white-space: normal; }
-.wide :is(td, th):is(:nth-child(2), :nth-child(3)) { text-align: left; }
+.wide :is(td, th):is(:nth-child(2), :nth-child(3), :last-child) { text-align: left; }
 .wide td { max-width: 240px; overflow: hidden; text-overflow: ellipsis; }
+.wide td:last-child { white-space: normal; }
+.wide code { display: inline-block; white-space: nowrap; }
 code { font: 12.5px ui-monospace, "DejaVu Sans Mono", monospace; }
 footer { margin-top: 48px; padding-top: 14px; border-top: 1px solid var(--rule); font-size: 13px; }
 @media print {
@@ -105,6 +107,9 @@ footer { margin-top: 48px; padding-top: 14px; border-top: 1px solid var(--rule);
   .chart, .totals, tr { break-inside: avoid; }
   .chart, .table { overflow: visible; }
   .chart svg { min-width: 0; }
+  .wide :is(td, th) { padding-left: 8px; }
+  .wide :is(td, th):first-child { padding-left: 0; }
+  .wide td { white-space: normal; }
   h2 { break-after: avoid; }
 }
 """
