@@ -70,6 +70,28 @@ def test_why_tells_each_node_and_who_is_ahead(
     assert capsys.readouterr().out == "job 7: succeeded\n"
 
 
+def test_attempts_are_listed_with_how_each_ended(
+    hub: CannedHub, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """All of them, where `job info` shows the last ones; as JSON the rows that it has."""
+    row = ended(cause="oom", peak_memory_bytes=64 << 20, cpu_seconds=0.5)
+    [first] = row["attempts"]
+    row["attempts"] += [{**first, "attempt": 2, "state": "running", "finished_at": None}]
+    knows(hub, row)
+    assert tree.main(["job", "attempts", "7"]) == 0
+    shown = [re.split(r"  +", line) for line in capsys.readouterr().out.splitlines()]
+    assert shown[0][0] == "ATTEMPT"
+    at = "1970-01-01T00:00:01.000Z"
+    over = "over its memory limit of 64 MiB"
+    assert shown[1] == ["1", "0", "failed", "n1", over, at, "250 ms", "64 MiB", "500 ms"]
+    assert shown[2] == ["2", "0", "running", "n1", "-", at, "-", "64 MiB", "500 ms"]
+    assert tree.main(["job", "attempts", "7", "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert told["schema"] == "hpc.job.attempts/1"
+    assert [one["attempt"] for one in told["data"]] == [1, 2]
+    assert told["data"][0]["started_at"] == at
+
+
 def test_why_of_several_jobs_tells_each(hub: CannedHub, capsys: pytest.CaptureFixture[str]) -> None:
     """With a line between them; as JSON a list of what one alone would be."""
     rows = [job("7", state="queued"), job("8", state="queued")]
@@ -317,7 +339,7 @@ def test_attempts_that_are_not_shown_are_told(
     """The last of many stand there, and where the others are."""
     attempts = [{**job()["attempts"][0], "attempt": number} for number in range(1, 13)]
     for count, said in (
-        (12, "attempts   the last 10 of 12; all: hpc job info 7 --json"),
+        (12, "attempts   the last 10 of 12; all: hpc job attempts 7"),
         (10, None),
     ):
         knows(hub, job(attempts=attempts[:count]))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -56,3 +57,34 @@ def test_a_registration_without_its_file_says_why(
     assert capsys.readouterr().err.startswith(
         f"error: {path} cannot be read: No such file or directory\n"
     )
+
+
+def test_a_namespace_tells_what_its_kinds_may_hold(
+    hub: CannedHub, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A row for each field; another name is asked after."""
+    fields = [
+        {"key": "cpu", "expected_type": "Int", "required": True, "min": 1, "max": 8},
+        {"key": "how", "expected_type": "String", "default": "fast", "one_of": ["fast", "well"]},
+    ]
+    spec = {"handler_type": "process", "schema": {"SubmitJob": fields, "Bye": []}}
+    row = {"ns_id": "lab", "version": 2, "spec": spec, "generators": ["lab"]}
+    hub.routes["GET", "/namespaces"] = answer({"cursor": 4, "data": [row]})
+    assert tree.main(["ns", "info", "lab"]) == 0
+    lines = [re.split(r"  +", line.rstrip()) for line in capsys.readouterr().out.splitlines()]
+    assert lines[:4] == [
+        ["namespace", "lab"],
+        ["version", "2"],
+        ["handler", "process"],
+        ["generators", "lab"],
+    ]
+    assert lines[6:] == [
+        ["SubmitJob", "cpu", "Int", "yes", "-", "at least 1, at most 8"],
+        ["SubmitJob", "how", "String", "no", "fast", "fast or well"],
+        ["Bye", "-", "-", "-", "-", "-"],
+    ]
+    assert tree.main(["ns", "info", "lab", "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert (told["schema"], told["data"]) == ("hpc.ns.info/1", row)
+    assert tree.main(["ns", "info", "lba"]) == 4
+    assert "known: lab\n\nhint: did you mean `lab`?" in capsys.readouterr().err

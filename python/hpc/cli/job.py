@@ -1,4 +1,4 @@
-"""`hpc job`: list, info, why, tasks, wait, log, cancel."""
+"""`hpc job`: list, info, tasks, wait; its other commands have files of their own."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import typer
 
 from hpc.cli import (
     advice,
+    job_attempts,
     job_log,
     job_requests,
     job_why,
@@ -49,6 +50,7 @@ def add(app: typer.Typer, verb: str | None) -> None:
             "info": info,
             "why": job_why.why,
             "tasks": tasks,
+            "attempts": job_attempts.attempts,
             "wait": wait,
             "log": job_log.log,
             **job_requests.VERBS,
@@ -89,7 +91,10 @@ def list_(
         else:
             rows, is_cut = _newest(hub, LIST_DEFAULT if last is None else last, wanted)
         if ns is not None and not rows and not jobs and hub.at is None:
-            _check_ns(hub, ns)
+            # Of none of its jobs is told by an empty list.
+            from hpc.cli.ns import one  # noqa: PLC0415 - most commands need none of it
+
+            one(hub, ns)
     if as_json:
         output.put_json("job.list", [as_data(row) for row in rows], cursor=hub.cursor)
         return
@@ -355,22 +360,6 @@ def _check_state(state: str | None) -> None:
             f"`--state` must be one of {', '.join(STATES)}, got {state!r}",
             field="state",
             hint=did_you_mean(state, STATES),
-        )
-
-
-def _check_ns(hub: Client, ns: str) -> None:
-    """Refuse a namespace that nobody has registered: of none of its jobs is told by an empty list.
-
-    Raises:
-        NotFound: It is not registered.
-    """
-    known = [str(row["ns_id"]) for row in hub.read("/namespaces")["data"]]
-    if ns not in known:
-        raise NotFound(
-            f"Namespace `{ns}` is not registered\n  known: {', '.join(known)}",
-            code="unknown_namespace",
-            field="ns",
-            hint=did_you_mean(ns, known) or "hpc ns list",
         )
 
 

@@ -220,7 +220,7 @@ def _attempts_cut(info: Info) -> str | None:
     count = len(info.get("attempts") or [])
     if count <= _ATTEMPTS_SHOWN:
         return None
-    return f"the last {_ATTEMPTS_SHOWN} of {count}; all: hpc job info {info['job_id']} --json"
+    return f"the last {_ATTEMPTS_SHOWN} of {count}; all: hpc job attempts {info['job_id']}"
 
 
 def _attempt(row: Info, spec: Info, is_array: bool) -> str:
