@@ -82,13 +82,17 @@ class LogQuery(NamedTuple):
         task: None is the job's first task.
         stream: `stdout` or `stderr`.
         follow: Go on until the task is settled.
-        last: Begin so many bytes before the end of what there is; None is at the beginning.
+        last: Only the last so many of the bytes that there are then; None is all.
+        after: Where in the stream to begin, in bytes.
+        before: Where to end, in bytes of the stream; None is its end. Not of who follows.
     """
 
     task: int | None = None
     stream: str = "stdout"
     follow: bool = False
     last: int | None = None
+    after: int = 0
+    before: int | None = None
 
 
 class Chunks(Protocol):
@@ -118,11 +122,13 @@ class LogReading(NamedTuple):
         note: What the reader should know before it reads, one line of ASCII, or None.
         chunks: The bytes in order; must be closed, begun or not.
         empty: The other stream of the task, where it is settled and has nothing for sure.
+        offset: In the stream, of the first byte.
     """
 
     note: str | None
     chunks: Chunks
     empty: str | None = None
+    offset: int = 0
 
 
 class PokeFeed(Protocol):

@@ -1,4 +1,4 @@
-"""Memory and time as people write them: `512`, `4G`, `90s`, `1h30m`.
+"""Memory and time as people write them: `512`, `4G`, `90s`, `1h30m`, `2026-11-27T09:00`.
 
 A bare number of memory is MiB, a bare number of time is seconds. Pure text to number and back; it
 imports nothing that costs time at the start of a command.
@@ -66,6 +66,29 @@ def parse_duration(text: str, *, field: str = "duration") -> float:
             else "a bare number is seconds",
         )
     return seconds
+
+
+def parse_moment(text: str, *, field: str, now_ms: float) -> int:
+    """Return ms since 1970: `2h` is two hours before now, `2026-11-27T09:00` is by ISO 8601.
+
+    A date without a time is its midnight; without a zone it is this machine's.
+
+    Raises:
+        UsageError: It is neither.
+    """
+    if "-" not in text:
+        return max(0, int(now_ms - 1000 * parse_duration(text, field=field)))
+    from datetime import datetime  # noqa: PLC0415 - imported by who says a time of day only
+
+    try:
+        return max(0, int(datetime.fromisoformat(text.strip()).timestamp() * 1000))
+    except (ValueError, OverflowError, OSError) as error:
+        raise UsageError(
+            f"`{field}` must be so long ago, such as 2h, or a time such as 2026-11-27T09:00, "
+            f"got {text!r}",
+            field=field,
+            hint="a time of ISO 8601 without a zone is this machine's",
+        ) from error
 
 
 def show_memory(size: float) -> str:

@@ -250,6 +250,9 @@ def jobs(hub: CannedHub, *rows: dict[str, Any]) -> None:
         (["all", "--state", "failed", "--last", "1"], ["c"]),
         (["all", "--ns", "other"], []),
         (["all", "--name", "x"], ["b"]),
+        (["all", "--since", "1970-01-02"], []),
+        (["all", "--until", "1h"], ["c", "b", "a"]),
+        (["all", "--since", "1h"], []),
     ],
 )
 def test_jobs_that_are_named_are_listed_like_others(

@@ -57,6 +57,7 @@ REFUSED = [
     ("GET /jobs/1/log?task=-1", {}, 400, "bad_request"),
     ("GET /jobs/1/log?stream=stdin", {}, 400, "bad_request"),
     ("GET /jobs/1/log?last=0", {}, 400, "bad_request"),
+    ("GET /jobs/1/log?before=9&follow=true", {}, 400, "bad_request"),
     ("GET /pokes?gid=a&x=1", {}, 400, "bad_request"),
     # Found by asking what the OpenAPI document does not allow.
     ("GET /healthz", {"Hpc-Protocol": "2"}, 426, "protocol_version"),

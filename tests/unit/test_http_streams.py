@@ -141,15 +141,16 @@ def test_streams_end_when_the_hub_does(hub: ScriptedHub, served: Served) -> None
 
 def test_a_log_comes_raw_with_its_note(hub: ScriptedHub, served: Served) -> None:
     """Output is bytes; what is missing stands in a header, never among them."""
-    hub.reading = LogReading("bytes 3 to 8 are kept by the node n1", chunks(b"a\xff", b"\n", b"z"))
+    note = "bytes 3 to 8 are kept by the node n1"
+    hub.reading = LogReading(note, chunks(b"a\xff", b"\n", b"z"), offset=7)
 
     status, headers, body = served.request(
-        "GET", "/jobs/fit-1/log?task=3&stream=stderr&follow=true&last=9"
+        "GET", "/jobs/fit-1/log?task=3&stream=stderr&follow=true&last=9&after=5"
     )
 
     assert (status, body) == (200, b"a\xff\nz")
-    assert headers["hpc-note"] == "bytes 3 to 8 are kept by the node n1"
-    assert hub.log_queries == [("fit-1", LogQuery(3, "stderr", True, 9))]
+    assert (headers["hpc-note"], headers["hpc-offset"]) == (note, "7")
+    assert hub.log_queries == [("fit-1", LogQuery(3, "stderr", True, 9, 5))]
 
 
 @pytest.mark.parametrize(("method", "path"), [("POST", "/claim"), ("GET", "/pull?gid=g&wait=60")])

@@ -137,9 +137,9 @@ class Rig:
         await self.turns.ask("ingest", "")
 
     async def open(
-        self, task: int | None = None, *, follow: bool = False, last: int | None = None
+        self, task: int | None = None, *, follow: bool = False, **part: int
     ) -> LogReading:
-        reading = await self.reader.open(JOB, LogQuery(task, "stdout", follow, last))
+        reading = await self.reader.open(JOB, LogQuery(task, "stdout", follow, **part))
         assert isinstance(reading, LogReading)
         return reading
 
@@ -213,13 +213,45 @@ def test_the_end_of_a_stream_is_read_without_what_is_before_it(run: Run) -> None
     run(test)
 
 
+def test_a_long_stream_is_read_from_its_end_part_by_part(run: Run) -> None:
+    """Each part says where it begins, which is where the one before it ends; a hole is no part."""
+
+    async def test(rig: Rig) -> None:
+        rig.engine.attempt(1, "succeeded")
+        rig.engine.settled = "0-2"
+        await rig.put(0, b"0123456789")
+        await rig.put(10, b"", gone=1000)
+        await rig.put(1010, b"abcdef", end=True)
+
+        async def part(**asked: int) -> tuple[int, bytes]:
+            reading = await rig.open(0, **asked)
+            return reading.offset, await whole(reading)
+
+        assert await part(last=4) == (1012, b"cdef")
+        assert await part(before=1012, last=4) == (8, b"89ab")
+        assert await part(before=8, last=400) == (0, b"01234567")
+        assert await part(after=4, before=1011) == (4, b"456789a")
+        assert await part(after=1012, last=2) == (1014, b"ef")
+        assert await part(after=1012, last=400) == (1012, b"cdef")
+        assert await part(after=5, before=5) == (5, b"")
+        assert await part(after=2**63 - 1, last=1) == (2**63 - 1, b"")
+        assert await part(before=500, last=4) == (6, b"6789")
+
+    run(test)
+
+
 def test_a_follower_may_begin_near_the_end(run: Run) -> None:
-    """And goes on from there."""
+    """It waits until the relay has said what there is, and goes on from there."""
 
     async def test(rig: Rig) -> None:
         rig.engine.attempt(1, "running")
-        await rig.put(0, b"hello ")
-        reading = await rig.open(0, follow=True, last=2)
+        await rig.put(0, b"he")
+        opening = asyncio.create_task(rig.open(0, follow=True, last=2))
+        while not rig.engine.tails:
+            await asyncio.sleep(0)
+        await rig.put(2, b"llo ", now=True)
+        reading = await opening
+        assert reading.offset == 4
         assert await anext(reading.chunks) == b"o "
         await rig.put(6, b"world", end=True)
         rig.engine.attempt(1, "succeeded")

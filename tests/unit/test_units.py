@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from datetime import datetime
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from hpc.errors import UsageError
-from hpc.units import parse_duration, parse_memory, show_duration, show_memory
+from hpc.units import parse_duration, parse_memory, parse_moment, show_duration, show_memory
 
 
 @pytest.mark.parametrize(
@@ -48,6 +50,17 @@ def test_what_is_no_time_is_refused(text: str) -> None:
     with pytest.raises(UsageError) as refused:
         parse_duration(text)
     assert ("1h30m15s" in str(refused.value.hint)) == (":" in text)
+
+
+def test_a_moment_is_so_long_ago_or_a_time_of_day() -> None:
+    """As `hpc job list --since` takes it; a day is as good as an hour."""
+    assert parse_moment("2h", field="since", now_ms=10_000_000) == 2_800_000
+    assert parse_moment("1970-01-02T00:00:01Z", field="since", now_ms=0) == 86_401_000
+    local = datetime(2026, 11, 27).astimezone().timestamp() * 1000
+    assert parse_moment("2026-11-27", field="since", now_ms=0) == local
+    for text in ("yesterday", "27-11-2026", "2026-13-01", "1:30"):
+        with pytest.raises(UsageError, match="such as"):
+            parse_moment(text, field="since", now_ms=0)
 
 
 @given(st.integers(1, 1 << 40))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import time
 from collections.abc import Callable, Mapping, Sequence
 from itertools import islice
 from typing import Annotated, Any
@@ -28,7 +29,7 @@ from hpc.client.ending import wait as wait_until_over
 from hpc.errors import NotFound, TimedOut, UsageError
 from hpc.nearest import did_you_mean
 from hpc.states import STATES
-from hpc.units import parse_duration, show_duration
+from hpc.units import parse_duration, parse_moment, show_duration
 
 LIST_DEFAULT = 20
 TASKS_DEFAULT = 100
@@ -68,6 +69,14 @@ def list_(
         str | None, typer.Option("--ns", metavar="NS", help="Only of this namespace.")
     ] = None,
     name: Annotated[str | None, typer.Option("--name", help="Only of this name.")] = None,
+    since: Annotated[
+        str | None,
+        typer.Option("--since", metavar="TIME", help="Submitted in the last 2h, or since a date."),
+    ] = None,
+    until: Annotated[
+        str | None,
+        typer.Option("--until", metavar="TIME", help="Submitted before then, told likewise."),
+    ] = None,
     last: Annotated[
         int | None,
         typer.Option(
@@ -85,7 +94,7 @@ def list_(
     """List jobs, the newest first."""
     _check_state(state)
     with client(hub_url) as hub:
-        wanted = {"state": state, "ns": ns, "name": name}
+        wanted = {"state": state, "ns": ns, "name": name, **_times(since=since, until=until)}
         if jobs:
             rows, is_cut = _named(hub, jobs, last or 0, wanted)
         else:
@@ -304,8 +313,6 @@ def _ended(
     Raises:
         TimedOut: One is not finished after `timeout_s`.
     """
-    import time  # noqa: PLC0415 - for this one reading
-
     until = None if timeout_s is None else time.monotonic() + timeout_s
     rows: list[Mapping[str, Any]] = []
     over = Over(hub, job_ids, known)
@@ -354,6 +361,14 @@ def as_data(row: Mapping[str, Any]) -> dict[str, Any]:
     return data
 
 
+def _times(**texts: str | None) -> dict[str, int | None]:
+    now_ms = time.time() * 1000
+    return {
+        name: None if text is None else parse_moment(text, field=f"--{name}", now_ms=now_ms)
+        for name, text in texts.items()
+    }
+
+
 def _check_state(state: str | None) -> None:
     if state is not None and state not in STATES:
         raise UsageError(
@@ -364,7 +379,7 @@ def _check_state(state: str | None) -> None:
 
 
 def _newest(
-    hub: Client, last: int, wanted: Mapping[str, str | None]
+    hub: Client, last: int, wanted: Mapping[str, str | int | None]
 ) -> tuple[list[dict[str, Any]], bool]:
     query = {name: value for name, value in wanted.items() if value is not None}
     if last == 0:
@@ -374,13 +389,20 @@ def _newest(
 
 
 def _named(
-    hub: Client, jobs: Sequence[str], last: int, wanted: Mapping[str, str | None]
+    hub: Client, jobs: Sequence[str], last: int, wanted: Mapping[str, str | int | None]
 ) -> tuple[list[dict[str, Any]], bool]:
     """Return those that selectors mean, the newest first, and whether others were left out."""
     fields = {"state": "state", "ns": "ns_id", "name": "name"}
-    asked = [(fields[name], value) for name, value in wanted.items() if value is not None]
+    asked = [(of, wanted[name]) for name, of in fields.items() if wanted[name] is not None]
+    since, until = (wanted.get(name) for name in ("since", "until"))
     found = selectors.several(hub, jobs)
-    rows = [row for row in found if all(row.get(field) == value for field, value in asked)]
+    rows = [
+        row
+        for row in found
+        if all(row.get(field) == value for field, value in asked)
+        and (since is None or row["submitted_at"] >= since)
+        and (until is None or row["submitted_at"] < until)
+    ]
     # Of one millisecond, the later of those that a selector gives: it gives the oldest first.
     rows.reverse()
     rows.sort(key=lambda row: row.get("submitted_at") or 0, reverse=True)

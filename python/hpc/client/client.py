@@ -305,7 +305,7 @@ class Client:
         return told
 
     def jobs(self, **query: str | int) -> Iterator[dict[str, Any]]:
-        """Yield jobs, oldest first; `order="desc"`, `state`, `ns` and `name` choose."""
+        """Yield jobs, oldest first; `order="desc"`, and what `GET /jobs` chooses by, choose."""
         return self._rows("/jobs", query)
 
     def tasks(
@@ -450,7 +450,7 @@ class Client:
             task: Its number; None is the job's first.
             stream: `stdout` or `stderr`.
             follow: Go on until the task is settled.
-            last: Begin so many bytes before the end of what there is; None is at the beginning.
+            last: Only the last so many of the bytes that there are then; None is all.
         """
         query: list[tuple[str, str | int | float]] = [("stream", stream)]
         if task is not None:

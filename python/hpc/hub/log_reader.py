@@ -20,20 +20,19 @@ import asyncio
 import datetime
 import itertools
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator
-from typing import Final, NamedTuple
+from typing import Final
 from urllib.parse import urlencode
 
 from hpc import ranges
 from hpc.hub.frames import Stream
-from hpc.hub.log_wire import TailAnswer, job_answer, tail_answer, task_page
+from hpc.hub.log_wire import Found, TailAnswer, TaskState, ask_task, job_answer, tail_answer
 from hpc.hub.outputs import SEGMENTS_MAX, OutputStore, StreamView
-from hpc.hub.outputs_gaps import gaps_between, holes_in, listed
+from hpc.hub.outputs_gaps import begin_of_last, gaps_between, holes_in, listed, readable
 from hpc.hub.outputs_index import Segment
 from hpc.hub.turn import Turns
 from hpc.ports import LogQuery, LogReading, StreamBroken
 from hpc.problems import problem
 from hpc.protocols import Answer
-from hpc.states import SETTLED
 
 TAIL_WAIT_S: Final = 5.0
 """How long a reader waits for the relay before it is answered with what the Hub has, and for each
@@ -53,26 +52,6 @@ _OK: Final = 200
 _NOT_FOUND: Final = 404
 
 
-class TaskState(NamedTuple):
-    """What the engine says of one task.
-
-    Attributes:
-        attempt: Number of the newest attempt, or of the one that succeeded; None before the first.
-        node_id: Where that is or was.
-        state: Of the task, as the read routes tell it.
-    """
-
-    is_settled: bool
-    attempt: int | None = None
-    node_id: str = ""
-    state: str = ""
-
-
-class _Found(NamedTuple):
-    task: int
-    state: TaskState
-
-
 class LogReader:
     """Opens outputs of one Hub."""
 
@@ -83,7 +62,7 @@ class LogReader:
 
     async def open(self, job_id: str, query: LogQuery) -> LogReading | Answer:
         """Open a task's output, or refuse with a problem document."""
-        found = await _ask(self._turns, job_id, query.task)
+        found = await ask_task(self._turns, job_id, query.task)
         if isinstance(found, Answer):
             return found
         if found is None:
@@ -98,9 +77,9 @@ class LogReader:
         except BaseException:
             reading.close()
             raise
-        return LogReading(note, reading, empty)
+        return LogReading(note, reading, empty, reading.offset)
 
-    async def _empty(self, job_id: str, found: _Found) -> str | None:
+    async def _empty(self, job_id: str, found: Found) -> str | None:
         """Return `stderr` where a task that is settled has none, for sure: nobody need ask."""
         task, state = found
         # Where output has gone for its age, what is not there may be that.
@@ -129,22 +108,6 @@ class LogReader:
         )
 
 
-async def _ask(turns: Turns, job_id: str, task: int | None) -> Answer | _Found | None:
-    """Ask for a task of a job, None being its first; a refusal, or None where it has no such."""
-    query: dict[str, str | int] = {"job_id": job_id, "limit": 1}
-    if task:
-        query["after"] = task - 1
-    answer = await turns.ask("tasks", urlencode(query))
-    if answer.status != _OK:
-        return answer
-    for one in task_page.decode(answer.body).data:
-        if task in (None, one.task):
-            is_settled = one.state in SETTLED
-            state = TaskState(is_settled, one.attempt, one.node_id or "", one.state)
-            return _Found(one.task, state)
-    return None
-
-
 class _Reading:
     """One reader of one stream: yields its bytes, and must be closed, begun or not."""
 
@@ -162,12 +125,12 @@ class _Reading:
         self._watch_id = 0
         self._job_id, self._task, self._stream = place
         self._follow = query.follow
-        self._last = query.last
+        self._last, self._before = query.last, query.before
         self._watch = turns.feeds.watch(self._job_id)
         self._state = TaskState(is_settled=False)
         self._tailed: tuple[int | None, str, int] | None = None
         self._absences_before = 0
-        self._offset = 0
+        self._offset = query.after
         self._rest: asyncio.TimerHandle | None = None
         self._late: asyncio.TimerHandle | None = None
         self._is_late = False
@@ -181,6 +144,11 @@ class _Reading:
     async def __anext__(self) -> bytes:
         return await anext(self._iterator)
 
+    @property
+    def offset(self) -> int:
+        """How far it is: once begun, the offset in the stream of the first byte."""
+        return self._offset
+
     async def aclose(self) -> None:
         """End the reader's interest; a second call does nothing."""
         await self._iterator.aclose()
@@ -190,8 +158,9 @@ class _Reading:
         """Find out what there is, asking the relay where the task runs; returns the note."""
         notes = [await self._begin(state), await self._holes_note()]
         if self._last is not None:
-            segments, _ = await self._known(self._state.attempt)
-            self._offset = max(segments[-1].end - self._last, 0) if segments else 0
+            segments, _ = await self._known(self._state.attempt, self._offset)
+            spans = readable(segments, skip_gaps=self._skips_gaps)
+            self._offset = begin_of_last(spans, self._last, self._offset, self._before)
         return "; ".join(filter(None, notes)) or None
 
     async def _begin(self, state: TaskState) -> str | None:
@@ -216,7 +185,9 @@ class _Reading:
         self._skips_gaps = not self._follow
         if running.state == "up":
             count = before.now_count if before and before.attempt == running.attempt else 0
-            if self._follow or await self._heard(count):
+            # Who follows the whole need not know where it ends now.
+            is_heard = (self._follow and self._last is None) or await self._heard(count)
+            if self._follow or is_heard:
                 return None
         silent = "has not answered" if running.state == "up" else f"is {running.state}"
         return f"node {running.node_id} {silent}; these are the bytes that the Hub has"
@@ -248,7 +219,7 @@ class _Reading:
         while True:
             while chunk := await self._next_chunk(skip_gaps=self._skips_gaps):
                 yield chunk
-            if self._skips_gaps:
+            if self._skips_gaps or (self._before is not None and self._offset >= self._before):
                 return
             if self._state.is_settled:
                 # Its output came ahead of its report: what is not here is a hole.
@@ -300,11 +271,11 @@ class _Reading:
             await self._tail()
 
     async def _asked(self) -> TaskState | None:
-        found = await _ask(self._turns, self._job_id, self._task)
+        found = await ask_task(self._turns, self._job_id, self._task)
         if isinstance(found, Answer) and found.status == _NOT_FOUND:
             # It was there, and is forgotten: it had ended.
             return self._state._replace(is_settled=True)
-        return await self._as_followed(found.state) if isinstance(found, _Found) else None
+        return await self._as_followed(found.state) if isinstance(found, Found) else None
 
     async def _as_followed(self, state: TaskState) -> TaskState:
         """Return the state for this reader: a follower's cancelled task may have to end yet.
@@ -441,8 +412,12 @@ class _Reading:
                 start = max(offset, segment.offset)
                 if start > offset and not skip_gaps:
                     return offset, b""
+                left = READ_BYTES if self._before is None else self._before - start
+                if left <= 0:
+                    return start, b""
                 if segment.is_kept:
-                    data = self._outputs.data(segment, offset=start, limit=READ_BYTES)
+                    limit = min(left, READ_BYTES)
+                    data = self._outputs.data(segment, offset=start, limit=limit)
                     return start + len(data), data
                 offset = segment.end
 

@@ -1,10 +1,17 @@
-"""What the engine answers to whoever reads a task's output, as far as that is needed."""
+"""What the engine says to whoever reads a task's output, as far as that is needed."""
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Final, NamedTuple
+from urllib.parse import urlencode
 
 import msgspec
+
+from hpc.hub.turn import Turns
+from hpc.protocols import Answer
+from hpc.states import SETTLED
+
+_OK: Final = 200
 
 
 class Task(msgspec.Struct):
@@ -56,3 +63,41 @@ class TailAnswer(msgspec.Struct):
 task_page: Final = msgspec.json.Decoder(TaskPage)
 job_answer: Final = msgspec.json.Decoder(JobAnswer)
 tail_answer: Final = msgspec.json.Decoder(TailAnswer)
+
+
+class TaskState(NamedTuple):
+    """What the engine says of one task.
+
+    Attributes:
+        attempt: Number of the newest attempt, or of the one that succeeded; None before the first.
+        node_id: Where that is or was.
+        state: Of the task, as the read routes tell it.
+    """
+
+    is_settled: bool
+    attempt: int | None = None
+    node_id: str = ""
+    state: str = ""
+
+
+class Found(NamedTuple):
+    """A task by its number, and how it stands."""
+
+    task: int
+    state: TaskState
+
+
+async def ask_task(turns: Turns, job_id: str, task: int | None) -> Answer | Found | None:
+    """Ask for a task of a job, None being its first; a refusal, or None where it has no such."""
+    query: dict[str, str | int] = {"job_id": job_id, "limit": 1}
+    if task:
+        query["after"] = task - 1
+    answer = await turns.ask("tasks", urlencode(query))
+    if answer.status != _OK:
+        return answer
+    for one in task_page.decode(answer.body).data:
+        if task in (None, one.task):
+            is_settled = one.state in SETTLED
+            state = TaskState(is_settled, one.attempt, one.node_id or "", one.state)
+            return Found(one.task, state)
+    return None

@@ -32,6 +32,40 @@ def holes_in(segments: list[Segment]) -> list[tuple[int, int]]:
     return holes
 
 
+def begin_of_last(spans: list[tuple[int, int]], last: int, after: int, before: int | None) -> int:
+    """Return where the last bytes of a stream begin.
+
+    Args:
+        spans: What can be read of it, ascending.
+        last: So many of the bytes that there are to read.
+        after: Where what counts begins; also where all of that is wanted.
+        before: And where it ends; None is the end of what there is.
+    """
+    for start, end in reversed(spans):
+        stop = end if before is None else min(end, before)
+        count = stop - max(start, after)
+        if count >= last:
+            return stop - last
+        last -= max(count, 0)
+    return after
+
+
+def readable(segments: list[Segment], *, skip_gaps: bool) -> list[tuple[int, int]]:
+    """Return what can be read: of each part the first byte, and the one after its last.
+
+    Args:
+        segments: What is known of a stream, ascending.
+        skip_gaps: What is not here will not come.
+    """
+    if skip_gaps:
+        return [(segment.offset, segment.end) for segment in segments if segment.is_kept]
+    spans, start = [], 0
+    for low, high in holes_in(segments):
+        spans.append((start, low))
+        start = high
+    return [*spans, (start, segments[-1].end)] if segments else []
+
+
 def listed(parts: list[str]) -> str:
     """Return the first of some parts as text."""
     return ", ".join(parts[:TOLD_MAX]) + (", ..." if len(parts) > TOLD_MAX else "")

@@ -232,6 +232,8 @@ def _lists() -> dict[str, Any]:
         _query("ns", TEXT, "Only of this namespace"),
         _query("state", STATE, "Only in this state"),
         _query("name", TEXT, "Only under this label"),
+        _query("since", INT, "Only submitted then or later, in ms since 1970"),
+        _query("until", INT, "Only submitted before then, in ms since 1970"),
         _query("order", {"enum": ["asc", "desc"], "default": "asc"}, "Oldest or newest first"),
         _query("ids", TEXT, "These alone, such as `a,b`: at most 1,000, and no other page"),
         _AT,
@@ -258,7 +260,9 @@ def _jobs() -> dict[str, Any]:
         _query("task", TASK, "By default the job's first"),
         _query("stream", {"enum": ["stdout", "stderr"], "default": "stdout"}, "Which output"),
         _query("follow", FLAG, "Go on as it comes"),
-        _query("last", _whole(2**30, None), "Begin so many bytes before the end of what there is"),
+        _query("last", _whole(2**30, None), "Only the last so many of the bytes that there are"),
+        _query("after", INT, "Begin at this offset in the stream"),
+        _query("before", INT, "End at this offset in the stream; not beside `follow`"),
     ]
     tasks = [
         _JOB_ID,
@@ -270,6 +274,7 @@ def _jobs() -> dict[str, Any]:
     output = _other(
         {BYTES: {"schema": {"type": "string", "format": "binary"}}},
         Hpc_Note="What of it is missing; absent where nothing is",
+        Hpc_Offset="The offset in the stream, in bytes, at which the answer begins",
     )
     all_tasks = "A job's tasks, by number: how each ended, what it used, its entry"
     why = "Why a job waits: in a sentence, for each node, and how many tasks are ahead"

@@ -285,6 +285,7 @@ class _Reads:
         headers: list[Header] = [
             (b"content-type", b"application/octet-stream"),
             (b"x-content-type-options", b"nosniff"),
+            (b"hpc-offset", b"%d" % reading.offset),
         ]
         if reading.note is not None:
             headers.append((b"hpc-note", reading.note.encode("ascii", "replace")))
@@ -324,21 +325,24 @@ def _job_id(scope: Scope) -> str:
 
 
 def _log_query(raw: bytes) -> LogQuery | Answer:
-    query = queries.parsed(raw, ("task", "stream", "follow", "last"))
+    numbers = {"task": (0, TASK_MAX), "last": (1, LAST_BYTES_MAX)}
+    numbers |= dict.fromkeys(("after", "before"), (0, queries.INT_MAX))
+    query = queries.parsed(raw, ("stream", "follow", *numbers))
     if isinstance(query, Answer):
         return query
-    task = queries.whole(query, "task", 0, 0, TASK_MAX)
+    said: dict[str, int] = {}
+    for name, (low, high) in numbers.items():
+        number = queries.whole(query, name, low, low, high)
+        if isinstance(number, Answer):
+            return number
+        if name in query:
+            said[name] = number
     follow = queries.flag(query, "follow")
-    last = queries.whole(query, "last", 1, 1, LAST_BYTES_MAX)
     stream = query.get("stream", ["stdout"])[0]
-    if isinstance(task, Answer):
-        return task
     if isinstance(follow, Answer):
         return follow
-    if isinstance(last, Answer):
-        return last
     if stream not in ("stdout", "stderr"):
         return bad_query("stream", "stdout or stderr", stream)
-    return LogQuery(
-        task if "task" in query else None, stream, follow, last if "last" in query else None
-    )
+    if follow and "before" in said:
+        return bad_query("before", "absent beside `follow`", str(said["before"]))
+    return LogQuery(stream=stream, follow=follow, **said)

@@ -24,6 +24,8 @@ pub(super) const PAGE_DEFAULT: u64 = 1_000;
 const LOOKED_AT_MAX: usize = 100_000;
 /// The most jobs that one read asks for by their ids.
 const IDS_MAX: usize = 1_000;
+/// The latest time that a read can ask for, in ms since 1970.
+const TIME_MAX: u64 = i64::MAX.cast_unsigned();
 impl Hub {
     /// `GET /jobs`.
     pub(super) fn read_jobs(&mut self, token: u64, query: &str) {
@@ -34,7 +36,9 @@ impl Hub {
     }
 
     fn jobs_page(&self, query: &str) -> Result<Vec<u8>, Box<Problem>> {
-        let known = ["after", "limit", "ns", "state", "name", "order", "ids"];
+        let known = [
+            "after", "limit", "ns", "state", "name", "since", "until", "order", "ids",
+        ];
         let query = Query::parse(query, &known)?;
         let limit = query.int("limit", 1, PAGE_MAX)?.unwrap_or(PAGE_DEFAULT);
         let limit = usize::try_from(limit).unwrap_or(usize::MAX);
@@ -47,6 +51,8 @@ impl Hub {
             }
         };
         check_state(&query)?;
+        let since = query.int("since", 0, TIME_MAX)?;
+        let until = query.int("until", 0, TIME_MAX)?;
         let after = match query.get("after") {
             None => None,
             Some(id) => Some(self.state.jobs.find(id).ok_or_else(|| {
@@ -60,6 +66,8 @@ impl Hub {
                 && query
                     .get("name")
                     .is_none_or(|n| job.name.as_deref() == Some(n))
+                && since.is_none_or(|at| job.submitted_at >= at.cast_signed())
+                && until.is_none_or(|at| job.submitted_at < at.cast_signed())
         };
         if let Some(ids) = query.get("ids") {
             let ids = listed_ids(&query, ids)?;
