@@ -24,6 +24,12 @@ NAMES: Final = ("chromium", "chromium-browser", "google-chrome")
 VIOLATIONS: Final = "addEventListener('securitypolicyviolation', e => console.error(e.blockedURI))"
 OF_THE_NETWORK: Final = "Failed to load resource"
 
+HIDE: Final = """() => {
+  Object.defineProperty(document, "hidden", { configurable: true, get: () => true });
+  document.dispatchEvent(new Event("visibilitychange"));
+}"""
+"""A script after which nobody sees the tab; with `false` in the place of `true` somebody does."""
+
 
 @contextmanager
 def chromium() -> Iterator[Browser]:

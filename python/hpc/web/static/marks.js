@@ -19,15 +19,15 @@ export function find(blocks, sought) {
   return hits;
 }
 
-// Marks all hits and brings one of them into view.
-export function mark(box, hits, current) {
+// Marks all hits, and brings one of them into view unless it need not be shown.
+export function mark(box, hits, current, reveals = true) {
   const ranges = box ? rangesOf(box, hits) : [];
   const shown = ranges[current];
   if (globalThis.Highlight) {
     CSS.highlights.set("found", new Highlight(...ranges.filter(Boolean)));
     CSS.highlights.set("found-now", new Highlight(...(shown ? [shown] : [])));
   }
-  if (!shown) return;
+  if (!shown || !reveals) return;
   const where = shown.getBoundingClientRect();
   const frame = box.getBoundingClientRect();
   if (where.top < frame.top || where.bottom > frame.bottom) {

@@ -51,6 +51,16 @@ export function remark(job) {
   return job.state === "succeeded" ? "" : reasons(job).join("; ");
 }
 
+const has = (ranges, task) =>
+  String(ranges).split(",").some((part) => {
+    const [first, last = first] = part.split("-").map(Number);
+    return first <= task && task <= last;
+  });
+
+// The number of a task's newest attempt; 0 before the first.
+export const attemptOf = (job, task) =>
+  job.attempts.reduce((newest, one) => (one.attempt > newest && has(one.tasks, Number(task)) ? one.attempt : newest), 0);
+
 const known = (values) => values.filter((value) => value !== null && value !== undefined);
 
 export function startedAt(job) {
