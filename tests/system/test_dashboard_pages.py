@@ -14,7 +14,7 @@ from typing import Any
 
 import axe_playwright_python as axe
 import pytest
-from browsing import chromium, link, looking, show
+from browsing import HIDE, chromium, link, looking, show
 from commands import succeed as hpc
 from playwright.sync_api import Browser, Page, Route, expect
 
@@ -23,9 +23,6 @@ from hpc.testing.processes import Cluster, until
 
 HOSTILE = "<script>alert(1)</script><img src=x onerror=alert(2)>"
 AXE = (Path(axe.__file__).parent / "axe.min.js").read_text()
-MANY = 100_000
-A_BATCH = 10_000
-ROWS_MAX = 300
 AWAY_MS = 3_000
 """Some 10 ms on a quiet machine (`bench_dashboard`)."""
 
@@ -246,55 +243,6 @@ def test_who_may_only_read_sees_no_actions(browser: Browser, busy: Cluster) -> N
             expect(page.locator(".actions")).to_have_count(0)
 
 
-def test_many_jobs_cost_what_a_screen_of_them_does(
-    browser: Browser, tmp_path_factory: pytest.TempPathFactory
-) -> None:
-    """Of 100,000 the newest are there at once, few rows are drawn, never are all asked for."""
-    with Cluster(tmp_path_factory.mktemp("many")) as many:
-        submit_many(many)
-        asked: list[str] = []
-        with looking(browser, link(many)) as page:
-            page.on("request", lambda request: asked.append(request.url))
-            show(page, "#/jobs")
-            table = page.get_by_role("table", name="Jobs")
-            expect(table).to_have_attribute("aria-rowcount", str(MANY + 1))
-            table.get_by_text(f"m{MANY - 1}", exact=True).wait_for()
-            for _ in range(5):
-                before = page.evaluate("document.querySelector('.long').scrollHeight")
-                page.evaluate("document.querySelector('.long').scrollTop = 1e9")
-                page.wait_for_function(
-                    "was => document.querySelector('.long').scrollHeight > was", arg=before
-                )
-                assert page.locator("tr").count() < ROWS_MAX
-            assert int(page.locator("tr[aria-rowindex]").last.get_attribute("aria-rowindex")) > 800
-            first_ms = page.evaluate("performance.getEntriesByType('paint')[0].startTime")
-        pages = [url for url in asked if "order=desc" in url]
-        limits = [int(re.findall(r"limit=(\d+)", url)[0]) for url in pages]
-        assert max(limits) <= 200
-        assert sum(limits) < MANY / 10
-        assert first_ms < 2_000  # some 100 ms on a quiet machine
-
-
-def submit_many(cluster: Cluster) -> None:
-    """Jobs that wait, since there is no relay, in batches."""
-    spec = {"command": "true", "cpu": 1, "memory": 64}
-    with closing(cluster.http()) as http_client:
-        for numbers in slices():
-            events = [
-                {
-                    "kind": "SubmitJob",
-                    "payload": {"ctx": {"ns_id": "batch", "job_id": f"m{n}"}, "spec": spec},
-                }
-                for n in numbers
-            ]
-            body = json.dumps({"id": f"many-{numbers[0]}", "events": events}).encode()
-            assert http_client.request("POST", "/ingest", body).status == 200
-
-
-def slices() -> Iterator[range]:
-    return (range(first, first + A_BATCH) for first in range(0, MANY, A_BATCH))
-
-
 def test_a_hub_that_comes_back_is_rejoined_with_nothing_missing(
     browser: Browser, cluster: Cluster
 ) -> None:
@@ -337,12 +285,6 @@ def test_a_tab_that_nobody_sees_asks_for_nothing(browser: Browser, empty: Cluste
             page.evaluate(HIDE.replace("true", "false"))
         expect(page.get_by_role("link", name="unseen")).to_be_visible()
         empty.client().cancel(job.id)
-
-
-HIDE = """() => {
-  Object.defineProperty(document, "hidden", { configurable: true, get: () => true });
-  document.dispatchEvent(new Event("visibilitychange"));
-}"""
 
 
 def test_without_a_stream_it_asks_now_and_then(browser: Browser, empty: Cluster) -> None:
@@ -406,6 +348,26 @@ def test_what_ended_while_nobody_looked_is_not_told_to_the_present(
         assert page.evaluate(HIGHEST, 1_000) >= 4_000
         assert page.evaluate(HIGHEST, 3_600_000) < 4_000
 
+
+def test_a_rate_is_of_the_time_that_has_passed(browser: Browser, empty: Cluster) -> None:
+    """Of the last bar 2 of its 15 s have: a mean over the whole of it would be too low."""
+    with looking(browser, link(empty)) as page:
+        expect(page.get_by_text("Live", exact=True)).to_be_visible()
+        passed_ms = 39 * 15_000 + 2_000
+        assert page.evaluate(MEAN) == {"rate": 1000 * 60_000 / passed_ms, "ms": passed_ms}
+
+
+MEAN = """async () => {
+  const history = await import(new URL("static/history.js?mean", document.baseURI).href);
+  const now = 15_000 * 118_000_000 + 2_000;
+  const look = async (succeeded, at) => {
+    await history.begin(0, undefined, at);
+    history.takeTotals({ succeeded, failed: 0, cancelled: 0 }, at);
+  };
+  await look(0, now - 30_000);
+  await look(1000, now);
+  return history.mean(now);
+}"""
 
 HIGHEST = """async (ms) => {
   const url = new URL(`static/history.js?${ms}`, document.baseURI); // one of its own

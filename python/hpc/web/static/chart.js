@@ -84,9 +84,20 @@ export function Spark({ label, values, colour, max }) {
   </svg>`;
 }
 
+// A colour of the style sheet, rgb(…), as it is in the theme that is shown: a canvas knows no other.
+function colourOf(box) {
+  return (name) => {
+    box.style.color = `var(${name})`;
+    const { color } = getComputedStyle(box);
+    box.style.color = "";
+    return color;
+  };
+}
+
+const faint = (rgb) => rgb.replace("rgb(", "rgba(").replace(")", ", 0.13)");
+
 function options(UPlot, { box, height, series, format, max, steps }) {
-  const style = getComputedStyle(document.documentElement);
-  const colour = (name) => style.getPropertyValue(name).trim();
+  const colour = colourOf(box);
   const grid = { stroke: colour("--line"), width: 1 };
   const axis = { stroke: colour("--muted"), grid, ticks: { show: false }, font: "11px system-ui, sans-serif" };
   return {
@@ -104,7 +115,7 @@ function options(UPlot, { box, height, series, format, max, steps }) {
       ...series.map((one) => ({
         label: one.label,
         stroke: colour(one.colour),
-        fill: one.bars ? colour(one.colour) : `${colour(one.colour)}22`,
+        fill: one.bars ? colour(one.colour) : faint(colour(one.colour)),
         width: one.bars ? 0 : 1.5,
         paths: one.bars ? UPlot.paths.bars({ size: [0.8, 40] }) : undefined,
         points: { show: false },

@@ -85,6 +85,15 @@ export function throughput(now = Date.now()) {
   };
 }
 
+// How many tasks ended a minute in the time that the buckets span, and how long that was until now.
+export function mean(now = Date.now()) {
+  const from = Math.max(coveredFrom, (bucketOf(now) - BUCKETS + 1) * BUCKET_MS);
+  const ms = Math.max(1_000, now - from);
+  let tasks = 0;
+  for (const [bucket, n] of ends) if (bucket >= bucketOf(from)) tasks += n;
+  return { rate: (tasks * 60_000) / ms, ms };
+}
+
 const percent = (text) => (text === undefined ? null : Number.parseFloat(text));
 
 // A sample of a node; one that was seen before, or is older than the newest, is left out.

@@ -29,10 +29,12 @@ export const At = ({ at, millis }) =>
     ? "–"
     : html`<time dateTime=${new Date(at).toISOString()} title=${format.dateTime(at)}>${format.time(at, { millis })}</time>`;
 
-// A share of a whole, by length and by number.
-export function Meter({ value, of, text, label }) {
-  const share = of > 0 ? Math.min(1, Math.max(0, value / of)) : 0;
-  const level = share > 0.95 ? "full" : share > 0.8 ? "high" : "";
+// A share of a whole, by length and by number. What is full is well used, unless it is a limit (`isLimit`)
+// that ends a job, or there is more in it than there should be.
+export function Meter({ value, of, text, label, isLimit }) {
+  const part = of > 0 ? value / of : 0;
+  const share = Math.min(1, Math.max(0, part));
+  const level = part > 1 || (isLimit && share > 0.95) ? "over" : isLimit && share > 0.8 ? "high" : "";
   return html`<span class="meter-row">
     <span class=${`meter ${level}`} role="img" aria-label=${`${label}: ${Math.round(share * 100)} %`}>
       <span style=${{ width: `${share * 100}%` }}></span>

@@ -64,8 +64,8 @@ export function Resources({ job }) {
       <thead><tr><th scope="col">what</th><th scope="col" class="num">asked</th><th scope="col">used at most</th></tr></thead>
       <tbody>
         <tr><th scope="row">Cores</th><td class="num">${asked.cpus ?? "–"}</td><td>${cores === null ? html`<span class="muted">not known yet</span>` : html`<${Meter} label="Cores" value=${cores} of=${asked.cpus} text=${`${cores.toFixed(2)} on average`} />`}</td></tr>
-        <tr><th scope="row">Memory</th><td class="num">${mib(asked.memory_mib)}</td><td>${peak === null ? html`<span class="muted">not known yet</span>` : html`<${Meter} label="Memory" value=${peak} of=${memory} text=${bytes(peak)} />`}</td></tr>
-        <tr><th scope="row">Time</th><td class="num">${limit_ms ? duration(limit_ms) : "no limit"}</td><td>${startedAt(job) === null ? html`<span class="muted">not known yet</span>` : limit_ms ? html`<${Meter} label="Time" value=${longest_ms} of=${limit_ms} text=${duration(longest_ms)} />` : html`<span class="num">${duration(longest_ms)}</span>`}</td></tr>
+        <tr><th scope="row">Memory</th><td class="num">${mib(asked.memory_mib)}</td><td>${peak === null ? html`<span class="muted">not known yet</span>` : html`<${Meter} label="Memory" isLimit value=${peak} of=${memory} text=${bytes(peak)} />`}</td></tr>
+        <tr><th scope="row">Time</th><td class="num">${limit_ms ? duration(limit_ms) : "no limit"}</td><td>${startedAt(job) === null ? html`<span class="muted">not known yet</span>` : limit_ms ? html`<${Meter} label="Time" isLimit value=${longest_ms} of=${limit_ms} text=${duration(longest_ms)} />` : html`<span class="num">${duration(longest_ms)}</span>`}</td></tr>
         ${others.map(([name, n]) => html`<tr key=${name}><th scope="row">${safe(name)}</th><td class="num">${n}</td><td></td></tr>`)}
       </tbody>
     </table>

@@ -1,4 +1,4 @@
-// Jobs: the newest first, by state, namespace and name; the filters stand in the URL.
+// Jobs: the newest first, by state, namespace, name and time; the filters stand in the URL.
 
 import * as api from "../api.js";
 import { count, compact, safe, tasksIn } from "../format.js";
@@ -14,9 +14,10 @@ import { LongTable } from "../table.js";
 import { Ago, Command, Empty, Fault, Loading, Since } from "../ui.js";
 
 const STILL_AT_TOP_PX = 36;
+const NO_FILTER = { state: "", ns: "", name: "", since: "", until: "" };
 
 export function Jobs({ query }) {
-  const filter = { state: query.get("state") || "", ns: query.get("ns") || "", name: query.get("name") || "" };
+  const filter = Object.fromEntries(Object.keys(NO_FILTER).map((name) => [name, query.get(name) || ""]));
   const who = useStore(session);
   useFeed(pokes, []);
   const totals = useLoad(loadTotals, [], { gap_ms: 2_000 });
@@ -93,7 +94,7 @@ function List({ filter, totals }) {
 // How many there are: the Hub counts by state only, so under other filters it is known at the end.
 function totalOf(list, filter, totals) {
   if (list.complete) return list.rows.length;
-  if (!totals || filter.ns || filter.name) return -1;
+  if (!totals || filter.ns || filter.name || filter.since || filter.until) return -1;
   const counts = filter.state ? [totals.jobs[filter.state] || 0] : Object.values(totals.jobs);
   return Math.max(list.rows.length, counts.reduce((a, b) => a + b, 0));
 }
@@ -121,17 +122,31 @@ function Filters({ filter, totals }) {
         <input ref=${name} type="search" data-search value=${filter.name} placeholder="exactly" autocomplete="off" spellcheck=${false} onSearch=${named} onBlur=${named} />
       </label>
     </form>
+    <${Submitted} filter=${filter} />
   </div>`;
+}
+
+const PERIODS = { "": "any time", "1h": "last hour", "24h": "last 24 hours", "7d": "last 7 days", span: "between …" };
+
+// A period that ends now, or two times; `span` is one of which nothing is said yet.
+function Submitted({ filter: { since, until } }) {
+  const period = until || !(since in PERIODS) ? "span" : since;
+  const choose = (event) => setQuery({ since: event.target.value, until: "" });
+  const at = (name, value) => html`<input type="datetime-local" aria-label=${`Submitted ${name}`} value=${value} onChange=${(event) => setQuery({ [name]: event.target.value })} />`;
+  return html`<label class="inline">Submitted
+      <select value=${period} onChange=${choose}>${Object.entries(PERIODS).map(([value, text]) => html`<option key=${value} value=${value}>${text}</option>`)}</select>
+    </label>
+    ${period === "span" && html`<span class="inline">${at("since", since in PERIODS ? "" : since)} and ${at("until", until)}</span>`}`;
 }
 
 const Chip = ({ state, text, n, on, onClick }) =>
   html`<button type="button" class=${`chip ${state ? `is-${state}` : ""}`} aria-pressed=${on ? "true" : "false"} onClick=${onClick}>${state && html`<${Shape} state=${state} />`}${text}${n !== undefined && n !== null && html` <span class="num">${compact(n)}</span>`}</button>`;
 
 function Nothing({ filter }) {
-  if (!filter.state && !filter.ns && !filter.name) {
+  if (!Object.values(filter).some(Boolean)) {
     return html`<${Empty} title="No jobs yet"><p>Run one:</p><p><${Command}>hpc run -- echo hi<//></p><//>`;
   }
-  const clear = () => setQuery({ state: "", ns: "", name: "" });
+  const clear = () => setQuery(NO_FILTER);
   return html`<${Empty} title="No job matches"><p><button type="button" onClick=${clear}>Clear the filters</button></p><//>`;
 }
 

@@ -55,7 +55,7 @@ async function load(signal) {
     recent: recent.data,
     nodes: nodes.data,
     conflicts: { n: conflicts.data.length, more: conflicts.next !== null },
-    throughput: history.throughput(),
+    throughput: { ...history.throughput(), mean: history.mean() },
   };
 }
 
@@ -99,12 +99,10 @@ function First({ nodes }) {
 }
 
 function Throughput({ series }) {
-  const seen = series.values.filter((value) => value !== null);
-  const minutes = (seen.length * history.BUCKET_MS) / 60_000;
-  const mean = seen.length > 0 ? seen.reduce((a, b) => a + b, 0) / seen.length : 0;
+  const { mean } = series;
   const rate = (value) => compact(Math.round(value));
   const lines = [{ label: "tasks a minute", values: series.values, colour: "--accent", bars: true }];
-  return html`<${Panel} title="Tasks ended a minute" aside=${html`<strong>${compact(Math.round(mean))}</strong> a minute in ${duration(minutes * 60_000)}`}>
+  return html`<${Panel} title="Tasks ended a minute" aside=${html`<strong>${compact(Math.round(mean.rate))}</strong> a minute in ${duration(mean.ms)}`}>
     <${Chart} label="Tasks that ended, per minute" times=${series.times} series=${lines} format=${rate} />
   <//>`;
 }
