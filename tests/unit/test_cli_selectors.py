@@ -93,7 +93,7 @@ def test_one_job_by_a_state_says_how_one_of_that_name_is_meant(
         ("held", 4, "No job is held"),
         ("failed", 2, "`failed` matches 2 jobs: 3, 5"),
     ):
-        assert tree.main(["job", "why", state]) == code
+        assert tree.main(["job", "log", state]) == code
         said = capsys.readouterr().err
         assert said == f"error: {text}\n\nhint: one of that name is name:{state}\n"
 
