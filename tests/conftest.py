@@ -8,12 +8,17 @@ from pathlib import Path
 
 import pytest
 from fault_table import NOTED, ROOT
+from hypothesis import settings
 
 WORST = ("passed", "skipped", "failed")
 """Of a test with parameters the last of these that came."""
 
 # What whoever runs the tests has set for the own commands is nothing to them.
 os.environ["HPC_CONFIG"] = os.devnull
+
+# Speed lives in bench/: here a machine may be slow, and a test times nothing but what it says.
+settings.register_profile("untimed", settings(), deadline=None)
+settings.load_profile("untimed")
 
 _ended: dict[str, str] = {}
 

@@ -38,7 +38,6 @@ TIMES = int(os.environ.get("HPC_FUZZ", "1"))
 
 bounded = settings(
     max_examples=100 * TIMES,
-    deadline=None,
     derandomize=TIMES == 1,
     database=None,
     suppress_health_check=list(HealthCheck),

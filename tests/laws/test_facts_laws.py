@@ -18,7 +18,7 @@ from strategies import LAB, LOGS, RULES, RULES_WITH_SEQ, batches, stored
 
 Json = Any
 
-bounded = settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+bounded = settings(max_examples=100, suppress_health_check=[HealthCheck.too_slow])
 
 
 def lab(rules: Json | None = None) -> SmallHub:

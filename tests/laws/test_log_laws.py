@@ -12,7 +12,7 @@ from strategies import LAB, LOGS, RULES
 
 Json = Any
 
-bounded = settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+bounded = settings(max_examples=100, suppress_health_check=[HealthCheck.too_slow])
 
 SCHEMA = {"schema": {"Said": [{"key": "i", "expected_type": "Int"}]}}
 NEWEST = [

@@ -13,7 +13,7 @@ from hpc import _core
 
 Json = Any
 
-bounded = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+bounded = settings(max_examples=60, suppress_health_check=[HealthCheck.too_slow])
 
 FIELDS = [
     {"key": "command", "required": True, "expected_type": "String"},

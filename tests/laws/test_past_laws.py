@@ -22,7 +22,7 @@ from hpc import _core
 Json = Any
 Cell = tuple[str, str, str]
 
-bounded = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+bounded = settings(max_examples=60, suppress_health_check=[HealthCheck.too_slow])
 
 
 def lab(rules: Json) -> SmallHub:

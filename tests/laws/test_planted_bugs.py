@@ -32,7 +32,6 @@ def is_found() -> bool:
     @seed(SEED)
     @settings(
         max_examples=EXAMPLES_MAX,
-        deadline=None,
         database=None,
         phases=[Phase.generate],
         report_multiple_bugs=False,

@@ -412,7 +412,6 @@ def merged(holds: Json) -> Json:
 BOUNDED = settings(
     max_examples=60 * TIMES,
     stateful_step_count=40,
-    deadline=None,
     derandomize=TIMES == 1,
     database=None,
     suppress_health_check=list(HealthCheck),
