@@ -6,6 +6,7 @@ Nothing here is told by what it watches but what a client or a reader is told to
 from __future__ import annotations
 
 from collections import Counter, defaultdict
+from collections.abc import Container
 from itertools import combinations
 from typing import Any
 
@@ -22,6 +23,7 @@ from hpc.testing.sim.loop import SimLoop
 OUTCOMES = ("succeeded", "failed", "cancelled")
 
 Task = tuple[str, int]
+Attempt = tuple[str, int, int]
 
 
 class Checks:
@@ -38,11 +40,14 @@ class Checks:
         self._loop = loop
         self._disk = disk
         self._scanned = 0
-        self._claims: dict[tuple[str, int, int], set[str]] = defaultdict(set)
+        self._claims: dict[Attempt, set[str]] = defaultdict(set)
+        self._newest: dict[Task, int] = defaultdict(int)
+        self._told: set[Attempt] = set()
+        self._late: list[Execution] = []
         self._submits: Counter[str] = Counter()
         self._acknowledged: dict[str, None] = {}
         self._sent: dict[str, bytes] = {}
-        self._starts: Counter[tuple[str, int, int]] = Counter()
+        self._starts: Counter[Attempt] = Counter()
         self.faults: list[str] = []
         self.executions: list[Execution] = []
         self.settled: dict[Task, str] = {}
@@ -64,6 +69,8 @@ class Checks:
             self.say(f"attempt {_named(execution)} was started {self._starts[key]} times")
         if execution.node_id not in self._claims[key]:
             self.say(f"attempt {_named(execution)} runs unseen: no claim of it is in the log")
+        if self._newest[key[:2]] > execution.attempt:
+            self._late.append(execution)
 
     def acknowledged(self, batch_id: str) -> None:
         """A relay forgets a batch: the log has it."""
@@ -93,6 +100,11 @@ class Checks:
             case "JobClaimed":
                 for task in ranges.numbers(ctx["tasks"]):
                     self._claims[job_id, task, ctx["attempt"]].add(ctx["node_id"])
+                    newest = max(self._newest[job_id, task], ctx["attempt"])
+                    self._newest[job_id, task] = newest
+            case "JobStarted" | "JobFinished":
+                told = ranges.numbers(ctx["tasks"])
+                self._told |= {(job_id, task, ctx["attempt"]) for task in told}
             case "SubmitJob":
                 self._submits[job_id] += 1
                 if self._submits[job_id] > 1:
@@ -131,9 +143,23 @@ class Checks:
         tasks = [(job.job_id, task) for job in jobs for task in range(job.tasks)]
         return [f"{job_id}/{task}" for job_id, task in tasks if (job_id, task) not in self.settled]
 
-    def finish(self, hub: SimHub, clients: list[Client], reader: Reader) -> None:
-        """Look at all that can be seen only once it is over."""
+    def finish(
+        self, hub: SimHub, clients: list[Client], reader: Reader, injected: Container[str]
+    ) -> None:
+        """Look at all that can be seen only once it is over.
+
+        Args:
+            hub: As it is now.
+            clients: All of them.
+            reader: Likewise.
+            injected: Kinds of faults that were there.
+        """
         self.scan()
+        if not any(kind in injected for kind in ("power_cut", "copy")):  # every outbox is empty
+            self._untold()
+        if not any(kind in injected for kind in ("node_lost", "copy")):  # nobody gave up too soon
+            for one in self._late:
+                self.say(f"attempt {_named(one)} began when a newer one had been leased")
         self.present(clients)
         for task, outcome in reader.settled.items():
             if self.settled.get(task) != outcome:
@@ -143,6 +169,11 @@ class Checks:
         for execution in self.executions:
             if execution.ended_s is None:
                 self.say(f"attempt {_named(execution)} still runs")
+
+    def _untold(self) -> None:
+        for one in self.executions:
+            if (one.job_id, one.task, one.attempt) not in self._told:
+                self.say(f"attempt {_named(one)} ran, and no report of it is in the log")
 
     def _overlaps(self) -> None:
         by_task: dict[Task, list[Execution]] = defaultdict(list)

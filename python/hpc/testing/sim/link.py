@@ -274,12 +274,14 @@ class SimLink:
 
     def _start_ready(self) -> None:
         for waiting in list(self._queue):
-            is_fenced = self.fence_ms is None or self._boottime_ms() >= self.fence_ms
-            if is_fenced or self._is_draining:
+            if self._is_fenced() or self._is_draining:
                 return
             if waiting.work.cpus <= self._free:
                 self._queue.remove(waiting)
                 self._start(*waiting)
+
+    def _is_fenced(self) -> bool:
+        return self.fence_ms is None or self._boottime_ms() >= self.fence_ms
 
     def _start(self, work: Work, task: int) -> None:
         self._free -= work.cpus

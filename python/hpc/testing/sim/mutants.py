@@ -9,10 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
+
+import msgspec
 
 from hpc.protocols import LogRow
-from hpc.relay.claims import Claims
+from hpc.relay.claims import ClaimAnswer, Claims
 from hpc.relay.link import Batch
 from hpc.relay.reports import Reports
 from hpc.testing.sim import faults
@@ -23,6 +25,9 @@ from hpc.testing.sim.network import Odds
 from hpc.testing.sim.relay import SimRelay
 from hpc.testing.sim.world import World
 from hpc.transport.http_async import Reply, Rpc
+
+LATER_S = 0.2
+"""How long after it a start is written down that is written down late."""
 
 POLL_S = 1.5
 """How often a fence is looked at that is polled."""
@@ -55,12 +60,14 @@ class _EarlyLog(SimLog):
 
 
 CUTS: Final[Mapping[faults.Kind, int]] = {faults.cut: 6, faults.relay_kill: 1}
+FREEZES: Final[Mapping[faults.Kind, int]] = {faults.relay_freeze: 1}
+KILLS: Final[Mapping[faults.Kind, int]] = {faults.relay_kill: 1}
 LATE: Final = Odds(drop=0.03, lose_reply=0.03, repeat=0.1, slow=0.5, slow_s=1.2)
 """Storms in which a rule is needed more often than among all faults; the checks are the same."""
 
 
 class AckEarly(World):
-    """R1: answers leave before what they say is durable."""
+    """R1: answers leave before what they say is durable; R4: grants too."""
 
     def __init__(self, seed: int, folder: Path) -> None:
         super().__init__(seed, folder)
@@ -85,6 +92,51 @@ class _PolledFence(SimLink):
     def _time_fence(self, left_s: float) -> None:
         """Looked at now and then instead, as between two renewals."""
         self._owner.later(left_s + self._random.uniform(0.0, POLL_S), self._fence_due)
+
+
+class _LateStarts(SimLink):
+    def _is_fenced(self) -> bool:
+        """R16: what is leased is started whenever there is room."""
+        return False
+
+
+class _LateGrants(Claims):
+    def _take(self, reply: Reply, sent_ms: int) -> float:
+        """R16: what an answer grants is taken however late it came."""
+        pause_s = super()._take(reply, sent_ms)
+        answer = msgspec.json.decode(reply.body, type=ClaimAnswer)
+        if answer.n == self._n:
+            self._start(answer.grants)
+        return pause_s
+
+
+class _EndedNotHeld(SimLink):
+    def _ended(self, serial: int, started_at: int) -> None:
+        """R13: a claim names what is running or queued, and not what has ended."""
+        one = self._running[serial]
+        super()._ended(serial, started_at)
+        self._holds[one.work.job_id, one.work.attempt].discard(one.task)
+
+
+class _Survived(SimLink):
+    def killed(self) -> None:
+        """R26: the children of a relay live on, and the next start sweeps nothing."""
+
+
+class _ToldLater(SimLink):
+    def _report(self, record: dict[str, Any]) -> None:
+        """R27: a start is written down some time after it."""
+        write = super()._report
+        if "s" in record:
+            self._owner.later(LATER_S, lambda: write(record))
+        else:
+            write(record)
+
+
+class _OneOrigin(SimRelay):
+    def new_session(self) -> str:
+        """R11: the reports of a node have one origin, whatever a power cut took of its outbox."""
+        return self.node_id
 
 
 class _Forgetful(Reports):
@@ -133,10 +185,13 @@ class NoGrace(World):
 
 
 def _with(
-    kinds: Mapping[faults.Kind, int] = faults.KINDS, odds: Odds = faults.BAD, **parts: type
+    kinds: Mapping[faults.Kind, int] = faults.KINDS,
+    odds: Odds = faults.BAD,
+    relay: type[SimRelay] = SimRelay,
+    **parts: type,
 ) -> type[World]:
     """Return a world whose relays have other parts, and whose storm is another."""
-    relay_class = type("MutantRelay", (SimRelay,), parts)
+    relay_class = type("MutantRelay", (relay,), parts)
     fields = {"relay_class": relay_class, "kinds": kinds, "odds": odds}
     return type("MutantWorld", (World,), fields)
 
@@ -150,5 +205,10 @@ MUTANTS: Final[dict[str, type[World]]] = {
     "no-grace": NoGrace,
     "forgets-at-send": _with(reports_class=_Forgetful),
     "one-claim-number": _with(CUTS, LATE, claims_class=_OneNumber),
+    "one-origin": _with({faults.power_cut: 1}, relay=_OneOrigin),
+    "ended-not-held": _with(link_class=_EndedNotHeld),
+    "late-starts": _with(FREEZES, LATE, link_class=_LateStarts, claims_class=_LateGrants),
+    "children-survive": _with(KILLS, link_class=_Survived),
+    "told-later": _with(KILLS, link_class=_ToldLater),
 }
 """By name, as `--mutant` takes them."""

@@ -117,7 +117,7 @@ class SimRelay:
         self.is_up = True
         self.starts += 1
         self._owner = owner = Owner(self._loop)
-        session = "".join(self._random.choices(string.ascii_lowercase, k=12))
+        session = self.new_session()
         book: EpochBook = self.book_class(self.disk)
         membership = Membership()
         self.link = self.link_class(
@@ -175,6 +175,10 @@ class SimRelay:
         owner.spawn(self._guarded("claims", claims.run()))
         owner.spawn(self._guarded("reports", self.reports.run()))
         owner.spawn(self._guarded("old reports", self.reports.run_old()))
+
+    def new_session(self) -> str:
+        """Return the origin of what this start is going to report (R11)."""
+        return "".join(self._random.choices(string.ascii_lowercase, k=12))
 
     def kill(self) -> None:
         """End at once, children too; the page cache outlives it."""

@@ -161,7 +161,7 @@ class World:
             faults.replace(self)
             await self.passed(0.5, 0.5)
         reading.cancel()
-        self.checks.finish(self.hub, self.clients, self.reader)
+        self.checks.finish(self.hub, self.clients, self.reader, self.injected)
 
     def faults(self) -> list[str]:
         """Return what did not hold, wherever it was seen."""
