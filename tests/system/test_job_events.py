@@ -54,7 +54,7 @@ def test_a_page_has_one_jobs_events_and_passes_over_others(cluster: Cluster) -> 
         assert found == [*wanted, *range(end + 2, end + 82, 2)]
 
 
-def test_a_job_is_followed_until_it_is_closed(cluster: Cluster) -> None:
+def test_fault_05_a_job_is_followed_over_a_kill_until_it_is_closed(cluster: Cluster) -> None:
     """A reader in a thread of its own must be able to end while it waits."""
     with cluster.client() as client:
         base = client.ingest(said("a"))["first_seq"]
