@@ -2,11 +2,13 @@
 
     python tests/fault_table.py > docs/faults.md
     python tests/fault_table.py --results [OUTPUT OF cargo test ...]
+    python tests/fault_table.py --ended [OUTPUT OF cargo test ...] > docs/faults.md
 
 A test says by its name which faults it is about: `test_fault_08_09_...`, `fault_20_and_26_...`,
 `test_fault_38_to_44_...`. `tests/unit/test_docs.py` holds the page to the tests that exist.
 `--results` tells how they ended when they were last run here: those of Python from what
-`tests/conftest.py` noted, those of Rust from what is given.
+`tests/conftest.py` noted, those of Rust from what is given. `--ended` puts that into the page's
+last column, which stays as it is until the next time; tests that came since are counted as newer.
 """
 
 from __future__ import annotations
@@ -15,12 +17,14 @@ import json
 import re
 import sys
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 
 from fault_rows import FAULTS, ONE_MACHINE
 
 ROOT = Path(__file__).resolve().parents[1]
+PAGE = ROOT / "docs" / "faults.md"
 NOTED = ROOT / "target" / "faults.json"
 """Written by `conftest.py`: outcomes of the tests of Python, by file and name."""
 
@@ -32,10 +36,11 @@ What can go wrong, what happens then, and the tests that make it happen. Each te
 numbers of its faults in its name, and this page is generated from the names by
 `tests/fault_table.py`. Where one machine cannot show all of a fault, its row says what is missing.
 What follows from all of it: [guarantees.md](guarantees.md). `hpc selftest --faults` tries the core
-of it on your machine.
+of it on your machine. The last column is how all of them ended on {when}, as root on one machine:
+a test counts once, whatever its parameters; *newer* ones came since.
 
-| # | what goes wrong | what happens | tests |
-|---|---|---|---|
+| # | what goes wrong | what happens | tests | ended |
+|---|---|---|---|---|
 """
 
 
@@ -70,7 +75,15 @@ def by_fault() -> dict[int, list[tuple[str, str]]]:
     return found
 
 
-def page() -> str:
+def kept() -> tuple[str, dict[int, str]]:
+    """The day of the last run that the page tells of, and how the tests of each fault ended."""
+    text = PAGE.read_text("utf-8")
+    (when,) = re.findall(r"ended on (\d{4}-\d\d-\d\d)", text)
+    rows = re.findall(r"^\| (\d+) \|.*\| ([^|]*) \|$", text, re.MULTILINE)
+    return when, {int(number): re.sub(r"(, )?\d+ newer", "", ended) for number, ended in rows}
+
+
+def page(when: str, ended: Mapping[int, str]) -> str:
     """The page as it should be."""
     rows = []
     for number, named in by_fault().items():
@@ -79,11 +92,14 @@ def page() -> str:
         missing = ONE_MACHINE.get(number)
         if missing:
             shown = f"{shown}. *Not shown:* {missing}" if shown else f"*Not shown:* {missing}"
-        rows.append(f"| {number} | {what} | {then} | {shown} |\n")
-    return HEAD + "".join(rows)
+        known = ended.get(number, "")
+        newer = len(named) - sum(map(int, re.findall(r"\d+", known)))
+        told = ", ".join([*([known] if known else []), *([f"{newer} newer"] if newer > 0 else [])])
+        rows.append(f"| {number} | {what} | {then} | {shown} | {told} |\n")
+    return HEAD.format(when=when) + "".join(rows)
 
 
-def results(cargo_outputs: Sequence[str]) -> Iterator[str]:
+def endings(cargo_outputs: Sequence[str]) -> dict[int, str]:
     """For each fault how many of its tests ended how; those that did not run are told."""
     noted: dict[str, str] = json.loads(NOTED.read_text()) if NOTED.exists() else {}
     in_rust = {
@@ -91,14 +107,25 @@ def results(cargo_outputs: Sequence[str]) -> Iterator[str]:
         for output in cargo_outputs
         for name, outcome in re.findall(r"^test (\S+) \.\.\. (\w+)", output, re.MULTILINE)
     }
+    found = {}
     for number, named in by_fault().items():
         ended = Counter(noted.get(f"{f}::{n}") or in_rust.get(n, "not run") for f, n in named)
-        shown = ", ".join(f"{count} {outcome}" for outcome, count in sorted(ended.items()))
+        found[number] = ", ".join(f"{count} {outcome}" for outcome, count in sorted(ended.items()))
+    return found
+
+
+def results(cargo_outputs: Sequence[str]) -> Iterator[str]:
+    """The same as lines; of a fault without a test the reason."""
+    for number, shown in endings(cargo_outputs).items():
         yield f"{number:2}  {shown or 'no test: ' + ONE_MACHINE.get(number, 'and no reason')}"
 
 
 if __name__ == "__main__":
-    if sys.argv[1:2] == ["--results"]:
-        print("\n".join(results([Path(name).read_text("utf-8") for name in sys.argv[2:]])))
-    else:
-        sys.stdout.write(page())
+    told = [Path(name).read_text("utf-8") for name in sys.argv[2:]]
+    match sys.argv[1:2]:
+        case ["--results"]:
+            print("\n".join(results(told)))
+        case ["--ended"]:
+            sys.stdout.write(page(datetime.now(UTC).date().isoformat(), endings(told)))
+        case _:
+            sys.stdout.write(page(*kept()))
