@@ -88,8 +88,8 @@ def cli_page() -> str:
     rows = sorted(codes, key=lambda row: int(row[0]))
     parts = [
         "# Commands" + BY,
-        "Every command takes `--help`. Durations are seconds, or `90s`, `10m`, `1h30m`; memory is"
-        " MiB, or `512M`, `4G`.\n",
+        "Every command takes `--help`, or `-h`. Durations are seconds, or `90s`, `10m`, `1h30m`;"
+        " memory is MiB, or `512M`, `4G`.\n",
         "## Exit codes\n",
         table("code | meaning", rows),
         "`hpc run` exits with the command's own code, or 128 and the signal that ended it.\n",

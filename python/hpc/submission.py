@@ -69,9 +69,7 @@ def command_of(command: str | Sequence[str]) -> dict[str, Any]:
     else:
         fields = {"command": command[0] if command else "", "args": list(command[1:])}
     if not fields["command"].strip():
-        raise UsageError(
-            "A job needs a command", field="command", hint="hpc submit -- python fit.py"
-        )
+        raise UsageError("A job needs a command", field="command", hint="hpc run -- python fit.py")
     return fields
 
 

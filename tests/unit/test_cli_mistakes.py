@@ -83,3 +83,16 @@ def test_a_flag_of_others_is_not_named_where_ours_is_not(
     """The hint must lead to what this command takes."""
     assert tree.main(["eff", "--time", "1h"]) == 2
     assert "--time-limit" not in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("words", [["-h"], ["help"], ["job", "log", "-h"], ["help", "job", "log"]])
+def test_help_is_there_by_whatever_name(
+    words: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As other programs have it; what stands behind the command of a job is the job's."""
+    of = [word for word in words if word not in ("-h", "help")]
+    assert tree.main(words) == 0
+    shown = capsys.readouterr().out
+    assert tree.main([*of, "--help"]) == 0
+    assert capsys.readouterr().out == shown
+    assert shown.startswith(f"Usage: {' '.join(['hpc', *of])} [OPTIONS]")

@@ -15,6 +15,7 @@ import typer
 from hpc.cli import output
 from hpc.cli.options import HubUrl, Json, client, noun
 from hpc.errors import UsageError
+from hpc.nearest import did_you_mean
 from hpc.tokens import ROLES, make_token
 from hpc.units import parse_duration
 
@@ -48,7 +49,7 @@ def create(
         raise UsageError(
             f"`--role` must be one of {', '.join(ROLES)}, got {role!r}",
             field="role",
-            hint="hpc token create --role submit",
+            hint=did_you_mean(role, ROLES) or "hpc token create --role submit",
         )
     made = make_token(role)
     said = {

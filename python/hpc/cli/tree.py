@@ -130,6 +130,7 @@ def tree(noun: str | None = None, verb: str | None = None) -> typer.Typer:
         pretty_exceptions_enable=False,
         suggest_commands=False,  # `_usage` does
         invoke_without_command=True,
+        context_settings={"help_option_names": ["-h", "--help"]},
     )
     app.callback()(_root)
     for name in (noun,) if noun in NOUNS else NOUNS:
@@ -151,6 +152,8 @@ def built(words: Sequence[str]) -> tuple[TyperGroup, Defaults]:
 def main(words: Sequence[str]) -> int:
     """Run a command line without the program's name; returns the exit code."""
     words = list(words)
+    if words[:1] == ["help"]:
+        words = [*words[1:], "--help"]
     noun = words[0] if words else None
     defaults = Defaults({}, {})
     own_words = words[: words.index("--")] if "--" in words else words
