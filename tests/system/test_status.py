@@ -56,6 +56,7 @@ def test_jobs_tasks_and_nodes_are_counted_by_state(cluster: Cluster) -> None:
         assert found["hpc_jobs", "held"] == 1
         assert found["hpc_nodes", "up"] == data["nodes"]["up"]
         assert found["hpc_log_seq",] >= client.cursor
+        assert found["hpc_free_bytes",] > found["hpc_min_free_bytes",] > 0
 
     check()
     lines = hpc(cluster, "status").stdout.splitlines()
@@ -107,4 +108,5 @@ def test_counters_grow_with_what_is_done(cluster: Cluster) -> None:
         after["hpc_refused_total", "unauthorized"]
         == 1 + before["hpc_refused_total", "unauthorized"]
     )
+    assert after["hpc_turned_away_total",] == after["hpc_callbacks_failed_total",] == 0
     assert after["process_resident_memory_bytes",] > 10 << 20

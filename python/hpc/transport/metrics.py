@@ -23,6 +23,7 @@ _COUNTERS: Final = {
     "hpc_turns": ("turns", "Turns of the Hub."),
     "hpc_commits": ("commits", "Commits to the log; each is an fsync."),
     "hpc_output_syncs": ("output_syncs", "Syncs of the output of tasks."),
+    "hpc_turned_away": ("turned_away", "Connections that were closed for where they came from."),
 }
 _REFUSED: Final = ("unauthorized", "forbidden")
 
@@ -43,6 +44,10 @@ def _lines(figures: Mapping[str, Any]) -> Iterator[str]:
     yield from _gauge("hpc_requests_open", "Requests without an answer.", figures.get("open", 0))
     damaged = len(figures.get("damaged", ()))
     yield from _gauge("hpc_damaged_batches", "Batches of the log that are set aside.", damaged)
+    free = figures.get("free_bytes", 0)
+    yield from _gauge("hpc_free_bytes", "Free on the disk of the log.", free)
+    least = figures.get("min_free_bytes", 0)
+    yield from _gauge("hpc_min_free_bytes", "Below so many, submits are refused.", least)
     totals: Mapping[str, Mapping[str, int]] = figures.get("totals", {})
     for name, (of, about) in _GAUGES.items():
         yield from _family(name, "gauge", about)
@@ -57,6 +62,9 @@ def _lines(figures: Mapping[str, Any]) -> Iterator[str]:
     yield from _family("hpc_refused", "counter", "Requests refused for want of a token or a role.")
     for code in _REFUSED:
         yield f'hpc_refused_total{{code="{code}"}} {figures.get(code, 0)}'
+    failed = figures.get("callbacks", {}).get("failed", 0)
+    yield from _family("hpc_callbacks_failed", "counter", "Calls of callbacks that did not arrive.")
+    yield f"hpc_callbacks_failed_total {failed}"
     yield from _process()
 
 
