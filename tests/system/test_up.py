@@ -84,6 +84,9 @@ def test_one_command_runs_jobs_and_ctrl_c_ends_all_of_it(tmp_path: Path) -> None
             (node,) = client.nodes()
             assert (node["node_id"], node["resources"]["cpus"]) == ("here", 1)
         assert {part.cmdline()[4] for part in one.parts[:3]} == {"hub", "relay", "monitor"}
+        with running(tmp_path) as second:
+            assert f"error: A Hub is up here already, at {url}\n" in second.said()
+            assert second.process.returncode == 2
         one.process.send_signal(signal.SIGINT)
         said = one.said()
         assert one.process.returncode == 0

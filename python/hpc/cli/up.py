@@ -5,16 +5,17 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from typing import Annotated
+from urllib.parse import urlsplit
 
 import typer
 
 from hpc import settings
-from hpc.access import home, read_access, written
+from hpc.access import home, is_loopback, read_access, written
 from hpc.cli import output
 from hpc.cli.options import JsonErrors
 from hpc.cli.relay import Cpus, Label, Memory, NodeId
 from hpc.client import Client
-from hpc.errors import HpcError
+from hpc.errors import HpcError, UsageError
 
 Port = Annotated[int, typer.Option("--port", min=0, max=65535, help="0 picks a free one.")]
 Several = list[str] | None
@@ -65,6 +66,8 @@ def up(
     """
     from hpc.launch.up import PartEnded, Plan, Up  # noqa: PLC0415 - `hpc --help` does without
 
+    if data is None:
+        _refuse_second()
     place = {"--node-id": node_id}
     offers = {"--cpus": cpus, "--memory": memory, "--gpus": gpus, "--grace": grace}
     lists = {"--ns": ns, "--resource": resource, "--label": label}
@@ -86,6 +89,29 @@ def up(
             raise
         return error.refused
     return 0
+
+
+def _refuse_second() -> None:
+    """Say where the Hub is that answers on this machine already.
+
+    Raises:
+        UsageError: There is one, of this state folder.
+    """
+    access = written(home())
+    if access is None or not is_loopback(urlsplit(access.url).hostname or ""):
+        return
+    with Client(
+        access.url, token=access.token, tls_sha256=access.tls_sha256, patience_s=0.0
+    ) as hub:
+        try:
+            hub.figures()
+        except HpcError:
+            return
+    raise UsageError(
+        f"A Hub is up here already, at {access.url}",
+        hint="what it does: hpc status   in a browser: hpc open   another beside it has another "
+        "HPC_HOME and --port 0",
+    )
 
 
 def _say_how() -> None:
