@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import typer
+from canned_hub import CannedHub, answer
 
 from hpc.cli import status, tree
 
@@ -96,3 +97,14 @@ def test_help_is_there_by_whatever_name(
     assert tree.main([*of, "--help"]) == 0
     assert capsys.readouterr().out == shown
     assert shown.startswith(f"Usage: {' '.join(['hpc', *of])} [OPTIONS]")
+
+
+@pytest.mark.parametrize("words", [["job", "info"], ["pull", "kernel", "--table"], ["job", "hold"]])
+def test_a_word_that_is_no_utf_8_is_told(
+    hub: CannedHub, words: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A file's name may be any bytes; what is sent is text."""
+    page = answer({"cursor": 4, "data": [], "next": None, "facts": {}})
+    hub.routes["GET", "/jobs"] = hub.routes["GET", "/pull"] = page
+    assert tree.main([*words, "fit\udcff"]) == 2
+    assert capsys.readouterr().err == "error: Words must be UTF-8, got 'fit\\udcff'\n"

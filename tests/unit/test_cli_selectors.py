@@ -74,6 +74,20 @@ def test_a_selector_means_these_jobs(
     assert [row["job_id"] for row in data] == found[::-1], "the newest first"
 
 
+@pytest.mark.parametrize("selector", ["", "/", "id:", "id:/", "name:", "a/b", "é"])
+@pytest.mark.parametrize("words", ["job info", "job cancel", "job log", "submit --hold --after"])
+def test_what_can_be_no_id_is_no_job(
+    hub: CannedHub, capsys: pytest.CaptureFixture[str], words: str, selector: str
+) -> None:
+    """A variable of a script that is empty means no job, and not the last one."""
+    hub.routes["GET", "/jobs"] = listed
+    hub.routes["GET", "/jobs/"] = hub.routes["GET", "/jobs//"] = answer({"data": [job("3")]})
+    command = ["--", "true"] if words.startswith("submit") else []
+    assert tree.main([*words.split(), selector, *command]) == 4
+    assert f"error: No job matches `{selector}`\n" in capsys.readouterr().err
+    assert not [path for path in hub.paths() if path.startswith("POST")]
+
+
 @pytest.mark.parametrize("verb", ["wait", "cancel", "list"])
 def test_a_state_that_no_job_is_in_is_told(
     hub: CannedHub, capsys: pytest.CaptureFixture[str], verb: str
@@ -93,7 +107,7 @@ def test_one_job_by_a_state_says_how_one_of_that_name_is_meant(
         ("held", 4, "No job is held"),
         ("failed", 2, "`failed` matches 2 jobs: 3, 5"),
     ):
-        assert tree.main(["job", "log", state]) == code
+        assert tree.main(["job", "tasks", state]) == code
         said = capsys.readouterr().err
         assert said == f"error: {text}\n\nhint: one of that name is name:{state}\n"
 

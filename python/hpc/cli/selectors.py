@@ -68,7 +68,7 @@ def one(client: Client, selector: str | None) -> dict[str, Any]:
         NotFound: There is none.
         UsageError: It means several.
     """
-    selector = selector or "last"
+    selector = "last" if selector is None else selector
     found = _unique(_found(client, selector))
     if len(found) > 1:
         raise _ambiguous(selector, found, str(len(found)))
@@ -129,9 +129,11 @@ def _found(client: Client, selector: str) -> list[dict[str, Any]]:
     if selector == "last":
         return [_last(client)]
     if selector.startswith(_ID_IS):
-        return [client.info(selector.removeprefix(_ID_IS))]
-    if selector.startswith(_NAME):
-        found = list(client.jobs(name=selector.removeprefix(_NAME)))
+        job_id = selector.removeprefix(_ID_IS)
+        found = [client.info(job_id)] if re.fullmatch(_ID, job_id) else []
+    elif selector.startswith(_NAME):
+        name = selector.removeprefix(_NAME)
+        found = list(client.jobs(name=name)) if name else []
     elif match := re.fullmatch(_RANGE, selector):
         found = list(_range(client, int(match[1]), int(match[2])))
     else:
@@ -150,6 +152,8 @@ def _near(client: Client, selector: str) -> str:
 
 
 def _by_id_name_or_prefix(client: Client, selector: str) -> list[dict[str, Any]]:
+    if re.fullmatch(_ID, selector) is None:  # nor does an id begin so
+        return list(client.jobs(name=selector)) if selector else []
     try:
         return [client.info(selector)]
     except NotFound as error:

@@ -182,6 +182,10 @@ def main(words: Sequence[str]) -> int:
         return INTERRUPTED
     except BrokenPipeError:
         return READER_GONE
+    except UnicodeEncodeError as error:
+        # A word that was typed: how Python has bytes that are no UTF-8.
+        near = error.object[max(error.start - 20, 0) : error.end + 20]
+        code = output.fail(UsageError(f"Words must be UTF-8, got {near!r}"), as_json=as_json)
     except OSError as error:
         # A disk that is full, a folder that is gone: of the system, and no mistake of ours.
         where = f": {error.filename}" if error.filename else ""
