@@ -108,3 +108,14 @@ def test_a_word_that_is_no_utf_8_is_told(
     hub.routes["GET", "/jobs"] = hub.routes["GET", "/pull"] = page
     assert tree.main([*words, "fit\udcff"]) == 2
     assert capsys.readouterr().err == "error: Words must be UTF-8, got 'fit\\udcff'\n"
+
+
+@pytest.mark.parametrize("path", ["job hold", "submit", "status"])
+def test_a_flag_without_its_value_is_sent_to_the_help_of_its_command(
+    path: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The parser does not say whose flag it was."""
+    flag = "--hub-url"
+    assert tree.main([*path.split(), flag]) == 2
+    told = f"error: Option '{flag}' requires an argument\n\nhint: hpc {path} --help\n"
+    assert capsys.readouterr().err == told

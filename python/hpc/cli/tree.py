@@ -175,7 +175,7 @@ def main(words: Sequence[str]) -> int:
             defaults.explain(error, own_words)
         code = output.fail(error, as_json=as_json)
     except typer.TyperException as error:
-        usage = _usage(error)
+        usage = _usage(error, words)
         defaults.explain(usage, own_words)
         code = output.fail(usage, as_json=as_json)
     except (KeyboardInterrupt, typer.Abort):
@@ -221,11 +221,11 @@ def _root(
     raise typer.Exit
 
 
-def _usage(error: typer.TyperException) -> UsageError:
+def _usage(error: typer.TyperException, words: Sequence[str]) -> UsageError:
     """Return what is said of words that do not parse, and which were meant, maybe."""
     message = error.format_message().rstrip(".")
     context = getattr(error, "ctx", None)
-    path = context.command_path if context is not None else "hpc"
+    path = context.command_path if context is not None else _path(words)
     parameter = getattr(error, "param", None)
     field = parameter.name if parameter is not None else None
     near = None
@@ -245,6 +245,17 @@ def _usage(error: typer.TyperException) -> UsageError:
     elif parameter is not None and (match := _NOT_IN.fullmatch(error.message)):
         message = f"`{_shown(parameter)}` must be in the range {match[2]}, got {match[1]}"
     return UsageError(message, field=field, hint=near or f"{path} --help")
+
+
+def _path(words: Sequence[str]) -> str:
+    """Return the command that words begin with, for an error that does not know."""
+    path, commands = ["hpc"], getattr(typer.main.get_command(tree(*words[:1])), "commands", {})
+    for word in words[:2]:
+        if word not in commands:
+            break
+        path.append(word)
+        commands = getattr(commands[word], "commands", {})
+    return " ".join(path)
 
 
 def _command_meant(path: str, word: str, group: Any) -> str | None:  # noqa: ANN401 - see `_shown`
