@@ -10,9 +10,11 @@ import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any, Final
 from urllib.parse import urlsplit
 
+import axe_playwright_python as axe
 import pytest
 from playwright.sync_api import Browser, ConsoleMessage, Page, expect, sync_playwright
 
@@ -20,6 +22,8 @@ from hpc.testing.processes import Cluster
 
 PATIENCE_MS: Final = 20_000
 NAMES: Final = ("chromium", "chromium-browser", "google-chrome")
+
+AXE: Final = (Path(axe.__file__).parent / "axe.min.js").read_text("utf-8")
 
 VIOLATIONS: Final = "addEventListener('securitypolicyviolation', e => console.error(e.blockedURI))"
 OF_THE_NETWORK: Final = "Failed to load resource"
@@ -101,3 +105,13 @@ def show(page: Page, place: str) -> None:
     page.evaluate("place => { location.hash = place }", place)
     page.locator(f'main[data-place="{place}"] h1').first.wait_for()
     page.locator(".loading").wait_for(state="detached")
+
+
+def check_axe(page: Page, place: str, theme: str = "light") -> None:
+    """Have axe find nothing wrong with the page, in which `AXE` was run before."""
+    # What a theme changes is colours; all else was looked at in the other one.
+    rules = {"runOnly": ["color-contrast"]} if theme == "dark" else {}
+    options = {"resultTypes": ["violations"], **rules}
+    found = page.evaluate("options => axe.run(document, options)", options)
+    told = [(rule["id"], [node["html"] for node in rule["nodes"]]) for rule in found["violations"]]
+    assert told == [], place

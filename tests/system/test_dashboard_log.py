@@ -8,7 +8,7 @@ from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
-from browsing import HIDE, chromium, link, looking, show
+from browsing import AXE, HIDE, check_axe, chromium, link, looking, show
 from playwright.sync_api import Browser, Page, expect
 
 from hpc.testing.processes import Cluster, until
@@ -57,8 +57,11 @@ def settled(page: Page, *, last: int | None = None, less_than: int | None = None
     """Wait until the page ends with a line, or begins before one; its lines, all in order."""
     page.wait_for_function(
         """([last, less]) => {
-          const shown = document.querySelector(".log-text").textContent.match(/line \\d+/g) ?? [];
-          const [first, end] = [shown[0], shown.at(-1)].map((line) => Number(line?.slice(5)));
+          const blocks = [...document.querySelectorAll(".log-text pre")];
+          const lines = (block) => block?.textContent.match(/line \\d+/g) ?? [];
+          const [first, end] = [lines(blocks[0])[0], lines(blocks.at(-1)).at(-1)].map(
+            (line) => Number(line?.slice(5)),
+          );
           return last === null ? first < less : end === last;
         }""",
         arg=[last, less_than],
@@ -80,6 +83,8 @@ def test_a_long_log_begins_with_its_end(browser: Browser, relayed: Cluster) -> N
         shown = settled(page, last=LINES - 1)
         assert shown[0] > LINES - PART_BYTES / 50
         expect(page.get_by_text(re.compile(r"MiB before this"))).to_be_visible()
+        page.evaluate(AXE)
+        check_axe(page, "log")
         page.evaluate("document.querySelector('.log-text').scrollTop = 0")
         expect(page.get_by_label("Follow")).not_to_be_checked()
         seen = f"line {shown[0]:06d}"
@@ -128,3 +133,19 @@ def test_a_log_goes_on_at_its_byte(browser: Browser, relayed: Cluster, tmp_path:
         # A line without its end is shown as well, such as a bar of progress.
         expect(text).to_have_text("begun\nünd")
     relayed.client().cancel(job.id)
+
+
+def test_what_went_to_stderr_alone_is_found(browser: Browser, relayed: Cluster) -> None:
+    """Where a job has failed its reason often stands there, and stdout is what is shown first."""
+    client = relayed.client()
+    failing = client.submit("echo bad >&2; exit 1", memory=32)
+    silent = client.submit("exit 1", memory=32)
+    for job in (failing, silent):
+        job.wait(60)
+    with looking(browser, link(relayed)) as page:
+        show(page, f"#/jobs/{failing.id}")
+        page.get_by_role("button", name="See stderr").click()
+        expect(page.locator(".log-text")).to_have_text("bad\n")
+        show(page, f"#/jobs/{silent.id}")
+        expect(page.get_by_text("Nothing was written to stdout")).to_be_visible()
+        expect(page.get_by_role("button", name="See stderr")).to_have_count(0)

@@ -47,15 +47,15 @@ const NODE = [
 
 export function JobActions({ job, onDone }) {
   const who = useStore(session);
-  return mayAskOfJobs(who) && html`<${Actions} about=${job} title=${job.name || job.job_id} list=${JOB} onDone=${onDone} />`;
+  return mayAskOfJobs(who) && html`<${Actions} about=${job} kind="job" title=${job.name || job.job_id} list=${JOB} onDone=${onDone} />`;
 }
 
 export function NodeActions({ node, onDone }) {
   const who = useStore(session);
-  return mayAskOfNodes(who) && html`<${Actions} about=${node} title=${node.node_id} list=${NODE} onDone=${onDone} />`;
+  return mayAskOfNodes(who) && html`<${Actions} about=${node} kind="node" title=${node.node_id} list=${NODE} onDone=${onDone} />`;
 }
 
-function Actions({ about, title, list, onDone }) {
+function Actions({ about, kind, title, list, onDone }) {
   const [asked, ask] = useState(null);
   const [{ busy, error }, set] = useState({ busy: null, error: null });
   const unanswered = useRef({});
@@ -82,11 +82,11 @@ function Actions({ about, title, list, onDone }) {
         html`<button key=${action.name} type="button" class=${action.danger ? "danger" : ""} disabled=${busy !== null} onClick=${() => (action.ask ? ask(action) : run(action))}>${action.name}</button>`,
     )}
     ${!asked && html`<${Fault} error=${error} what="It was not done" />`}
-    ${asked && html`<${Confirm} action=${asked} about=${about} title=${title} busy=${busy} error=${error} onYes=${run} onNo=${() => ask(null)} />`}
+    ${asked && html`<${Confirm} action=${asked} about=${about} kind=${kind} title=${title} busy=${busy} error=${error} onYes=${run} onNo=${() => ask(null)} />`}
   </div>`;
 }
 
-function Confirm({ action, about, title, busy, error, onYes, onNo }) {
+function Confirm({ action, about, kind, title, busy, error, onYes, onNo }) {
   const [reason, set] = useState("");
   const submit = (event) => {
     event.preventDefault();
@@ -101,7 +101,7 @@ function Confirm({ action, about, title, busy, error, onYes, onNo }) {
       <${Fault} error=${error} what="It was not done" />
       <div class="dialog-foot">
         <button type="button" onClick=${onNo}>Keep it as it is</button>
-        <button type="submit" class=${action.danger ? "danger solid" : "primary"} disabled=${busy !== null}>${action.name}</button>
+        <button type="submit" class=${action.danger ? "danger solid" : "primary"} disabled=${busy !== null}>${action.name} the ${kind}</button>
       </div>
     </form>
   <//>`;

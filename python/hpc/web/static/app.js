@@ -84,7 +84,7 @@ function Top({ who, now, onHelp }) {
   return html`<header class="top">
     <a class="brand" href="#/"><img src="static/icon.svg" alt="" width="22" height="22" />hpc</a>
     <nav aria-label="Pages">
-      ${PAGES.map(([name, title]) => html`<a key=${name} href=${href(name)} aria-current=${now.page === name ? "page" : null}>${title}</a>`)}
+      ${PAGES.map(([name, title]) => html`<a key=${name} href=${href(name)} aria-current=${now.page === name || (name === "jobs" && now.page === "submit") ? "page" : null}>${title}</a>`)}
     </nav>
     <${Search} />
     <${Link} />

@@ -107,7 +107,7 @@ function options(UPlot, { box, height, series, format, max, steps }) {
     cursor: { y: false, points: { size: 6 } },
     scales: { y: { range: (_plot, _low, high) => [0, max || Math.max(4, high * 1.15)] } },
     axes: [
-      { ...axis, size: 28, space: 70, values: (_plot, all) => all.map((s) => time(s * 1000).slice(0, 5)) },
+      { ...axis, size: 28, space: 70, values: (_plot, all, _axis, _space, step_s) => all.map((s) => time(s * 1000).slice(0, step_s < 60 ? 8 : 5)) },
       { ...axis, size: 56, space: 30, incrs: STEPS[steps], values: (_plot, all) => all.map((v) => (v === null ? "" : format(v))) },
     ],
     series: [

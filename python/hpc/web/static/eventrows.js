@@ -6,26 +6,32 @@ import { jobHref, nodeHref } from "./router.js";
 import { LongTable } from "./table.js";
 import { At, Copy } from "./ui.js";
 
-export function EventRows({ label, events, tail, onView }) {
+// `ofOne` says that all are of one job, which need not be told again.
+export function EventRows({ label, events, tail, onView, ofOne = false }) {
   const [seq, open] = useState(null);
   const shown = events.find((event) => event.seq === seq);
   return html`<div class="with-detail">
-    <${LongTable} label=${label} columns=${COLUMNS} rows=${events} rowKey=${(event) => event.seq} total=${events.length} tail=${tail} onOpen=${(event) => open(event.seq === seq ? null : event.seq)} onView=${onView} isOpen=${(event) => event.seq === seq} />
+    <${LongTable} label=${label} columns=${ofOne ? OF_ONE : COLUMNS} rows=${events} rowKey=${(event) => event.seq} total=${events.length} tail=${tail} onOpen=${(event) => open(event.seq === seq ? null : event.seq)} onView=${onView} isOpen=${(event) => event.seq === seq} />
     ${shown && html`<${Detail} event=${shown} onClose=${() => open(null)} />`}
   </div>`;
 }
 
 const ctx = (event) => event.payload?.ctx || {};
 
+// A registration says it beside its spec.
+export const nsOf = (event) => ctx(event).ns_id ?? event.payload?.ns_id;
+
 const COLUMNS = [
   { key: "seq", head: "Seq", num: true, className: "w-time minor", cell: (event) => event.seq },
   { key: "at", head: "Time", num: true, className: "w-clock", cell: (event) => html`<${At} at=${event.at} millis=${true} />` },
   { key: "kind", head: "Kind", className: "w-kind", cell: (event) => html`<span class="kind">${safe(event.kind)}</span>` },
-  { key: "ns", head: "Namespace", className: "w-ns minor", cell: (event) => safe(ctx(event).ns_id ?? "–") },
+  { key: "ns", head: "Namespace", className: "w-ns minor", cell: (event) => safe(nsOf(event) ?? "–") },
   { key: "job", head: "Job", className: "w-job", cell: (event) => (ctx(event).job_id ? html`<a class="id" href=${jobHref(ctx(event).job_id)}>${safe(ctx(event).job_id)}</a>` : "–") },
   { key: "node", head: "Node", className: "w-node minor", cell: (event) => (ctx(event).node_id ? html`<a href=${nodeHref(ctx(event).node_id)}>${safe(ctx(event).node_id)}</a>` : "–") },
   { key: "says", head: "Says", className: "grow minor", cell: (event) => html`<span class="muted">${safe(saying(event))}</span>` },
 ];
+
+const OF_ONE = COLUMNS.filter(({ key }) => key !== "ns" && key !== "job");
 
 // The rest of an event in a line: what it settled, its tasks, and the figures of its spec.
 function saying(event) {

@@ -90,7 +90,7 @@ export function mean(now = Date.now()) {
   const from = Math.max(coveredFrom, (bucketOf(now) - BUCKETS + 1) * BUCKET_MS);
   const ms = Math.max(1_000, now - from);
   let tasks = 0;
-  for (const [bucket, n] of ends) if (bucket >= bucketOf(from)) tasks += n;
+  for (const [bucket, n] of ends) if (bucket >= bucketOf(from) && bucket <= bucketOf(now)) tasks += n;
   return { rate: (tasks * 60_000) / ms, ms };
 }
 

@@ -22,8 +22,9 @@ export function Log({ job, task, stream, compact = false }) {
   const query = { task: shownTask, stream: shownStream };
   const [follow, setFollow] = useState(true);
   const begun = isSettled(job) ? "settled" : job.attempts.length > 0; // what was leased may have output
-  const { output, version, known, note, error, ended, away, part } = useOutput(job.job_id, { ...query, attempt: attemptOf(job, shownTask) }, { begun, follow, brief: compact });
+  const { output, version, known, note, other, error, ended, away, part } = useOutput(job.job_id, { ...query, attempt: attemptOf(job, shownTask) }, { begun, follow, brief: compact });
   const blocks = useMemo(() => output.shown, [output, version]);
+  const hasErrors = shownStream === "stdout" && isSettled(job) && ended && other;
   const [wrap, setWrap] = useState(true);
   const [sought, seek] = useState("");
   const [at, setAt] = useState(0);
@@ -49,7 +50,7 @@ export function Log({ job, task, stream, compact = false }) {
   return html`<div class=${`log ${compact ? "compact" : ""}`}>
     <div class="log-tools">
       <div class="segments" role="group" aria-label="Stream">
-        ${["stdout", "stderr"].map((name) => html`<button key=${name} type="button" aria-pressed=${shownStream === name ? "true" : "false"} onClick=${() => choose({ stream: name })}>${name}</button>`)}
+        ${["stdout", "stderr"].map((name) => html`<button key=${name} type="button" aria-pressed=${shownStream === name ? "true" : "false"} onClick=${() => choose({ stream: name })}>${name}${name === "stderr" && hasErrors && html`<span class="has" title="It has output" aria-hidden="true"></span>`}</button>`)}
       </div>
       ${job.tasks !== "0" && !compact && html`<${TaskChoice} job=${job} task=${shownTask} onChoose=${(n) => choose({ task: n })} />`}
       ${!compact && html`<${Search} isPart=${output.begin > 0 || away} hits=${hits.length} at=${at} sought=${sought} onSeek=${(text) => (seek(text), setAt(0))} onStep=${step} />
@@ -62,7 +63,7 @@ export function Log({ job, task, stream, compact = false }) {
     ${error && html`<p class="log-note">${safe(error.message)}</p>`}
     ${output.begin > 0 && (compact ? html`<${Brief} job=${job} task=${shownTask} output=${output} />` : html`<p class="log-part"><span>${bytes(output.begin)} before this</span><button type="button" class="small" disabled=${part.busy} onClick=${() => (setFollow(false), part.earlier())}>Show earlier</button></p>`)}
     <div class=${`log-text ${wrap ? "wrap" : ""} ${shownStream}`} ref=${box} tabindex="0" role="log" aria-live="off" aria-label=${`${shownStream} of task ${shownTask}`}>
-      ${blocks.length === 0 && (known || !begun) && output.begin === 0 ? html`<${NoOutput} job=${job} stream=${shownStream} ended=${ended} />` : blocks.map((block) => html`<pre key=${block.n} data-n=${block.n}>${block.text}</pre>`)}
+      ${blocks.length === 0 && (known || !begun) && output.begin === 0 ? html`<${NoOutput} job=${job} stream=${shownStream} ended=${ended} onErrors=${hasErrors && (() => choose({ stream: "stderr" }))} />` : blocks.map((block) => html`<pre key=${block.n} data-n=${block.n}>${block.text}</pre>`)}
     </div>
     ${away && html`<p class="log-part"><span>There is more after this</span><button type="button" class="small" disabled=${part.busy} onClick=${part.later}>Show later</button><button type="button" class="small" onClick=${() => (setFollow(true), part.toEnd())}>To the end</button></p>`}
   </div>`;
@@ -76,10 +77,10 @@ function firstTask(job) {
   return String(failed?.tasks ?? job.tasks).split(/[-,]/)[0];
 }
 
-function NoOutput({ job, stream, ended }) {
+function NoOutput({ job, stream, ended, onErrors }) {
   const since = job.attempts.find((one) => one.state === "running")?.started_at;
   if (job.attempts.length === 0) return html`<p class="log-none">No output: ${isSettled(job) ? "it never ran" : "it has not begun"}.</p>`;
-  if (ended) return html`<p class="log-none">Nothing was written to ${stream}.</p>`;
+  if (ended) return html`<p class="log-none">Nothing was written to ${stream}. ${onErrors && html`<button type="button" class="small" onClick=${onErrors}>See stderr</button>`}</p>`;
   return html`<p class="log-none">No output yet${since && html` (running <${Since} from=${since} />)`}.</p>`;
 }
 

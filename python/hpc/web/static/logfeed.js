@@ -16,7 +16,7 @@ const AGAIN_MS = 2_000;
 const PART_BYTES = 1024 * 1024;
 const BRIEF_BYTES = 64 * 1024;
 
-const EMPTY = { known: false, version: 0, note: null, error: null, ended: false, away: false, busy: false };
+const EMPTY = { known: false, other: false, version: 0, note: null, error: null, ended: false, away: false, busy: false };
 
 // `attempt` is not asked for: another one's output is another stream. `begun`: there may be output.
 export function useOutput(id, { task, stream, attempt }, { begun, follow, brief }) {
@@ -57,7 +57,7 @@ export function useOutput(id, { task, stream, attempt }, { begun, follow, brief 
     };
     const last = brief ? BRIEF_BYTES : PART_BYTES;
     const ask = (after) => open({ after, last, follow: true }, ending.signal);
-    attach(now, ask, (note) => shown({ note, error: null, known: true }), arrived).then(() => shown({ ended: !now.away }), fail);
+    attach(now, ask, (told) => shown({ ...told, error: null, known: true }), arrived).then(() => shown({ ended: !now.away }), fail);
     return () => (clearTimeout(timer), clearTimeout(again), ending.abort());
   }, [what, reads, begun, epoch, turns]);
 
@@ -116,7 +116,8 @@ async function attach(now, ask, told, arrived) {
     return;
   }
   if (begin !== now.output.end || !now.isSure) now.output = new Output(begin);
-  told(response.headers.get("Hpc-Note"));
+  // Only of what is settled it says so; `other` is not known to be empty.
+  told({ note: response.headers.get("Hpc-Note"), other: response.headers.get("Hpc-Empty") === null });
   const reader = response.body.getReader();
   for (;;) {
     const { done, value } = await reader.read();

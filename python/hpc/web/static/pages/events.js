@@ -1,7 +1,7 @@
 // Events: the end of the log as it grows, by kind, namespace and job; it can be paused, and read back.
 
 import * as api from "../api.js";
-import { EventRows } from "../eventrows.js";
+import { EventRows, nsOf } from "../eventrows.js";
 import { count, safe } from "../format.js";
 import { html, useEffect, useMemo, useRef, useState } from "../html.js";
 import { useKeys } from "../keys.js";
@@ -25,7 +25,7 @@ function Tail({ filter }) {
   const [paused, pause] = useState(null); // the events as they were then
   const all = paused ?? events;
   const rows = useMemo(
-    () => all.filter((event) => (!filter.kind || event.kind === filter.kind) && (!filter.ns || event.payload?.ctx?.ns_id === filter.ns)),
+    () => all.filter((event) => (!filter.kind || event.kind === filter.kind) && (!filter.ns || nsOf(event) === filter.ns)),
     [all, filter.kind, filter.ns],
   );
   const toggle = () => pause((was) => (was ? null : events));
@@ -112,7 +112,7 @@ async function fromFloor(query, signal) {
 function Filters({ filter, events }) {
   const of = (pick) => [...new Set(events.map(pick))].filter(Boolean).sort();
   const kinds = useMemo(() => of((event) => event.kind), [events]);
-  const spaces = useMemo(() => of((event) => event.payload?.ctx?.ns_id), [events]);
+  const spaces = useMemo(() => of(nsOf), [events]);
   const job = useRef(null);
   const chosen = (event) => {
     event.preventDefault();

@@ -173,5 +173,5 @@ const TasksTab = ({ job, query }) => html`<${Tasks} key=${query.get("state")} jo
 
 const EventsTab = ({ events }) => html`
   ${events.more && html`<p class="note">Of a long history these are the first ${count(FIRST_EVENTS)} events and the newest ${count(EVENTS_KEPT - FIRST_EVENTS)}.</p>`}
-  <${EventRows} label="Events of this job" events=${events.list} tail=${false} />
+  <${EventRows} label="Events of this job" events=${events.list} tail=${false} ofOne />
 `;

@@ -103,10 +103,10 @@ export const Conflicts = ({ list }) =>
   <//>`;
 
 const TASK_COLUMNS = (job) => [
-  { key: "task", head: "Task", className: "w-time", num: true, cell: (one) => html`<a href=${jobHref(job.job_id, "log", { task: String(one.task) })}>${one.task}</a>` },
+  { key: "task", head: "Task", className: "w-count", num: true, cell: (one) => html`<a href=${jobHref(job.job_id, "log", { task: String(one.task) })}>${one.task}</a>` },
   { key: "state", head: "State", className: "w-state", cell: (one) => html`<${State} state=${one.state} />` },
   { key: "attempt", head: "Attempt", num: true, className: "w-time minor", cell: (one) => one.attempt ?? "–" },
-  { key: "node", head: "Node", className: "w-node", cell: (one) => (one.node_id ? html`<a href=${nodeHref(one.node_id)}>${safe(one.node_id)}</a>` : "–") },
+  { key: "node", head: "Node", className: "w-node minor", cell: (one) => (one.node_id ? html`<a href=${nodeHref(one.node_id)}>${safe(one.node_id)}</a>` : "–") },
   { key: "started", head: "Started", num: true, className: "w-time minor", cell: (one) => html`<${At} at=${one.started_at} />` },
   { key: "took", head: "Took", num: true, className: "w-time", cell: (one) => duration(one.duration_s === null ? null : one.duration_s * 1000) },
   { key: "memory", head: "Peak", num: true, className: "w-time minor", cell: (one) => bytes(one.peak_memory_bytes) },
@@ -137,7 +137,7 @@ export function Tasks({ job, state }) {
     busy.current = false;
   };
   const total = state ? job.counts[state] : tasksIn(job.tasks);
-  return html`<div class="filters">
+  return html`<div class="filters of-tasks">
       <div class="chips" role="group" aria-label="State">
         <button type="button" class="chip" aria-pressed=${state ? "false" : "true"} onClick=${() => setQuery({ state: "" })}>All <span class="num">${compact(tasksIn(job.tasks))}</span></button>
         ${STATES.filter((one) => job.counts[one] > 0).map((one) => html`<button key=${one} type="button" class=${`chip is-${one}`} aria-pressed=${state === one ? "true" : "false"} onClick=${() => setQuery({ state: one })}><${Shape} state=${one} />${one} <span class="num">${compact(job.counts[one])}</span></button>`)}

@@ -136,7 +136,7 @@ function Submitted({ filter: { since, until } }) {
   return html`<label class="inline">Submitted
       <select value=${period} onChange=${choose}>${Object.entries(PERIODS).map(([value, text]) => html`<option key=${value} value=${value}>${text}</option>`)}</select>
     </label>
-    ${period === "span" && html`<span class="inline">${at("since", since in PERIODS ? "" : since)} and ${at("until", until)}</span>`}`;
+    ${period === "span" && html`<span class="inline span">${at("since", since in PERIODS ? "" : since)} and ${at("until", until)}</span>`}`;
 }
 
 const Chip = ({ state, text, n, on, onClick }) =>

@@ -13,8 +13,10 @@ import { LongTable, Table } from "../table.js";
 import { Ago, Command, Empty, Fault, Fields, Loading, Meter, Panel } from "../ui.js";
 
 const NODES_MAX = 1_000;
+const LEASES_SHOWN = 50;
 
-async function load(signal) {
+// Of one node, where it is named, also what the jobs are called that it has.
+async function load(signal, nodeId) {
   const [nodes, facts, health] = await Promise.all([
     api.get("nodes", { limit: NODES_MAX }, signal),
     monitored(signal),
@@ -23,7 +25,15 @@ async function load(signal) {
   await history.begin(health.cursor, signal);
   history.takeTotals(health.totals.tasks);
   history.takeNodes(facts);
-  return { nodes: nodes.data, more: nodes.next !== null, figures: facts };
+  const node = nodes.data.find((one) => one.node_id === nodeId);
+  const names = node ? await namesOf(node.leases.slice(0, LEASES_SHOWN), signal) : {};
+  return { nodes: nodes.data, more: nodes.next !== null, figures: facts, names };
+}
+
+async function namesOf(leases, signal) {
+  const ids = [...new Set(leases.map((lease) => lease.job_id))].join(",");
+  const page = ids ? await api.get("jobs", { ids }, signal) : { data: [] };
+  return Object.fromEntries(page.data.map((job) => [job.job_id, job.name]));
 }
 
 // A Hub without the namespace `monitor` has no such generator; then there are no figures.
@@ -37,9 +47,9 @@ async function monitored(signal) {
   }
 }
 
-const useNodes = () => {
+const useNodes = (nodeId) => {
   useFeed(pokes, []);
-  return useLoad(load, [], { gap_ms: 2_000, every_ms: 10_000 });
+  return useLoad((signal) => load(signal, nodeId), [nodeId], { gap_ms: 2_000, every_ms: 10_000 });
 };
 
 const ORDER = { up: 0, unreachable: 1, left: 2 };
@@ -78,15 +88,15 @@ const COLUMNS = [
   { key: "memory", head: "Memory leased", className: "w-meter minor", cell: (node) => html`<${Reserved} node=${node} />` },
   { key: "cpu", head: "CPU", className: "w-spark minor", cell: cpuCell },
   { key: "used", head: "Memory used", className: "w-spark minor", cell: memoryCell },
-  { key: "runs", head: "Jobs", num: true, className: "w-time minor", cell: (node) => running(node) || "–" },
+  { key: "runs", head: "Jobs", num: true, className: "w-count minor", cell: (node) => running(node) || "–" },
   { key: "ns", head: "Namespaces", className: "grow minor", cell: (node) => safe((node.namespaces || []).join(", ")) },
 ];
 
 const Slots = ({ node }) =>
   node.state === "up" ? html`<${Meter} label="Cores leased" value=${node.used.cpus || 0} of=${node.resources.cpus} text=${`${node.used.cpus || 0}/${node.resources.cpus}`} />` : html`<span class="muted">${node.resources?.cpus ?? "–"}</span>`;
 
-const Reserved = ({ node }) =>
-  node.state === "up" ? html`<${Meter} label="Memory leased" value=${node.used.memory_mib || 0} of=${node.resources.memory_mib} text=${mib(node.used.memory_mib || 0)} />` : html`<span class="muted">${mib(node.resources?.memory_mib)}</span>`;
+const Reserved = ({ node, isWhole }) =>
+  node.state === "up" ? html`<${Meter} label="Memory leased" value=${node.used.memory_mib || 0} of=${node.resources.memory_mib} text=${mib(node.used.memory_mib || 0) + (isWhole ? ` of ${mib(node.resources.memory_mib)}` : "")} />` : html`<span class="muted">${mib(node.resources?.memory_mib)}</span>`;
 
 function cpuCell(node) {
   if (!node.figures) return html`<span class="muted">no monitor</span>`;
@@ -99,7 +109,7 @@ function memoryCell(node) {
 }
 
 export function Node({ parts }) {
-  const { data, error, reload } = useNodes();
+  const { data, error, reload } = useNodes(parts[0]);
   if (!data) return error ? html`<${Fault} error=${error} />` : html`<${Loading} />`;
   const node = data.nodes.find((one) => one.node_id === parts[0]);
   const figures = data.figures[parts[0]];
@@ -117,7 +127,7 @@ export function Node({ parts }) {
     <div class="columns">
       <div>
         <${History} id=${parts[0]} figures=${figures} />
-        ${node && html`<${Leases} leases=${node.leases} />`}
+        ${node && html`<${Leases} leases=${node.leases} names=${data.names} />`}
       </div>
       <div>
         ${node ? html`<${Offers} node=${node} />` : html`<${Panel} title="Relay"><p class="muted pad">None; a monitor reports from here.</p><//>`}
@@ -144,17 +154,17 @@ function History({ id, figures }) {
     <//>`;
 }
 
-const LEASE_COLUMNS = [
-  { key: "job", head: "Job", cell: (lease) => html`<a class="id" href=${jobHref(lease.job_id)}>${lease.job_id}</a>` },
+const leaseColumns = (names) => [
+  { key: "job", head: "Job", cell: (lease) => html`<a class="name" href=${jobHref(lease.job_id)}>${names[lease.job_id] ? safe(names[lease.job_id]) : html`<span class="id">${lease.job_id}</span>`}</a>` },
   { key: "tasks", head: "Tasks", cell: (lease) => lease.tasks },
-  { key: "started", head: "Started", cell: (lease) => lease.started || "not yet" },
+  { key: "started", head: "Of them started", cell: (lease) => (lease.started === lease.tasks ? "all" : lease.started || "none yet") },
   { key: "attempt", head: "Attempt", num: true, cell: (lease) => lease.attempt },
 ];
 
-const Leases = ({ leases }) => html`<${Panel} title="What it has" aside=${plural(leases.length, "lease")}>
+const Leases = ({ leases, names }) => html`<${Panel} title="What it has" aside=${plural(leases.length, "lease")}>
   ${leases.length === 0
     ? html`<p class="muted pad">Nothing.</p>`
-    : html`<${Table} label="Leases" columns=${LEASE_COLUMNS} rows=${leases} rowKey=${(lease) => `${lease.job_id} ${lease.attempt} ${lease.tasks}`} />`}
+    : html`<${Table} label="Leases" columns=${leaseColumns(names)} rows=${leases} most=${LEASES_SHOWN} rowKey=${(lease) => `${lease.job_id} ${lease.attempt} ${lease.tasks}`} />`}
 <//>`;
 
 function Offers({ node }) {
@@ -163,7 +173,7 @@ function Offers({ node }) {
   return html`<${Panel} title="Relay">
     <${Fields} rows=${[
       ["Cores leased", html`<${Slots} node=${node} />`],
-      ["Memory leased", html`<${Reserved} node=${node} />`],
+      ["Memory leased", html`<${Reserved} node=${node} isWhole />`],
       ...others.map(([name, n]) => [safe(name), `${node.used[name] || 0} of ${n}`]),
       ["Leased ahead", node.ahead > 0 && plural(node.ahead, "task")],
       ["Namespaces", safe((node.namespaces || []).join(", "))],

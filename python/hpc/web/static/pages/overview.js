@@ -25,19 +25,20 @@ export function Overview() {
     <${Fault} error=${error} />
     <${Wrong} data=${data} />
     <${Tiles} totals=${data.totals} />
-    ${jobs === 0 && html`<${First} nodes=${data.totals.nodes} />`}
-    <div class="columns">
-      <div>
-        <${Throughput} series=${data.throughput} />
-        <${Recent} jobs=${data.recent} />
-      </div>
-      <div>
-        <${Waits} jobs=${data.recent} />
-        <${NodesNow} totals=${data.totals.nodes} nodes=${data.nodes} />
-      </div>
-    </div>
+    ${jobs === 0 ? html`<${First} nodes=${data.totals.nodes} />` : html`<${Told} data=${data} />`}
   </div>`;
 }
+
+const Told = ({ data }) => html`<div class="columns">
+  <div>
+    <${Throughput} series=${data.throughput} />
+    <${Recent} jobs=${data.recent} />
+  </div>
+  <div>
+    <${Waits} jobs=${data.recent} />
+    <${NodesNow} totals=${data.totals.nodes} nodes=${data.nodes} />
+  </div>
+</div>`;
 
 async function load(signal) {
   const [health, recent, nodes, conflicts] = await Promise.all([
@@ -91,6 +92,7 @@ function Tiles({ totals }) {
 function First({ nodes }) {
   return html`<${Panel}>
     <${Empty} title="No jobs yet">
+      ${nodes.up > 0 && html`<p class="muted"><a href=${href("nodes")}>${plural(nodes.up, "node is", "nodes are")} up</a>, and would run them.</p>`}
       ${nodes.up === 0 && html`<p>No relay is here, so nothing would run. Start one: <${Command}>hpc relay --ns batch<//></p>`}
       <p>Run something, and it shows up here at once:</p>
       <p><${Command}>hpc run -- echo hi<//></p>
@@ -131,7 +133,7 @@ function NodesNow({ totals, nodes }) {
         (node) => html`<li key=${node.node_id}>
           <a href=${nodeHref(node.node_id)}>${safe(node.node_id)}</a>
           <${Meter} label="Cores in use" value=${node.used.cpus || 0} of=${node.resources.cpus} text=${`${node.used.cpus || 0}/${node.resources.cpus} cores`} />
-          <${Meter} label="Memory reserved" value=${node.used.memory_mib || 0} of=${node.resources.memory_mib} text=${mib(node.used.memory_mib || 0)} />
+          <${Meter} label="Memory reserved" value=${node.used.memory_mib || 0} of=${node.resources.memory_mib} text=${`${mib(node.used.memory_mib || 0)} of ${mib(node.resources.memory_mib)}`} />
         </li>`,
       )}
     </ul>
@@ -141,7 +143,6 @@ function NodesNow({ totals, nodes }) {
 
 function Recent({ jobs }) {
   return html`<${Panel} title="Newest jobs" aside=${html`<a href=${href("jobs")}>All jobs</a>`}>
-    ${jobs.length === 0 && html`<p class="muted pad">None.</p>`}
     <ul class="recent">
       ${jobs.slice(0, RECENT_SHOWN).map(
         (job) => html`<li key=${job.job_id}>
