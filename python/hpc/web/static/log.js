@@ -40,8 +40,10 @@ export function Log({ job, task, stream, compact = false }) {
   }, [hits, at]);
   const step = (by) => {
     if (hits.length === 0) return;
+    const next = (at + by + hits.length) % hits.length;
     setFollow(false);
-    setAt((old) => (old + by + hits.length) % hits.length);
+    setAt(next);
+    mark(box.current, hits, next); // also where it is the same one again
   };
   const toError = () => output.firstError !== null && (setFollow(false), reveal(box.current, output.firstError));
   const turn = (on) => (setFollow(on), on && away && part.toEnd());
@@ -53,7 +55,7 @@ export function Log({ job, task, stream, compact = false }) {
         ${["stdout", "stderr"].map((name) => html`<button key=${name} type="button" aria-pressed=${shownStream === name ? "true" : "false"} onClick=${() => choose({ stream: name })}>${name}${name === "stderr" && hasErrors && html`<span class="has" title="It has output" aria-hidden="true"></span>`}</button>`)}
       </div>
       ${job.tasks !== "0" && !compact && html`<${TaskChoice} job=${job} task=${shownTask} onChoose=${(n) => choose({ task: n })} />`}
-      ${!compact && html`<${Search} isPart=${output.begin > 0 || away} hits=${hits.length} at=${at} sought=${sought} onSeek=${(text) => (seek(text), setAt(0))} onStep=${step} />
+      ${!compact && html`<${Search} isPart=${output.begin > 0 || away} hits=${hits.length} at=${at} sought=${sought} onSeek=${(text) => (setFollow(false), seek(text), setAt(0))} onStep=${step} />
         <button type="button" disabled=${output.firstError === null} onClick=${toError}>First error</button>
         <label class="check"><input type="checkbox" checked=${wrap} onChange=${(event) => setWrap(event.target.checked)} />Wrap</label>`}
       <label class="check"><input type="checkbox" checked=${follow} onChange=${(event) => turn(event.target.checked)} />Follow</label>

@@ -70,7 +70,7 @@ export function useOutput(id, { task, stream, attempt }, { begun, follow, brief 
       const response = await open(query);
       const bytes = new Uint8Array(await response.arrayBuffer());
       const stays = now.output === output && output.begin === begin && (now.away ? output.end === end : true);
-      if (stays) take(output, bytes, Number(response.headers.get("Hpc-Offset")));
+      if (stays) take(output, bytes, response.headers);
       show({ busy: false, error: null });
     } catch (error) {
       show({ busy: false, error });
@@ -83,19 +83,22 @@ export function useOutput(id, { task, stream, attempt }, { begun, follow, brief 
   };
   const earlier = () => {
     now.follow = false;
-    return load({ before: now.output.begin, last: PART_BYTES }, (output, bytes, offset) => {
-      const part = new Output(offset);
+    return load({ before: now.output.begin, last: PART_BYTES }, (output, bytes, headers) => {
+      const part = new Output(Number(headers.get("Hpc-Offset")));
       part.add(bytes);
       part.finish();
       if (output.prepend(part)) now.away = true;
     });
   };
-  const later = () =>
-    load({ after: now.output.end, before: now.output.end + PART_BYTES }, (output, bytes) => {
+  const later = () => {
+    const before = now.output.end + PART_BYTES;
+    return load({ after: now.output.end, before }, (output, bytes, headers) => {
       output.add(bytes);
       output.trim();
-      if (bytes.length === 0) now.away = false; // that was all: it goes on by itself
+      if (headers.get("Hpc-Note")) output.end = before; // a hole moves what is counted
+      if (bytes.length < PART_BYTES) now.away = false; // that was all: it goes on by itself
     });
+  };
   return { ...state, part: { busy: state.busy, earlier, later, toEnd } };
 }
 

@@ -72,10 +72,11 @@ export function Nodes() {
 
 function counted(rows) {
   const n = (state) => rows.filter((row) => row.state === state).length;
-  return Object.keys(ORDER).filter((state) => n(state) > 0).map((state) => `${n(state)} ${state}`).join(", ");
+  const drained = rows.filter((row) => row.drained).length;
+  return Object.keys(ORDER).filter((state) => n(state) > 0).map((state) => `${n(state)} ${state}`).join(", ") + (drained ? `; ${drained} drained` : "");
 }
 
-const NodeState = ({ node }) => html`<${State} state=${node.state} />${node.drained && html` <${State} state="drained" />`}${node.draining && !node.drained && html` <${State} state="drained" text="leaving" />`}`;
+const NodeState = ({ node }) => html`<span class=${node.drained ? "minor" : ""}><${State} state=${node.state} />${" "}</span>${node.drained && html`<${State} state="drained" />`}${node.draining && !node.drained && html` <${State} state="drained" text="leaving" />`}`;
 
 const running = (node) => node.leases.length;
 
@@ -93,10 +94,10 @@ const COLUMNS = [
 ];
 
 const Slots = ({ node }) =>
-  node.state === "up" ? html`<${Meter} label="Cores leased" value=${node.used.cpus || 0} of=${node.resources.cpus} text=${`${node.used.cpus || 0}/${node.resources.cpus}`} />` : html`<span class="muted">${node.resources?.cpus ?? "–"}</span>`;
+  node.state !== "left" ? html`<${Meter} label="Cores leased" value=${node.used.cpus || 0} of=${node.resources.cpus} text=${`${node.used.cpus || 0}/${node.resources.cpus}`} />` : html`<span class="muted">–</span>`;
 
 const Reserved = ({ node, isWhole }) =>
-  node.state === "up" ? html`<${Meter} label="Memory leased" value=${node.used.memory_mib || 0} of=${node.resources.memory_mib} text=${mib(node.used.memory_mib || 0) + (isWhole ? ` of ${mib(node.resources.memory_mib)}` : "")} />` : html`<span class="muted">${mib(node.resources?.memory_mib)}</span>`;
+  node.state !== "left" ? html`<${Meter} label="Memory leased" value=${node.used.memory_mib || 0} of=${node.resources.memory_mib} text=${mib(node.used.memory_mib || 0) + (isWhole ? ` of ${mib(node.resources.memory_mib)}` : "")} />` : html`<span class="muted">–</span>`;
 
 function cpuCell(node) {
   if (!node.figures) return html`<span class="muted">no monitor</span>`;

@@ -131,7 +131,7 @@ function NodesNow({ totals, nodes }) {
     <ul class="node-list">
       ${up.slice(0, NODES_SHOWN).map(
         (node) => html`<li key=${node.node_id}>
-          <a href=${nodeHref(node.node_id)}>${safe(node.node_id)}</a>
+          <span><a href=${nodeHref(node.node_id)}>${safe(node.node_id)}</a>${node.drained && html` <${State} state="drained" />`}</span>
           <${Meter} label="Cores in use" value=${node.used.cpus || 0} of=${node.resources.cpus} text=${`${node.used.cpus || 0}/${node.resources.cpus} cores`} />
           <${Meter} label="Memory reserved" value=${node.used.memory_mib || 0} of=${node.resources.memory_mib} text=${`${mib(node.used.memory_mib || 0)} of ${mib(node.resources.memory_mib)}`} />
         </li>`,
