@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from canned_hub import Canned, CannedHub, answer, ended, job, knows, problem
 
-from hpc.cli import advice
+from hpc.cli import advice, wording
 from hpc.cli.tree import main
 
 
@@ -116,9 +116,56 @@ def test_what_lies_in_the_folder_or_was_quoted_is_told_so(tmp_path: Path) -> Non
 
 
 def test_a_job_that_succeeded_needs_no_advice() -> None:
-    """Nor one that failed by itself."""
+    """Nor one that failed by itself where what it wrote was printed."""
     assert advice.of(job()) is None
-    assert advice.of(ended(exit_code=1, cause="exit")) is None
+    failed = ended(exit_code=1, cause="exit")
+    assert advice.of_failure(failed, is_shown=True) is None
+    assert advice.of(failed) == "what it wrote last: hpc job log --lines 10 7"
+
+
+def test_of_an_array_the_first_task_that_failed_is_named() -> None:
+    """Its output is one of many."""
+    failed = ended(exit_code=1, cause="exit") | {"tasks": "0-9"}
+    failed["settled"] = [
+        {"tasks": "0-2", "state": "succeeded", "cause": None},
+        {"tasks": "3-4,9", "state": "failed", "cause": "exit"},
+    ]
+    assert advice.of(failed) == (
+        "which failed: hpc job tasks 7 --state failed   what one wrote: hpc job log 7 --task 3"
+    )
+
+
+def test_what_cannot_be_executed_says_why_and_what_helps(tmp_path: Path) -> None:
+    """Its exit code alone would say it to few, and it has no output."""
+    (tmp_path / "fit.sh").touch()
+    info = ended(exit_code=126, cause="exit")
+    info["spec"] = {"command": "./fit.sh", "cwd": str(tmp_path)}
+    info["attempts"][0]["detail"] = "`./fit.sh`: Permission denied (os error 13)"
+    assert wording.how_it_ended(info) == (
+        "exit code 126 (`./fit.sh`: Permission denied (os error 13))"
+    )
+    assert advice.of_failure(info, is_shown=True) == "make it executable: chmod +x ./fit.sh"
+    info["attempts"][0]["detail"] = "`./fit.sh`: Exec format error (os error 8)"
+    assert "#!/bin/sh" in str(advice.of(info))
+
+
+def test_a_script_that_is_there_and_is_not_found_has_another_first_line(tmp_path: Path) -> None:
+    """Windows ends lines so that the interpreter's name has a sign more."""
+    (tmp_path / "fit.sh").touch()
+    info = ended(cause="not found") | {"spec": {"command": "./fit.sh", "cwd": str(tmp_path)}}
+    assert "its first line" in str(advice.of(info))
+
+
+def test_who_was_cancelled_for_another_is_led_to_that_one() -> None:
+    """Which may have been cancelled for a third."""
+    info = job(state="cancelled")
+    reason = "job fit did not succeed"
+    info["settled"] = [
+        {"tasks": "0", "state": "cancelled", "cause": "dependency", "reason": reason}
+    ]
+    assert advice.of(info) == "why not: hpc job info fit"
+    info["settled"][0]["reason"] = "job fit did not fail"
+    assert advice.of(info) is None
 
 
 def test_a_job_on_a_node_that_is_silent_is_told_so_where_it_is_waited_for(

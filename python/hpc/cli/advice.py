@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
+from hpc import ranges
 from hpc.nearest import did_you_mean
 
 _MIB_OF_A_G: Final = 1024
+_LINES: Final = 10
 _UNITS_S: Final = (("h", 3600), ("m", 60))
 
 
@@ -36,11 +38,29 @@ def of_waiting(why: str, job_id: str) -> str | None:
     return None
 
 
-def of_failure(info: Mapping[str, Any]) -> str | None:
-    """Return what helps a job that has failed; None where its output alone can say."""
-    causes = [row.get("cause") for row in info.get("settled") or [] if row["state"] == "failed"]
-    advise = _BY_CAUSE.get(causes[0] or "") if causes else None
-    return advise(info, info.get("spec") or {}) if advise else None
+def of_failure(info: Mapping[str, Any], *, is_shown: bool = False) -> str | None:
+    """Return what helps a job that did not succeed; None where nothing has to.
+
+    Args:
+        info: The job, as the Hub tells it.
+        is_shown: What it wrote was printed already, so that nobody has to be told where it is.
+    """
+    settled = info.get("settled") or []
+    causes = [row.get("cause") for row in settled if row["state"] == "failed"]
+    if not causes:
+        return _where_it_began(settled)
+    advise = _BY_CAUSE.get(causes[0] or "")
+    hint = advise(info, info.get("spec") or {}) if advise else None
+    is_of_output = causes[0] in _OF_OUTPUT
+    return _output(info) if hint is None and is_of_output and not is_shown else hint
+
+
+def _where_it_began(settled: Sequence[Mapping[str, Any]]) -> str | None:
+    """Return how one looks at the job for whose sake others were cancelled."""
+    for row in settled:
+        if match := re.match(r"job (\S+) did not succeed$", str(row.get("reason"))):
+            return f"why not: hpc job info {match[1]}"
+    return None
 
 
 def _more_memory(info: Mapping[str, Any], spec: Mapping[str, Any]) -> str | None:
@@ -64,16 +84,51 @@ def _more_time(_: Mapping[str, Any], spec: Mapping[str, Any]) -> str | None:
     return f"submit it again with more: --time-limit {twice:g}{unit}"
 
 
+def _output(info: Mapping[str, Any]) -> str:
+    """Return where the output of what failed is; of an array, that of the first such task."""
+    job_id = info["job_id"]
+    if str(info.get("tasks", "0")).isdecimal():
+        return f"what it wrote last: hpc job log --lines {_LINES} {job_id}"
+    failed = next(row for row in info["settled"] if row["state"] == "failed")
+    first = next(ranges.spans(str(failed["tasks"]))).start
+    return (
+        f"which failed: hpc job tasks {job_id} --state failed   "
+        f"what one wrote: hpc job log {job_id} --task {first}"
+    )
+
+
+def _not_executed(info: Mapping[str, Any], spec: Mapping[str, Any]) -> str | None:
+    """Return what helps a file that the kernel would not execute; None where it did."""
+    details = (str(each["detail"]) for each in info.get("attempts") or [] if each.get("detail"))
+    detail, command = next(details, ""), str(spec.get("command", ""))
+    if _is_here(spec) and "Permission denied" in detail:
+        return f"make it executable: chmod +x {command}"
+    if "Exec format error" in detail:
+        return "a script's first line names what executes it, such as #!/bin/sh"
+    return None
+
+
 def _meant(_: Mapping[str, Any], spec: Mapping[str, Any]) -> str | None:
     command = str(spec.get("command", ""))
     path = str((spec.get("env") or {}).get("PATH", ""))
     if re.search(r"\s", command):
         return "the program's name has a blank in it, maybe by quotes: hpc submit -- python fit.py"
+    if "/" in command and _is_here(spec):
+        return (
+            "the file is here; is there also what its first line says executes it, on the node? "
+            "Lines that end as on Windows (CR LF) have this effect"
+        )
     if "/" in command or not path:
         return None
-    if os.path.isfile(os.path.join(str(spec.get("cwd", "")), command)):  # noqa: PTH113, PTH118
+    if _is_here(spec):
         return f"it lies in the job's folder, which is not in its PATH: ./{command}"
     return did_you_mean(command, _programs(path)) or f"its PATH is {path}"
+
+
+def _is_here(spec: Mapping[str, Any]) -> bool:
+    """Return whether this machine has the program's file; the relay's are often the same."""
+    path = os.path.join(str(spec.get("cwd", "")), str(spec.get("command", "")))  # noqa: PTH118
+    return os.path.isfile(path)  # noqa: PTH113
 
 
 def _programs(path: str) -> Iterator[str]:
@@ -85,4 +140,11 @@ def _programs(path: str) -> Iterator[str]:
             continue
 
 
-_BY_CAUSE: Final = {"oom": _more_memory, "time limit": _more_time, "not found": _meant}
+_BY_CAUSE: Final = {
+    "exit": _not_executed,
+    "oom": _more_memory,
+    "time limit": _more_time,
+    "not found": _meant,
+}
+_OF_OUTPUT: Final = frozenset({"exit", "signal"})
+"""Causes of which the output tells more; of a limit its last lines are shown (last_lines.py)."""

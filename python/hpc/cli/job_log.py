@@ -211,7 +211,7 @@ def _say_unbegun(info: dict[str, Any]) -> None:
     """Say how a job of one task ended that can have no output, since its command never began."""
     if _is_array(info) or info["state"] not in ("failed", "cancelled"):
         return
-    if all(attempt.get("cause") == "not found" for attempt in info.get("attempts") or ()):
+    if all(wording.is_unbegun(attempt) for attempt in info.get("attempts") or ()):
         output.say(f"note: no output; job {info['job_id']} {wording.outcome(info)}")
 
 

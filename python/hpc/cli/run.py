@@ -89,7 +89,7 @@ def run(asks: Asks, bounds: Bounds, words: Words = None, _as_json: JsonErrors = 
         else:
             if info["state"] != "succeeded":
                 output.say(f"job {job_id} {wording.outcome(info)}")
-                output.say_hint(advice.of_failure(info))
+                output.say_hint(advice.of_failure(info, is_shown=True))
             return wording.exit_code(info)
         if info is None:
             return _cancelled(hub, job_id, [event], batch_id, followers, code)

@@ -17,6 +17,7 @@ Info = Mapping[str, Any]
 _MIB: Final = 1 << 20
 _BY_SIGNAL: Final = 128
 _HPC_FAILED: Final = 125
+_NOT_EXECUTABLE: Final = 126
 _CODES: Final = {
     "time limit": 124,
     "not found": 127,
@@ -122,7 +123,15 @@ def ending(attempt: Info, spec: Info, *, cause: str | None = None) -> str:
     else:
         text = cause or "unknown"
     detail = attempt.get("detail")
-    return f"{text} ({detail})" if detail and cause not in {"exit", "signal"} else text
+    # A program that ended by itself has said why; of one that could not be begun this alone does.
+    is_said = cause in {"exit", "signal"} and not is_unbegun(attempt)
+    return f"{text} ({detail})" if detail and not is_said else text
+
+
+def is_unbegun(attempt: Info) -> bool:
+    """Return whether an attempt's program was never executed, so that it has said nothing."""
+    is_refused = attempt.get("exit_code") == _NOT_EXECUTABLE and attempt.get("detail")
+    return bool(is_refused) or attempt.get("cause") in {"not found", "cwd not found", "refused"}
 
 
 def signal_name(number: int) -> str:
