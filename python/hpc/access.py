@@ -155,10 +155,26 @@ def pinned(url: str, token: str, pin: str | None) -> Access:
     """Return a way to the Hub; a pin that is known means nothing where the URL is http.
 
     Raises:
-        UsageError: As `check_url` does.
+        UsageError: As `check_url` and `check_token` do.
     """
     url = check_url(url)
-    return Access(url, token, pin if url.startswith("https:") else None)
+    return Access(url, check_token(token), pin if url.startswith("https:") else None)
+
+
+def check_token(token: str) -> str:
+    """Return a token without what a file or a paste has left around it; it becomes a header.
+
+    Raises:
+        UsageError: It has signs that no token has. They are not shown.
+    """
+    token = token.strip()
+    if not re.fullmatch(r"[ -~]*", token):
+        raise UsageError(
+            "the token must be one line of ASCII, got one with a line break or another sign in it",
+            field="token",
+            hint="look at HPC_TOKEN; a new one: hpc token create --role submit",
+        )
+    return token
 
 
 def written(home: Path) -> Access | None:

@@ -26,6 +26,17 @@ def test_last_is_the_job_that_this_user_submitted_last(
     assert hub.asked[-1].query == {"order": "desc", "limit": "1"}
 
 
+@pytest.mark.parametrize("nothing", ["", " ", "id:", "name:"])
+def test_a_variable_that_is_not_set_means_no_job(
+    nothing: str, hub: CannedHub, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Every id begins with it, and what was meant for one must not end all."""
+    for words in (["info", nothing], ["cancel", nothing, "7"]):
+        assert tree.main(["job", *words]) == 2
+        assert "got '" in capsys.readouterr().err
+    assert all(request.method == "GET" for request in hub.asked)
+
+
 def listed(request: Request) -> Canned:
     """Jobs, chosen by name and state as the Hub does."""
     rows = [

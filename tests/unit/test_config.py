@@ -91,6 +91,20 @@ def test_without_a_file_the_environment_is_enough(
     assert read_access(tmp_path) == Access(ACCESS.url, "t")
 
 
+@pytest.mark.parametrize("token", ["one\r\nX-Other: 1", "a\nb", "tök"])
+def test_a_token_that_is_none_is_refused_and_not_shown(
+    token: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """It becomes a header. What a file has left around it is taken away."""
+    monkeypatch.setenv("HPC_HUB_URL", ACCESS.url)
+    monkeypatch.setenv("HPC_TOKEN", "t\n")
+    assert read_access(tmp_path).token == "t"
+    monkeypatch.setenv("HPC_TOKEN", token)
+    with pytest.raises(UsageError, match="the token must be one line") as caught:
+        read_access(tmp_path)
+    assert token not in str(caught.value)
+
+
 def test_a_file_written_by_hand_needs_no_pin(tmp_path: Path) -> None:
     """On loopback there is no certificate to pin."""
     path = tmp_path / "access.json"

@@ -122,6 +122,12 @@ def _unique(jobs: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 def _found(client: Client, selector: str) -> list[dict[str, Any]]:
+    if not selector.removeprefix(_ID_IS).removeprefix(_NAME).strip():
+        raise UsageError(
+            f"A job must be an id, a name, a range, a state or `last`, got {selector!r}",
+            field="job",
+            hint="of a variable that is not set? Which there are: hpc job list",
+        )
     if selector == "all":
         return list(client.jobs())
     if selector in STATES:
