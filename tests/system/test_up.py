@@ -123,7 +123,10 @@ def test_a_part_that_ends_takes_the_others_along(name: str, tmp_path: Path) -> N
     with running(tmp_path) as one:
         one.up()
         one.part(name).kill()
-        assert f"error: The {name} has ended by itself, with signal 9\n" in one.said()
+        said = one.said()
+        why = f"The {name} has ended by itself, with signal 9"
+        assert f"error: {why}\n" in said
+        assert said.index(f"{why}; so all of it ends") < said.index("told to end")
         assert one.process.returncode == 1
 
 

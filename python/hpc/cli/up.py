@@ -80,9 +80,14 @@ def up(
     ]
     try:
         with Up(home()) as running:
-            if all(running.start(plan) for plan in plans):
-                _say_how()
-                running.wait()
+            try:
+                if all(running.start(plan) for plan in plans):
+                    _say_how()
+                    running.wait()
+            except PartEnded as error:
+                if error.refused is None:  # the others take their time, and say nothing of why
+                    output.say(f"{error.message}; so all of it ends. What runs has its grace")
+                raise
             output.say("ending; what runs has its grace, a second Ctrl-C ends it at once")
     except PartEnded as error:
         if error.refused is None:

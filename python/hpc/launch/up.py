@@ -40,7 +40,7 @@ class PartEnded(HpcError):
     default_code = "part_ended"
 
     def __init__(self, message: str, refused: int | None = None) -> None:
-        super().__init__(message)
+        super().__init__(message, hint="what was submitted is there the next time: hpc up")
         self.refused = refused
 
 
