@@ -51,6 +51,14 @@ def test_where_it_was_made_is_shown_if_asked_for(monkeypatch: pytest.MonkeyPatch
         (["submit", "--time", "1h", "--", "x"], "--time-limit"),
         (["submit", "-p", "b", "--", "x"], "--require"),
         (["submit", "--depends", "7", "--", "x"], "--after"),
+        (["submit", "-c", "4", "--", "x"], "--cpu"),
+        (["submit", "-D", "/tmp", "--", "x"], "--cwd"),
+        (["help"], "hpc --help"),
+        (["worker", "start"], "hpc relay"),
+        (["job", "rm", "7"], "hpc job cancel"),
+        (["job", "output", "7"], "hpc job log"),
+        (["job", "submit", "x"], "hpc submit"),
+        (["node", "ls"], "hpc node list"),
     ],
 )
 def test_words_of_others_name_ours(
@@ -67,9 +75,20 @@ def test_every_word_of_others_leads_somewhere() -> None:
     for words in tree._COMMANDS_ELSEWHERE.values():
         command = root
         for word in words.split():
-            command = command if word == "--version" else command.commands[word]
+            command = command if word.startswith("--") else command.commands[word]
+    verbs = {verb for each in root.commands.values() for verb in getattr(each, "commands", ())}
+    assert set(tree._VERBS_ELSEWHERE.values()) <= verbs
     flags = {flag for param in root.commands["submit"].params for flag in param.opts}
     assert set(tree._FLAGS_ELSEWHERE.values()) <= flags
+
+
+@pytest.mark.parametrize("flag", sorted(tree._FLAGS_NOWHERE))
+def test_a_flag_that_has_no_like_says_what_there_is(
+    flag: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Rather than the nearest by its letters, which is something else."""
+    assert tree.main(["submit", flag, "x", "--", "x"]) == 2
+    assert capsys.readouterr().err.endswith(f"hint: {tree._FLAGS_NOWHERE[flag]}\n")
 
 
 def test_a_word_behind_the_log_may_be_a_job(capsys: pytest.CaptureFixture[str]) -> None:

@@ -30,8 +30,8 @@ BAR: Final = 8
 _NODE_COLUMNS: Final = 20
 _KIB: Final = 1024
 JOB_HEADS: Final = ("JOB", "NAME", "STATE", "TASKS")
-_WIDTHS: Final = (20, 20, 10)
-"""Columns of a job but the last, which has the rest."""
+_WIDTHS: Final = (21, 20, 10)
+"""Columns of a job but the last, which has the rest; an id that is made has 21 letters."""
 
 
 class Board:

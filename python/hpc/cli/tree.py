@@ -74,43 +74,100 @@ _NOT_IN: Final = re.compile(r"(\S+) is not in the range (.*)\.")
 """Sentences of the parser's that say less than ours."""
 
 _COMMANDS_ELSEWHERE: Final = {
+    "cat": "job log",
+    "dashboard": "open",
+    "help": "--help",
+    "jobs": "job list",
     "kill": "job cancel",
     "logs": "job log",
     "ls": "job list",
+    "output": "job log",
     "ps": "job list",
+    "queue": "job list",
+    "requeue": "job retry",
+    "resume": "job release",
     "sacct": "job tasks",
     "sbatch": "submit",
     "scancel": "job cancel",
     "scontrol": "job info",
     "seff": "eff",
+    "server": "hub",
     "sinfo": "node list",
     "squeue": "job list",
     "srun": "run",
     "stop": "job cancel",
+    "ui": "open",
     "version": "--version",
+    "worker": "relay",
 }
-"""What Slurm and shells call them; the verbs of `hpc job` need none."""
+"""What Slurm, HyperQueue and shells call them; the verbs of `hpc job` need none."""
+
+_VERBS_ELSEWHERE: Final = {
+    "cat": "log",
+    "delete": "cancel",
+    "kill": "cancel",
+    "ls": "list",
+    "output": "log",
+    "ps": "list",
+    "requeue": "retry",
+    "resume": "release",
+    "rm": "cancel",
+    "show": "info",
+    "status": "info",
+    "stop": "cancel",
+}
+"""Likewise of the verbs of a noun that has ours."""
 
 _FLAGS_ELSEWHERE: Final = {
+    "--chdir": "--cwd",
     "--constraint": "--require",
     "--cpus-per-task": "--cpu",
     "--dependency": "--after",
     "--depends": "--after",
     "--error": "--stderr",
+    "--export": "--env",
     "--gres": "--gpus",
     "--job-name": "--name",
+    "--jobs": "--array",
+    "--licenses": "--resource",
     "--mem": "--memory",
+    "--mem-per-cpu": "--memory",
     "--nodelist": "--node",
+    "--ntasks": "--cpu",
     "--output": "--stdout",
     "--partition": "--require",
     "--time": "--time-limit",
     "--timeout": "--time-limit",
+    "-C": "--require",
+    "-D": "--cwd",
+    "-G": "--gpus",
     "-J": "--name",
+    "-L": "--resource",
+    "-a": "--array",
+    "-c": "--cpu",
     "-d": "--after",
+    "-e": "--stderr",
+    "-i": "--stdin",
+    "-j": "--array",
+    "-n": "--cpu",
+    "-o": "--stdout",
     "-p": "--require",
     "-t": "--time-limit",
+    "-w": "--node",
+    "-x": "--exclude",
 }
 """Likewise of flags, those that are not near by their letters."""
+
+_NO_MPI: Final = "a task has one node; its cores are --cpu, and many tasks --array"
+_NO_USERS: Final = "there are no accounts here: all runs as the user that started the relay"
+_FLAGS_NOWHERE: Final = {
+    "--account": _NO_USERS,
+    "--nodes": _NO_MPI,
+    "--wrap": "a line for the shell stands behind `--`: hpc submit -- 'sort a | uniq > b'",
+    "-A": _NO_USERS,
+    "-N": _NO_MPI,
+}
+"""Flags of Slurm's that none of ours is like: what there is instead."""
 
 SERVERS: Final = frozenset({"up", "hub", "relay", "monitor"})
 
@@ -124,7 +181,10 @@ def tree(noun: str | None = None, verb: str | None = None) -> typer.Typer:
     """
     app = typer.Typer(
         name="hpc",
-        help="A lattice-based, distributed job system for high-performance computing.",
+        help=(
+            "A lattice-based, distributed job system for high-performance computing.\n\n"
+            "Begin with `hpc up`, and in another terminal: hpc run -- hostname"
+        ),
         add_completion=False,
         rich_markup_mode=None,
         pretty_exceptions_enable=False,
@@ -235,6 +295,8 @@ def _usage(error: typer.TyperException, words: Sequence[str]) -> UsageError:
         known = _FLAGS_ELSEWHERE.get(option)
         if known in flags:
             near = f"did you mean `{known}`?"
+        elif option in _FLAGS_NOWHERE and "--cpu" in flags:
+            near = _FLAGS_NOWHERE[option]
         else:
             near = did_you_mean(option, [flag for flag in flags if flag.startswith("--")])
     elif match := re.fullmatch(r"No such command '(.*)'", message, re.DOTALL):
@@ -261,6 +323,10 @@ def _path(words: Sequence[str]) -> str:
 def _command_meant(path: str, word: str, group: Any) -> str | None:  # noqa: ANN401 - see `_shown`
     """Return which command may have been meant by a word that names none below this group."""
     commands = getattr(group, "commands", {})
+    if _VERBS_ELSEWHERE.get(word) in commands and path != "hpc":
+        return f"did you mean `{path} {_VERBS_ELSEWHERE[word]}`?"
+    if path == "hpc job" and word in ("submit", "run"):
+        return f"did you mean `hpc {word}`?"
     if path == "hpc":
         of_jobs = getattr(commands.get("job"), "commands", ())
         known = f"job {word}" if word in of_jobs else _COMMANDS_ELSEWHERE.get(word)
