@@ -154,6 +154,8 @@ def test_a_script_that_is_there_and_is_not_found_has_another_first_line(tmp_path
     (tmp_path / "fit.sh").touch()
     info = ended(cause="not found") | {"spec": {"command": "./fit.sh", "cwd": str(tmp_path)}}
     assert "its first line" in str(advice.of(info))
+    (tmp_path / "fit.sh").write_bytes(b"#!/bin/sh\r\necho\r\n")
+    assert str(advice.of(info)).endswith(r"sed -i 's/\r$//' ./fit.sh")
 
 
 def test_who_was_cancelled_for_another_is_led_to_that_one() -> None:

@@ -214,6 +214,30 @@ def test_an_attempt_of_an_array_names_its_tasks_and_what_its_time_is(
     assert "1 on n1, exit code 0, 250 ms\n" in capsys.readouterr().out
 
 
+def test_a_job_without_a_name_is_listed_by_what_it_runs(
+    hub: CannedHub, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A column of dashes tells nobody which of them was the sweep."""
+    rows = [job("8", name="fit"), {**job("9"), "spec": {"command": "sleep", "args": ["6 0"]}}]
+    hub.routes["GET", "/jobs"] = answer({"cursor": 9, "data": rows, "next": None})
+    assert tree.main(["job", "list"]) == 0
+    shown = capsys.readouterr().out
+    assert "(sleep '6 0')" in shown
+    assert " fit " in shown
+
+
+def test_a_retry_says_how_many_tasks_run_again(
+    hub: CannedHub, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Of those that are named; the rest of what failed stays as it is."""
+    settled = [{"tasks": "1-4,9", "state": "failed", "cause": "exit"}]
+    knows(hub, {**job(), "state": "failed", "tasks": "0-9", "settled": settled})
+    assert tree.main(["job", "retry", "7"]) == 0
+    assert capsys.readouterr().err.endswith("; 5 tasks run again\n")
+    assert tree.main(["job", "retry", "7", "--tasks", "4-5"]) == 0
+    assert capsys.readouterr().err.endswith("; 1 task runs again\n")
+
+
 def test_a_job_that_goes_on_says_what_has_failed_so_far(
     hub: CannedHub, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -17,6 +17,7 @@ from hpc.nearest import did_you_mean
 _MIB_OF_A_G: Final = 1024
 _LINES: Final = 10
 _UNITS_S: Final = (("h", 3600), ("m", 60))
+_LINE_BYTES: Final = 256
 
 
 def of(info: Mapping[str, Any]) -> str | None:
@@ -114,10 +115,7 @@ def _meant(_: Mapping[str, Any], spec: Mapping[str, Any]) -> str | None:
     if re.search(r"\s", command):
         return "the program's name has a blank in it, maybe by quotes: hpc submit -- python fit.py"
     if "/" in command and _is_here(spec):
-        return (
-            "the file is here; is there also what its first line says executes it, on the node? "
-            "Lines that end as on Windows (CR LF) have this effect"
-        )
+        return _of_script(spec)
     if "/" in command or not path:
         return None
     if _is_here(spec):
@@ -125,10 +123,25 @@ def _meant(_: Mapping[str, Any], spec: Mapping[str, Any]) -> str | None:
     return did_you_mean(command, _programs(path)) or f"its PATH is {path}"
 
 
+def _of_script(spec: Mapping[str, Any]) -> str:
+    """Return why a script may be called not found that is there: what is to execute it is not."""
+    try:
+        with open(_path(spec), "rb") as script:  # noqa: PTH123
+            first = script.readline(_LINE_BYTES)
+    except OSError:
+        first = b""
+    if first.endswith(b"\r\n"):
+        return f"its lines end as on Windows: sed -i 's/\\r$//' {spec['command']}"
+    return "the file is here; its first line names what executes it: is that on the node, too?"
+
+
 def _is_here(spec: Mapping[str, Any]) -> bool:
     """Return whether this machine has the program's file; the relay's are often the same."""
-    path = os.path.join(str(spec.get("cwd", "")), str(spec.get("command", "")))  # noqa: PTH118
-    return os.path.isfile(path)  # noqa: PTH113
+    return os.path.isfile(_path(spec))  # noqa: PTH113
+
+
+def _path(spec: Mapping[str, Any]) -> str:
+    return os.path.join(str(spec.get("cwd", "")), str(spec.get("command", "")))  # noqa: PTH118
 
 
 def _programs(path: str) -> Iterator[str]:

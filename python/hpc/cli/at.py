@@ -18,6 +18,7 @@ READS: Final = (
     "job list",
     "job info",
     "job tasks",
+    "job attempts",
     "job why",
     "node list",
     "node info",

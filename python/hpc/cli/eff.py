@@ -32,10 +32,12 @@ def eff(jobs: Selectors = None, as_json: Json = False, hub_url: HubUrl = None) -
         output.put_json("eff", data, cursor=cursor)
         return
     for info, job in found:
-        _put(str(info["job_id"]), job)
+        _put(str(info["job_id"]), job, are_several=len(found) > 1)
+    if any(job.tasks and job.memory is None for _, job in found):
+        output.say("note: memory is measured where it is enforced: hpc submit --memory 1G")
 
 
-def _put(job_id: str, job: Any) -> None:  # noqa: ANN401 - Efficiency, which is imported late
+def _put(job_id: str, job: Any, *, are_several: bool) -> None:  # noqa: ANN401 - an Efficiency
     if not job.tasks:
         output.put(f"job {job_id}: no task has succeeded yet")
         return
@@ -46,14 +48,13 @@ def _put(job_id: str, job: Any) -> None:  # noqa: ANN401 - Efficiency, which is 
         _row("time", job.seconds, lambda s: show_duration(round(s, 3))),
     ]
     output.put_table(("", "ASKED", "MEDIAN", "MOST", "USED"), rows)
-    if job.memory is None:
-        output.say("note: memory is measured where it is enforced: hpc submit --memory 1G")
     advice = job.advice()
     if advice:
         from hpc.efficiency import FLAGS  # noqa: PLC0415 - see eff
 
         words = " ".join(FLAGS[name].format(value) for name, value in advice.items())
-        output.say(f"hint: the next time: hpc submit {words}")
+        of = f"job {job_id}, " if are_several else ""
+        output.say(f"hint: {of}the next time: hpc submit {words}")
 
 
 def _row(name: str, used: Any, show: Callable[[float], str]) -> list[object]:  # noqa: ANN401

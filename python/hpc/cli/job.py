@@ -113,7 +113,7 @@ def list_(
         (
             [
                 row["job_id"],
-                row.get("name"),
+                wording.title(row),
                 row["ns_id"],
                 row["state"],
                 wording.tally(row),

@@ -132,14 +132,19 @@ def _ask(
     if as_json:
         data = [{"job_id": row["job_id"], "state": row["state"]} for row in now]
         output.put_json(f"job.{verb}", data, cursor=hub.cursor)
-    started = [_started(row, more.get("tasks")) if verb == "hold" else 0 for row in now]
-    _say(now, idle, started, only_idle=as_json)
+    counts = [0] * len(found)
+    if verb == "hold":
+        counts = [_started(row, more.get("tasks")) for row in now]
+    elif verb == "retry":
+        counts = [_to_retry(row, more.get("tasks")) for row in found]
+    _say(now, idle, counts, _again if verb == "retry" else _goes_on, only_idle=as_json)
 
 
 def _say(
     rows: Sequence[Mapping[str, Any]],
     idle: Sequence[str | None],
-    started: Sequence[int],
+    counts: Sequence[int],
+    count_text: Callable[[int], str],
     *,
     only_idle: bool,
 ) -> None:
@@ -148,20 +153,21 @@ def _say(
     Args:
         rows: The jobs, as they are now.
         idle: Why there was nothing to do; None where there was.
-        started: How many tasks of each a hold came too late for.
+        counts: How many tasks of each a hold came too late for, or a retry runs again.
+        count_text: What stands behind a sentence of such a number.
         only_idle: Say only where there was nothing to do.
     """
     pairs = list(zip(rows, idle, strict=True))
     if len(rows) <= wording.EACH_MAX:
-        for (row, why), count in zip(pairs, started, strict=True):
+        for (row, why), count in zip(pairs, counts, strict=True):
             if why is not None:
                 output.say(f"job {row['job_id']} {row['state']}: {why}")
             elif not only_idle:
-                output.say(f"job {row['job_id']} {wording.outcome(row)}{_goes_on(count)}")
+                output.say(f"job {row['job_id']} {wording.outcome(row)}{count_text(count)}")
         return
     done = [row for row, why in pairs if why is None]
     if done and not only_idle:
-        output.say(wording.jobs(done) + _goes_on(sum(started)))
+        output.say(wording.jobs(done) + count_text(sum(counts)))
     for text in dict.fromkeys(why for why in idle if why is not None):
         output.say(f"{wording.jobs([row for row, why in pairs if why == text])}: {text}")
 
@@ -214,13 +220,17 @@ def _goes_on(count: int) -> str:
     )
 
 
-def _to_retry(row: Mapping[str, Any], tasks: str | None) -> bool:
-    """Return whether a further round has anything to do, of the named tasks or of all."""
+def _again(count: int) -> str:
+    if not count:
+        return ""
+    return "; 1 task runs again" if count == 1 else f"; {count} tasks run again"
+
+
+def _to_retry(row: Mapping[str, Any], tasks: str | None) -> int:
+    """Return how many tasks a further round has, of the named ones or of all."""
     # Imported here: the other requests are about whatever is there.
     from hpc.arrays import range_list  # noqa: PLC0415
 
+    named = str(row["tasks"]) if tasks is None else range_list(tasks)
     ended = [s for s in row.get("settled") or [] if s["state"] in ("failed", "cancelled")]
-    if tasks is None:
-        return bool(ended)
-    named = range_list(tasks)
-    return any(wording.overlaps(str(each["tasks"]), named) for each in ended)
+    return sum(wording.shared(str(each["tasks"]), named) for each in ended)

@@ -166,7 +166,7 @@ class Board:
 
 def job_cells(job: Row) -> tuple[str, str, str, str]:
     """Return a job as it stands below `JOB_HEADS`."""
-    return str(job["job_id"]), str(job.get("name") or "-"), str(job["state"]), wording.tally(job)
+    return str(job["job_id"]), wording.title(job) or "-", str(job["state"]), wording.tally(job)
 
 
 def fitted(cells: Sequence[str]) -> list[str]:

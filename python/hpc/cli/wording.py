@@ -9,6 +9,7 @@ from hpc import ranges
 from hpc.cli import asked
 from hpc.cli.output import when
 from hpc.states import SETTLED, STATES
+from hpc.terminal import fit
 from hpc.units import show_duration, show_memory
 
 Info = Mapping[str, Any]
@@ -16,6 +17,7 @@ Info = Mapping[str, Any]
 
 _MIB: Final = 1 << 20
 _BY_SIGNAL: Final = 128
+_TITLE_COLUMNS: Final = 24
 _HPC_FAILED: Final = 125
 _NOT_EXECUTABLE: Final = 126
 _CODES: Final = {
@@ -198,6 +200,14 @@ def command(spec: Info) -> str | None:
     import shlex  # noqa: PLC0415 - most commands print no command
 
     return shlex.join([str(spec["command"]), *map(str, spec["args"])])
+
+
+def title(info: Info) -> str | None:
+    """Return a job's name, or of one without the beginning of its command in parentheses."""
+    if (name := info.get("name")) is not None:
+        return str(name)
+    text = command(info.get("spec") or {})
+    return None if text is None else f"({fit(text, _TITLE_COLUMNS)})"
 
 
 def tally(info: Info) -> str:
