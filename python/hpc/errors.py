@@ -31,7 +31,6 @@ class HpcError(Exception):
         message: What failed and where, what was expected, what came; no full stop at the end.
         code: A stable word for programs, such as `job_conflict`.
         field: The field or flag that was wrong, or None.
-        hint: What to do next, or None.
         exit_code: What a command that ends by this error exits with.
     """
 
@@ -50,11 +49,24 @@ class HpcError(Exception):
         self.message = message
         self.code = code or self.default_code
         self.field = field
+        self._hint: str | None = None
         self.hint = hint
 
     def __str__(self) -> str:
         """Return the message, also where somebody has made it say more since."""
         return self.message
+
+    @property
+    def hint(self) -> str | None:
+        """What to do next, or None; a traceback shows it too, as a note."""
+        return self._hint
+
+    @hint.setter
+    def hint(self, hint: str | None) -> None:
+        was, self._hint = self._hint, hint
+        self.__notes__ = [n for n in getattr(self, "__notes__", ()) if n != f"hint: {was}"]
+        if hint is not None:
+            self.add_note(f"hint: {hint}")
 
 
 class NoHub(HpcError):

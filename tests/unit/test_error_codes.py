@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import ast
 import importlib
+import pickle
 import re
+import traceback
 from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
@@ -76,3 +78,17 @@ def test_every_code_stands_in_the_page_with_its_status_and_exit_code() -> None:
     assert len(exits) > 50
     assert rows == {code: (statuses[code], exits[code]) for code in exits}
     assert list(rows) == sorted(rows), "who looks for one expects the alphabet"
+
+
+def test_a_traceback_tells_what_to_do_next() -> None:
+    """The last word holds, and notes of others stay."""
+    error = HpcError("it broke", hint="mend it")
+    error.add_note("of somebody else")
+    error.hint = "mend it well"
+    told = traceback.format_exception_only(pickle.loads(pickle.dumps(error)))
+    assert told[-2:] == ["of somebody else\n", "hint: mend it well\n"]
+    error.hint = None
+    assert traceback.format_exception_only(error)[-1] == "of somebody else\n"
+    assert traceback.format_exception_only(HpcError("it broke")) == [
+        "hpc.errors.HpcError: it broke\n"
+    ]
