@@ -105,6 +105,9 @@ def test_work_that_cannot_be_told_is_refused_and_other_work_is_taken(tmp_path: P
         batch = await link.next_batch()
         tasks = [event["payload"]["ctx"]["tasks"] for event in json.loads(batch.body)["events"]]
         assert set(tasks) == {"1"}
+        link.acked(batch.origin, batch.n)
+        link.refuse(_none("2"), "no such file: \ud800")
+        assert b"no such file: ?" in (await link.next_batch()).body
         await link.stop()
 
     asyncio.run(scenario())

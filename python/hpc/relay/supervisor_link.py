@@ -208,7 +208,9 @@ class SupervisorLink:
 
     def refuse(self, work: Work, detail: str) -> None:
         """Report tasks failed, cause `refused`, without starting them."""
-        self._order("refuse", {"work": work, "detail": detail})
+        # A handler's words may quote what cannot be told.
+        told = detail.encode("utf-8", "replace").decode()
+        self._order("refuse", {"work": work, "detail": told})
 
     def cancel(self, job_id: str, attempt: int, tasks: str, reason: str) -> None:
         """End tasks that the Hub has decided otherwise; those that wait are given back."""
