@@ -197,6 +197,9 @@ def test_cancel_hold_and_drain_do_what_they_say(browser: Browser, busy: Cluster)
         page.get_by_role("dialog").get_by_role("button", name="Drain").click()
         page.get_by_role("button", name="Undrain").wait_for()
         assert {node["node_id"]: node["drained"] for node in client.nodes()}["n2"]
+        show(page, "#/")
+        page.get_by_text("1 of them drained").wait_for()
+        show(page, "#/nodes/n2")
         page.get_by_role("button", name="Undrain").click()
         page.get_by_role("button", name="Drain", exact=True).wait_for()
 
