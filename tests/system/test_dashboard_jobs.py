@@ -45,6 +45,8 @@ def test_many_jobs_cost_what_a_screen_of_them_does(tmp_path: Path) -> None:
                 numbers = [int(job_id[1:]) for job_id in ids]
                 assert numbers == list(range(numbers[0], numbers[0] - len(numbers), -1))
                 assert len(numbers) in {200, 400}
+            # Of what is in sight it shows what became of it.
+            assert page.evaluate(LOOKED_AT_AGAIN) == ["queued", "cancelled", "queued"]
             page.get_by_label("Submitted").select_option("last hour")
             expect(table).to_have_attribute("aria-rowcount", "-1")
             page.get_by_label("Submitted").select_option("between …")
@@ -59,6 +61,18 @@ def test_many_jobs_cost_what_a_screen_of_them_does(tmp_path: Path) -> None:
         assert sum(limits) < MANY / 10
         assert first_ms < 2_000  # some 100 ms on a quiet machine
 
+
+LOOKED_AT_AGAIN = """async () => {
+  const load = (name) => import(new URL(`static/${name}`, document.baseURI).href);
+  const [{ JobList }, api] = await Promise.all([load("joblist.js"), load("api.js")]);
+  const list = new JobList({});
+  await list.first();
+  const seen = list.rows.slice(0, 3);
+  const ctx = { ns_id: "batch", job_id: seen[1].job_id };
+  await api.ingest([{ kind: "CancelJob", payload: { ctx, spec: {} } }]);
+  await list.refresh(seen);
+  return list.rows.slice(0, 3).map((row) => row.state);
+}"""
 
 MORE_BESIDE_FIRST = """async (order) => {
   const load = (name) => import(new URL(`static/${name}`, document.baseURI).href);

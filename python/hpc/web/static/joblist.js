@@ -54,7 +54,7 @@ export class JobList {
     const open = inSight.filter((row) => !SETTLED.has(row.state)).slice(0, 100);
     const ids = open.map((row) => row.job_id).join(",");
     const [changed, newest] = await Promise.all([
-      ids ? api.get("jobs", { ids, limit: PAGE }, signal) : { data: [] },
+      ids ? api.get("jobs", { ids }, signal) : { data: [] },
       api.get("jobs", { ...this.asked, order: "desc", limit: 1 }, signal),
     ]);
     const now = new Map(changed.data.map((row) => [row.job_id, row]));
