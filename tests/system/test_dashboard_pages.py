@@ -174,6 +174,11 @@ def test_keys_find_open_and_help(browser: Browser, busy: Cluster) -> None:
         page.keyboard.press("Enter")
         page.wait_for_function("() => location.hash === '#/jobs?name=held'")
         expect(page.locator("tbody tr.opens")).to_have_count(1)
+        ground = page.locator("html")
+        for name, colour in (("light", "rgb(245, 246, 248)"), ("dark", "rgb(14, 18, 24)")):
+            page.keyboard.press("t")
+            expect(ground).to_have_attribute("data-theme", name)
+            expect(ground).to_have_css("background-color", colour)
 
 
 def test_cancel_hold_and_drain_do_what_they_say(browser: Browser, busy: Cluster) -> None:
@@ -346,6 +351,20 @@ def test_what_ended_while_nobody_looked_is_not_told_to_the_present(
         expect(page.get_by_text("Live", exact=True)).to_be_visible()
         assert page.evaluate(HIGHEST, 1_000) >= 4_000
         assert page.evaluate(HIGHEST, 3_600_000) < 4_000
+
+
+def test_a_node_that_is_full_is_not_in_trouble(browser: Browser, busy: Cluster) -> None:
+    """Work is what it is for; red is kept for what is over, or comes near a limit."""
+    client = busy.client()
+    job = client.submit("sleep 600", cpu=2, memory=32)
+    until(lambda: client.info(job.id)["state"] == "running")
+    with looking(browser, link(busy)) as page:
+        for place, name in (("#/", "Cores in use: 100 %"), ("#/nodes", "Cores leased: 100 %")):
+            show(page, place)
+            meter = page.get_by_role("img", name=name)
+            expect(meter).to_have_count(1)
+            expect(meter).not_to_have_class(re.compile("over|high"))
+    client.cancel(job.id)
 
 
 def test_a_rate_is_of_the_time_that_has_passed(browser: Browser, empty: Cluster) -> None:
