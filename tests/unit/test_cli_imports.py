@@ -29,6 +29,7 @@ COMMANDS = [
     ["job", "list"],
     ["job", "info", "7"],
     ["job", "tasks", "7"],
+    ["job", "attempts", "7"],
     ["job", "wait", "7"],
     ["job", "log", "7"],
     ["job", "cancel", "7"],

@@ -466,8 +466,13 @@ def test_the_log_of_an_array_is_that_of_each_task(
     assert tree.main(["job", "log", "7", "--follow"]) == 2
     assert capfd.readouterr().err == (
         "error: `--follow` follows one task, and job `7` has 7\n\n"
-        "hint: hpc job log --follow --task 3 7\n"
+        "hint: one of them: hpc job log --follow --task 3 7"
+        "   what all have written: hpc job log 7\n"
     )
+    running = {"tasks": "5-6", "attempt": 1, "node_id": "n1", "state": "running"}
+    knows(hub, job(state="running", tasks="3-9", attempts=[running]))
+    assert tree.main(["job", "log", "7", "--follow"]) == 2
+    assert "one that runs: hpc job log --follow --task 5 7  " in capfd.readouterr().err
 
 
 def test_info_takes_several_jobs(hub: CannedHub, capsys: pytest.CaptureFixture[str]) -> None:

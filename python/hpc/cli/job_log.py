@@ -84,12 +84,16 @@ def log(
 
 
 def _one_task(info: dict[str, Any]) -> UsageError:
+    """Return the refusal to follow an array: its tasks write at once, and as long as they like."""
     job_id, tasks = info["job_id"], str(info["tasks"])
-    first = next(ranges.numbers(tasks), 0)
+    running = [row["tasks"] for row in info.get("attempts") or [] if row["state"] == "running"]
+    first = next(ranges.numbers(str(running[-1]) if running else tasks), 0)
+    which = "one that runs" if running else "one of them"
     return UsageError(
         f"`--follow` follows one task, and job `{job_id}` has {ranges.count(tasks)}",
         field="task",
-        hint=f"hpc job log --follow --task {first} {job_id}",
+        hint=f"{which}: hpc job log --follow --task {first} {job_id}"
+        f"   what all have written: hpc job log {job_id}",
     )
 
 
