@@ -73,7 +73,7 @@ def _bound(host: str, port: int) -> socket.socket:
             f"Port {port} of {address[0]} {why}",
             code="address",
             field="port",
-            hint="`hpc hub --port 0` picks a free port",
+            hint="the same command with `--port 0` picks a free one",
         ) from error
     return sock
 
