@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 from typing import Any
 
 import pytest
 import typer
-from canned_hub import CannedHub, answer
+from canned_hub import TOKEN, CannedHub, answer
 
 from hpc.cli import status, tree
 
@@ -138,3 +141,23 @@ def test_a_flag_without_its_value_is_sent_to_the_help_of_its_command(
     assert tree.main([*path.split(), flag]) == 2
     told = f"error: Option '{flag}' requires an argument\n\nhint: hpc {path} --help\n"
     assert capsys.readouterr().err == told
+
+
+def test_who_is_not_read_any_more_has_a_code_of_its_own(hub: CannedHub) -> None:
+    """As `hpc events | head -1` leaves it; 1 would be a job that failed."""
+    rows = [event(seq) for seq in range(1, 3000)]
+    hub.routes["GET", "/events"] = answer({"cursor": 4, "data": rows, "next": None})
+    with subprocess.Popen(
+        [sys.executable, "-m", "hpc", "events"],
+        env={**os.environ, "HPC_HUB_URL": hub.url, "HPC_TOKEN": TOKEN},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    ) as events:
+        assert events.stdout is not None and events.stderr is not None
+        events.stdout.readline()
+        events.stdout.close()
+        assert (events.wait(30), events.stderr.read()) == (141, b"")
+
+
+def event(seq: int) -> dict[str, Any]:
+    return {"seq": seq, "at": 0, "kind": "Said", "ctx": {"ns_id": "lab" * 40}, "payload": {}}

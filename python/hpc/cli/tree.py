@@ -230,37 +230,41 @@ def main(words: Sequence[str]) -> int:
             standalone_mode=False,
             default_map=defaults.of_parser,
         )
-    except HpcError as error:
-        if isinstance(error, UsageError):
-            defaults.explain(error, own_words)
-        code = output.fail(error, as_json=as_json)
-    except typer.TyperException as error:
-        usage = _usage(error, words)
-        defaults.explain(usage, own_words)
-        code = output.fail(usage, as_json=as_json)
     except (KeyboardInterrupt, typer.Abort):
         return INTERRUPTED
     except BrokenPipeError:
         return READER_GONE
-    except UnicodeEncodeError as error:
-        # A word that was typed: how Python has bytes that are no UTF-8.
-        near = error.object[max(error.start - 20, 0) : error.end + 20]
-        code = output.fail(UsageError(f"Words must be UTF-8, got {near!r}"), as_json=as_json)
-    except OSError as error:
-        # A disk that is full, a folder that is gone: of the system, and no mistake of ours.
-        where = f": {error.filename}" if error.filename else ""
-        code = output.fail(HpcError(f"{error.strerror or error}{where}"), as_json=as_json)
-    except Exception as error:
-        if os.environ.get(TRACEBACK):
+    except SystemExit as end:
+        # The parser's own way out where nobody reads what is printed.
+        if not isinstance(end.__context__, BrokenPipeError):
             raise
-        code = output.fail(_mistake(error), as_json=as_json)
+        return READER_GONE
+    except Exception as error:
+        if isinstance(error, typer.TyperException):
+            error = _usage(error, words)
+        if isinstance(error, UsageError):
+            defaults.explain(error, own_words)
+        code = output.fail(_told(error), as_json=as_json)
     else:
         return result if isinstance(result, int) else 0
     return RUN_FAILED if noun == "run" else code
 
 
-def _mistake(error: Exception) -> HpcError:
-    """Return what is said of something unforeseen: whoever typed the command cannot mend it."""
+def _told(error: Exception) -> HpcError:
+    """Return what is said of whatever ended a command."""
+    if isinstance(error, HpcError):
+        return error
+    if isinstance(error, UnicodeEncodeError):
+        # A word that was typed: how Python has bytes that are no UTF-8.
+        near = error.object[max(error.start - 20, 0) : error.end + 20]
+        return UsageError(f"Words must be UTF-8, got {near!r}")
+    if isinstance(error, OSError):
+        # A disk that is full, a folder that is gone: of the system, and no mistake of ours.
+        where = f": {error.filename}" if error.filename else ""
+        return HpcError(f"{error.strerror or error}{where}")
+    if os.environ.get(TRACEBACK):
+        raise error
+    # Unforeseen: whoever typed the command cannot mend it.
     return HpcError(
         f"A mistake of hpc itself: {type(error).__name__}: {error}",
         code="internal",
