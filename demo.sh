@@ -16,7 +16,7 @@ case "${1-}" in
   *) echo "usage: ./demo.sh [--keep]" >&2; exit 2 ;;
 esac
 
-echo " setting up in .venv (the first time this builds the package)"
+echo " setting up in .venv (the first time this builds the package: some minutes)"
 # What a build says is of interest only where it fails.
 said="$(mktemp "${TMPDIR:-/tmp}/hpc-demo-build.XXXXXX")"
 trap 'rm -f "$said"' EXIT

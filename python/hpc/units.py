@@ -63,7 +63,7 @@ def parse_duration(text: str, *, field: str = "duration") -> float:
             field=field,
             hint="a bare number is seconds; hours, minutes and seconds are 1h30m15s"
             if ":" in plain
-            else "a bare number is seconds",
+            else "a bare number is seconds; d, h, m, s and ms are units",
         )
     return seconds
 

@@ -50,6 +50,7 @@ def test_what_is_no_time_is_refused(text: str) -> None:
     with pytest.raises(UsageError) as refused:
         parse_duration(text)
     assert ("1h30m15s" in str(refused.value.hint)) == (":" in text)
+    assert "a bare number is seconds; " in str(refused.value.hint)
 
 
 def test_a_moment_is_so_long_ago_or_a_time_of_day() -> None:
