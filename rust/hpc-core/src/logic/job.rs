@@ -538,7 +538,10 @@ impl Job {
             .collect();
         for other in others {
             if let Some(had) = self.attempts.get_mut(&other) {
-                started_at = least(started_at, had.started_at);
+                // Of a lease of many it is the first start; whoever says its own knows better.
+                if figures.started_at.is_none() {
+                    started_at = least(started_at, had.started_at);
+                }
                 had.tasks.subtract(tasks);
                 if had.tasks.is_empty() {
                     self.attempts.remove(&other);

@@ -199,6 +199,36 @@ fn one_report_settles_tasks_by_how_each_ended() {
     });
 }
 
+/// An attempt's row begins with the first start of its own tasks, not of all that ran beside them.
+#[test]
+fn a_task_that_failed_late_did_not_start_with_the_first() {
+    holds_through_restarts(|world| {
+        let mut a = Puppet::new("a", 2);
+        world.submit("j", "0-1");
+        world.take(&mut a);
+        for (task, start) in [("0", 10), ("1", 71)] {
+            world.report(
+                &mut a,
+                "JobStarted",
+                ("j", 1, task),
+                json!({"started_at": start}),
+            );
+        }
+        for (task, code, start) in [("0", 0, 10), ("1", 3, 71)] {
+            let spec = json!({"exit_code": code, "started_at": start, "finished_at": 80});
+            world.report(&mut a, "JobFinished", ("j", 1, task), spec);
+        }
+        let rows = world.job("j")["attempts"].clone();
+        let starts: Vec<_> = rows
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|row| &row["started_at"])
+            .collect();
+        assert_eq!(starts, [10, 71]);
+    });
+}
+
 /// Poison: what took its relay down three times while it ran is not run again.
 #[test]
 fn fault_48_three_losses_of_what_had_started_are_poison() {
