@@ -130,4 +130,4 @@ def test_once_is_plain_text(cluster: Cluster) -> None:
     lines = hpc(cluster, "top", "--once").stdout.splitlines()
     assert lines[1] == "jobs   1 succeeded"
     assert any(line.split()[:2] == ["n1", "up"] for line in lines)
-    assert any(line.split()[:3] == ["a", "-", "succeeded"] for line in lines)
+    assert any(line.split()[:3] == ["a", "(true)", "succeeded"] for line in lines)
