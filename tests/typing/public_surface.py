@@ -130,6 +130,7 @@ def read(client: Client) -> None:
     job.hold(tasks="3", reason="not yet")
     job.release(tasks="3", reason="now")
     job.prioritise(5)
+    job.prioritise(7, tasks="3-7")
     job.retry(tasks="3", reason="it was killed", memory="4G")
     why: dict[str, Any] = job.why()
     print(why["nodes"])

@@ -214,6 +214,23 @@ def test_an_attempt_of_an_array_names_its_tasks_and_what_its_time_is(
     assert "1 on n1, exit code 0, 250 ms\n" in capsys.readouterr().out
 
 
+def test_priorities_of_some_tasks_are_shown_beside_the_jobs(
+    hub: CannedHub, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Of a job that has neither nothing is said."""
+    others = [{"tasks": "3-5", "priority": 7}, {"tasks": "9", "priority": -1}]
+    for priority, priorities, said in (
+        (0, [], None),
+        (4, [], "4"),
+        (0, others, "0; 7 of 3-5; -1 of 9"),
+    ):
+        knows(hub, {**job(), "priority": priority, "priorities": priorities})
+        assert tree.main(["job", "info", "7"]) == 0
+        shown = capsys.readouterr().out
+        line = next((line for line in shown.splitlines() if line.startswith("priority")), None)
+        assert (line and line.removeprefix("priority").strip()) == said
+
+
 def test_a_job_without_a_name_is_listed_by_what_it_runs(
     hub: CannedHub, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -45,11 +45,12 @@ def _about_tasks(verb: str, kind: str, about: str) -> Callable[..., None]:
 def priority(
     number: Annotated[int, typer.Argument(metavar="N", help="Higher runs first; -- -5 is below.")],
     jobs: Jobs,
+    tasks: Tasks = None,
     as_json: Json = False,
     hub_url: HubUrl = None,
 ) -> None:
-    """Set the priority of jobs; what runs goes on."""
-    _ask("priority", "SetPriority", jobs, as_json, hub_url, priority=number)
+    """Set the priority of jobs, or of some of their tasks; what runs goes on."""
+    _ask("priority", "SetPriority", jobs, as_json, hub_url, tasks=tasks, priority=number)
 
 
 def retry(

@@ -183,7 +183,7 @@ def fields(info: Info, held: Sequence[str] = ()) -> list[tuple[str, object]]:
         ("command", command(spec)),
         ("folder", spec.get("cwd")),
         *asked.fields(info),
-        ("priority", info.get("priority") or None),
+        ("priority", _priority(info)),
         ("tasks", _tasks(info)),
         ("submitted", when(info.get("submitted_at"))),
         ("attempts", _attempts_cut(info)),
@@ -257,6 +257,16 @@ def _attempt(row: Info, spec: Info, is_array: bool) -> str:
     if row.get("peak_memory_bytes"):
         parts.append(f"peak {show_memory(row['peak_memory_bytes'])}")
     return ", ".join(parts)
+
+
+def _priority(info: Info) -> str | None:
+    """Return the priority of a job and of those of its tasks that have another: `0; 7 of 3-5`."""
+    others = info.get("priorities") or []
+    if not others and not info.get("priority"):
+        return None
+    return "; ".join(
+        (str(info["priority"]), *(f"{each['priority']} of {each['tasks']}" for each in others))
+    )
 
 
 def _tasks(info: Info) -> str | None:

@@ -89,9 +89,9 @@ class Job:
         """Let what was held start."""
         self.client.request("ReleaseJob", self.id, tasks=tasks, reason=reason)
 
-    def prioritise(self, priority: int) -> None:
-        """Let it run before what has a lower priority."""
-        self.client.request("SetPriority", self.id, priority=priority)
+    def prioritise(self, priority: int, *, tasks: str | None = None) -> None:
+        """Let it, or some tasks of it, run before what has a lower priority."""
+        self.client.request("SetPriority", self.id, tasks=tasks, priority=priority)
 
     def retry(
         self,

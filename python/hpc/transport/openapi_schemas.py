@@ -335,11 +335,12 @@ def _jobs() -> dict[str, Schema]:
     }
     after = dict.fromkeys(("after", "after_any", "after_fail"), _list(ID)) | {"after_task": BOOL}
     ahead = _or_null(_open("*", higher=INT, earlier=INT, more=BOOL))
+    priorities = _list(_open("*", tasks=RANGES, priority=ANY_INT))
     places = _list(_open("*", node_id=ID, fits=BOOL, why=TEXT))
     return {
         "Settled": settled,
         "Attempt": _open(" ".join(attempt), **attempt, detail=TEXT),
-        "Job": _open(" ".join(job), **job, **after),
+        "Job": _open(" ".join(job), **job, **after, priorities=priorities),
         "JobAnswer": _open("*", cursor=INT, data=ref("Job")),
         "JobPage": _page(ref("Job")),
         "Task": _open(" ".join(told), **told, reason=TEXT, detail=TEXT),

@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 
 use super::few::Few;
 use super::job::Job;
+use super::priorities::Priorities;
 use crate::domain::event::Ctx;
 use crate::domain::json::{Map, Value};
 use crate::lattice::Lattice as _;
@@ -97,6 +98,8 @@ pub struct Gate {
     pub throttle: Option<u64>,
     /// When its priority was last set; a submit has the least stamp.
     pub priority_stamp: Stamp,
+    /// Where some of its tasks have one of their own.
+    pub priorities: Option<Box<Priorities>>,
     /// The tasks of each further round, from the first on.
     pub rounds: Vec<TaskSet>,
 }

@@ -1,6 +1,7 @@
 //! The canonical bytes of a gate; which tasks it parks is found anew.
 
 use super::gate::{After, Condition, Gate, HoldSaid, Standing};
+use super::priorities::{Priorities, PrioritySaid};
 use crate::lattice::codec::{Codec, DecodeError, DecodeReason, Reader};
 
 impl Codec for Condition {
@@ -61,6 +62,36 @@ impl Codec for HoldSaid {
     }
 }
 
+impl Codec for Priorities {
+    fn encode(&self, out: &mut Vec<u8>) {
+        self.of_job.encode(out);
+        self.said.encode(out);
+    }
+
+    fn decode(reader: &mut Reader<'_>) -> Result<Self, DecodeError> {
+        Ok(Self {
+            of_job: Codec::decode(reader)?,
+            said: Codec::decode(reader)?,
+        })
+    }
+}
+
+impl Codec for PrioritySaid {
+    fn encode(&self, out: &mut Vec<u8>) {
+        self.stamp.encode(out);
+        self.tasks.encode(out);
+        self.priority.encode(out);
+    }
+
+    fn decode(reader: &mut Reader<'_>) -> Result<Self, DecodeError> {
+        Ok(Self {
+            stamp: Codec::decode(reader)?,
+            tasks: Codec::decode(reader)?,
+            priority: Codec::decode(reader)?,
+        })
+    }
+}
+
 impl Gate {
     /// Appends the canonical bytes.
     pub fn write(&self, out: &mut Vec<u8>) {
@@ -74,6 +105,7 @@ impl Gate {
         self.max_fails.encode(out);
         self.throttle.encode(out);
         self.priority_stamp.encode(out);
+        self.priorities.as_deref().cloned().encode(out);
         self.rounds.encode(out);
     }
 
@@ -93,6 +125,7 @@ impl Gate {
             max_fails: Codec::decode(reader)?,
             throttle: Codec::decode(reader)?,
             priority_stamp: Codec::decode(reader)?,
+            priorities: Option::<Priorities>::decode(reader)?.map(Box::new),
             rounds: Codec::decode(reader)?,
             ..Self::default()
         })

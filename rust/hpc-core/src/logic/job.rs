@@ -197,19 +197,10 @@ impl Job {
         self.queued.iter().map(|(_, tasks)| tasks.len()).sum()
     }
 
-    /// The tasks that a lease can take now: of one attempt number, the one with the least task.
-    #[must_use]
-    pub fn next_ready(&self) -> Option<(u32, &TaskSet)> {
-        self.queued
-            .iter()
-            .min_by_key(|(_, tasks)| tasks.first())
-            .map(|(attempt, tasks)| (*attempt, tasks))
-    }
-
     /// What a further submit says of priority, label and time, joined as the kernel's facts are:
     /// the greater priority (a submit has the least stamp), the newer label, the earlier time.
     pub fn resubmit(&mut self, priority: i64, name: Option<&str>, stamp: Stamp) {
-        self.rank.priority = self.rank.priority.min(Reverse(priority));
+        self.resubmit_priority(priority);
         self.submitted_at = self.submitted_at.min(stamp.at);
         let known = self.name.as_deref().map(|name| (self.name_stamp, name));
         if let Some(name) = name

@@ -141,7 +141,12 @@ impl Job {
     pub fn write_rest(&self, out: &mut Vec<u8>) {
         self.name_stamp.encode(out);
         self.entries.encode(out);
-        self.rank.encode(out);
+        // By what is ready its rank follows from the rest.
+        Rank {
+            priority: Reverse(self.priority()),
+            ..self.rank
+        }
+        .encode(out);
         self.shape.encode(out);
         self.stops.encode(out);
         self.submitted_at.encode(out);
@@ -200,6 +205,7 @@ impl Job {
             },
         };
         job.regate(None);
+        job.settle_rank();
         Ok(job)
     }
 

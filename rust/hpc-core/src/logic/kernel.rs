@@ -86,9 +86,10 @@ enum JobColumn {
     FinishedAt,
     Held,
     Rounds,
+    Priorities,
 }
 
-const JOB_COLUMNS: [(&str, LatticeKind); 14] = [
+const JOB_COLUMNS: [(&str, LatticeKind); 15] = [
     ("ns_id", LatticeKind::Once),
     ("spec", LatticeKind::Once),
     ("priority", LatticeKind::Last),
@@ -103,9 +104,10 @@ const JOB_COLUMNS: [(&str, LatticeKind); 14] = [
     ("finished_at", LatticeKind::Max),
     ("held", LatticeKind::Map),
     ("rounds", LatticeKind::Map),
+    ("priorities", LatticeKind::Map),
 ];
 /// Columns of which a job that waits has nothing.
-const FILLED_LATE: [&str; 7] = [
+const FILLED_LATE: [&str; 8] = [
     "started",
     "succeeded",
     "failed",
@@ -113,6 +115,7 @@ const FILLED_LATE: [&str; 7] = [
     "finished_at",
     "held",
     "rounds",
+    "priorities",
 ];
 const NODE_COLUMNS: [(&str, LatticeKind); 6] = [
     ("epoch", LatticeKind::Max),
@@ -398,8 +401,14 @@ fn say_job(
             say(JobColumn::Held, &said)?;
         }
         KernelKind::SetPriority => {
-            let priority = Scalar::Int(entry.ctx.priority());
-            say(JobColumn::Priority, &Delta::Last(entry.stamp, "", priority))?;
+            let priority = entry.ctx.priority();
+            if let Some(tasks) = entry.ctx.tasks() {
+                let said = said_of(entry.stamp, Some(&tasks), Atom::Int(priority));
+                say(JobColumn::Priorities, &said)?;
+            } else {
+                let priority = Scalar::Int(priority);
+                say(JobColumn::Priority, &Delta::Last(entry.stamp, "", priority))?;
+            }
         }
         KernelKind::RetryJob => {
             if let Some(round) = entry.spec.int("round") {
@@ -431,8 +440,13 @@ fn say_job(
 
 /// That tasks, or all, are held or not.
 fn held(stamp: Stamp, tasks: Option<&TaskSet>, is_held: bool) -> Delta<'static> {
+    said_of(stamp, tasks, Atom::Bool(is_held))
+}
+
+/// The newest word on some tasks, or on all.
+fn said_of(stamp: Stamp, tasks: Option<&TaskSet>, said: Atom) -> Delta<'static> {
     let of = tasks.map_or_else(|| "*".to_owned(), TaskSet::to_string);
-    let said = Last::of(stamp, "".into(), Atom::Bool(is_held));
+    let said = Last::of(stamp, "".into(), said);
     let said = MapOf::from_cell(of.as_str().into(), said.into());
     Delta::Cell(Cow::Owned(said.into()))
 }

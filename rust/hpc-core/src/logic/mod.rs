@@ -72,6 +72,7 @@ pub mod offer;
 pub mod past;
 mod placement;
 mod plan;
+pub mod priorities;
 pub mod pull;
 pub mod query;
 pub mod queue;

@@ -160,10 +160,20 @@ impl Hub {
             .value("name", &optional(job.name.as_deref()))
             .str("state", state_of(job))
             .int("phase", self.state.kernel.phase(&job.id))
-            .int("priority", job.rank.priority.0)
+            .int("priority", job.priority())
             .raw("spec", &job.spec)
             .value("resources", &Value::Map(self.needs_of(job.shape)))
             .str("tasks", &job.tasks.to_string());
+        let priorities = job.own_priorities();
+        if !priorities.is_empty() {
+            object.list("priorities", priorities.iter(), |out, (priority, tasks)| {
+                let mut object = ObjectWriter::new(out);
+                object
+                    .str("tasks", &tasks.to_string())
+                    .int("priority", *priority);
+                object.end();
+            });
+        }
         if let Some(gate) = &job.gate {
             write_after(&mut object, gate);
         }

@@ -61,14 +61,8 @@ impl State {
     }
 
     fn set_priority(&mut self, ix: JobIx, entry: &Entry<'_>) {
-        let priority = entry.ctx.priority();
-        self.rerank(ix, |job| {
-            let known = (job.gate_mut().priority_stamp, job.rank.priority.0);
-            if known < (entry.stamp, priority) {
-                job.gate_mut().priority_stamp = entry.stamp;
-                job.rank.priority.0 = priority;
-            }
-        });
+        let (stamp, tasks, priority) = (entry.stamp, entry.ctx.tasks(), entry.ctx.priority());
+        self.rerank(ix, |job| job.say_priority(stamp, tasks, priority));
     }
 
     /// Changes where a job stands in the queue, and keeps the queue in step with it.
@@ -78,6 +72,7 @@ impl State {
         };
         let former = job.rank;
         change(job);
+        job.settle_rank();
         if job.rank != former && job.is_ready() {
             self.queue.remove(&job.ns_id, job.shape, former, ix);
             self.queue.insert(&job.ns_id, job.shape, job.rank, ix);

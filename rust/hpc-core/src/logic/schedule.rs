@@ -170,7 +170,7 @@ impl Hub {
         let count = room
             .min(self.left_to_take(ix, grants))
             .min(Job::throttle_left(of));
-        let tasks = ready.clone().take_first(count);
+        let tasks = ready.into_owned().take_first(count);
         self.record_claimed(row, ix, job, attempt, &tasks, false)?;
         self.end_reservation(ix, job);
         self.state.wake_next();

@@ -509,12 +509,16 @@ impl State {
         let job = self.jobs.get_mut(ix)?;
         let was_ready = job.is_ready();
         let was_queued = job.queued_count();
+        let former = job.rank;
         let had = node.map(|node| job.booked_at(node)).unwrap_or_default();
         let result = change(job);
+        job.settle_rank();
         let is_ready = job.is_ready();
-        if was_ready && !is_ready {
-            self.queue.remove(&job.ns_id, job.shape, job.rank, ix);
-        } else if is_ready && !was_ready {
+        let has_moved = job.rank != former;
+        if was_ready && (!is_ready || has_moved) {
+            self.queue.remove(&job.ns_id, job.shape, former, ix);
+        }
+        if is_ready && (!was_ready || has_moved) {
             self.queue.insert(&job.ns_id, job.shape, job.rank, ix);
         }
         if is_ready && job.queued_count() > was_queued {

@@ -205,6 +205,120 @@ fn a_priority_that_is_set_reorders_the_queue() {
     });
 }
 
+/// What is set of some tasks holds for these, and the newest word on a task; the job stands where what is
+/// leased next of it belongs.
+#[test]
+fn priorities_of_some_tasks_order_those() {
+    holds_through_restarts(|world| {
+        let mut a = Puppet::new("a", 1);
+        world.submit("first", "0");
+        world.submit("second", "0-6");
+        let mut set = |tasks: Option<&str>, priority: i64| {
+            let mut ctx = json!({"job_id": "second", "priority": priority});
+            if let Some(tasks) = tasks {
+                ctx["tasks"] = json!(tasks);
+            }
+            request(world, "SetPriority", ctx);
+        };
+        set(Some("3-6"), 5);
+        set(Some("5"), -1);
+        set(Some("6"), 0);
+        set(Some("2"), 5);
+        let others = json!([
+            {"tasks": "2-4", "priority": 5},
+            {"tasks": "5", "priority": -1},
+        ]);
+        assert_eq!(world.job("second")["priorities"], others);
+        assert_eq!(world.job("second")["priority"], 0);
+        world.submit_with("second", "7", json!({"priority": 1}), json!({}));
+        assert_eq!(world.job("second")["priority"], 1);
+
+        let expected = [
+            ("second", "2"),
+            ("second", "3"),
+            ("second", "4"),
+            ("second", "0"),
+            ("second", "1"),
+            ("second", "7"),
+            ("first", "0"),
+            ("second", "6"),
+            ("second", "5"),
+        ];
+        for (job, task) in expected {
+            assert_eq!(world.take(&mut a).grants(), [entry(job, 1, task)]);
+            world.succeeded(&mut a, (job, 1, task), 5_000);
+        }
+        let facts = world
+            .ask("pull", "gid=kernel&cursor=0&table=jobs", &json!({}))
+            .body;
+        let said = json!({"3-6": 5, "5": -1, "6": 0, "2": 5});
+        assert_eq!(facts["facts"]["jobs"]["second"]["priorities"], said);
+    });
+}
+
+/// What is tried again keeps its place, and a word on all tasks takes back what was said of some.
+#[test]
+fn a_priority_of_a_task_lasts_until_the_job_has_another() {
+    holds_through_restarts(|world| {
+        let mut a = Puppet::new("a", 1);
+        world.submit_with("j", "0-2", json!({}), json!({"retries": 1}));
+        world.submit_with("k", "0", json!({"priority": 1}), json!({}));
+        let urgent = json!({"job_id": "j", "priority": 2, "tasks": "2"});
+        request(world, "SetPriority", urgent);
+        assert_eq!(world.take(&mut a).grants(), [entry("j", 1, "2")]);
+        world.failed(&mut a, ("j", 1, "2"));
+        world.pass(1_100);
+        assert_eq!(world.take(&mut a).grants(), [entry("j", 2, "2")]);
+        world.failed(&mut a, ("j", 2, "2"));
+        request(world, "RetryJob", json!({"job_id": "j"}));
+        let priority = json!({"job_id": "j", "priority": 0});
+        request(world, "SetPriority", priority);
+        assert_eq!(world.job("j")["priorities"], Value::Null);
+        for (job, attempt, task) in [("k", 1, "0"), ("j", 1, "0"), ("j", 1, "1"), ("j", 3, "2")] {
+            assert_eq!(world.take(&mut a).grants(), [entry(job, attempt, task)]);
+            world.succeeded(&mut a, (job, attempt, task), 5_000);
+        }
+    });
+}
+
+/// Words that come in another order than they were said in come to the same.
+#[test]
+fn priorities_are_those_of_the_newest_words_whatever_the_order() {
+    let words: [(Option<&str>, i64); 4] = [
+        (Some("0-3"), 4),
+        (None, 2),
+        (Some("2-5"), 7),
+        (Some("3"), 2),
+    ];
+    let orders = (0..words.len()).flat_map(|first| {
+        let rest: Vec<usize> = (0..words.len()).filter(|place| *place != first).collect();
+        (0..rest.len()).map(move |turn| {
+            let mut order = vec![first];
+            order.extend(rest.iter().cycle().skip(turn).take(rest.len()));
+            order
+        })
+    });
+    for order in orders {
+        let mut world = World::new();
+        world.submit("j", "0-7");
+        for place in order {
+            let (tasks, priority) = words[place];
+            let mut ctx = json!({"job_id": "j", "priority": priority});
+            if let Some(tasks) = tasks {
+                ctx["tasks"] = json!(tasks);
+            }
+            let payload = json!({"ctx": ctx, "spec": {}});
+            let event = json!({"kind": "SetPriority", "at": 1 + place, "payload": payload});
+            let batch = json!({"id": format!("word-{place}"), "events": [event]});
+            assert_eq!(world.ask("ingest", "", &batch).status, 200);
+        }
+        assert_eq!(world.job("j")["priority"], 2);
+        let others = json!([{"tasks": "2,4-5", "priority": 7}]);
+        assert_eq!(world.job("j")["priorities"], others);
+        world.check_replay();
+    }
+}
+
 /// A failure within the budget settles nothing; the task is tried again after its back-off, which
 /// doubles; with the budget spent it has failed.
 #[test]
