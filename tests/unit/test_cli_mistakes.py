@@ -56,7 +56,6 @@ def test_where_it_was_made_is_shown_if_asked_for(monkeypatch: pytest.MonkeyPatch
         (["submit", "--depends", "7", "--", "x"], "--after"),
         (["submit", "-c", "4", "--", "x"], "--cpu"),
         (["submit", "-D", "/tmp", "--", "x"], "--cwd"),
-        (["help"], "hpc --help"),
         (["worker", "start"], "hpc relay"),
         (["job", "rm", "7"], "hpc job cancel"),
         (["job", "output", "7"], "hpc job log"),

@@ -123,9 +123,6 @@ class NullLink:
     def tail(self, streams: list[dict[str, Any]]) -> None:
         """Nothing is written."""
 
-    def flush(self) -> None:
-        """Orders are taken at once."""
-
     def adopt(self, origins: Sequence[str]) -> None:
         """There are none."""
 
