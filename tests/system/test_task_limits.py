@@ -163,7 +163,8 @@ def test_who_passes_the_limit_between_two_looks_has_passed_it(tmp_path: Path) ->
             taken.link.run([shell(over, output_limit=200_000, tasks="0")])
             taken.link.run([shell(over, output_limit=200_001, tasks="1")])
             end = await taken.end(0)
-            assert (end["cause"], end["exit_code"]) == ("output limit", 0)
+            # On a machine that is busy the look may come first, and end it.
+            assert (end["cause"], end.get("exit_code", 0)) == ("output limit", 0)
             assert kept(tmp_path).stat().st_size == 200_000
             assert "cause" not in await taken.end(1)
 
