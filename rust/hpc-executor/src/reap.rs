@@ -3,8 +3,11 @@
 //! The supervisor is the subreaper of everything it starts: when a process dies, its children
 //! become children of the supervisor, double-forked daemons too. So all it ever signals are its
 //! *own* children (and their process groups), whose pids cannot be taken by another process before
-//! they are reaped: no pid is ever trusted beyond that. Ending a tree takes as many rounds as it
-//! is deep; each round is woken by the deaths of the one before.
+//! they are reaped: no pid is ever trusted beyond that. Their deaths are told by one descriptor for
+//! all of them, not by a pidfd for each: orphans come without one, and a task takes two system calls
+//! and a descriptor less. A pidfd is used where a process may be somebody else's ([`crate::sweep`]).
+//! Ending a tree takes as many rounds as it is deep; each round is woken by the deaths of the one
+//! before.
 //!
 //! An orphan's task is known by its **marker**: the soft `RLIMIT_RSS`, which Linux ignores and
 //! which every child inherits, also through `setsid`, `env -i` and any number of forks. Where a
