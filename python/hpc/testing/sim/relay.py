@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import string
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from random import Random
 from typing import Any
 
@@ -172,9 +172,9 @@ class SimRelay:
             random=self._random,
             say=self.said.append,
         )
-        owner.spawn(self._guarded("claims", claims.run()))
-        owner.spawn(self._guarded("reports", self.reports.run()))
-        owner.spawn(self._guarded("old reports", self.reports.run_old()))
+        owner.spawn(self._guarded("claims", claims.run))
+        owner.spawn(self._guarded("reports", self.reports.run))
+        owner.spawn(self._guarded("old reports", self.reports.run_old))
 
     def new_session(self) -> str:
         """Return the origin of what this start is going to report (R11)."""
@@ -206,9 +206,10 @@ class SimRelay:
             self.link.stood_still()
             self._owner.thaw()
 
-    async def _guarded(self, name: str, loop: Coroutine[Any, Any, Any]) -> None:
+    async def _guarded(self, name: str, loop: Callable[[], Coroutine[Any, Any, Any]]) -> None:
+        # Made here: who is killed before it begins leaves nothing that was to be awaited.
         try:
-            await loop
+            await loop()
         except Replaced:
             # As process.py: the tasks end at once, and the outbox has some time.
             self.link.drain(0.0)
