@@ -105,16 +105,19 @@ impl Gate {
         self.max_fails.encode(out);
         self.throttle.encode(out);
         self.priority_stamp.encode(out);
-        self.priorities.as_deref().cloned().encode(out);
         self.rounds.encode(out);
+        // Older snapshots have none; a gate is the last of a job's bytes.
+        if let Some(priorities) = &self.priorities {
+            priorities.encode(out);
+        }
     }
 
-    /// Reads a gate that parks nothing yet.
+    /// Reads a gate that parks nothing yet, up to the end of the bytes.
     ///
     /// # Errors
     /// Bytes that [`Gate::write`] never writes.
     pub fn read(reader: &mut Reader<'_>) -> Result<Self, DecodeError> {
-        Ok(Self {
+        let mut gate = Self {
             holds: Codec::decode(reader)?,
             after: Codec::decode(reader)?,
             by_task: Codec::decode(reader)?,
@@ -125,9 +128,12 @@ impl Gate {
             max_fails: Codec::decode(reader)?,
             throttle: Codec::decode(reader)?,
             priority_stamp: Codec::decode(reader)?,
-            priorities: Option::<Priorities>::decode(reader)?.map(Box::new),
             rounds: Codec::decode(reader)?,
             ..Self::default()
-        })
+        };
+        if reader.remaining() > 0 {
+            gate.priorities = Some(Box::new(Codec::decode(reader)?));
+        }
+        Ok(gate)
     }
 }

@@ -20,7 +20,7 @@ use crate::lattice::codec::{DecodeError, Reader, put_bytes, put_uint};
 /// How the bytes begin.
 pub const MAGIC: &[u8; 8] = b"hpcSnap\n";
 /// The format that this build writes and reads.
-pub const FORMAT: u64 = 5;
+pub const FORMAT: u64 = 4;
 
 const HASH_BYTES: usize = 32;
 const LENGTH_BYTES: usize = 8;

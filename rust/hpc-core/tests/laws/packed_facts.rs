@@ -257,3 +257,40 @@ fn facts_of_a_long_log_are_put_back_as_they_were() {
         }
     }
 }
+
+/// A column that a program has added since is empty in what an older one wrote; columns that it does
+/// not know are none of its facts.
+#[test]
+fn what_an_older_program_wrote_has_nothing_in_new_columns() {
+    let make = |names: &[&str]| {
+        let mut facts = Facts::new();
+        let columns: Vec<Column> = names
+            .iter()
+            .map(|name| facts.column("t", name, LatticeKind::Max))
+            .collect();
+        (facts, columns)
+    };
+    let max = Cell::Max(hpc_core::lattice::max::Max::of(Atom::Int(7)));
+    let written = |names: &[&str]| {
+        let (mut facts, columns) = make(names);
+        for (column, key) in columns.iter().zip(["x", "y", "z"]) {
+            assert_eq!(facts.join(*column, key, &max, 3), Ok(true));
+        }
+        let mut bytes = Vec::new();
+        facts.encode(&mut bytes);
+        bytes
+    };
+    let (mut facts, columns) = make(&["a", "b", "c"]);
+    let older = written(&["a", "b"]);
+    assert_eq!(facts.decode_into(3, &mut Reader::new(&older)), Ok(()));
+    assert_eq!(facts.get(columns[1], "y"), Some(max.clone()));
+    assert_eq!(facts.get(columns[2], "x"), None);
+    assert_eq!(facts.join(columns[2], "x", &max, 4), Ok(true));
+    assert_eq!(facts.get(columns[2], "x"), Some(max.clone()));
+
+    for newer in [&["a", "b", "c", "d"][..], &["b", "a"], &["a", "c"]] {
+        let (mut facts, _) = make(&["a", "b", "c"]);
+        let bytes = written(newer);
+        assert!(facts.decode_into(3, &mut Reader::new(&bytes)).is_err());
+    }
+}

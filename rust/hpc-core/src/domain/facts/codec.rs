@@ -55,7 +55,7 @@ impl Facts {
     }
 
     /// Fills facts without rows, of the same columns, with what [`Facts::encode`] wrote of facts that
-    /// ended at `head`.
+    /// ended at `head`. An older program may have had fewer: new columns stand at the end of a table.
     ///
     /// # Errors
     /// Bytes that it never writes, or of other columns.
@@ -68,7 +68,7 @@ impl Facts {
             let name = reader.text()?;
             let table = tables.iter_mut().find(|known| known.name == name);
             let table = table.ok_or_else(|| reader.refuse(DecodeReason::OutOfRange))?;
-            decode_columns(table, reader)?;
+            let columns = decode_columns(table, reader)?;
             let base = reader.uint()?.checked_sub(1);
             table.restoring(base);
             let rows = reader.length()?;
@@ -82,7 +82,7 @@ impl Facts {
                     return Err(reader.refuse(DecodeReason::NotCanonical));
                 }
                 let row = table.rows.make(key, found);
-                for column in 0..table.kinds.len() {
+                for column in 0..columns {
                     let changed = reader.uint32()?;
                     if base.saturating_add(changed.into()) > head {
                         return Err(reader.refuse(DecodeReason::OutOfRange));
@@ -106,9 +106,10 @@ impl Facts {
     }
 }
 
-fn decode_columns(table: &Table, reader: &mut Reader<'_>) -> Result<(), DecodeError> {
+/// How many columns there are of a table: its first ones.
+fn decode_columns(table: &Table, reader: &mut Reader<'_>) -> Result<usize, DecodeError> {
     let columns = reader.length()?;
-    let mut are_known = columns == table.columns.len() && table.rows.len() == 0;
+    let mut are_known = columns <= table.columns.len() && table.rows.len() == 0;
     for column in 0..columns {
         let (name, kind) = (reader.text()?, reader.byte()?);
         are_known &= table.columns.get(column).is_some_and(|known| known == name);
@@ -118,7 +119,7 @@ fn decode_columns(table: &Table, reader: &mut Reader<'_>) -> Result<(), DecodeEr
             .is_some_and(|known| *known as u8 == kind);
     }
     if are_known {
-        Ok(())
+        Ok(columns)
     } else {
         Err(reader.refuse(DecodeReason::OutOfRange))
     }
