@@ -103,7 +103,6 @@ class SupervisorLink:
         self._orders: list[bytes] = []
         """Those that go out together, at the end of this round of the event loop."""
         self._is_followed = False
-        self._is_gone = False
         self._ready = asyncio.Event()
         """Also set once it is gone."""
         self._end = asyncio.Event()
@@ -303,7 +302,7 @@ class SupervisorLink:
         await asyncio.to_thread(sweep_cgroups, self._folder)
 
     def _order(self, name: str, fields: object = None) -> None:
-        if self._transport is None or self._is_gone:
+        if self._transport is None or self._end.is_set():
             return  # whoever awaits something next is told
         message = msgspec.json.encode({name: fields})
         if not self._orders:
@@ -313,7 +312,7 @@ class SupervisorLink:
 
     def _flush(self) -> None:
         orders, self._orders = self._orders, []
-        if orders and self._transport is not None and not self._is_gone:
+        if orders and self._transport is not None and not self._end.is_set():
             self._transport.write(b"".join(orders))
 
     async def _ask(self, op: str) -> bytes:
@@ -337,7 +336,7 @@ class SupervisorLink:
         return item
 
     def _raise_if_gone(self) -> None:
-        if self._is_gone:
+        if self._end.is_set():
             raise self._gone()
 
     def _gone(self) -> ConnectionResetError:
@@ -351,14 +350,13 @@ class SupervisorLink:
 
     def lost_connection(self) -> None:
         """Called by the wire when the supervisor has closed its end."""
-        self._is_gone = True
+        self._end.set()
         for answer in self._questions.values():
             if not answer.done():
                 answer.set_exception(self._gone())
         for queue in (self._batches, self._old_batches, self._chunks):
             queue.put_nowait(None)
         self._ready.set()
-        self._end.set()
 
     def received(self, message: memoryview) -> None:
         """Called by the wire for each message, whole and in order."""

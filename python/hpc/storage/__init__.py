@@ -7,6 +7,7 @@ another. Checksums are the engine's, which computes and verifies them.
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Sequence
 from typing import Final
 
@@ -17,6 +18,11 @@ NO_CHAIN: Final = bytes(32)
 
 EMPTY: Final = LogHead(0, NO_CHAIN)
 """The head of an empty log."""
+
+
+def next_lineage(hub_id: str) -> str:
+    """Return a name for the history of a Hub's log that goes on otherwise than it did."""
+    return f"{hub_id}-{uuid.uuid4().hex[:8]}"
 
 
 def head_after(head: LogHead, rows: Sequence[LogRow]) -> LogHead:

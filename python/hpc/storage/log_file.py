@@ -10,7 +10,6 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
-import uuid
 from pathlib import Path
 from typing import Any, Final
 
@@ -23,7 +22,7 @@ from hpc.errors import (
     StorageFull,
     StorageLocked,
 )
-from hpc.storage import folder, sqlite_snapshots
+from hpc.storage import folder, next_lineage, sqlite_snapshots
 
 LOG: Final = "log.sqlite3"
 APPLICATION_ID: Final = 0x6870634C  # "hpcL"
@@ -244,11 +243,6 @@ def lineage_of(path: Path, db: apsw.Connection) -> str | None:
     with translated(path, "read"):
         found: list[Any] = db.execute("SELECT value FROM meta WHERE key = 'lineage'").fetchall()
     return str(found[0][0]) if found else None
-
-
-def next_lineage(hub_id: str) -> str:
-    """Return a name for the history of a Hub's log that goes on otherwise than it did."""
-    return f"{hub_id}-{uuid.uuid4().hex[:8]}"
 
 
 def put_lineage(db: apsw.Connection, lineage: str) -> None:

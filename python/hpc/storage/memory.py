@@ -14,7 +14,7 @@ from pathlib import Path
 
 from hpc.errors import StorageDamaged, StorageError, StorageFull, StorageKnown, StorageLocked
 from hpc.protocols import EventLog, LogHead, LogRow, SnapshotHead
-from hpc.storage import EMPTY, head_after
+from hpc.storage import EMPTY, head_after, next_lineage
 
 KEPT = 2
 """Snapshots that are kept."""
@@ -173,7 +173,7 @@ class MemoryLog(MemoryReader):
 
     def begin_lineage(self) -> None:
         """Give the history another name."""
-        self.lineage = self._open().lineage = f"{self.hub_id}-{uuid.uuid4().hex[:8]}"
+        self.lineage = self._open().lineage = next_lineage(self.hub_id)
 
     def snapshot(self, state: bytes, seq: int) -> Iterator[None]:
         """Store a state, and drop all but the two newest; it counts once the iterator has ended."""

@@ -26,7 +26,15 @@ import msgspec
 
 from hpc.errors import StorageDamaged, StorageError, StorageFull, StorageKnown, StorageLocked
 from hpc.protocols import LogHead, LogRow, SnapshotHead
-from hpc.storage import EMPTY, folder, head_after, log_file, sqlite_connect, sqlite_snapshots
+from hpc.storage import (
+    EMPTY,
+    folder,
+    head_after,
+    log_file,
+    next_lineage,
+    sqlite_connect,
+    sqlite_snapshots,
+)
 from hpc.storage.log_file import LOG, translated
 
 DIGEST_BYTES: Final = 32
@@ -255,7 +263,7 @@ class SqliteLog(SqliteReader):
             StorageFull: It has the name that it had.
             StorageError: Unknown outcome; the log must be reopened before it is written again.
         """
-        lineage = log_file.next_lineage(self.hub_id)
+        lineage = next_lineage(self.hub_id)
         self._write(lambda db: log_file.put_lineage(db, lineage))
         self.lineage = lineage
 

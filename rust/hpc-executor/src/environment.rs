@@ -1,7 +1,6 @@
 //! environment: the variables that a relay tells with each work, prepared once while they stay the same.
 //!
-//! Most works of a relay have the same ones: its own. To read and copy forty of them for each was a
-//! third of what the supervisor did before a start.
+//! Most works of a relay have the same ones: its own. So they are not read and copied for each.
 
 use std::collections::HashMap;
 use std::ffi::CString;
