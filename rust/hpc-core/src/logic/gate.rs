@@ -62,15 +62,31 @@ pub struct After {
     pub standing: Standing,
 }
 
-/// Somebody's word on whether tasks are held.
+/// Somebody's word on tasks of a job.
 #[derive(Clone, Debug, PartialEq)]
-pub struct HoldSaid {
+pub struct Word<T> {
     /// When it was said.
     pub stamp: Stamp,
     /// Of which tasks; `None` is all, also those that are yet to come.
     pub tasks: Option<TaskSet>,
-    /// Held, or released.
-    pub is_held: bool,
+    /// What holds for them, until something newer is said.
+    pub value: T,
+}
+
+impl<T: Ord> Word<T> {
+    /// Adds it to others, which stand in the order of their stamps; older ones on none but its tasks are
+    /// forgotten.
+    pub fn join(self, words: &mut Vec<Self>) {
+        let covers = |older: &Self| match (&self.tasks, &older.tasks) {
+            (None, _) => true,
+            (Some(_), None) => false,
+            (Some(tasks), Some(older)) => older.is_subset(tasks),
+        };
+        let is_newer = |other: &Self| (other.stamp, &other.value) > (self.stamp, &self.value);
+        words.retain(|other| is_newer(other) || !covers(other));
+        let place = words.partition_point(|other| !is_newer(other));
+        words.insert(place, self);
+    }
 }
 
 /// What keeps tasks from being ready.
@@ -79,7 +95,7 @@ pub struct Gate {
     /// Tasks that are not ready, by the number of their next attempt.
     pub parked: Few<u32, TaskSet>,
     /// Who held and released what, in the order of the stamps.
-    pub holds: Vec<HoldSaid>,
+    pub holds: Vec<Word<bool>>,
     /// The jobs that it comes after. Once all are met, nobody looks at them any more.
     pub after: Vec<After>,
     /// Whether each task comes after the tasks of its number only.
@@ -139,7 +155,7 @@ impl Gate {
                 .tasks
                 .as_ref()
                 .map_or_else(|| among.clone(), |tasks| tasks.intersection(among));
-            if said.is_held {
+            if said.value {
                 held.join(&tasks);
             } else {
                 held.subtract(&tasks);
@@ -191,21 +207,6 @@ impl Gate {
         blocked.join(&self.waiting(among));
         blocked.join(&self.delayed(among, now));
         blocked
-    }
-
-    /// Writes down that tasks are held or released; older words on none but these are forgotten.
-    pub fn say_held(&mut self, said: HoldSaid) {
-        let covers = |older: &HoldSaid| match (&said.tasks, &older.tasks) {
-            (None, _) => true,
-            (Some(_), None) => false,
-            (Some(tasks), Some(older)) => older.is_subset(tasks),
-        };
-        self.holds
-            .retain(|older| older.stamp > said.stamp || !covers(older));
-        let place = self
-            .holds
-            .partition_point(|older| older.stamp <= said.stamp);
-        self.holds.insert(place, said);
     }
 
     /// Splits tasks by the round that they are in, without round 0.

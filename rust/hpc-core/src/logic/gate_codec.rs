@@ -1,7 +1,7 @@
 //! The canonical bytes of a gate; which tasks it parks is found anew.
 
-use super::gate::{After, Condition, Gate, HoldSaid, Standing};
-use super::priorities::{Priorities, PrioritySaid};
+use super::gate::{After, Condition, Gate, Standing, Word};
+use super::priorities::Priorities;
 use crate::lattice::codec::{Codec, DecodeError, DecodeReason, Reader};
 
 impl Codec for Condition {
@@ -46,18 +46,18 @@ impl Codec for After {
     }
 }
 
-impl Codec for HoldSaid {
+impl<T: Codec> Codec for Word<T> {
     fn encode(&self, out: &mut Vec<u8>) {
         self.stamp.encode(out);
         self.tasks.encode(out);
-        self.is_held.encode(out);
+        self.value.encode(out);
     }
 
     fn decode(reader: &mut Reader<'_>) -> Result<Self, DecodeError> {
         Ok(Self {
             stamp: Codec::decode(reader)?,
             tasks: Codec::decode(reader)?,
-            is_held: Codec::decode(reader)?,
+            value: Codec::decode(reader)?,
         })
     }
 }
@@ -72,22 +72,6 @@ impl Codec for Priorities {
         Ok(Self {
             of_job: Codec::decode(reader)?,
             said: Codec::decode(reader)?,
-        })
-    }
-}
-
-impl Codec for PrioritySaid {
-    fn encode(&self, out: &mut Vec<u8>) {
-        self.stamp.encode(out);
-        self.tasks.encode(out);
-        self.priority.encode(out);
-    }
-
-    fn decode(reader: &mut Reader<'_>) -> Result<Self, DecodeError> {
-        Ok(Self {
-            stamp: Codec::decode(reader)?,
-            tasks: Codec::decode(reader)?,
-            priority: Codec::decode(reader)?,
         })
     }
 }

@@ -6,21 +6,11 @@
 use std::borrow::Cow;
 use std::cmp::Reverse;
 
+use super::gate::Word;
 use super::job::Job;
 use crate::lattice::Lattice as _;
 use crate::lattice::last::Stamp;
 use crate::lattice::tasks::TaskSet;
-
-/// Somebody's word on the priority of some tasks.
-#[derive(Clone, Debug, PartialEq)]
-pub struct PrioritySaid {
-    /// When it was said.
-    pub stamp: Stamp,
-    /// Of which.
-    pub tasks: TaskSet,
-    /// Greater first.
-    pub priority: i64,
-}
 
 /// Who said what, and what holds for all other tasks.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -28,27 +18,17 @@ pub struct Priorities {
     /// Of the job.
     pub of_job: i64,
     /// In the order of their stamps; all are newer than the job's own.
-    pub said: Vec<PrioritySaid>,
+    pub said: Vec<Word<i64>>,
 }
 
 impl Priorities {
-    /// Writes down a word; older ones on none but its tasks are forgotten.
-    fn say(&mut self, said: PrioritySaid) {
-        let at = |said: &PrioritySaid| (said.stamp, said.priority);
-        let is_covered = |older: &PrioritySaid| older.tasks.is_subset(&said.tasks);
-        self.said
-            .retain(|older| at(older) > at(&said) || !is_covered(older));
-        let place = self.said.partition_point(|older| at(older) <= at(&said));
-        self.said.insert(place, said);
-    }
-
     /// Some tasks by their priority; each once, and none twice.
     #[must_use]
     pub fn split(&self, among: &TaskSet) -> Vec<(i64, TaskSet)> {
         let mut rest = among.clone();
         let mut split: Vec<(i64, TaskSet)> = Vec::new();
         let newest_first = self.said.iter().rev();
-        let of_some = newest_first.map(|said| (said.priority, Some(&said.tasks)));
+        let of_some = newest_first.map(|said| (said.value, said.tasks.as_ref()));
         for (priority, tasks) in of_some.chain([(self.of_job, None)]) {
             let own = tasks.map_or_else(|| rest.clone(), |tasks| rest.intersection(tasks));
             if own.is_empty() {
@@ -109,11 +89,12 @@ impl Job {
                         said: Vec::new(),
                     })
                 });
-                priorities.say(PrioritySaid {
+                let word = Word {
                     stamp,
-                    tasks,
-                    priority,
-                });
+                    tasks: Some(tasks),
+                    value: priority,
+                };
+                word.join(&mut priorities.said);
             }
         } else if (gate.priority_stamp, known) < (stamp, priority) {
             gate.priority_stamp = stamp;

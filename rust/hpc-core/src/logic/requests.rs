@@ -2,7 +2,7 @@
 
 use super::check::Checked;
 use super::claim::held_tasks;
-use super::gate::HoldSaid;
+use super::gate::Word;
 use super::hub::Hub;
 use super::job::Job;
 use super::kernel::Entry;
@@ -22,13 +22,13 @@ impl State {
         };
         match entry.kind {
             KernelKind::HoldJob | KernelKind::ReleaseJob => {
-                let said = HoldSaid {
+                let said = Word {
                     stamp: entry.stamp,
                     tasks: entry.ctx.tasks(),
-                    is_held: entry.kind == KernelKind::HoldJob,
+                    value: entry.kind == KernelKind::HoldJob,
                 };
                 self.change_job(ix, None, |job| {
-                    job.gate_mut().say_held(said);
+                    said.join(&mut job.gate_mut().holds);
                     job.regate(Some(entry.stamp.at));
                 });
                 self.call_holders(ix);

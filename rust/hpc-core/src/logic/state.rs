@@ -10,7 +10,7 @@ use std::sync::Arc;
 use super::attempts::{Causes, NodeIx, Outcome, Settles};
 use super::columns;
 use super::forget::Ages;
-use super::gate::{Gate, HoldSaid};
+use super::gate::{Gate, Word};
 use super::generator::Generators;
 use super::job::{Job, NewJob};
 use super::jobs::Jobs;
@@ -294,11 +294,12 @@ impl State {
                 job.entries.entry(task).or_insert_with(|| value.to_text());
             }
             if entry.ctx.map().get("hold") == Some(&Value::Bool(true)) {
-                job.gate_mut().say_held(HoldSaid {
+                let said = Word {
                     stamp: Stamp::default(),
                     tasks: None,
-                    is_held: true,
-                });
+                    value: true,
+                };
+                said.join(&mut job.gate_mut().holds);
                 job.regate(None);
             }
             job.add_tasks(&tasks);
